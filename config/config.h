@@ -1,0 +1,90 @@
+/*
+ * config - headgate.conf(5), read and checked, and the directories that everything lives in.
+ */
+#ifndef HEADGATE_CONFIG_CONFIG_H
+#define HEADGATE_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum {
+	CONFIG_NAME_BYTES = 64, /* of a queue's or topic's name, with NUL: [a-z0-9][a-z0-9._-]* */
+	CONFIG_TOPICS = 32,
+	CONFIG_QUEUES = 64,
+	CONFIG_FIELDS = 8, /* group_by, dedup_by */
+	CONFIG_LANES_MAX = 64,
+	CONFIG_PATH_BYTES = 4096
+};
+
+enum config_durability { CONFIG_SYNC = 1, CONFIG_OS };
+enum config_server_error { CONFIG_SERVER_STOP = 1, CONFIG_SERVER_BLOCK_GROUP, CONFIG_SERVER_RETRY };
+enum config_client_error {
+	CONFIG_CLIENT_DEAD_LETTER = 1,
+	CONFIG_CLIENT_RECORD,
+	CONFIG_CLIENT_RETRY
+};
+
+struct config_topic {
+	char name[CONFIG_NAME_BYTES];
+	char group_by[CONFIG_FIELDS][CONFIG_NAME_BYTES];
+	char dedup_by[CONFIG_FIELDS][CONFIG_NAME_BYTES]; /* "message_id", "content" */
+	size_t group_by_count, dedup_by_count;
+	uint64_t dedup_window_ns;
+	bool control; /* subscription-control: one constant group, no deduplication by content */
+};
+
+struct config_queue {
+	char name[CONFIG_NAME_BYTES];
+	unsigned topic;      /* index in topics */
+	char *filter_policy; /* JSON text, NULL: takes everything of its topic */
+	int line;            /* in the file, for messages; 0: built in */
+	unsigned lanes;
+	uint64_t visibility_timeout_ns;
+	unsigned max_receive_count;
+	enum config_server_error server_error;
+	enum config_client_error client_error;
+	bool fault_markers;
+	bool routing_check_aba;
+	bool require_account;
+};
+
+struct config {
+	char *file; /* NULL: built in */
+	char environment[CONFIG_NAME_BYTES];
+	size_t max_message_bytes; /* max_message_size */
+	struct config_topic topics[CONFIG_TOPICS];
+	struct config_queue queues[CONFIG_QUEUES];
+	size_t topic_count, queue_count;
+	char run_dir[CONFIG_PATH_BYTES], state_dir[CONFIG_PATH_BYTES];
+};
+
+/* What -c and -D said; NULL where they did not. */
+struct config_options {
+	const char *file, *base_dir;
+};
+
+/* Reads the file (or the built-in utility system), applies HEADGATE_ENVIRONMENT, and works out the
+ * directories as DIRECTORIES in headgate(7) says. Returns 0, or -errno with error filled:
+ * "file:line: what is wrong". Directories are not made. */
+int config_load(struct config *, const struct config_options *, char *error, size_t error_bytes);
+void config_free(struct config *);
+
+/* Makes run_dir and state_dir (0700) and checks that they are ours. Returns 0 or -errno with error
+ * filled. */
+int config_make_dirs(const struct config *, char *error, size_t error_bytes);
+
+/* NULL when there is none of this name. */
+const struct config_queue *config_find_queue(const struct config *, const char *name);
+const struct config_topic *config_find_topic(const struct config *, const char *name);
+
+/* Prints the effective configuration in the file's own syntax. */
+void config_print(const struct config *, FILE *);
+
+/* Durations and sizes as the file and the command lines take them: "300", "500ms", "5m"; "64K".
+ * Return 0 or -EINVAL, -ERANGE. */
+int config_parse_duration(const char *text, uint64_t *ns);
+int config_parse_size(const char *text, uint64_t *bytes);
+
+#endif

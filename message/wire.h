@@ -1,0 +1,90 @@
+/*
+ * wire - what goes over RUN/router.sock, a Unix stream socket.
+ *
+ * Every frame: struct wire_header, then length bytes of payload. The first frame of a connection is
+ * WIRE_HELLO; its role decides what may follow.
+ *
+ *   role        client -> router                    router -> client
+ *   publisher   HELLO, PUBLISH ...                  WELCOME, RESULT ..., ERROR
+ *   worker      HELLO (with the lock file's fd)     WELCOME (with eventfd and lane memfds), ERROR
+ *   control     HELLO, POKE                         WELCOME, ERROR
+ *
+ * A worker that hangs up is gone; the router hangs up on one that breaks a rule.
+ *
+ * Payloads are msgpack arrays (packed with msgpack-c; checked by wire_check() before msgpack-c reads
+ * them), but for PUBLISH, which is struct wire_publish and then count times a uint32_t length and
+ * that many bytes of envelope. Integers outside of msgpack are in host byte order: the peer is on
+ * this machine.
+ *
+ *   HELLO    [WIRE_VERSION, role, program, queue or topic name, wants_receipts, lanes mask]
+ *   WELCOME  publisher: [topic id, topic name, max body bytes, [group_by...], [dedup_by...],
+ *                        control topic?, [queue name...]]   (queue names: what RESULT's indices mean)
+ *            worker:    [queue index, [lane number...]]     with fds: eventfd, then one a lane
+ *            control:   []
+ *   RESULT   [[first, count, status, duplicate, [[queue, sequence]...]] ...]
+ *            in order of number, without gaps; status 200, 400, 413, 422 or 503; for errors the
+ *            last element is the text of the reason instead.
+ *   ERROR    [status, text]   the connection ends behind it
+ *   POKE     []               a state word in the control segment was changed
+ */
+#ifndef HEADGATE_MESSAGE_WIRE_H
+#define HEADGATE_MESSAGE_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	WIRE_VERSION = 1,
+	WIRE_SMALL_BYTES = 64 << 10, /* longest payload of all but PUBLISH */
+	WIRE_PUBLISH_BYTES = 2 << 20 /* longest PUBLISH payload; one message of 1 MiB always fits */
+};
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_WELCOME,
+	WIRE_PUBLISH,
+	WIRE_RESULT,
+	WIRE_ERROR,
+	WIRE_POKE
+};
+
+enum wire_role { WIRE_PUBLISHER = 1, WIRE_WORKER, WIRE_CONTROL };
+
+struct wire_header {
+	uint32_t length; /* of the payload, bytes */
+	uint8_t type;    /* enum wire_type */
+	uint8_t pad[3];  /* 0 */
+};
+_Static_assert(sizeof(struct wire_header) == 8, "wire layout");
+
+struct wire_publish {
+	uint64_t first; /* number of the first message: the connection counts its messages from 1 */
+	uint32_t count;
+	uint32_t pad;
+};
+_Static_assert(sizeof(struct wire_publish) == 16, "wire layout");
+
+/* True when type is known and length within its bound. */
+bool wire_header_valid(const struct wire_header *);
+
+/* Walks one msgpack object of length bytes without allocating: true when it is whole, ends exactly at
+ * length, is nested at most depth deep, and no count or length goes beyond the bytes that remain. */
+bool wire_check(const void *data, size_t length, unsigned depth);
+
+/* RUN/router.sock: connects. Returns the fd (close-on-exec, blocking), or -errno: -ENOENT and
+ * -ECONNREFUSED when no router is there, -ENAMETOOLONG when the path is beyond 107 bytes. */
+int wire_connect(const char *run_dir);
+
+/* Blocking exchange for simple clients (workers, ctl). Sends header and payload, with fd_count
+ * descriptors. Returns 0 or -errno. */
+int wire_send(int fd, enum wire_type type, const void *payload, size_t length, const int *fds,
+    size_t fd_count);
+
+/* Receives one frame of at most WIRE_SMALL_BYTES into buffer (that large). *length and *type are set;
+ * up to *fd_count descriptors are put into fds and *fd_count set. Waits at most timeout_ms (-1: for
+ * ever). Returns 0, -ETIMEDOUT, -EPIPE at the end of the stream, -EPROTO, or -errno. */
+int wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fds,
+    size_t *fd_count, int timeout_ms);
+
+#endif

@@ -1,0 +1,170 @@
+/*
+ * control - the control segment: what is running, what is stopped, by whom and why.
+ *
+ * One file, RUN/control, written by the router and headgatectl, mapped read-only by everybody else.
+ * Described for users in control(5).
+ *
+ * The state of a subscription is one 64-bit word, so that one compare-and-swap changes it:
+ *
+ *      63           56 55          48 47                                     0
+ *      +--------------+--------------+----------------------------------------+
+ *      |    state     | detail slot  |              generation                |
+ *      +--------------+--------------+----------------------------------------+
+ *
+ * The detail slot (who, when, why) is filled before the word names it. Slots 0 to 3 are the
+ * router's, 4 to 7 headgatectl's, which holds an flock on the file while it changes anything; so no
+ * two writers ever fill one slot, and the slot that the current word names is not refilled.
+ *
+ * Changing the layout: change CONTROL_MAGIC's last digit; the fingerprint follows by itself.
+ */
+#ifndef HEADGATE_SHM_CONTROL_H
+#define HEADGATE_SHM_CONTROL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONTROL_MAGIC "HGCTRL01"
+
+enum {
+	CONTROL_QUEUES = 64,
+	CONTROL_WORKERS = 128,
+	CONTROL_TOPICS = 32,
+	CONTROL_NAME_BYTES = 64, /* with the terminating NUL */
+	CONTROL_ID_BYTES = 132,  /* message id, 128 bytes and NUL */
+	CONTROL_TEXT_BYTES = 256,
+	CONTROL_SLOTS = 8, /* of detail, for each queue */
+	CONTROL_CTL_SLOT = 4 /* the first of headgatectl's */
+};
+
+enum control_state { CONTROL_RUNNING = 1, CONTROL_STOPPED, CONTROL_TRIPPED, CONTROL_PROBING };
+
+/* "RUNNING" ..., or NULL for what is no state. */
+const char *control_state_name(enum control_state);
+/* 0 for what is no state's name. Any case. */
+enum control_state control_state_parse(const char *name);
+
+static inline uint64_t
+control_word(enum control_state state, unsigned slot, uint64_t generation)
+{
+	return (uint64_t)state << 56 | (uint64_t)slot << 48 | generation;
+}
+static inline enum control_state
+control_word_state(uint64_t word)
+{
+	return (enum control_state)(word >> 56);
+}
+static inline unsigned
+control_word_slot(uint64_t word)
+{
+	return word >> 48 & 0xff;
+}
+static inline uint64_t
+control_word_generation(uint64_t word)
+{
+	return word & 0xffffffffffffu;
+}
+
+/* Why a subscription is in the state it is in. Plain bytes: published by the state word. */
+struct control_detail {
+	uint64_t generation; /* of the word that names this slot; readers compare */
+	uint64_t since_ns;   /* CLOCK_REALTIME */
+	uint64_t sequence;   /* of the message that tripped it, 0 for none */
+	uint32_t uid, pid;   /* who changed it */
+	uint32_t status;     /* of the message that tripped it, 0 for none */
+	uint32_t pad;
+	char user[CONTROL_NAME_BYTES];
+	char program[CONTROL_NAME_BYTES];
+	char message_id[CONTROL_ID_BYTES];
+	char error[CONTROL_TEXT_BYTES];  /* what the handler said */
+	char reason[CONTROL_TEXT_BYTES]; /* what the person said */
+	char pad2[4];
+};
+_Static_assert(sizeof(struct control_detail) == 816, "shared layout");
+
+struct control_counters { /* each since the queue's log began, as far as the log still knows */
+	_Atomic uint64_t published, duplicates, done, failed, dead_lettered;
+	_Atomic uint64_t depth;     /* messages not settled */
+	_Atomic uint64_t in_flight; /* of these, handed to a worker */
+	_Atomic uint64_t oldest_ns; /* CLOCK_REALTIME publish time of the oldest unsettled, 0: none */
+	_Atomic uint64_t log_bytes; /* on disk */
+};
+
+struct control_queue {
+	char name[CONTROL_NAME_BYTES];
+	uint64_t log_id;
+	uint32_t lanes, topic; /* topic: index in topics */
+	_Alignas(128) _Atomic uint64_t state; /* the word drawn above */
+	_Atomic uint64_t logged;              /* generation that is on disk */
+	struct control_detail detail[CONTROL_SLOTS];
+	_Alignas(128) struct control_counters counters;
+};
+
+struct control_worker {
+	_Atomic uint32_t pid; /* 0: free entry */
+	uint32_t queue;       /* index in queues */
+	uint64_t lanes;       /* bit n: it has lane n */
+	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, from its lane */
+	_Atomic uint64_t state_seen;   /* state word, from its lane */
+	uint64_t attached_ns;          /* CLOCK_REALTIME */
+};
+
+struct control_topic {
+	char name[CONTROL_NAME_BYTES];
+	_Atomic uint64_t published, refused, unroutable, duplicates;
+};
+
+struct control_shared {
+	char magic[8]; /* published last */
+	uint32_t endian, fingerprint;
+	uint64_t size;
+	uint32_t queues, topics; /* entries in use */
+	_Atomic uint32_t router_pid; /* 0: no router */
+	_Atomic uint32_t ready;      /* 1: it takes messages */
+	_Atomic uint64_t router_heartbeat_ns; /* CLOCK_MONOTONIC */
+	_Atomic uint64_t router_since_ns;     /* CLOCK_REALTIME */
+	_Alignas(128) struct control_topic topic[CONTROL_TOPICS];
+	_Alignas(128) struct control_worker worker[CONTROL_WORKERS];
+	_Alignas(128) struct control_queue queue[CONTROL_QUEUES];
+};
+
+struct control {
+	struct control_shared *shared; /* mapped read-only unless opened for writing */
+	int fd;
+};
+
+uint32_t control_fingerprint(void);
+
+/* Router. Makes a new segment beside path and renames it into place, so that a reader sees a whole
+ * one or none; magic and fingerprint are set by control_publish(). Returns 0 or -errno. */
+int control_create(struct control *, const char *path);
+void control_publish(struct control *);
+
+/* Anyone. Returns 0; -ENOENT when there is none; -EAGAIN when it is not published yet; -ESTALE when
+ * it is another version's; -EPROTO when it is damaged; or -errno. */
+int control_open(struct control *, const char *path, bool writable);
+void control_close(struct control *);
+
+/* True while the router that made the segment is alive (its pid exists and it holds the lock). */
+bool control_router_alive(const struct control *);
+
+/* Index of the queue with this name, or -1. */
+int control_find_queue(const struct control *, const char *name);
+
+/* A consistent copy of a queue's state and its detail; *word is the state word they belong to. The
+ * detail is zero when the word names none. Strings are terminated whatever stood there. */
+void control_read_state(
+    const struct control *, unsigned queue, uint64_t *word, struct control_detail *);
+
+/* Changes the state with one compare-and-swap from expected. first_slot is 0 (router) or
+ * CONTROL_CTL_SLOT. detail->generation is filled in. Returns 0 with *now the new word, or -EAGAIN
+ * when the word is no longer expected (*now says what it is). */
+int control_change_state(struct control *, unsigned queue, unsigned first_slot, uint64_t expected,
+    enum control_state to, const struct control_detail *detail, uint64_t *now);
+
+/* headgatectl: the lock that makes it the only one of its kind to change a state. */
+int control_lock(struct control *);
+void control_unlock(struct control *);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * event - one line on stderr for each thing that happened.
+ *
+ * On a terminal readable text, elsewhere one JSON object a line with timestamp, severity, event,
+ * service and the fields given. Events are named in the man page of the program that writes them.
+ * Account numbers never go in here.
+ */
+#ifndef HEADGATE_TELEMETRY_EVENT_H
+#define HEADGATE_TELEMETRY_EVENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum event_severity { EVENT_DEBUG, EVENT_INFO, EVENT_WARN, EVENT_ERROR };
+
+/* program: its name; verbose: EVENT_DEBUG is written too. Call once, early. */
+void event_init(const char *program, bool verbose);
+
+/* Writes one event: its name (lower case, dots), then pairs: a field's name and its value, ended by
+ * NULL. The value's kind is in the name's first character: "s:" text (NULL: left out), "u:" uint64_t,
+ * "d:" int. For instance
+ *     event(EVENT_INFO, "queue.opened", "s:queue", name, "u:depth", depth, NULL);
+ * The line goes out with one write(2). */
+void event(enum event_severity, const char *name, ...);
+
+#endif
