@@ -116,7 +116,7 @@ struct control_topic {
 };
 
 struct control_shared {
-	char magic[8]; /* published last */
+	_Atomic uint64_t magic; /* the bytes of CONTROL_MAGIC; published last */
 	uint32_t endian, fingerprint;
 	uint64_t size;
 	uint32_t queues, topics; /* entries in use */
@@ -132,6 +132,7 @@ struct control_shared {
 struct control {
 	struct control_shared *shared; /* mapped read-only unless opened for writing */
 	int fd;
+	int lock_fd; /* RUN/router.lock, which a living router holds; -1: there is none */
 };
 
 uint32_t control_fingerprint(void);

@@ -85,6 +85,7 @@ struct lane {
 	struct lane_shared *shared;
 	size_t size;
 	int fd; /* the memfd; -1 when closed */
+	size_t delivery_capacity, completion_capacity; /* as checked; what is shared may change */
 	void *delivery_data;   /* mapped twice */
 	void *completion_data; /* mapped twice */
 };

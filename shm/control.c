@@ -1,0 +1,303 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "shm/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ENDIAN_WORD 0x01020304u
+
+enum { READ_TRIES = 100 };
+
+static const char *const state_names[] = {
+	[CONTROL_RUNNING] = "RUNNING",
+	[CONTROL_STOPPED] = "STOPPED",
+	[CONTROL_TRIPPED] = "TRIPPED",
+	[CONTROL_PROBING] = "PROBING",
+};
+enum { STATES = sizeof(state_names) / sizeof(state_names[0]) };
+
+const char *
+control_state_name(enum control_state state)
+{
+	return (unsigned)state < STATES ? state_names[state] : NULL;
+}
+
+enum control_state
+control_state_parse(const char *name)
+{
+	for (int i = CONTROL_RUNNING; i < STATES; i++)
+		if (strcasecmp(name, state_names[i]) == 0)
+			return (enum control_state)i;
+	return (enum control_state)0;
+}
+
+uint32_t
+control_fingerprint(void)
+{
+	static const uint32_t layout[] = {
+		sizeof(struct control_shared),
+		offsetof(struct control_shared, router_pid),
+		offsetof(struct control_shared, topic),
+		offsetof(struct control_shared, worker),
+		offsetof(struct control_shared, queue),
+		sizeof(struct control_topic),
+		sizeof(struct control_worker),
+		sizeof(struct control_queue),
+		offsetof(struct control_queue, state),
+		offsetof(struct control_queue, detail),
+		offsetof(struct control_queue, counters),
+		sizeof(struct control_detail),
+		offsetof(struct control_detail, user),
+		offsetof(struct control_detail, error),
+		sizeof(struct control_counters),
+		CONTROL_SLOTS,
+	};
+	uint32_t hash = 2166136261u; /* FNV-1a: http://www.isthe.com/chongo/tech/comp/fnv/ */
+
+	for (size_t i = 0; i < sizeof(layout) / sizeof(layout[0]); i++)
+		hash = (hash ^ layout[i]) * 16777619u;
+	return hash;
+}
+
+/* The router's lock lies beside the segment. */
+static int
+open_lock(const char *path)
+{
+	char copy[PATH_MAX], lock[PATH_MAX + 16];
+
+	if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
+		return -1;
+	snprintf(lock, sizeof(lock), "%s/router.lock", dirname(copy));
+	return open(lock, O_RDONLY | O_CLOEXEC);
+}
+
+static int
+map_segment(struct control *control, bool writable)
+{
+	int protection = PROT_READ | (writable ? PROT_WRITE : 0);
+	void *shared =
+	    mmap(NULL, sizeof(*control->shared), protection, MAP_SHARED, control->fd, 0);
+
+	if (shared == MAP_FAILED)
+		return -errno;
+	control->shared = shared;
+	return 0;
+}
+
+int
+control_create(struct control *control, const char *path)
+{
+	char beside[PATH_MAX];
+	int rc;
+
+	*control = (struct control){ .fd = -1, .lock_fd = -1 };
+	if (snprintf(beside, sizeof(beside), "%s.new", path) >= (int)sizeof(beside))
+		return -ENAMETOOLONG;
+	control->fd = open(beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (control->fd < 0)
+		return -errno;
+	rc = -posix_fallocate(control->fd, 0, sizeof(*control->shared));
+	if (rc == 0)
+		rc = map_segment(control, true);
+	if (rc == 0) {
+		control->shared->endian = ENDIAN_WORD;
+		control->shared->fingerprint = control_fingerprint();
+		control->shared->size = sizeof(*control->shared);
+		control->lock_fd = open_lock(path);
+		rc = rename(beside, path) == 0 ? 0 : -errno;
+	}
+	if (rc != 0)
+		control_close(control);
+	return rc;
+}
+
+void
+control_publish(struct control *control)
+{
+	uint64_t magic;
+
+	memcpy(&magic, CONTROL_MAGIC, sizeof(magic));
+	/* Pairs with the acquire load in check_segment(): all that stands in the segment comes before. */
+	atomic_store_explicit(&control->shared->magic, magic, memory_order_release);
+}
+
+static bool
+terminated(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+static int
+check_segment(const struct control_shared *shared)
+{
+	uint64_t want, magic;
+	uint32_t queues = shared->queues, topics = shared->topics;
+
+	memcpy(&want, CONTROL_MAGIC, sizeof(want));
+	/* Pairs with the release store in control_publish(). */
+	magic = atomic_load_explicit(&shared->magic, memory_order_acquire);
+	if (magic == 0)
+		return -EAGAIN;
+	if (magic != want)
+		return memcmp(&magic, CONTROL_MAGIC, 6) == 0 ? -ESTALE : -EPROTO;
+	if (shared->endian != ENDIAN_WORD || shared->fingerprint != control_fingerprint())
+		return -ESTALE;
+	if (shared->size != sizeof(*shared) || queues > CONTROL_QUEUES || topics > CONTROL_TOPICS)
+		return -EPROTO;
+	for (uint32_t i = 0; i < queues; i++)
+		if (!terminated(shared->queue[i].name, sizeof(shared->queue[i].name)))
+			return -EPROTO;
+	for (uint32_t i = 0; i < topics; i++)
+		if (!terminated(shared->topic[i].name, sizeof(shared->topic[i].name)))
+			return -EPROTO;
+	return 0;
+}
+
+int
+control_open(struct control *control, const char *path, bool writable)
+{
+	struct stat st;
+	int rc;
+
+	*control = (struct control){ .fd = -1, .lock_fd = -1 };
+	control->fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (control->fd < 0)
+		return -errno;
+	if (fstat(control->fd, &st) != 0)
+		rc = -errno;
+	else if (st.st_size != sizeof(*control->shared))
+		rc = -ESTALE;
+	else
+		rc = map_segment(control, writable);
+	if (rc == 0)
+		rc = check_segment(control->shared);
+	if (rc == 0)
+		control->lock_fd = open_lock(path);
+	else
+		control_close(control);
+	return rc;
+}
+
+void
+control_close(struct control *control)
+{
+	if (control->shared != NULL)
+		munmap(control->shared, sizeof(*control->shared));
+	if (control->fd >= 0)
+		close(control->fd);
+	if (control->lock_fd >= 0)
+		close(control->lock_fd);
+	*control = (struct control){ .fd = -1, .lock_fd = -1 };
+}
+
+bool
+control_router_alive(const struct control *control)
+{
+	uint32_t pid = atomic_load_explicit(&control->shared->router_pid, memory_order_relaxed);
+
+	if (pid == 0 || pid > INT32_MAX || control->lock_fd < 0 ||
+	    (kill((pid_t)pid, 0) != 0 && errno != EPERM))
+		return false;
+	if (flock(control->lock_fd, LOCK_SH | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK;
+	flock(control->lock_fd, LOCK_UN); /* a router that starts just now tries again */
+	return false;
+}
+
+int
+control_find_queue(const struct control *control, const char *name)
+{
+	uint32_t queues = control->shared->queues;
+
+	for (uint32_t i = 0; i < queues && i < CONTROL_QUEUES; i++)
+		if (strncmp(control->shared->queue[i].name, name, CONTROL_NAME_BYTES) == 0)
+			return (int)i;
+	return -1;
+}
+
+static void
+terminate(struct control_detail *detail)
+{
+	detail->user[sizeof(detail->user) - 1] = '\0';
+	detail->program[sizeof(detail->program) - 1] = '\0';
+	detail->message_id[sizeof(detail->message_id) - 1] = '\0';
+	detail->error[sizeof(detail->error) - 1] = '\0';
+	detail->reason[sizeof(detail->reason) - 1] = '\0';
+}
+
+void
+control_read_state(const struct control *control, unsigned index, uint64_t *word,
+    struct control_detail *detail)
+{
+	const struct control_queue *queue = &control->shared->queue[index];
+
+	for (int tries = 0; tries < READ_TRIES; tries++) {
+		/* Pairs with the compare-and-swap in control_change_state(): the slot is filled. */
+		uint64_t before = atomic_load_explicit(&queue->state, memory_order_acquire);
+		unsigned slot = control_word_slot(before);
+
+		*word = before;
+		*detail = (struct control_detail){ 0 };
+		if (slot >= CONTROL_SLOTS)
+			return;
+		memcpy(detail, &queue->detail[slot], sizeof(*detail));
+		/* The copy comes before the second look at the word. */
+		atomic_thread_fence(memory_order_acquire);
+		if (atomic_load_explicit(&queue->state, memory_order_relaxed) == before)
+			break;
+	}
+	if (detail->generation != control_word_generation(*word))
+		*detail = (struct control_detail){ 0 };
+	terminate(detail);
+}
+
+int
+control_change_state(struct control *control, unsigned index, unsigned first_slot,
+    uint64_t expected, enum control_state to, const struct control_detail *detail, uint64_t *now)
+{
+	struct control_queue *queue = &control->shared->queue[index];
+	uint64_t generation = control_word_generation(expected) + 1;
+	unsigned slot = first_slot + (unsigned)(generation % CONTROL_CTL_SLOT);
+	uint64_t word;
+
+	/* The slot that is in use is never refilled: it may be read at this moment. */
+	if (slot == control_word_slot(expected))
+		slot = first_slot + (slot - first_slot + 1) % CONTROL_CTL_SLOT;
+	queue->detail[slot] = *detail;
+	queue->detail[slot].generation = generation;
+	word = control_word(to, slot, generation);
+	*now = expected;
+	/* Release: publishes the slot. Pairs with the acquire loads of the state word. */
+	if (!atomic_compare_exchange_strong_explicit(
+		&queue->state, now, word, memory_order_acq_rel, memory_order_acquire))
+		return -EAGAIN;
+	*now = word;
+	return 0;
+}
+
+int
+control_lock(struct control *control)
+{
+	while (flock(control->fd, LOCK_EX) != 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+void
+control_unlock(struct control *control)
+{
+	flock(control->fd, LOCK_UN);
+}

@@ -1,0 +1,217 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "shm/lane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ENDIAN_WORD 0x01020304u
+
+enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
+
+uint32_t
+lane_fingerprint(void)
+{
+	static const uint32_t layout[] = {
+		sizeof(struct lane_shared),
+		offsetof(struct lane_shared, log_id),
+		offsetof(struct lane_shared, queue_index),
+		offsetof(struct lane_shared, queue),
+		offsetof(struct lane_shared, worker_bell),
+		offsetof(struct lane_shared, router_bell),
+		offsetof(struct lane_shared, worker),
+		offsetof(struct lane_shared, delivery),
+		offsetof(struct lane_shared, completion),
+		offsetof(struct lane_worker_words, starting_since_ns),
+		offsetof(struct lane_worker_words, handled),
+		sizeof(struct ring_shared),
+		sizeof(struct ring_record_header),
+		sizeof(struct lane_delivery),
+		sizeof(struct lane_completion),
+		LANE_DATA_OFFSET,
+	};
+	uint32_t hash = 2166136261u; /* FNV-1a: http://www.isthe.com/chongo/tech/comp/fnv/ */
+
+	for (size_t i = 0; i < sizeof(layout) / sizeof(layout[0]); i++)
+		hash = (hash ^ layout[i]) * 16777619u;
+	return hash;
+}
+
+int
+lane_map_twice(int fd, uint64_t offset, size_t length, void **data)
+{
+	/* Reserve room for both, then put the same pages into each half. */
+	uint8_t *both = mmap(NULL, 2 * length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (both == MAP_FAILED)
+		return -errno;
+	for (int half = 0; half < 2; half++) {
+		if (mmap(both + (size_t)half * length, length, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED) {
+			int error = errno;
+
+			munmap(both, 2 * length);
+			return -error;
+		}
+	}
+	*data = both;
+	return 0;
+}
+
+static bool
+capacity_valid(uint64_t capacity)
+{
+	return capacity >= RING_CAPACITY_MIN && capacity <= 1u << 30 &&
+	    (capacity & (capacity - 1)) == 0;
+}
+
+/* Maps the header page and both rings. On failure what was mapped is left for lane_drop(). */
+static int
+map_lane(struct lane *lane, uint64_t delivery_capacity, uint64_t completion_capacity)
+{
+	int rc;
+
+	if (lane->shared == NULL) {
+		void *header = mmap(NULL, LANE_DATA_OFFSET, PROT_READ | PROT_WRITE, MAP_SHARED,
+		    lane->fd, 0);
+
+		if (header == MAP_FAILED)
+			return -errno;
+		lane->shared = header;
+	}
+	lane->delivery_capacity = delivery_capacity;
+	lane->completion_capacity = completion_capacity;
+	rc = lane_map_twice(
+	    lane->fd, LANE_DATA_OFFSET, delivery_capacity, &lane->delivery_data);
+	if (rc != 0)
+		return rc;
+	return lane_map_twice(lane->fd, LANE_DATA_OFFSET + delivery_capacity, completion_capacity,
+	    &lane->completion_data);
+}
+
+static void
+fill_header(struct lane *lane, const struct lane_params *params)
+{
+	struct lane_shared *shared = lane->shared;
+
+	memcpy(shared->magic, LANE_MAGIC, sizeof(shared->magic));
+	shared->endian = ENDIAN_WORD;
+	shared->fingerprint = lane_fingerprint();
+	shared->size = lane->size;
+	shared->log_id = params->log_id;
+	shared->generation = params->generation;
+	shared->delivery_capacity = params->delivery_capacity;
+	shared->completion_capacity = params->completion_capacity;
+	shared->queue_index = params->queue_index;
+	shared->lane = params->lane;
+	shared->lanes = params->lanes;
+	shared->max_message_bytes = params->max_message_bytes;
+	snprintf(shared->queue, sizeof(shared->queue), "%s", params->queue);
+}
+
+int
+lane_create(struct lane *lane, const struct lane_params *params)
+{
+	int rc;
+
+	*lane = (struct lane){ .fd = -1 };
+	if (!capacity_valid(params->delivery_capacity) ||
+	    !capacity_valid(params->completion_capacity) ||
+	    strlen(params->queue) >= LANE_QUEUE_NAME_BYTES)
+		return -EINVAL;
+	lane->size = LANE_DATA_OFFSET + params->delivery_capacity + params->completion_capacity;
+	lane->fd = memfd_create("headgate-lane", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (lane->fd < 0)
+		return -errno;
+	rc = -posix_fallocate(lane->fd, 0, (off_t)lane->size);
+	if (rc == 0 && fcntl(lane->fd, F_ADD_SEALS, SEALS) != 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = map_lane(lane, params->delivery_capacity, params->completion_capacity);
+	if (rc == 0)
+		fill_header(lane, params);
+	else
+		lane_drop(lane);
+	return rc;
+}
+
+/* Is this memfd one that cannot change its size under us? */
+static int
+check_file(struct lane *lane)
+{
+	struct stat st;
+	int seals;
+
+	if (fstat(lane->fd, &st) != 0)
+		return -errno;
+	seals = fcntl(lane->fd, F_GET_SEALS);
+	if (seals < 0 || (seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW) ||
+	    st.st_size < LANE_DATA_OFFSET)
+		return -EPROTO;
+	lane->size = (size_t)st.st_size;
+	return 0;
+}
+
+static int
+check_header(const struct lane *lane, const struct lane_shared *header, const char *queue)
+{
+	if (memcmp(header->magic, LANE_MAGIC, sizeof(header->magic)) != 0)
+		return memcmp(header->magic, LANE_MAGIC, 6) == 0 ? -ESTALE : -EPROTO;
+	if (header->endian != ENDIAN_WORD || header->fingerprint != lane_fingerprint())
+		return -ESTALE;
+	if (header->size != lane->size || !capacity_valid(header->delivery_capacity) ||
+	    !capacity_valid(header->completion_capacity) ||
+	    LANE_DATA_OFFSET + header->delivery_capacity + header->completion_capacity !=
+		lane->size ||
+	    strncmp(header->queue, queue, sizeof(header->queue)) != 0)
+		return -EPROTO;
+	return 0;
+}
+
+int
+lane_attach(struct lane *lane, int fd, const char *queue)
+{
+	struct lane_shared header;
+	void *page;
+	int rc;
+
+	*lane = (struct lane){ .fd = fd };
+	rc = check_file(lane);
+	if (rc != 0)
+		goto fail;
+	page = mmap(NULL, LANE_DATA_OFFSET, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (page == MAP_FAILED) {
+		rc = -errno;
+		goto fail;
+	}
+	lane->shared = page;
+	memcpy(&header, page, sizeof(header)); /* checked and used is this copy */
+	rc = check_header(lane, &header, queue);
+	if (rc == 0)
+		rc = map_lane(lane, header.delivery_capacity, header.completion_capacity);
+	if (rc == 0)
+		return 0;
+fail:
+	lane_drop(lane);
+	return rc;
+}
+
+void
+lane_drop(struct lane *lane)
+{
+	if (lane->delivery_data != NULL)
+		munmap(lane->delivery_data, 2 * lane->delivery_capacity);
+	if (lane->completion_data != NULL)
+		munmap(lane->completion_data, 2 * lane->completion_capacity);
+	if (lane->shared != NULL)
+		munmap(lane->shared, LANE_DATA_OFFSET);
+	if (lane->fd >= 0)
+		close(lane->fd);
+	*lane = (struct lane){ .fd = -1 };
+}
