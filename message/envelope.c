@@ -1,0 +1,494 @@
+#include "message/envelope.h"
+
+#include <errno.h>
+#include <msgpack.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum { FIELDS = 8, HASH_BYTES = 32 };
+
+uint32_t
+envelope_topic_id(const char *name)
+{
+	uint32_t id = (uint32_t)XXH3_64bits(name, strlen(name));
+
+	return id ? id : 1;
+}
+
+/*
+ * Reading: a cursor over the msgpack tags of just the types that an envelope may have. Every function
+ * returns false when the bytes are not there or are of another type.
+ */
+
+struct cursor {
+	const uint8_t *at, *end;
+};
+
+/* A text before the body is known: its bytes, or a place in the body. */
+struct text {
+	const char *data; /* NULL: a reference */
+	uint64_t offset, length;
+};
+
+static bool
+take(struct cursor *cursor, size_t bytes, const uint8_t **data)
+{
+	if ((size_t)(cursor->end - cursor->at) < bytes)
+		return false;
+	*data = cursor->at;
+	cursor->at += bytes;
+	return true;
+}
+
+/* A big-endian integer of 1, 2, 4 or 8 bytes. */
+static bool
+take_big_endian(struct cursor *cursor, size_t bytes, uint64_t *value)
+{
+	const uint8_t *data;
+
+	if (!take(cursor, bytes, &data))
+		return false;
+	*value = 0;
+	for (size_t i = 0; i < bytes; i++)
+		*value = *value << 8 | data[i];
+	return true;
+}
+
+static bool
+take_tag(struct cursor *cursor, uint8_t *tag)
+{
+	if (cursor->at == cursor->end)
+		return false;
+	*tag = *cursor->at++;
+	return true;
+}
+
+static bool
+read_uint(struct cursor *cursor, uint64_t *value)
+{
+	uint8_t tag;
+
+	if (!take_tag(cursor, &tag))
+		return false;
+	if (tag < 0x80) {
+		*value = tag;
+		return true;
+	}
+	return tag >= 0xcc && tag <= 0xcf &&
+	    take_big_endian(cursor, (size_t)1 << (tag - 0xcc), value);
+}
+
+/* The length that follows a tag: fix types have it in their low bits. */
+static bool
+read_length(struct cursor *cursor, uint8_t tag, uint8_t fix, uint8_t fix_mask, uint8_t first,
+    size_t smallest, uint64_t *length)
+{
+	if (fix_mask != 0 && (tag & (uint8_t)~fix_mask) == fix) {
+		*length = tag & fix_mask;
+		return true;
+	}
+	if (tag < first || (size_t)1 << (tag - first) > 4 / smallest)
+		return false;
+	return take_big_endian(cursor, smallest << (tag - first), length);
+}
+
+static bool
+read_array(struct cursor *cursor, uint64_t *count)
+{
+	uint8_t tag;
+
+	return take_tag(cursor, &tag) && read_length(cursor, tag, 0x90, 0x0f, 0xdc, 2, count);
+}
+
+static bool
+read_map(struct cursor *cursor, uint64_t *count)
+{
+	uint8_t tag;
+
+	return take_tag(cursor, &tag) && read_length(cursor, tag, 0x80, 0x0f, 0xde, 2, count);
+}
+
+static bool
+read_string(struct cursor *cursor, struct span *span)
+{
+	const uint8_t *data;
+	uint64_t length;
+	uint8_t tag;
+
+	if (!take_tag(cursor, &tag) || !read_length(cursor, tag, 0xa0, 0x1f, 0xd9, 1, &length) ||
+	    !take(cursor, length, &data))
+		return false;
+	*span = (struct span){ .data = (const char *)data, .length = length };
+	return true;
+}
+
+static bool
+read_bin(struct cursor *cursor, struct span *span)
+{
+	const uint8_t *data;
+	uint64_t length;
+	uint8_t tag;
+
+	if (!take_tag(cursor, &tag) || !read_length(cursor, tag, 0, 0, 0xc4, 1, &length) ||
+	    !take(cursor, length, &data))
+		return false;
+	*span = (struct span){ .data = (const char *)data, .length = length };
+	return true;
+}
+
+static bool
+peek_tag(const struct cursor *cursor, uint8_t *tag)
+{
+	if (cursor->at == cursor->end)
+		return false;
+	*tag = *cursor->at;
+	return true;
+}
+
+static bool
+is_array(uint8_t tag)
+{
+	return (tag & 0xf0) == 0x90 || tag == 0xdc || tag == 0xdd;
+}
+
+static bool
+read_text(struct cursor *cursor, struct text *text)
+{
+	struct span span;
+	uint64_t count;
+	uint8_t tag;
+
+	if (!peek_tag(cursor, &tag))
+		return false;
+	if (is_array(tag)) {
+		text->data = NULL;
+		return read_array(cursor, &count) && count == 2 &&
+		    read_uint(cursor, &text->offset) && read_uint(cursor, &text->length);
+	}
+	if (!read_string(cursor, &span))
+		return false;
+	*text = (struct text){ .data = span.data, .length = span.length };
+	return true;
+}
+
+/* What a text is, now that the body is known. */
+static bool
+resolve(const struct text *text, struct span body, struct span *span)
+{
+	if (text->data != NULL) {
+		*span = (struct span){ .data = text->data, .length = text->length };
+		return true;
+	}
+	if (text->offset > body.length || text->length > body.length - text->offset)
+		return false;
+	*span = (struct span){ .data = body.data + text->offset, .length = text->length };
+	return true;
+}
+
+static bool
+resolve_id(const struct text *text, struct span body, struct span *span)
+{
+	return resolve(text, body, span) && span->length >= 1 &&
+	    span->length <= ENVELOPE_ID_BYTES && memchr(span->data, '\0', span->length) == NULL;
+}
+
+static bool
+read_dedup(struct cursor *cursor, struct envelope *envelope, struct text *text, bool *is_text)
+{
+	uint8_t tag;
+
+	*is_text = false;
+	envelope->dedup_id = (struct span){ 0 };
+	envelope->dedup_is_hash = false;
+	if (!peek_tag(cursor, &tag))
+		return false;
+	if (tag == 0xc0) {
+		cursor->at++;
+		return true;
+	}
+	if (tag < 0xc4 || tag > 0xc6) {
+		*is_text = true;
+		return read_text(cursor, text);
+	}
+	envelope->dedup_is_hash = true;
+	return read_bin(cursor, &envelope->dedup_id) && envelope->dedup_id.length == HASH_BYTES;
+}
+
+static bool
+read_trace(struct cursor *cursor, struct envelope *envelope)
+{
+	struct span span;
+	uint8_t tag;
+
+	envelope->trace = NULL;
+	if (!peek_tag(cursor, &tag))
+		return false;
+	if (tag == 0xc0) {
+		cursor->at++;
+		return true;
+	}
+	if (!read_bin(cursor, &span) || span.length != ENVELOPE_TRACE_BYTES)
+		return false;
+	envelope->trace = (const uint8_t *)span.data;
+	return true;
+}
+
+/* One attribute: a name and a string, boolean or number. */
+static bool
+read_attribute(struct cursor *cursor, struct text *name, struct text *value, enum json_type *type,
+    bool *truth)
+{
+	uint64_t count;
+	uint8_t tag;
+
+	if (!read_text(cursor, name) || !peek_tag(cursor, &tag))
+		return false;
+	if (tag == 0xc2 || tag == 0xc3) {
+		cursor->at++;
+		*type = JSON_BOOL;
+		*truth = tag == 0xc3;
+		return true;
+	}
+	if (tag == 0x91) {
+		*type = JSON_NUMBER;
+		return read_array(cursor, &count) && read_text(cursor, value);
+	}
+	*type = JSON_STRING;
+	return read_text(cursor, value);
+}
+
+static bool
+read_attributes(struct cursor *cursor, struct envelope *envelope)
+{
+	struct text name, value;
+	enum json_type type;
+	uint64_t count;
+	bool truth;
+
+	if (!read_map(cursor, &count) || count > ENVELOPE_ATTRIBUTES)
+		return false;
+	envelope->attribute_count = (uint32_t)count;
+	envelope->attributes.data = (const char *)cursor->at;
+	for (uint64_t i = 0; i < count; i++)
+		if (!read_attribute(cursor, &name, &value, &type, &truth))
+			return false;
+	envelope->attributes.length =
+	    (size_t)((const char *)cursor->at - envelope->attributes.data);
+	return true;
+}
+
+/* Every reference in the attributes must lie in the body. */
+static bool
+attributes_resolve(const struct envelope *envelope)
+{
+	struct cursor cursor = {
+		.at = (const uint8_t *)envelope->attributes.data,
+		.end = (const uint8_t *)envelope->attributes.data + envelope->attributes.length,
+	};
+	struct span span;
+
+	for (uint32_t i = 0; i < envelope->attribute_count; i++) {
+		struct text name, value;
+		enum json_type type;
+		bool truth;
+
+		if (!read_attribute(&cursor, &name, &value, &type, &truth) ||
+		    !resolve(&name, envelope->body, &span) ||
+		    (type != JSON_BOOL && !resolve(&value, envelope->body, &span)))
+			return false;
+	}
+	return true;
+}
+
+int
+envelope_open(struct envelope *envelope, const void *data, size_t length, size_t max_body,
+    const char **why)
+{
+	struct cursor cursor = { .at = data, .end = (const uint8_t *)data + length };
+	struct text group, dedup, message_id;
+	bool dedup_is_text;
+	const char *unused;
+	uint64_t count, topic;
+
+	if (why == NULL)
+		why = &unused;
+	*why = "envelope: not a msgpack array of 8";
+	if (!read_array(&cursor, &count) || count != FIELDS)
+		return -EBADMSG;
+	*why = "envelope: bad topic";
+	if (!read_uint(&cursor, &topic) || topic == 0 || topic > UINT32_MAX)
+		return -EBADMSG;
+	*why = "envelope: bad group";
+	if (!read_text(&cursor, &group))
+		return -EBADMSG;
+	*why = "envelope: bad deduplication id";
+	if (!read_dedup(&cursor, envelope, &dedup, &dedup_is_text))
+		return -EBADMSG;
+	*why = "envelope: bad message id";
+	if (!read_text(&cursor, &message_id))
+		return -EBADMSG;
+	*why = "envelope: bad publish time";
+	if (!read_uint(&cursor, &envelope->published_ns))
+		return -EBADMSG;
+	*why = "envelope: bad trace context";
+	if (!read_trace(&cursor, envelope))
+		return -EBADMSG;
+	*why = "envelope: bad attributes";
+	if (!read_attributes(&cursor, envelope))
+		return -EBADMSG;
+	*why = "envelope: bad body";
+	if (!read_string(&cursor, &envelope->body) || cursor.at != cursor.end ||
+	    envelope->body.length == 0)
+		return -EBADMSG;
+	*why = "message too large";
+	if (envelope->body.length > max_body ||
+	    length - envelope->body.length > ENVELOPE_OVERHEAD_BYTES)
+		return -EBADMSG;
+	*why = "envelope: an id is empty, longer than 128 bytes, or outside of the body";
+	if (!resolve_id(&group, envelope->body, &envelope->group) ||
+	    !resolve_id(&message_id, envelope->body, &envelope->message_id) ||
+	    (dedup_is_text && !resolve_id(&dedup, envelope->body, &envelope->dedup_id)))
+		return -EBADMSG;
+	*why = "envelope: an attribute outside of the body";
+	if (!attributes_resolve(envelope))
+		return -EBADMSG;
+	envelope->topic = (uint32_t)topic;
+	*why = NULL;
+	return 0;
+}
+
+bool
+envelope_attribute(const struct envelope *envelope, size_t *position, struct span *name,
+    struct json_value *value)
+{
+	static const struct span truth_texts[] = { { "false", 5 }, { "true", 4 } };
+	struct cursor cursor = {
+		.at = (const uint8_t *)envelope->attributes.data + *position,
+		.end = (const uint8_t *)envelope->attributes.data + envelope->attributes.length,
+	};
+	struct text name_text, value_text;
+	bool truth;
+
+	*value = (struct json_value){ 0 };
+	if (cursor.at == cursor.end ||
+	    !read_attribute(&cursor, &name_text, &value_text, &value->type, &truth) ||
+	    !resolve(&name_text, envelope->body, name))
+		return false;
+	if (value->type == JSON_BOOL)
+		value->raw = truth_texts[truth];
+	else if (!resolve(&value_text, envelope->body, &value->raw))
+		return false;
+	*position = (size_t)((const char *)cursor.at - envelope->attributes.data);
+	return true;
+}
+
+bool
+envelope_find_attribute(const struct envelope *envelope, const char *name, size_t name_length,
+    struct json_value *value)
+{
+	size_t position = 0;
+	struct span found;
+
+	while (envelope_attribute(envelope, &position, &found, value))
+		if (found.length == name_length && memcmp(found.data, name, name_length) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Packing.
+ */
+
+struct fixed {
+	char *data;
+	size_t length, capacity;
+};
+
+static int
+write_fixed(void *context, const char *bytes, size_t length)
+{
+	struct fixed *fixed = context;
+
+	if (length > fixed->capacity - fixed->length)
+		return -1;
+	memcpy(fixed->data + fixed->length, bytes, length);
+	fixed->length += length;
+	return 0;
+}
+
+static int
+pack_text(msgpack_packer *packer, struct span text, struct span body)
+{
+	uintptr_t from = (uintptr_t)text.data, start = (uintptr_t)body.data;
+
+	/* A reference takes up to 11 bytes: a short text that stands elsewhere is packed as it is. */
+	if (from >= start && from + text.length <= start + body.length)
+		return msgpack_pack_array(packer, 2) | msgpack_pack_uint64(packer, from - start) |
+		    msgpack_pack_uint64(packer, text.length);
+	return msgpack_pack_str(packer, text.length) |
+	    msgpack_pack_str_body(packer, text.data, text.length);
+}
+
+static int
+pack_dedup(msgpack_packer *packer, const struct envelope *head)
+{
+	if (head->dedup_id.data == NULL)
+		return msgpack_pack_nil(packer);
+	if (!head->dedup_is_hash)
+		return pack_text(packer, head->dedup_id, head->body);
+	return msgpack_pack_bin(packer, head->dedup_id.length) |
+	    msgpack_pack_bin_body(packer, head->dedup_id.data, head->dedup_id.length);
+}
+
+static int
+pack_trace(msgpack_packer *packer, const uint8_t *trace)
+{
+	if (trace == NULL)
+		return msgpack_pack_nil(packer);
+	return msgpack_pack_bin(packer, ENVELOPE_TRACE_BYTES) |
+	    msgpack_pack_bin_body(packer, trace, ENVELOPE_TRACE_BYTES);
+}
+
+static int
+pack_attribute(msgpack_packer *packer, const struct envelope_attribute_source *attribute,
+    struct span body)
+{
+	int rc = pack_text(packer, attribute->name, body);
+
+	switch (attribute->type) {
+	case JSON_BOOL:
+		return rc | (attribute->value ? msgpack_pack_true(packer)
+					      : msgpack_pack_false(packer));
+	case JSON_NUMBER:
+		return rc | msgpack_pack_array(packer, 1) |
+		    pack_text(packer, attribute->text, body);
+	default:
+		return rc | pack_text(packer, attribute->text, body);
+	}
+}
+
+long
+envelope_pack(void *buffer, size_t capacity, const struct envelope_source *source)
+{
+	const struct envelope *head = &source->head;
+	struct fixed fixed = { .data = buffer, .capacity = capacity };
+	msgpack_packer packer;
+	int rc;
+
+	msgpack_packer_init(&packer, &fixed, write_fixed);
+	rc = msgpack_pack_array(&packer, FIELDS);
+	rc |= msgpack_pack_uint32(&packer, head->topic);
+	rc |= pack_text(&packer, head->group, head->body);
+	rc |= pack_dedup(&packer, head);
+	rc |= pack_text(&packer, head->message_id, head->body);
+	rc |= msgpack_pack_uint64(&packer, head->published_ns);
+	rc |= pack_trace(&packer, head->trace);
+	rc |= msgpack_pack_map(&packer, source->count);
+	for (size_t i = 0; i < source->count; i++)
+		rc |= pack_attribute(&packer, &source->attributes[i], head->body);
+	rc |= msgpack_pack_str(&packer, head->body.length);
+	rc |= msgpack_pack_str_body(&packer, head->body.data, head->body.length);
+	return rc == 0 ? (long)fixed.length : -ENOBUFS;
+}

@@ -1,0 +1,13 @@
+/*
+ * random - random bits for ids: without a system call, and not for secrets.
+ */
+#ifndef HEADGATE_MESSAGE_RANDOM_H
+#define HEADGATE_MESSAGE_RANDOM_H
+
+#include <stdint.h>
+
+/* 64 random bits. xoshiro256** (Blackman and Vigna, https://prng.di.unimi.it/), seeded from
+ * arc4random(3), and again in a forked child. Not for use from several threads. */
+uint64_t random_next(void);
+
+#endif

@@ -1,0 +1,228 @@
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "message/json.h"
+
+static struct json_reader *reader;
+
+static void
+setup(void)
+{
+	reader = json_reader_new(1 << 20);
+}
+
+static void
+teardown(void)
+{
+	json_reader_free(reader);
+}
+
+TestSuite(json, .init = setup, .fini = teardown);
+
+static int
+ignore(void *context, const struct json_field *field)
+{
+	(void)context;
+	(void)field;
+	return 0;
+}
+
+/* Walks a copy that ends exactly where the padding does, so that ASan sees one byte too many. */
+static enum json_error
+walk(const char *text, size_t length, int (*field)(void *, const struct json_field *), void *context)
+{
+	char *copy = calloc(1, length + JSON_PADDING);
+	enum json_error rc;
+
+	memcpy(copy, text, length);
+	rc = json_walk(reader, copy, length, field, context);
+	free(copy);
+	return rc;
+}
+
+struct expectation {
+	const char *text;
+	enum json_error error;
+};
+
+static const struct expectation table[] = {
+	{ "{}", JSON_OK },
+	{ " { \"a\" : 1 } \n", JSON_OK },
+	{ "{\"a\":[1,2,{\"b\":null}],\"c\":true,\"d\":false}", JSON_OK },
+	{ "{\"a\":-0.5e+10,\"b\":0,\"c\":1E400,\"d\":123456789012345678901234567890}", JSON_OK },
+	{ "{\"a\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\ud83d\\ude00\"}", JSON_OK },
+	{ "{\"a\":\"\xc3\xa9\xf0\x9f\x98\x80\"}", JSON_OK },
+	{ "{\"a\":{\"x\":1},\"b\":{\"x\":1}}", JSON_OK },
+	{ "", JSON_SYNTAX },
+	{ "   ", JSON_SYNTAX },
+	{ "{", JSON_SYNTAX },
+	{ "{\"a\"", JSON_SYNTAX },
+	{ "{\"a\":", JSON_SYNTAX },
+	{ "{\"a\":1", JSON_SYNTAX },
+	{ "{\"a\":1,}", JSON_SYNTAX },
+	{ "{,}", JSON_SYNTAX },
+	{ "{\"a\" 1}", JSON_SYNTAX },
+	{ "{a:1}", JSON_SYNTAX },
+	{ "{'a':1}", JSON_SYNTAX },
+	{ "{\"a\":[1,]}", JSON_SYNTAX },
+	{ "{\"a\":[1 2]}", JSON_SYNTAX },
+	{ "{\"a\":[1}", JSON_SYNTAX },
+	{ "{\"a\":01}", JSON_SYNTAX },
+	{ "{\"a\":+1}", JSON_SYNTAX },
+	{ "{\"a\":1.}", JSON_SYNTAX },
+	{ "{\"a\":.5}", JSON_SYNTAX },
+	{ "{\"a\":1e}", JSON_SYNTAX },
+	{ "{\"a\":-}", JSON_SYNTAX },
+	{ "{\"a\":01x}", JSON_SYNTAX },
+	{ "{\"a\":NaN}", JSON_SYNTAX },
+	{ "{\"a\":tru}", JSON_SYNTAX },
+	{ "{\"a\":nul}", JSON_SYNTAX },
+	{ "{\"a\":truex}", JSON_SYNTAX },
+	{ "{\"a\":[tru]}", JSON_SYNTAX },
+	{ "{\"a\":{\"b\":01}}", JSON_SYNTAX },
+	{ "{\"a\":\"x\ny\"}", JSON_SYNTAX },
+	{ "{\"a\":\"x", JSON_SYNTAX },
+	{ "{\"a\":1 /* c */}", JSON_SYNTAX },
+	{ "{\"a\":\"\\q\"}", JSON_ENCODING },
+	{ "{\"a\":\"\\ud800\"}", JSON_ENCODING },
+	{ "{\"a\":\"\\ud800\\u0041\"}", JSON_ENCODING },
+	{ "{\"a\":\"\\udc00\"}", JSON_ENCODING },
+	{ "{\"a\":[\"\\ud800\"]}", JSON_ENCODING },
+	{ "{\"\\ud800\":1}", JSON_ENCODING },
+	{ "{\"a\":\"\\u12\"}", JSON_ENCODING },
+	{ "{\"a\":\"\xff\"}", JSON_ENCODING },
+	{ "{\"a\":\"\xc0\xaf\"}", JSON_ENCODING },
+	{ "{\"a\":\"\xed\xa0\x80\"}", JSON_ENCODING },
+	{ "{\"a\":\"\xf4\x90\x80\x80\"}", JSON_ENCODING },
+	{ "{\"a\":\"\xc3\"}", JSON_ENCODING },
+	{ "[]", JSON_NOT_OBJECT },
+	{ "1", JSON_NOT_OBJECT },
+	{ "\"x\"", JSON_NOT_OBJECT },
+	{ "null", JSON_NOT_OBJECT },
+	{ "{\"a\":1,\"a\":2}", JSON_DUPLICATE_KEY },
+	{ "{\"a\":1,\"\\u0061\":2}", JSON_DUPLICATE_KEY },
+	{ "{}{}", JSON_TRAILING },
+	{ "{} x", JSON_TRAILING },
+	{ "{\"a\":1}]", JSON_TRAILING },
+};
+
+Test(json, accepts_and_refuses_as_the_table_says)
+{
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		enum json_error got = walk(table[i].text, strlen(table[i].text), ignore, NULL);
+
+		cr_expect(table[i].error == JSON_OK ? got == JSON_OK : got != JSON_OK,
+		    "%s: %s", table[i].text, json_error_text(got));
+		if (table[i].error != JSON_SYNTAX && table[i].error != JSON_ENCODING &&
+		    table[i].error != JSON_TRAILING)
+			cr_expect(got == table[i].error, "%s: %s, not %s", table[i].text,
+			    json_error_text(got), json_error_text(table[i].error));
+	}
+}
+
+Test(json, every_truncation_is_refused)
+{
+	const char text[] = "{\"a\":[1,{\"b\":\"\\u00e9\xc3\xa9\"}],\"c\":-1.5e3,\"d\":null}";
+
+	for (size_t length = 0; length < sizeof(text) - 1; length++)
+		cr_assert(walk(text, length, ignore, NULL) != JSON_OK, "%zu bytes", length);
+	cr_assert(walk(text, sizeof(text) - 1, ignore, NULL) == JSON_OK, "all of it");
+}
+
+static enum json_error
+nested(unsigned depth)
+{
+	static char text[1024];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < depth; i++) {
+		memcpy(text + n, "{\"a\":", 5);
+		n += 5;
+	}
+	text[n++] = '1';
+	memset(text + n, '}', depth);
+	return walk(text, n + depth, ignore, NULL);
+}
+
+Test(json, nesting_of_32_is_the_limit)
+{
+	cr_assert(nested(32) == JSON_OK, "32: %s", json_error_text(nested(32)));
+	cr_assert(nested(33) == JSON_TOO_DEEP, "33: %s", json_error_text(nested(33)));
+	cr_assert(nested(100) == JSON_TOO_DEEP, "100: %s", json_error_text(nested(100)));
+}
+
+static int
+remember(void *context, const struct json_field *field)
+{
+	char *at = (char *)context + strlen(context);
+
+	sprintf(at, "%.*s=%d:%.*s%s;", (int)field->name.length, field->name.data,
+	    (int)field->value.type, (int)field->value.raw.length, field->value.raw.data,
+	    field->value.escaped ? "!" : "");
+	return 0;
+}
+
+Test(json, fields_are_given_as_they_stand)
+{
+	const char text[] = "{ \"s\" : \"x y\" , \"e\":\"a\\nb\", \"n\" : 1.50 ,\"o\": {\"k\" : [1, 2]"
+			    " } , \"l\":[ ] , \"t\": true , \"z\" :null}";
+	char seen[512] = "";
+
+	cr_assert(walk(text, sizeof(text) - 1, remember, seen) == JSON_OK, "good");
+	cr_assert(strcmp(seen, "s=4:x y;e=4:a\\nb!;n=3:1.50;o=6:{\"k\" : [1, 2] };l=5:[ ];t=2:true;"
+			       "z=1:null;") == 0,
+	    "%s", seen);
+}
+
+Test(json, many_keys_are_told_apart, .timeout = 20)
+{
+	enum { N = 20000 };
+	char *text = malloc(N * 16 + 64);
+	size_t n = 0;
+
+	text[n++] = '{';
+	for (int i = 0; i < N; i++)
+		n += (size_t)sprintf(text + n, "\"k%d\":%d,", i, i);
+	n += (size_t)sprintf(text + n, "\"last\":0}");
+	cr_assert(walk(text, n, ignore, NULL) == JSON_OK, "all different");
+	n -= strlen("\"last\":0}");
+	n += (size_t)sprintf(text + n, "\"k7\":0}");
+	cr_assert(walk(text, n, ignore, NULL) == JSON_DUPLICATE_KEY, "k7 twice");
+	free(text);
+}
+
+Test(json, picks_by_name)
+{
+	const char text[] = "{\"amount\":1.5,\"am\":2,\"x\":{\"amount\":3}}" "                    "
+			    "                                            ";
+	const char *names[] = { "amount", "missing", "x" };
+	struct json_value values[3];
+
+	cr_assert(json_pick(reader, text, strlen(text) - 64, names, 3, values) == JSON_OK, "good");
+	cr_assert(values[0].type == JSON_NUMBER && values[0].raw.length == 3, "amount");
+	cr_assert(values[1].type == 0, "missing");
+	cr_assert(values[2].type == JSON_OBJECT, "x");
+}
+
+Test(json, quotes_and_unescapes)
+{
+	char buffer[64];
+	struct json_value value = { .type = JSON_STRING, .escaped = true };
+	long n;
+
+	n = json_quote(buffer, sizeof(buffer), "a\"\\\n\x7f\xff\xc3\xa9", 8);
+	cr_assert(n > 0 && n < 64, "length %ld", n);
+	buffer[n] = '\0';
+	cr_assert(strcmp(buffer, "\"a\\\"\\\\\\u000a\\u007f\xef\xbf\xbd\xc3\xa9\"") == 0, "%s",
+	    buffer);
+	cr_assert(json_quote(buffer, 3, "abc", 3) == -ENOBUFS, "too small");
+	value.raw = (struct span){ "\\u00e9\\ud83d\\ude00\\n", 20 };
+	n = json_unescape(&value, buffer, sizeof(buffer));
+	cr_assert(n == 7 && memcmp(buffer, "\xc3\xa9\xf0\x9f\x98\x80\n", 7) == 0, "%ld", n);
+	value.raw = (struct span){ "\\ud800", 6 };
+	cr_assert(json_unescape(&value, buffer, sizeof(buffer)) == -EILSEQ, "lone surrogate");
+	cr_assert(json_unescape(&value, buffer, 0) == -EILSEQ, "also without room");
+}
