@@ -1,0 +1,11 @@
+noinst_LIBRARIES += log/liblog.a
+log_liblog_a_SOURCES = log/format.c log/format.h log/scan.c log/scan.h log/settled.c log/settled.h
+
+check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan
+TESTS += tests/unit/test-settled tests/unit/test-log_scan
+tests_unit_test_settled_SOURCES = tests/unit/settled.c
+tests_unit_test_settled_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_settled_LDADD = log/liblog.a $(CRITERION_LIBS)
+tests_unit_test_log_scan_SOURCES = tests/unit/log_scan.c
+tests_unit_test_log_scan_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_log_scan_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)

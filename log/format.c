@@ -1,0 +1,152 @@
+#include "log/format.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define ENDIAN_WORD 0x01020304u
+
+static const char *const type_names[] = {
+	[LOG_MESSAGE] = "message",
+	[LOG_SETTLED] = "settled",
+	[LOG_RECEIVED] = "received",
+	[LOG_STATE] = "state",
+	[LOG_BATCH_END] = "batch-end",
+	[LOG_CHECKPOINT] = "checkpoint",
+	[LOG_PAD] = "pad",
+};
+
+const char *
+log_type_name(unsigned type)
+{
+	return type < sizeof(type_names) / sizeof(type_names[0]) ? type_names[type] : NULL;
+}
+
+static uint32_t
+header_sum(const struct log_frame *frame)
+{
+	return (uint32_t)XXH3_64bits((const char *)frame + sizeof(frame->header_sum),
+	    sizeof(*frame) - sizeof(frame->header_sum));
+}
+
+static uint32_t
+payload_sum(const struct log_frame *frame)
+{
+	if (frame->type == LOG_PAD)
+		return 0;
+	return (uint32_t)XXH3_64bits(frame + 1, frame->length);
+}
+
+void
+log_frame_seal(struct log_frame *frame)
+{
+	frame->payload_sum = payload_sum(frame);
+	frame->header_sum = header_sum(frame);
+}
+
+bool
+log_frame_header_valid(const void *data, uint64_t room, uint64_t salt)
+{
+	const struct log_frame *frame = data;
+
+	return room >= sizeof(*frame) && frame->salt == salt &&
+	    frame->header_sum == header_sum(frame) && log_type_name(frame->type) != NULL &&
+	    log_frame_bytes(frame->length) <= room;
+}
+
+static bool
+batch_end_valid(const struct log_frame *frame)
+{
+	const struct log_batch_end *end = (const void *)(frame + 1);
+
+	return frame->length >= sizeof(*end) && end->logs >= 1 && end->logs <= LOG_LOGS_MAX &&
+	    frame->length == sizeof(*end) + end->logs * sizeof(uint64_t) &&
+	    end->batch == frame->batch;
+}
+
+static bool
+settled_valid(const struct log_frame *frame)
+{
+	const struct log_settled *range = (const void *)(frame + 1);
+	size_t count = frame->length / sizeof(*range);
+
+	if (count == 0 || frame->length % sizeof(*range) != 0)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (range[i].first == 0 || range[i].count == 0 ||
+		    range[i].first + range[i].count < range[i].first)
+			return false;
+	return true;
+}
+
+static bool
+state_valid(const struct log_frame *frame)
+{
+	const struct log_state *state = (const void *)(frame + 1);
+
+	return frame->length == sizeof(*state) && state->user[sizeof(state->user) - 1] == '\0' &&
+	    state->program[sizeof(state->program) - 1] == '\0' &&
+	    state->message_id[sizeof(state->message_id) - 1] == '\0' &&
+	    state->error[sizeof(state->error) - 1] == '\0' &&
+	    state->reason[sizeof(state->reason) - 1] == '\0';
+}
+
+bool
+log_frame_payload_valid(const struct log_frame *frame)
+{
+	if (frame->payload_sum != payload_sum(frame))
+		return false;
+	switch ((enum log_type)frame->type) {
+	case LOG_MESSAGE:
+		return frame->sequence != 0;
+	case LOG_SETTLED:
+		return settled_valid(frame);
+	case LOG_RECEIVED:
+		return frame->length % sizeof(struct log_received) == 0;
+	case LOG_STATE:
+		return state_valid(frame);
+	case LOG_BATCH_END:
+		return batch_end_valid(frame);
+	case LOG_CHECKPOINT:
+	case LOG_PAD:
+		return true;
+	}
+	return false;
+}
+
+void
+log_segment_header_seal(struct log_segment_header *header)
+{
+	memcpy(header->magic, LOG_MAGIC, sizeof(header->magic));
+	header->endian = ENDIAN_WORD;
+	header->header_bytes = LOG_HEADER_BYTES;
+	header->checksum = XXH3_64bits(header, offsetof(struct log_segment_header, checksum));
+}
+
+int
+log_segment_header_check(const struct log_segment_header *header)
+{
+	static const struct log_segment_header zero;
+
+	if (memcmp(header, &zero, sizeof(zero)) == 0)
+		return -ENODATA;
+	if (memcmp(header->magic, LOG_MAGIC, sizeof(header->magic)) != 0)
+		return memcmp(header->magic, LOG_MAGIC, 5) == 0 ? -ESTALE : -EBADMSG;
+	if (header->endian != ENDIAN_WORD)
+		return -ESTALE;
+	if (header->checksum !=
+	    XXH3_64bits(header, offsetof(struct log_segment_header, checksum)) ||
+	    header->header_bytes != LOG_HEADER_BYTES || header->size % LOG_BLOCK_BYTES != 0 ||
+	    header->size < 2 * LOG_BLOCK_BYTES || header->size > 4ull * LOG_SEGMENT_BYTES_MAX ||
+	    memchr(header->queue, '\0', sizeof(header->queue)) == NULL)
+		return -EBADMSG;
+	return 0;
+}
+
+uint16_t
+log_group_hash(const char *group, size_t length)
+{
+	return (uint16_t)(XXH3_64bits(group, length) >> 48);
+}

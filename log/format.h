@@ -1,0 +1,139 @@
+/*
+ * format - the bytes of a queue's log. Described for users in headgate-log(5).
+ *
+ * STATE/queues/NAME/ holds segments, NNNNNNNNNNNNNNNN.log, numbered from 1 in hexadecimal. The log is
+ * one line of bytes: a *position* is an offset in it, over 64 bits, and never comes twice. Segment k
+ * holds the positions [header.position, header.position + header.size), its header among them.
+ *
+ *   segment:  | header, 4096 | batch | batch | batch | ... zeros ...              |
+ *   batch:    | frame, flag FIRST | frame | ... | BATCH_END | PAD to the next block |
+ *   frame:    | struct log_frame, 40 | payload, length | 0 to 7 zeros |
+ *
+ * A batch that does not fit goes on in the next segment, behind a PAD that reaches to the end of this
+ * one. A batch is a transaction over all the logs that its BATCH_END names: it counts when each of
+ * them has its BATCH_END, and a batch is written only after the one before is durable everywhere.
+ *
+ * Integers are in host byte order; the header's endian word says which. Checksums are XXH3, the low
+ * 32 or all 64 bits.
+ *
+ * To change the format: change LOG_MAGIC's last digit; there is one reader for one format.
+ */
+#ifndef HEADGATE_LOG_FORMAT_H
+#define HEADGATE_LOG_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOG_MAGIC "HGLOG001"
+
+enum {
+	LOG_HEADER_BYTES = 4096,
+	LOG_BLOCK_BYTES = 4096,          /* largest unit that a write is aligned to */
+	LOG_SEGMENT_BYTES_MIN = 1 << 20, /* the first segment of a log */
+	LOG_SEGMENT_BYTES_MAX = 64 << 20,
+	LOG_QUEUE_NAME_BYTES = 64,
+	LOG_LOGS_MAX = 256 /* that one batch may touch */
+};
+
+struct log_segment_header {
+	char magic[8];
+	uint32_t endian; /* 0x01020304 as the writer writes it */
+	uint32_t header_bytes;
+	uint64_t log_id;   /* random, positive as a signed 64-bit integer */
+	uint64_t number;   /* the segment's, from 1; the file's name */
+	uint64_t salt;     /* in each frame: tells it from what a recycled block held before */
+	uint64_t position; /* of the header's first byte */
+	uint64_t size;     /* of the segment with its header, bytes */
+	uint64_t created_ns;
+	char queue[LOG_QUEUE_NAME_BYTES];
+	uint64_t checksum; /* of all that stands before it */
+};
+_Static_assert(sizeof(struct log_segment_header) == 136, "disk layout");
+
+enum log_type {
+	LOG_MESSAGE = 1, /* payload: the envelope (message/envelope.h) */
+	LOG_SETTLED,     /* payload: struct log_settled, one or more */
+	LOG_RECEIVED,    /* payload: struct log_received, one or more */
+	LOG_STATE,       /* payload: struct log_state */
+	LOG_BATCH_END,   /* payload: struct log_batch_end and the ids of the logs touched */
+	LOG_CHECKPOINT,  /* kept for the checkpoint */
+	LOG_PAD          /* to the next block or the segment's end; its payload is not written */
+};
+/* "message" ..., or NULL. */
+const char *log_type_name(unsigned type);
+
+enum { LOG_FLAG_FIRST = 1 /* the batch's first frame in this log */ };
+
+struct log_frame {
+	uint32_t header_sum;  /* of the 36 bytes behind it */
+	uint32_t payload_sum; /* of the payload; 0 for a PAD */
+	uint32_t length;      /* of the payload, bytes */
+	uint8_t type;         /* enum log_type */
+	uint8_t flags;
+	uint16_t group_hash;  /* of a message: its lane is group_hash % lanes */
+	uint64_t sequence;    /* of a message, from 1; 0 for other types */
+	uint64_t batch;       /* number, over all logs of a router, from 1 */
+	uint64_t salt;
+};
+_Static_assert(sizeof(struct log_frame) == 40, "disk layout");
+
+struct log_settled { /* sequences [first, first + count) ended with this status */
+	uint64_t first;
+	uint32_t count;
+	uint16_t status; /* 2xx done, 4xx and 5xx failed */
+	uint16_t pad;
+};
+_Static_assert(sizeof(struct log_settled) == 16, "disk layout");
+
+struct log_received { /* a handler was started on it and did not live to answer */
+	uint64_t sequence;
+	uint32_t count;
+	uint32_t pad;
+};
+_Static_assert(sizeof(struct log_received) == 16, "disk layout");
+
+struct log_state { /* of the subscription; fields as in shm/control.h */
+	uint64_t generation, since_ns, sequence;
+	uint32_t state, uid, pid, status;
+	char user[64], program[64], message_id[132], error[256], reason[256];
+	char pad[4];
+};
+_Static_assert(sizeof(struct log_state) == 816, "disk layout");
+
+struct log_batch_end {
+	uint64_t batch;
+	uint64_t time_ns; /* CLOCK_REALTIME at which the batch was closed */
+	uint64_t start;   /* position of the batch's first frame in this log */
+	uint32_t logs;    /* ids that follow, each a uint64_t */
+	uint32_t pad;
+};
+_Static_assert(sizeof(struct log_batch_end) == 32, "disk layout");
+
+/* Room that a frame takes, with its zeros. */
+static inline uint64_t
+log_frame_bytes(uint64_t payload_length)
+{
+	return (sizeof(struct log_frame) + payload_length + 7) & ~(uint64_t)7;
+}
+
+/* Fills the checksums: of a payload that is in place behind the header, then of the header. */
+void log_frame_seal(struct log_frame *);
+
+/* True when room bytes at data begin with a header that is whole, is of this segment, and whose
+ * frame lies within room. The payload is not looked at. */
+bool log_frame_header_valid(const void *data, uint64_t room, uint64_t salt);
+
+/* True when the payload behind a valid header is whole and, for types other than MESSAGE, has a
+ * form that its type allows. */
+bool log_frame_payload_valid(const struct log_frame *);
+
+void log_segment_header_seal(struct log_segment_header *);
+/* Returns 0, -EBADMSG when it is damaged, -ESTALE when it is another version's, -ENODATA when it is
+ * all zeros (the segment was being made). */
+int log_segment_header_check(const struct log_segment_header *);
+
+/* The 16 bits that pick a message's lane. */
+uint16_t log_group_hash(const char *group, size_t length);
+
+#endif
