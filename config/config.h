@@ -18,13 +18,8 @@ enum {
 	CONFIG_PATH_BYTES = 4096
 };
 
-enum config_durability { CONFIG_SYNC = 1, CONFIG_OS };
-enum config_server_error { CONFIG_SERVER_STOP = 1, CONFIG_SERVER_BLOCK_GROUP, CONFIG_SERVER_RETRY };
-enum config_client_error {
-	CONFIG_CLIENT_DEAD_LETTER = 1,
-	CONFIG_CLIENT_RECORD,
-	CONFIG_CLIENT_RETRY
-};
+enum config_server_error { CONFIG_SERVER_STOP = 1 };
+enum config_client_error { CONFIG_CLIENT_RECORD = 1 };
 
 struct config_topic {
 	char name[CONFIG_NAME_BYTES];
@@ -41,13 +36,10 @@ struct config_queue {
 	char *filter_policy; /* JSON text, NULL: takes everything of its topic */
 	int line;            /* in the file, for messages; 0: built in */
 	unsigned lanes;
-	uint64_t visibility_timeout_ns;
-	unsigned max_receive_count;
 	enum config_server_error server_error;
 	enum config_client_error client_error;
 	bool fault_markers;
 	bool routing_check_aba;
-	bool require_account;
 };
 
 struct config {

@@ -1,0 +1,622 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "config/config.h"
+
+#include <confuse.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config/paths.h"
+#include "config/text.h"
+#include "message/envelope.h"
+
+/* The utility system: what runs without a configuration file. */
+static const char built_in[] =
+    "topic transaction-processing {\n"
+    "    group_by = {customer_id}  dedup_by = {message_id, content}  dedup_window = 5m\n"
+    "}\n"
+    "topic subscription-control { dedup_by = {message_id} }\n"
+    "queue bank-account-setup {\n"
+    "    topic = transaction-processing\n"
+    "    filter_policy = '{\"transaction_type\": [\"bank_account_setup\"]}'\n"
+    "}\n"
+    "queue payment-processing {\n"
+    "    topic = transaction-processing\n"
+    "    filter_policy = '{\"transaction_type\": [\"payment\"]}'\n"
+    "}\n";
+
+static const char control_topic[] = "subscription-control";
+
+struct loader {
+	struct config *config;
+	const char *name; /* of the file, for messages */
+	char *error;
+	size_t error_bytes;
+};
+
+static int
+fail(struct loader *loader, int line, const char *format, ...)
+{
+	va_list arguments;
+	int n;
+
+	if (line > 0)
+		n = snprintf(loader->error, loader->error_bytes, "%s:%d: ", loader->name, line);
+	else
+		n = snprintf(loader->error, loader->error_bytes, "%s: ", loader->name);
+	va_start(arguments, format);
+	if (n >= 0 && (size_t)n < loader->error_bytes)
+		vsnprintf(loader->error + n, loader->error_bytes - (size_t)n, format, arguments);
+	va_end(arguments);
+	return -EINVAL;
+}
+
+/*
+ * Values.
+ */
+
+/* A number of digits only, and what follows it. */
+static int
+parse_number(const char *text, uint64_t *number, const char **unit)
+{
+	uint64_t value = 0;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	for (; isdigit((unsigned char)*text); text++)
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, (uint64_t)(*text - '0'), &value))
+			return -ERANGE;
+	*number = value;
+	*unit = text;
+	return 0;
+}
+
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
+
+static int
+parse_with_unit(const char *text, const struct unit *units, uint64_t *value)
+{
+	const char *name;
+	uint64_t number;
+	int rc = parse_number(text, &number, &name);
+
+	if (rc != 0)
+		return rc;
+	for (; units->name != NULL; units++)
+		if (strcmp(units->name, name) == 0)
+			return __builtin_mul_overflow(number, units->factor, value) ? -ERANGE : 0;
+	return -EINVAL;
+}
+
+int
+config_parse_duration(const char *text, uint64_t *ns)
+{
+	static const struct unit units[] = {
+		{ "", 1000000000 },
+		{ "ms", 1000000 },
+		{ "s", 1000000000 },
+		{ "m", 60000000000 },
+		{ "h", 3600000000000 },
+		{ "d", 86400000000000 },
+		{ NULL, 0 },
+	};
+
+	return parse_with_unit(text, units, ns);
+}
+
+int
+config_parse_size(const char *text, uint64_t *bytes)
+{
+	static const struct unit units[] = {
+		{ "", 1 },
+		{ "K", 1 << 10 },
+		{ "M", 1 << 20 },
+		{ "G", 1 << 30 },
+		{ NULL, 0 },
+	};
+
+	return parse_with_unit(text, units, bytes);
+}
+
+static bool
+name_valid(const char *name)
+{
+	size_t length = strlen(name);
+
+	return length > 0 && length < CONFIG_NAME_BYTES &&
+	    (islower((unsigned char)name[0]) || isdigit((unsigned char)name[0])) &&
+	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == length;
+}
+
+/* A value that is one of a few words. A word that DESIGN names but nothing does yet has value 0. */
+struct word {
+	const char *name;
+	int value;
+};
+
+static int
+read_word(struct loader *loader, cfg_t *section, const char *option, const struct word *words,
+    int *value)
+{
+	const char *text = cfg_getstr(section, option);
+
+	if (text == NULL)
+		return 0;
+	for (; words->name != NULL; words++) {
+		if (strcmp(words->name, text) != 0)
+			continue;
+		if (words->value == 0)
+			return fail(loader, section->line, "%s = %s is not supported yet", option,
+			    text);
+		*value = words->value;
+		return 0;
+	}
+	return fail(loader, section->line, "%s: \"%s\" is no value for it", option, text);
+}
+
+static int
+read_bool(struct loader *loader, cfg_t *section, const char *option, bool *value)
+{
+	static const struct word words[] = { { "on", 1 }, { "off", 2 }, { NULL, 0 } };
+	int word = *value ? 1 : 2;
+	int rc = read_word(loader, section, option, words, &word);
+
+	*value = word == 1;
+	return rc;
+}
+
+static int
+read_duration(struct loader *loader, cfg_t *section, const char *option, uint64_t *ns)
+{
+	const char *text = cfg_getstr(section, option);
+
+	if (text == NULL)
+		return 0;
+	if (config_parse_duration(text, ns) != 0 || *ns == 0)
+		return fail(loader, section->line,
+		    "%s: \"%s\" is no duration: seconds, or with ms, s, m, h, d", option, text);
+	return 0;
+}
+
+static int
+read_count(
+    struct loader *loader, cfg_t *section, const char *option, unsigned max, unsigned *count)
+{
+	const char *text = cfg_getstr(section, option), *rest;
+	uint64_t number;
+
+	if (text == NULL)
+		return 0;
+	if (parse_number(text, &number, &rest) != 0 || *rest != '\0' || number < 1 || number > max)
+		return fail(loader, section->line, "%s: \"%s\" is not from 1 to %u", option, text,
+		    max);
+	*count = (unsigned)number;
+	return 0;
+}
+
+/*
+ * Sections.
+ */
+
+static int
+read_fields(struct loader *loader, cfg_t *section, const char *option,
+    char fields[CONFIG_FIELDS][CONFIG_NAME_BYTES], size_t *count)
+{
+	unsigned size = cfg_size(section, option);
+
+	if (size > CONFIG_FIELDS)
+		return fail(loader, section->line, "%s: more than %d", option, CONFIG_FIELDS);
+	for (unsigned i = 0; i < size; i++) {
+		const char *field = cfg_getnstr(section, option, i);
+
+		if (field[0] == '\0' || strlen(field) >= CONFIG_NAME_BYTES)
+			return fail(loader, section->line, "%s: bad name \"%s\"", option, field);
+		strcpy(fields[i], field);
+	}
+	*count = size;
+	return 0;
+}
+
+static int
+check_dedup_by(struct loader *loader, const cfg_t *section, const struct config_topic *topic)
+{
+	for (size_t i = 0; i < topic->dedup_by_count; i++)
+		if (strcmp(topic->dedup_by[i], "message_id") != 0 &&
+		    strcmp(topic->dedup_by[i], "content") != 0)
+			return fail(loader, (int)section->line,
+			    "dedup_by: \"%s\" is neither message_id nor content",
+			    topic->dedup_by[i]);
+	return 0;
+}
+
+static int
+read_topic(struct loader *loader, cfg_t *section)
+{
+	struct config *config = loader->config;
+	struct config_topic *topic = &config->topics[config->topic_count];
+	const char *name = cfg_title(section);
+	int rc;
+
+	if (!name_valid(name))
+		return fail(loader, section->line,
+		    "topic \"%s\": a name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or "
+		    "digit", name);
+	if (config->topic_count == CONFIG_TOPICS)
+		return fail(loader, section->line, "more than %d topics", CONFIG_TOPICS);
+	for (size_t i = 0; i < config->topic_count; i++)
+		if (envelope_topic_id(config->topics[i].name) == envelope_topic_id(name))
+			return fail(loader, section->line,
+			    "topic %s: its name collides with %s: choose another", name,
+			    config->topics[i].name);
+	strcpy(topic->name, name);
+	topic->control = strcmp(name, control_topic) == 0;
+	topic->dedup_window_ns = 300000000000;
+	rc = read_fields(loader, section, "group_by", topic->group_by, &topic->group_by_count);
+	if (rc == 0)
+		rc = read_fields(
+		    loader, section, "dedup_by", topic->dedup_by, &topic->dedup_by_count);
+	if (rc == 0)
+		rc = check_dedup_by(loader, section, topic);
+	if (rc == 0)
+		rc = read_duration(loader, section, "dedup_window", &topic->dedup_window_ns);
+	if (rc == 0 && topic->dedup_window_ns > 86400000000000)
+		rc = fail(loader, section->line, "dedup_window: longer than a day");
+	config->topic_count++;
+	return rc;
+}
+
+static int
+find_topic(struct loader *loader, cfg_t *section, unsigned *topic)
+{
+	const struct config *config = loader->config;
+	const char *name = cfg_getstr(section, "topic");
+
+	if (name == NULL)
+		return fail(loader, section->line, "queue %s: topic is missing", cfg_title(section));
+	for (unsigned i = 0; i < config->topic_count; i++) {
+		if (strcmp(config->topics[i].name, name) == 0) {
+			*topic = i;
+			return 0;
+		}
+	}
+	return fail(loader, section->line, "queue %s: there is no topic \"%s\"", cfg_title(section),
+	    name);
+}
+
+static int
+read_policies(struct loader *loader, cfg_t *section, struct config_queue *queue)
+{
+	static const struct word server_errors[] = {
+		{ "stop", CONFIG_SERVER_STOP },
+		{ "block-group", 0 },
+		{ "retry", 0 },
+		{ NULL, 0 },
+	};
+	static const struct word client_errors[] = {
+		{ "dead-letter", 0 },
+		{ "record", CONFIG_CLIENT_RECORD },
+		{ "retry", 0 },
+		{ NULL, 0 },
+	};
+	static const struct word routing_checks[] = { { "none", 1 }, { "aba", 2 }, { NULL, 0 } };
+	int server = CONFIG_SERVER_STOP, client = CONFIG_CLIENT_RECORD, check = 1;
+	int rc = read_word(loader, section, "server_error", server_errors, &server);
+
+	if (rc == 0)
+		rc = read_word(loader, section, "client_error", client_errors, &client);
+	if (rc == 0)
+		rc = read_word(loader, section, "routing_check", routing_checks, &check);
+	if (rc == 0)
+		rc = read_bool(loader, section, "fault_markers", &queue->fault_markers);
+	queue->server_error = (enum config_server_error)server;
+	queue->client_error = (enum config_client_error)client;
+	queue->routing_check_aba = check == 2;
+	return rc;
+}
+
+/* Settings whose names are fixed and that nothing obeys yet: better refused than ignored. */
+static int
+refuse_unsupported(struct loader *loader, cfg_t *section)
+{
+	static const char *const names[] = {
+		"visibility_timeout",
+		"max_receive_count",
+		"require_account",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (cfg_getstr(section, names[i]) != NULL)
+			return fail(
+			    loader, section->line, "%s is not supported yet", names[i]);
+	return 0;
+}
+
+static int
+read_queue(struct loader *loader, cfg_t *section)
+{
+	struct config *config = loader->config;
+	struct config_queue *queue = &config->queues[config->queue_count];
+	const char *name = cfg_title(section);
+	const char *policy = cfg_getstr(section, "filter_policy");
+	int rc;
+
+	if (!name_valid(name))
+		return fail(loader, section->line,
+		    "queue \"%s\": a name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or "
+		    "digit", name);
+	if (config->queue_count == CONFIG_QUEUES)
+		return fail(loader, section->line, "more than %d queues", CONFIG_QUEUES);
+	*queue = (struct config_queue){
+		.line = (int)section->line,
+		.lanes = 4,
+		.fault_markers = strcmp(config->environment, "dev") == 0,
+	};
+	strcpy(queue->name, name);
+	rc = find_topic(loader, section, &queue->topic);
+	if (rc == 0)
+		rc = read_count(loader, section, "lanes", CONFIG_LANES_MAX, &queue->lanes);
+	if (rc == 0)
+		rc = read_policies(loader, section, queue);
+	if (rc == 0)
+		rc = refuse_unsupported(loader, section);
+	if (rc == 0 && policy != NULL) {
+		queue->filter_policy = strdup(policy);
+		rc = queue->filter_policy ? 0 : -ENOMEM;
+	}
+	config->queue_count++;
+	return rc;
+}
+
+static int
+read_top(struct loader *loader, cfg_t *top)
+{
+	struct config *config = loader->config;
+	const char *from_environment = getenv("HEADGATE_ENVIRONMENT");
+	const char *environment = cfg_getstr(top, "environment");
+	const char *size = cfg_getstr(top, "max_message_size");
+	uint64_t bytes = ENVELOPE_BODY_BYTES;
+
+	if (from_environment != NULL && from_environment[0] != '\0')
+		environment = from_environment;
+	if (environment == NULL)
+		environment = "dev";
+	if (!name_valid(environment))
+		return fail(loader, 0, "environment: bad name \"%s\"", environment);
+	strcpy(config->environment, environment);
+	if (size != NULL && (config_parse_size(size, &bytes) != 0 || bytes < 1024 ||
+				bytes > ENVELOPE_BODY_BYTES_MAX))
+		return fail(loader, 0, "max_message_size: \"%s\" is not from 1K to 1M", size);
+	config->max_message_bytes = bytes;
+	return 0;
+}
+
+static int
+read_sections(struct loader *loader, cfg_t *top)
+{
+	int rc = read_top(loader, top);
+
+	for (unsigned i = 0; rc == 0 && i < cfg_size(top, "topic"); i++)
+		rc = read_topic(loader, cfg_getnsec(top, "topic", i));
+	for (unsigned i = 0; rc == 0 && i < cfg_size(top, "queue"); i++)
+		rc = read_queue(loader, cfg_getnsec(top, "queue", i));
+	if (rc == 0 && loader->config->queue_count == 0)
+		rc = fail(loader, 0, "no queue");
+	return rc;
+}
+
+/* libconfuse reports what it finds through a callback without a context. */
+static struct loader *parsing;
+
+static void
+parse_error(cfg_t *cfg, const char *format, va_list arguments)
+{
+	char text[512];
+
+	vsnprintf(text, sizeof(text), format, arguments);
+	if (parsing->error[0] == '\0')
+		fail(parsing, cfg != NULL ? (int)cfg->line : 0, "%s", text);
+}
+
+static int
+parse(struct loader *loader, const char *text)
+{
+	/* Everything is text for libconfuse: its numbers would take 010 for 8. */
+	static char dedup_default[] = "{message_id, content}";
+	cfg_opt_t topic_options[] = {
+		CFG_STR_LIST("group_by", NULL, CFGF_NONE),
+		CFG_STR_LIST("dedup_by", dedup_default, CFGF_NONE),
+		CFG_STR("dedup_window", NULL, CFGF_NONE),
+		CFG_END(),
+	};
+	cfg_opt_t queue_options[] = {
+		CFG_STR("topic", NULL, CFGF_NONE),
+		CFG_STR("filter_policy", NULL, CFGF_NONE),
+		CFG_STR("lanes", NULL, CFGF_NONE),
+		CFG_STR("server_error", NULL, CFGF_NONE),
+		CFG_STR("client_error", NULL, CFGF_NONE),
+		CFG_STR("fault_markers", NULL, CFGF_NONE),
+		CFG_STR("routing_check", NULL, CFGF_NONE),
+		CFG_STR("visibility_timeout", NULL, CFGF_NONE),
+		CFG_STR("max_receive_count", NULL, CFGF_NONE),
+		CFG_STR("require_account", NULL, CFGF_NONE),
+		CFG_END(),
+	};
+	cfg_opt_t options[] = {
+		CFG_STR("environment", NULL, CFGF_NONE),
+		CFG_STR("max_message_size", NULL, CFGF_NONE),
+		CFG_SEC("topic", topic_options, CFGF_TITLE | CFGF_MULTI | CFGF_NO_TITLE_DUPES),
+		CFG_SEC("queue", queue_options, CFGF_TITLE | CFGF_MULTI | CFGF_NO_TITLE_DUPES),
+		CFG_END(),
+	};
+	cfg_t *top = cfg_init(options, CFGF_NONE);
+	int rc;
+
+	if (top == NULL)
+		return -ENOMEM;
+	cfg_set_error_function(top, parse_error);
+	parsing = loader;
+	loader->error[0] = '\0';
+	if (cfg_parse_buf(top, text) == CFG_SUCCESS)
+		rc = read_sections(loader, top);
+	else
+		rc = loader->error[0] ? -EINVAL : fail(loader, 0, "cannot be read");
+	cfg_free(top);
+	return rc;
+}
+
+/*
+ * Loading.
+ */
+
+static int
+load_text(struct loader *loader, const char *text)
+{
+	char *clean = strdup(text);
+	char why[256];
+	int line, rc;
+
+	if (clean == NULL)
+		return -ENOMEM;
+	rc = text_prepare(clean, &line, why, sizeof(why));
+	if (rc != 0)
+		fail(loader, line, "%s", why);
+	else
+		rc = parse(loader, clean);
+	free(clean);
+	return rc;
+}
+
+int
+config_load(struct config *config, const struct config_options *options, char *error,
+    size_t error_bytes)
+{
+	struct loader loader = {
+		.config = config,
+		.name = options->file ? options->file : "built-in configuration",
+		.error = error,
+		.error_bytes = error_bytes,
+	};
+	char *text = NULL;
+	int rc = 0;
+
+	memset(config, 0, sizeof(*config));
+	error[0] = '\0';
+	if (options->file != NULL) {
+		config->file = strdup(options->file);
+		rc = text_read_file(options->file, &text);
+		if (rc != 0)
+			snprintf(error, error_bytes, "%s: %s", options->file, strerror(-rc));
+	}
+	if (rc == 0)
+		rc = load_text(&loader, text ? text : built_in);
+	free(text);
+	if (rc == 0)
+		rc = paths_resolve(config, options->base_dir, error, error_bytes);
+	if (rc != 0)
+		config_free(config);
+	return rc;
+}
+
+void
+config_free(struct config *config)
+{
+	for (size_t i = 0; i < config->queue_count; i++)
+		free(config->queues[i].filter_policy);
+	free(config->file);
+	config->file = NULL;
+	config->queue_count = 0;
+}
+
+const struct config_queue *
+config_find_queue(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->queue_count; i++)
+		if (strcmp(config->queues[i].name, name) == 0)
+			return &config->queues[i];
+	return NULL;
+}
+
+const struct config_topic *
+config_find_topic(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->topic_count; i++)
+		if (strcmp(config->topics[i].name, name) == 0)
+			return &config->topics[i];
+	return NULL;
+}
+
+/*
+ * Printing.
+ */
+
+static void
+print_list(FILE *out, const char *name, const char fields[CONFIG_FIELDS][CONFIG_NAME_BYTES],
+    size_t count)
+{
+	fprintf(out, "    %s = {", name);
+	for (size_t i = 0; i < count; i++)
+		fprintf(out, "%s'%s'", i ? ", " : "", fields[i]);
+	fputs("}\n", out);
+}
+
+static void
+print_topic(FILE *out, const struct config_topic *topic)
+{
+	fprintf(out, "topic %s {\n", topic->name);
+	print_list(out, "group_by", topic->group_by, topic->group_by_count);
+	print_list(out, "dedup_by", topic->dedup_by, topic->dedup_by_count);
+	fprintf(out, "    dedup_window = %llums\n}\n",
+	    (unsigned long long)(topic->dedup_window_ns / 1000000));
+}
+
+/* A single-quoted string: only ' and \ need a backslash. */
+static void
+print_quoted(FILE *out, const char *text)
+{
+	putc('\'', out);
+	for (; *text != '\0'; text++) {
+		if (*text == '\'' || *text == '\\')
+			putc('\\', out);
+		putc(*text, out);
+	}
+	putc('\'', out);
+}
+
+static void
+print_queue(FILE *out, const struct config *config, const struct config_queue *queue)
+{
+	fprintf(out, "queue %s {\n    topic = %s\n", queue->name, config->topics[queue->topic].name);
+	if (queue->filter_policy != NULL) {
+		fputs("    filter_policy = ", out);
+		print_quoted(out, queue->filter_policy);
+		putc('\n', out);
+	}
+	fprintf(out, "    lanes = %u\n    server_error = stop\n    client_error = record\n",
+	    queue->lanes);
+	fprintf(out, "    fault_markers = %s\n    routing_check = %s\n}\n",
+	    queue->fault_markers ? "on" : "off", queue->routing_check_aba ? "aba" : "none");
+}
+
+void
+config_print(const struct config *config, FILE *out)
+{
+	fprintf(out, "# run directory   %s\n# state directory %s\n", config->run_dir,
+	    config->state_dir);
+	fprintf(out, "environment = %s\nmax_message_size = %zu\n", config->environment,
+	    config->max_message_bytes);
+	for (size_t i = 0; i < config->topic_count; i++)
+		print_topic(out, &config->topics[i]);
+	for (size_t i = 0; i < config->queue_count; i++)
+		print_queue(out, config, &config->queues[i]);
+}

@@ -1,0 +1,142 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "config/paths.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { SOCKET_NAME_BYTES = sizeof("/router.sock") };
+
+static int
+complain(char *error, size_t error_bytes, int rc, const char *path, const char *why)
+{
+	snprintf(error, error_bytes, "%s: %s", path, why);
+	return rc;
+}
+
+static const char *
+environment(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value != NULL && value[0] == '/' ? value : NULL;
+}
+
+static bool
+set(char path[CONFIG_PATH_BYTES], const char *dir, const char *rest)
+{
+	return snprintf(path, CONFIG_PATH_BYTES, "%s%s", dir, rest) < CONFIG_PATH_BYTES;
+}
+
+static bool
+set_default_run(struct config *config)
+{
+	char uid[32];
+
+	if (geteuid() == 0)
+		return set(config->run_dir, "/run/headgate", "");
+	if (environment("XDG_RUNTIME_DIR") != NULL)
+		return set(config->run_dir, environment("XDG_RUNTIME_DIR"), "/headgate");
+	snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
+	return set(config->run_dir, "/tmp/headgate-", uid);
+}
+
+static bool
+set_default_state(struct config *config)
+{
+	if (geteuid() == 0)
+		return set(config->state_dir, "/var/lib/headgate", "");
+	if (environment("XDG_STATE_HOME") != NULL)
+		return set(config->state_dir, environment("XDG_STATE_HOME"), "/headgate");
+	if (environment("HOME") != NULL)
+		return set(config->state_dir, environment("HOME"), "/.local/state/headgate");
+	return false;
+}
+
+/* The base directory as an absolute path: a process that goes to the background keeps it. */
+static bool
+set_base(struct config *config, const char *base)
+{
+	char absolute[CONFIG_PATH_BYTES];
+	char cwd[PATH_MAX];
+
+	if (base[0] == '/') {
+		if (!set(absolute, base, ""))
+			return false;
+	} else if (getcwd(cwd, sizeof(cwd)) == NULL || !set(absolute, cwd, "/") ||
+	    strlcat(absolute, base, sizeof(absolute)) >= sizeof(absolute)) {
+		return false;
+	}
+	return set(config->run_dir, absolute, "/run") && set(config->state_dir, absolute, "/state");
+}
+
+int
+paths_resolve(struct config *config, const char *base_dir, char *error, size_t error_bytes)
+{
+	const char *base = base_dir ? base_dir : getenv("HEADGATE_DIR");
+	bool good;
+
+	if (base != NULL && base[0] != '\0')
+		good = set_base(config, base);
+	else
+		good = set_default_run(config) && set_default_state(config);
+	if (!good)
+		return complain(error, error_bytes, -ENAMETOOLONG, "base directory",
+		    "cannot be worked out: give -D DIR");
+	if (strlen(config->run_dir) + SOCKET_NAME_BYTES >
+	    sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		return complain(error, error_bytes, -ENAMETOOLONG, config->run_dir,
+		    "too long for a socket's path, which holds 107 bytes: choose a directory nearer "
+		    "to the root with -D");
+	return 0;
+}
+
+/* mkdir -p: parents 0755, the directory itself 0700. */
+static int
+make_path(const char *path)
+{
+	char copy[CONFIG_PATH_BYTES];
+
+	strlcpy(copy, path, sizeof(copy));
+	for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(copy, 0755) != 0 && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	return mkdir(copy, 0700) == 0 || errno == EEXIST ? 0 : -errno;
+}
+
+static int
+make_and_check(const char *path, char *error, size_t error_bytes)
+{
+	struct stat st;
+	int rc = make_path(path);
+
+	if (rc != 0)
+		return complain(error, error_bytes, rc, path, strerror(-rc));
+	if (lstat(path, &st) != 0)
+		return complain(error, error_bytes, -errno, path, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return complain(error, error_bytes, -ENOTDIR, path, "not a directory");
+	if (st.st_uid != geteuid() && geteuid() != 0)
+		return complain(error, error_bytes, -EPERM, path, "belongs to another user");
+	if (st.st_mode & 022)
+		return complain(error, error_bytes, -EPERM, path,
+		    "others may write to it: chmod go-w");
+	return 0;
+}
+
+int
+config_make_dirs(const struct config *config, char *error, size_t error_bytes)
+{
+	int rc = make_and_check(config->run_dir, error, error_bytes);
+
+	return rc == 0 ? make_and_check(config->state_dir, error, error_bytes) : rc;
+}
