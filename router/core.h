@@ -1,0 +1,108 @@
+/*
+ * core - the router: checks, deduplicates, filters, logs, delivers, settles.
+ *
+ * One thread. Each turn of the loop (router_step) does what has arrived:
+ *
+ *   publishers' bytes -> publish.c -> frames gathered in the queues' logs    (writer.c)
+ *   workers' completions -> delivery.c -> settlements                        (queue.c)
+ *   the gathered batch -> one synced write a log -> acknowledgements         (batch.c)
+ *   durable messages -> delivery rings                                       (delivery.c)
+ *
+ * While one batch is on its way to the disk the next one is gathered. There is no timer in this: an
+ * idle router syncs at once, a busy one syncs in large batches.
+ */
+#ifndef HEADGATE_ROUTER_CORE_H
+#define HEADGATE_ROUTER_CORE_H
+
+#include <sys/queue.h>
+
+#include "config/config.h"
+#include "log/settled.h"
+#include "router/dedup.h"
+#include "router/filter.h"
+#include "router/io.h"
+#include "router/writer.h"
+#include "shm/control.h"
+
+struct connection;
+struct worker;
+struct router;
+
+struct topic {
+	const struct config_topic *config;
+	struct control_topic *control;
+	struct dedup *dedup;
+	uint32_t id; /* envelope_topic_id() */
+};
+
+/* A known place in a log: where a cursor may start, and how old messages are there. */
+struct mark {
+	uint64_t position; /* a batch starts here */
+	uint64_t sequence; /* every message from here on has this one or a higher */
+	uint64_t time_ns;  /* CLOCK_REALTIME */
+};
+
+struct queue {
+	struct router *router;
+	const struct config_queue *config;
+	struct control_queue *control;
+	unsigned index, topic;
+	struct filter *filter;
+	struct writer writer;
+
+	uint64_t next_sequence;
+	uint64_t batch_first_sequence; /* first of the gathered batch, 0: none */
+	struct settled settled;
+	struct log_settled *pending; /* settled, not yet in the log */
+	size_t pending_count, pending_capacity;
+	struct mark *marks;
+	size_t mark_count, mark_capacity;
+	uint64_t head_sequence; /* that the oldest age was worked out for */
+
+	uint64_t state_gathered, state_flying; /* generations in the batches; 0: none */
+	uint64_t state_appended;               /* newest generation in the log's memory */
+	uint64_t lane_generation;
+	struct worker *worker; /* NULL: none attached */
+};
+
+TAILQ_HEAD(connection_list, connection);
+
+struct router {
+	struct io *io;
+	const struct config *config;
+	struct control control;
+	struct topic topics[CONFIG_TOPICS];
+	struct queue queues[CONFIG_QUEUES];
+	unsigned topic_count, queue_count;
+	struct connection_list connections;
+	int listen_fd, run_lock, state_lock;
+	struct io_request accept_request;
+
+	uint64_t batch;        /* number of the one being gathered */
+	bool batch_dirty;      /* something in it waits for the disk (settlements do not) */
+	bool flying;           /* a batch is on its way to the disk */
+	unsigned flying_logs;  /* that are not durable yet */
+	uint64_t committed_ns; /* CLOCK_MONOTONIC, when the last batch was closed */
+	uint64_t clock_base_s; /* of router_seconds() */
+	uint64_t ticked_ns;
+
+	bool stopping; /* takes no more, ends when all is durable */
+	int failed;    /* -errno: a write failed; nothing is acknowledged any more */
+};
+
+/* Opens or recovers all that STATE and RUN hold and starts to listen. error is filled when it fails.
+ * Returns 0, or -errno; -EBADMSG for a damaged log; -EBUSY when another router runs. */
+int router_open(struct router *, struct io *, const struct config *, char *error,
+    size_t error_bytes);
+/* One turn; waits at most max_wait_ns for something to do. Returns 0, or -errno: stop at once. */
+int router_step(struct router *, int64_t max_wait_ns);
+/* Takes nothing new from now on. */
+void router_stop(struct router *);
+/* True when everything taken is durable and answered. */
+bool router_idle(const struct router *);
+void router_close(struct router *);
+
+/* Seconds on a clock that only goes forward; wall-clock times of the past map into it. */
+uint32_t router_seconds(const struct router *);
+
+#endif

@@ -1,0 +1,92 @@
+/*
+ * connection - one client on RUN/router.sock: a publisher, a worker or headgatectl.
+ *
+ * Bytes come into a buffer that grows to the longest message and no further. Results are gathered in
+ * a buffer, and move to the one that is being sent when the batch they speak of is durable.
+ *
+ *   0           durable          closed           length
+ *   +--------------+---------------+----------------+
+ *   | may be sent  | batch flying  | batch gathered |
+ */
+#ifndef HEADGATE_ROUTER_CONNECTION_H
+#define HEADGATE_ROUTER_CONNECTION_H
+
+#include "message/wire.h"
+#include "router/core.h"
+
+enum { CONNECTION_QUEUES = 64 }; /* that one message may go to */
+
+struct buffer {
+	uint8_t *data;
+	size_t length, capacity;
+};
+
+struct connection {
+	TAILQ_ENTRY(connection) link;
+	struct router *router;
+	int fd;
+	uint32_t peer_uid, peer_pid;
+	enum wire_role role; /* 0: no HELLO yet */
+	char program[CONFIG_NAME_BYTES];
+	bool closed;  /* freed as soon as nothing is pending */
+	bool paused;  /* holds bytes that there is no room for in a log yet */
+	bool ending;  /* closed when all of out is sent */
+	struct worker *worker;
+
+	uint8_t *in;
+	size_t in_capacity, in_start, in_end;
+	struct io_message receive;
+	int received_fd; /* a worker's lock file, -1 */
+
+	struct buffer out;               /* what is drawn above */
+	size_t out_durable, out_closed;
+	struct buffer sending;           /* the back end reads it; not touched meanwhile */
+	size_t sent;
+	struct io_request send_request;
+
+	/* publishers */
+	struct topic *topic;
+	bool wants_receipts;
+	bool refusing;         /* said "try again": refuses everything behind it */
+	uint32_t publish_left; /* messages of the PUBLISH frame being read */
+	uint32_t publish_bytes;
+	uint64_t next_number;
+	struct {
+		uint64_t first;
+		uint32_t count;
+		uint16_t status;
+		bool duplicate;
+	} run; /* results that are not encoded yet */
+};
+
+/* Takes over a new descriptor. */
+void connection_accept(struct router *, int fd);
+
+/* Ends a connection at once; it is freed when the back end has let go of it. */
+void connection_close(struct connection *);
+/* Frees what is closed and no longer in use. */
+void connection_sweep(struct router *);
+/* Goes on with a connection that was paused. */
+void connection_resume(struct connection *);
+
+/* Appends a frame to out; payload may be NULL to be filled by the caller. Returns where the payload
+ * stands, or NULL without memory (the connection is then closed). */
+uint8_t *connection_frame(
+    struct connection *, enum wire_type, const void *payload, size_t length);
+/* Lets everything in out be sent now. For frames that promise nothing about the disk. */
+void connection_flush(struct connection *);
+/* Sends an ERROR frame and ends the connection behind it. */
+void connection_refuse(struct connection *, int status, const char *text);
+
+/* All publishers: the results so far belong to the batch that is being closed; that batch is durable. */
+void connection_results_closed(struct router *);
+void connection_results_durable(struct router *);
+
+/* publish.c. Consumes from in. Returns 1 when it needs more bytes, 0 when it must pause, -EPROTO. */
+int publish_consume(struct connection *);
+/* Encodes the open run of results. */
+void publish_flush_run(struct connection *);
+/* Answers a publisher's HELLO. */
+void publish_welcome(struct connection *);
+
+#endif

@@ -1,0 +1,487 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "router/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "message/envelope.h"
+#include "router/batch.h"
+#include "router/connection.h"
+#include "router/delivery.h"
+#include "router/queue.h"
+#include "router/recovery.h"
+#include "telemetry/event.h"
+
+enum {
+	TICK_NS = 100000000,       /* figures in the control segment are no older */
+	TICK_UNSEEN_NS = 5000000,  /* ... while a worker has not seen a new state */
+	CLOCK_BASE_S = 1 << 30,    /* room for times before the start */
+	BACKLOG = 128
+};
+
+uint32_t
+router_seconds(const struct router *router)
+{
+	return (uint32_t)(CLOCK_BASE_S + io_monotonic_ns() / 1000000000 - router->clock_base_s);
+}
+
+/*
+ * Opening.
+ */
+
+static int
+complain(char *error, size_t error_bytes, int rc, const char *what, const char *why)
+{
+	snprintf(error, error_bytes, "%s: %s", what, why);
+	return rc;
+}
+
+/* One router a directory. headgatectl tests the lock for an instant, so one refusal proves nothing. */
+static int
+lock(const char *dir, int *fd, char *error, size_t error_bytes)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	char path[CONFIG_PATH_BYTES + 32];
+
+	snprintf(path, sizeof(path), "%s/router.lock", dir);
+	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (*fd < 0)
+		return complain(error, error_bytes, -errno, path, strerror(errno));
+	for (int tries = 0; tries < 25; tries++) {
+		if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		nanosleep(&pause, NULL);
+	}
+	return complain(error, error_bytes, -EBUSY, path, "another router runs here");
+}
+
+static int
+open_topics(struct router *router, const uint8_t key[DEDUP_KEY_BYTES])
+{
+	const struct config *config = router->config;
+
+	router->topic_count = (unsigned)config->topic_count;
+	router->control.shared->topics = router->topic_count;
+	for (unsigned i = 0; i < router->topic_count; i++) {
+		struct topic *topic = &router->topics[i];
+
+		topic->config = &config->topics[i];
+		topic->control = &router->control.shared->topic[i];
+		topic->id = envelope_topic_id(topic->config->name);
+		topic->dedup = dedup_new(
+		    key, (uint32_t)((topic->config->dedup_window_ns + 999999999) / 1000000000));
+		if (topic->dedup == NULL)
+			return -ENOMEM;
+		memcpy(topic->control->name, topic->config->name, sizeof(topic->control->name));
+	}
+	return 0;
+}
+
+static void
+next_segment_done(struct writer *writer)
+{
+	if (writer->next_state == WRITER_NEXT_FAILED)
+		event(EVENT_ERROR, "log.no_room", "s:queue", writer->queue, "s:error",
+		    strerror(-writer->next_error), NULL);
+}
+
+static int
+open_queues(struct router *router, char *error, size_t error_bytes)
+{
+	const struct config *config = router->config;
+	char why[256];
+
+	router->queue_count = (unsigned)config->queue_count;
+	router->control.shared->queues = router->queue_count;
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		struct queue *queue = &router->queues[i];
+
+		queue->router = router;
+		queue->config = &config->queues[i];
+		queue->index = i;
+		queue->topic = queue->config->topic;
+		queue->control = &router->control.shared->queue[i];
+		queue->control->lanes = queue->config->lanes;
+		queue->control->topic = queue->topic;
+		memcpy(queue->control->name, queue->config->name, sizeof(queue->control->name));
+		queue->writer.durable_done = batch_log_durable;
+		queue->writer.next_done = next_segment_done;
+		if (filter_compile(&queue->filter, queue->config->filter_policy, why,
+			sizeof(why)) != 0) {
+			snprintf(error, error_bytes, "%s:%d: queue %s: filter_policy: %s",
+			    config->file ? config->file : "built-in configuration",
+			    queue->config->line, queue->config->name, why);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+/* The secret of the deduplication hash: made once, kept with the state. */
+static int
+read_key(const struct config *config, uint8_t key[DEDUP_KEY_BYTES])
+{
+	char path[CONFIG_PATH_BYTES + 32], new_path[CONFIG_PATH_BYTES + 32];
+	int fd, rc;
+
+	snprintf(path, sizeof(path), "%s/dedup.key", config->state_dir);
+	snprintf(new_path, sizeof(new_path), "%s/dedup.key.new", config->state_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		rc = read(fd, key, DEDUP_KEY_BYTES) == DEDUP_KEY_BYTES ? 0 : -EBADMSG;
+		close(fd);
+		return rc;
+	}
+	if (errno != ENOENT)
+		return -errno;
+	io_random(key, DEDUP_KEY_BYTES);
+	fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	rc = write(fd, key, DEDUP_KEY_BYTES) == DEDUP_KEY_BYTES && fsync(fd) == 0 ? 0 : -EIO;
+	close(fd);
+	if (rc == 0)
+		rc = io_rename(new_path, path);
+	return rc == 0 ? io_sync_dir(config->state_dir) : rc;
+}
+
+/* What the segment of the router before us says, where it is newer than the log. */
+static void
+take_over_states(struct router *router, struct recovered_state states[CONFIG_QUEUES])
+{
+	char path[CONFIG_PATH_BYTES + 32];
+	struct control old;
+
+	snprintf(path, sizeof(path), "%s/control", router->config->run_dir);
+	if (control_open(&old, path, false) != 0)
+		return;
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		int index = control_find_queue(&old, router->queues[i].config->name);
+		struct control_detail detail;
+		uint64_t word;
+
+		if (index < 0 || old.shared->queue[index].log_id != router->queues[i].writer.log_id)
+			continue;
+		control_read_state(&old, (unsigned)index, &word, &detail);
+		if (control_word_generation(word) <= states[i].generation ||
+		    control_state_name(control_word_state(word)) == NULL)
+			continue;
+		router->queues[i].state_appended = states[i].generation;
+		states[i] = (struct recovered_state){
+			.state = control_word_state(word),
+			.generation = control_word_generation(word),
+			.detail = detail,
+		};
+	}
+	control_close(&old);
+}
+
+static void
+set_first_state(struct queue *queue, struct recovered_state *state)
+{
+	struct control_queue *control = queue->control;
+
+	control->log_id = queue->writer.log_id;
+	if (state->generation == 0)
+		*state = (struct recovered_state){ .state = CONTROL_RUNNING, .generation = 1 };
+	if (state->state == CONTROL_PROBING)
+		state->state = CONTROL_TRIPPED;
+	state->detail.generation = state->generation;
+	control->detail[0] = state->detail;
+	if (queue->state_appended == 0)
+		queue->state_appended = state->generation;
+	atomic_store_explicit(&control->logged, queue->state_appended, memory_order_relaxed);
+	atomic_store_explicit(&control->state,
+	    control_word(state->state, 0, state->generation), memory_order_relaxed);
+	queue_publish_figures(queue);
+}
+
+static void
+accepted(struct io_request *request, int64_t result)
+{
+	struct router *router =
+	    (void *)((char *)request - offsetof(struct router, accept_request));
+
+	if (result >= 0)
+		connection_accept(router, (int)result);
+	else if (result != -ECANCELED)
+		event(EVENT_WARN, "router.accept_failed", "s:error", strerror((int)-result), NULL);
+	if (!request->pending && !router->stopping && result != -ECANCELED)
+		router->io->operations->accept(router->io, router->listen_fd, request);
+}
+
+static int
+listen_on(struct router *router, char *error, size_t error_bytes)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char path[CONFIG_PATH_BYTES + 32];
+
+	if (snprintf(path, sizeof(path), "%s/router.sock", router->config->run_dir) >=
+	    (int)sizeof(address.sun_path))
+		return complain(error, error_bytes, -ENAMETOOLONG, path,
+		    "longer than the 107 bytes of a socket's path");
+	strcpy(address.sun_path, path);
+	router->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unlink(path); /* we hold the lock: whoever listened there is gone */
+	if (router->listen_fd < 0 ||
+	    bind(router->listen_fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+	    chmod(path, 0600) != 0 || listen(router->listen_fd, BACKLOG) != 0)
+		return complain(error, error_bytes, -errno, path, strerror(errno));
+	router->accept_request.done = accepted;
+	router->io->operations->accept(router->io, router->listen_fd, &router->accept_request);
+	return 0;
+}
+
+/* The new segment takes the old one's place. */
+static int
+publish_segment(struct router *router, char *error, size_t error_bytes)
+{
+	char from[CONFIG_PATH_BYTES + 32], to[CONFIG_PATH_BYTES + 32];
+	int rc;
+
+	control_publish(&router->control);
+	snprintf(from, sizeof(from), "%s/control.next", router->config->run_dir);
+	snprintf(to, sizeof(to), "%s/control", router->config->run_dir);
+	rc = io_rename(from, to);
+	return rc == 0 ? 0 : complain(error, error_bytes, rc, to, strerror(-rc));
+}
+
+int
+router_open(struct router *router, struct io *io, const struct config *config, char *error,
+    size_t error_bytes)
+{
+	static struct recovered_state states[CONFIG_QUEUES];
+	uint8_t key[DEDUP_KEY_BYTES];
+	char path[CONFIG_PATH_BYTES + 32];
+	struct control_shared *shared;
+	int rc;
+
+	memset(router, 0, sizeof(*router));
+	router->io = io;
+	router->config = config;
+	router->listen_fd = router->run_lock = router->state_lock = -1;
+	router->clock_base_s = io_monotonic_ns() / 1000000000;
+	TAILQ_INIT(&router->connections);
+	rc = lock(config->run_dir, &router->run_lock, error, error_bytes);
+	if (rc == 0)
+		rc = lock(config->state_dir, &router->state_lock, error, error_bytes);
+	if (rc != 0)
+		return rc;
+	snprintf(path, sizeof(path), "%s/queues", config->state_dir);
+	rc = io_make_dir(path);
+	if (rc == 0)
+		rc = read_key(config, key);
+	if (rc != 0)
+		return complain(error, error_bytes, rc, config->state_dir, strerror(-rc));
+
+	/* Beside the old one until it is whole: what the old one says is still needed. */
+	snprintf(path, sizeof(path), "%s/control.next", config->run_dir);
+	rc = control_create(&router->control, path);
+	if (rc != 0)
+		return complain(error, error_bytes, rc, path, strerror(-rc));
+	shared = router->control.shared;
+	rc = open_topics(router, key);
+	if (rc == 0)
+		rc = open_queues(router, error, error_bytes);
+	else
+		complain(error, error_bytes, rc, "topics", strerror(-rc));
+	if (rc == 0)
+		rc = recovery_run(router, states, error, error_bytes);
+	if (rc != 0)
+		return rc;
+	take_over_states(router, states);
+	for (unsigned i = 0; i < router->queue_count; i++)
+		set_first_state(&router->queues[i], &states[i]);
+	rc = listen_on(router, error, error_bytes);
+	if (rc != 0)
+		return rc;
+	atomic_store(&shared->router_since_ns, io_wall_ns());
+	atomic_store(&shared->router_heartbeat_ns, io_monotonic_ns());
+	atomic_store(&shared->router_pid, (uint32_t)getpid());
+	atomic_store(&shared->ready, 1);
+	return publish_segment(router, error, error_bytes);
+}
+
+/*
+ * Running.
+ */
+
+static void
+settle_all(struct router *router)
+{
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		struct worker *worker = router->queues[i].worker;
+
+		if (worker != NULL)
+			delivery_settle(worker);
+	}
+}
+
+static void
+look_at_states(struct router *router)
+{
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		struct queue *queue = &router->queues[i];
+
+		if (control_word_generation(queue_state_word(queue)) == queue->state_appended)
+			continue;
+		queue_log_state(queue);
+		if (queue->worker != NULL)
+			delivery_ring(queue->worker);
+	}
+}
+
+static void
+resume_paused(struct router *router)
+{
+	struct connection *connection;
+
+	TAILQ_FOREACH (connection, &router->connections, link)
+		connection_resume(connection);
+}
+
+static void
+pump_all(struct router *router)
+{
+	for (unsigned i = 0; i < router->queue_count; i++)
+		if (router->queues[i].worker != NULL)
+			delivery_pump(router->queues[i].worker);
+}
+
+/* Brings the control segment up to date. Returns when to do it again. */
+static int64_t
+tick(struct router *router)
+{
+	uint64_t now_ns = io_monotonic_ns();
+	bool all_seen = true;
+
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		struct worker *worker = router->queues[i].worker;
+
+		if (worker != NULL && !delivery_publish_figures(worker))
+			all_seen = false;
+		else if (control_word_generation(queue_state_word(&router->queues[i])) !=
+		    router->queues[i].state_appended)
+			all_seen = false;
+	}
+	if (now_ns - router->ticked_ns >= TICK_NS) {
+		for (unsigned i = 0; i < router->queue_count; i++)
+			queue_publish_figures(&router->queues[i]);
+		atomic_store_explicit(&router->control.shared->router_heartbeat_ns, now_ns,
+		    memory_order_relaxed);
+		router->ticked_ns = now_ns;
+	}
+	return all_seen ? TICK_NS : TICK_UNSEEN_NS;
+}
+
+static bool
+may_sleep(struct router *router)
+{
+	bool may = true;
+
+	for (unsigned i = 0; i < router->queue_count; i++)
+		if (router->queues[i].worker != NULL && !delivery_may_sleep(router->queues[i].worker))
+			may = false;
+	return may;
+}
+
+static void
+awake(struct router *router)
+{
+	for (unsigned i = 0; i < router->queue_count; i++)
+		if (router->queues[i].worker != NULL)
+			delivery_awake(router->queues[i].worker);
+}
+
+int
+router_step(struct router *router, int64_t max_wait_ns)
+{
+	int64_t wait_ns, due_ns;
+	int rc;
+
+	settle_all(router);
+	look_at_states(router);
+	resume_paused(router);
+	due_ns = batch_commit(router);
+	pump_all(router);
+	wait_ns = tick(router);
+	connection_sweep(router);
+	if (router->failed != 0)
+		return router->failed;
+	if (due_ns >= 0 && due_ns < wait_ns)
+		wait_ns = due_ns;
+	if (max_wait_ns < wait_ns)
+		wait_ns = max_wait_ns;
+	if (!may_sleep(router))
+		wait_ns = 0;
+	rc = router->io->operations->run(router->io, wait_ns);
+	awake(router);
+	return rc != 0 ? rc : router->failed;
+}
+
+void
+router_stop(struct router *router)
+{
+	router->stopping = true;
+	atomic_store(&router->control.shared->ready, 0);
+}
+
+bool
+router_idle(const struct router *router)
+{
+	if (router->flying || router->batch_dirty)
+		return false;
+	for (unsigned i = 0; i < router->queue_count; i++)
+		if (router->queues[i].pending_count > 0)
+			return false;
+	return true;
+}
+
+void
+router_close(struct router *router)
+{
+	struct connection *connection, *next;
+	struct control_shared *shared = router->control.shared;
+
+	TAILQ_FOREACH_SAFE (connection, &router->connections, link, next)
+		connection_close(connection);
+	for (int turns = 0; turns < 100 && !TAILQ_EMPTY(&router->connections); turns++) {
+		router->io->operations->run(router->io, 1000000);
+		connection_sweep(router);
+	}
+	if (shared != NULL) {
+		for (unsigned i = 0; i < router->queue_count; i++)
+			queue_publish_figures(&router->queues[i]);
+		atomic_store(&shared->ready, 0);
+		atomic_store(&shared->router_pid, 0);
+		control_close(&router->control);
+	}
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		struct queue *queue = &router->queues[i];
+
+		writer_close(&queue->writer);
+		settled_free(&queue->settled);
+		filter_free(queue->filter);
+		free(queue->pending);
+		free(queue->marks);
+	}
+	for (unsigned i = 0; i < router->topic_count; i++)
+		dedup_free(router->topics[i].dedup);
+	if (router->listen_fd >= 0)
+		close(router->listen_fd);
+	if (router->run_lock >= 0)
+		close(router->run_lock);
+	if (router->state_lock >= 0)
+		close(router->state_lock);
+}

@@ -1,0 +1,34 @@
+/*
+ * dedup - which deduplication ids were seen within the window. One for each topic.
+ *
+ * An extendible hash table: a directory of pages, indexed by the first bits of an id's 128-bit hash.
+ * An insertion touches one page; a full page forgets what is older than the window, grows by a third if
+ * that did not help, and is split in two when it is large. So there is never a rehash of the whole, and
+ * memory follows what the window holds: entries of 20 bytes in pages that are two thirds full or more.
+ */
+#ifndef HEADGATE_ROUTER_DEDUP_H
+#define HEADGATE_ROUTER_DEDUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { DEDUP_KEY_BYTES = 192 }; /* secret of the keyed hash */
+
+struct dedup;
+
+/* window and all times: seconds on a clock that never goes back. Returns NULL without memory. */
+struct dedup *dedup_new(const uint8_t key[DEDUP_KEY_BYTES], uint32_t window);
+void dedup_free(struct dedup *);
+
+enum dedup_result { DEDUP_NEW, DEDUP_SEEN, DEDUP_NO_MEMORY };
+
+/* Looks an id up, and remembers it as seen at this time when it is new. kind tells ids of different
+ * make apart (an explicit id, a content hash). */
+enum dedup_result dedup_see(
+    struct dedup *, uint8_t kind, const void *id, size_t length, uint32_t time, uint32_t now);
+
+/* Bytes of memory in use and ids remembered (some may be older than the window). */
+void dedup_usage(const struct dedup *, uint64_t *bytes, uint64_t *ids);
+
+#endif

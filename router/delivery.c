@@ -1,0 +1,646 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "router/delivery.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <msgpack.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "router/connection.h"
+#include "router/queue.h"
+#include "telemetry/event.h"
+
+enum {
+	WINDOW_BYTES = 2 << 20,   /* holds the longest frame and more */
+	WINDOW_READ_BYTES = 512 << 10
+};
+
+/*
+ * Attaching.
+ */
+
+/* Does this descriptor hold the queue's lock? An flock belongs to the open file: if it can be taken
+ * through the descriptor but not through one of our own, the sender has it. */
+static bool
+holds_lock(const struct router *router, const char *queue, int fd)
+{
+	char path[CONFIG_PATH_BYTES + CONFIG_NAME_BYTES + 8];
+	struct stat ours, theirs;
+	bool good = false;
+	int own;
+
+	snprintf(path, sizeof(path), "%s/%s.lock", router->config->run_dir, queue);
+	own = open(path, O_RDONLY | O_CLOEXEC);
+	if (own < 0)
+		return false;
+	if (fstat(own, &ours) == 0 && fstat(fd, &theirs) == 0 && ours.st_ino == theirs.st_ino &&
+	    ours.st_dev == theirs.st_dev && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		good = flock(own, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	close(own);
+	return good;
+}
+
+static struct queue *
+find_queue(struct router *router, const char *name)
+{
+	for (unsigned i = 0; i < router->queue_count; i++)
+		if (strcmp(router->queues[i].config->name, name) == 0)
+			return &router->queues[i];
+	return NULL;
+}
+
+static void
+bell_rang(struct io_request *request, int64_t result)
+{
+	struct worker *worker =
+	    (void *)((char *)request - offsetof(struct worker, bell_request));
+	struct io *io = worker->connection->router->io;
+
+	/* The loop looks at all rings each turn; the bell only ends its sleep. */
+	if (!worker->detached && (result > 0 || result == -EINTR || result == -EAGAIN))
+		io->operations->read(io, worker->bell_fd, &worker->bell_count,
+		    sizeof(worker->bell_count), -1, &worker->bell_request);
+}
+
+static int
+create_lane(struct worker *worker, unsigned number)
+{
+	struct queue *queue = worker->queue;
+	unsigned i = worker->lane_count;
+	struct lane_params params = {
+		.queue = queue->config->name,
+		.log_id = queue->writer.log_id,
+		.generation = queue->lane_generation,
+		.delivery_capacity = LANE_DELIVERY_BYTES,
+		.completion_capacity = LANE_COMPLETION_BYTES,
+		.queue_index = queue->index,
+		.lane = number,
+		.lanes = queue->config->lanes,
+		.max_message_bytes = (uint32_t)queue->router->config->max_message_bytes,
+	};
+	int rc;
+
+	while (params.delivery_capacity < 4 * (size_t)params.max_message_bytes)
+		params.delivery_capacity *= 2;
+	rc = lane_create(&worker->lane[i], &params);
+	if (rc != 0)
+		return rc;
+	worker->lane_count++;
+	worker->lane_index[number] = (int)i;
+	rc = ring_producer_init(&worker->delivery[i], &worker->lane[i].shared->delivery,
+	    worker->lane[i].delivery_data, params.delivery_capacity);
+	if (rc == 0)
+		rc = ring_consumer_init(&worker->completion[i], &worker->lane[i].shared->completion,
+		    worker->lane[i].completion_data, params.completion_capacity);
+	return rc;
+}
+
+static int
+create_lanes(struct worker *worker, uint64_t lanes)
+{
+	int rc = 0;
+
+	for (unsigned number = 0; rc == 0 && number < worker->queue->config->lanes; number++)
+		if (lanes >> number & 1)
+			rc = create_lane(worker, number);
+	return rc == 0 && worker->lane_count == 0 ? -EINVAL : rc;
+}
+
+/* [queue index, [lane number ...]], with the eventfd and a memfd for each lane. */
+static int
+send_welcome(struct worker *worker)
+{
+	struct wire_header header = { .type = WIRE_WELCOME };
+	int fds[1 + CONFIG_LANES_MAX] = { worker->bell_fd };
+	msgpack_sbuffer buffer;
+	msgpack_packer packer;
+	int rc;
+
+	msgpack_sbuffer_init(&buffer);
+	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+	msgpack_sbuffer_write(&buffer, (const char *)&header, sizeof(header));
+	msgpack_pack_array(&packer, 2);
+	msgpack_pack_uint32(&packer, worker->queue->index);
+	msgpack_pack_array(&packer, worker->lane_count);
+	for (unsigned i = 0; i < worker->lane_count; i++) {
+		msgpack_pack_uint32(&packer, worker->lane[i].shared->lane);
+		fds[1 + i] = worker->lane[i].fd;
+	}
+	header.length = (uint32_t)(buffer.size - sizeof(header));
+	memcpy(buffer.data, &header, sizeof(header));
+	rc = io_send_fds(
+	    worker->connection->fd, buffer.data, buffer.size, fds, 1 + worker->lane_count);
+	msgpack_sbuffer_destroy(&buffer);
+	return rc;
+}
+
+static struct control_worker *
+claim_entry(struct worker *worker)
+{
+	struct control_shared *shared = worker->queue->router->control.shared;
+
+	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
+		struct control_worker *entry = &shared->worker[i];
+
+		if (atomic_load_explicit(&entry->pid, memory_order_relaxed) != 0)
+			continue;
+		entry->queue = worker->queue->index;
+		entry->lanes = 0;
+		for (unsigned k = 0; k < worker->lane_count; k++)
+			entry->lanes |= 1ull << worker->lane[k].shared->lane;
+		entry->attached_ns = io_wall_ns();
+		atomic_store_explicit(
+		    &entry->heartbeat_ns, io_monotonic_ns(), memory_order_relaxed);
+		atomic_store_explicit(&entry->state_seen, 0, memory_order_relaxed);
+		/* Pairs with the readers' acquire load of pid: the rest is filled before. */
+		atomic_store_explicit(
+		    &entry->pid, worker->connection->peer_pid, memory_order_release);
+		return entry;
+	}
+	return NULL;
+}
+
+static struct worker *
+new_worker(struct connection *connection, struct queue *queue)
+{
+	struct worker *worker = calloc(1, sizeof(*worker));
+
+	if (worker == NULL)
+		return NULL;
+	worker->queue = queue;
+	worker->connection = connection;
+	worker->window_fd = worker->full_lane = -1;
+	worker->bell_request.done = bell_rang;
+	worker->bell_fd = eventfd(0, EFD_CLOEXEC);
+	for (unsigned i = 0; i < CONFIG_LANES_MAX; i++)
+		worker->lane_index[i] = -1;
+	return worker;
+}
+
+static int
+start(struct worker *worker, uint64_t lanes)
+{
+	struct queue *queue = worker->queue;
+	int rc;
+
+	if (worker->bell_fd < 0)
+		return -EMFILE;
+	worker->window = malloc(WINDOW_BYTES);
+	if (worker->window == NULL)
+		return -ENOMEM;
+	queue->lane_generation++;
+	rc = create_lanes(worker, lanes);
+	if (rc == 0)
+		rc = send_welcome(worker);
+	if (rc != 0)
+		return rc;
+	worker->control = claim_entry(worker);
+	return worker->control == NULL ? -EUSERS : 0;
+}
+
+void
+delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
+{
+	struct router *router = connection->router;
+	struct queue *queue = find_queue(router, name);
+	struct worker *worker;
+	int rc;
+
+	if (queue == NULL) {
+		connection_refuse(connection, 404, "no queue of this name in the configuration");
+		return;
+	}
+	if (connection->received_fd < 0 || !holds_lock(router, name, connection->received_fd)) {
+		connection_refuse(connection, 409, "the queue's lock is not held");
+		return;
+	}
+	close(connection->received_fd); /* or we would hold the lock when the worker is dead */
+	connection->received_fd = -1;
+	if (queue->worker != NULL) /* it lost the lock, so it is dead */
+		connection_close(queue->worker->connection);
+	worker = new_worker(connection, queue);
+	if (worker == NULL) {
+		connection_refuse(connection, 503, "out of memory");
+		return;
+	}
+	connection->worker = worker;
+	queue->worker = worker;
+	rc = start(worker, lanes);
+	if (rc != 0) {
+		event(EVENT_ERROR, "worker.not_attached", "s:queue", name, "s:error",
+		    strerror(-rc), NULL);
+		connection_close(connection);
+		return;
+	}
+	worker->cursor = queue_first_position(queue);
+	bell_rang(&worker->bell_request, -EAGAIN);
+	event(EVENT_INFO, "worker.attached", "s:queue", name, "u:pid",
+	    (uint64_t)connection->peer_pid, "u:generation", queue->lane_generation, NULL);
+}
+
+/*
+ * Detaching.
+ */
+
+void
+delivery_detach(struct worker *worker)
+{
+	struct queue *queue = worker->queue;
+	uint64_t one = 1;
+
+	if (worker->detached)
+		return;
+	while (delivery_settle(worker))
+		;
+	worker->detached = true;
+	if (queue->worker == worker)
+		queue->worker = NULL;
+	if (worker->control != NULL)
+		atomic_store_explicit(&worker->control->pid, 0, memory_order_release);
+	atomic_store_explicit(&queue->control->counters.in_flight, 0, memory_order_relaxed);
+	/* Ends the read that the back end still has. */
+	if (worker->bell_request.pending && write(worker->bell_fd, &one, sizeof(one)) < 0)
+		event(EVENT_WARN, "worker.bell_stuck", "s:error", strerror(errno), NULL);
+	event(EVENT_INFO, "worker.gone", "s:queue", queue->config->name, "u:pid",
+	    (uint64_t)worker->connection->peer_pid, NULL);
+}
+
+bool
+delivery_free(struct worker *worker)
+{
+	if (worker->bell_request.pending || worker->window_request.pending)
+		return false;
+	for (unsigned i = 0; i < worker->lane_count; i++)
+		lane_drop(&worker->lane[i]);
+	if (worker->bell_fd >= 0)
+		close(worker->bell_fd);
+	if (worker->window_fd >= 0)
+		close(worker->window_fd);
+	free(worker->window);
+	free(worker);
+	return true;
+}
+
+/*
+ * Outcomes.
+ */
+
+static void
+drop_misbehaving(struct worker *worker, const char *what)
+{
+	event(EVENT_ERROR, "worker.broke_protocol", "s:queue", worker->queue->config->name, "u:pid",
+	    (uint64_t)worker->connection->peer_pid, "s:error", what, NULL);
+	connection_close(worker->connection);
+}
+
+/* A copy of a completion, out of the worker's reach, checked. */
+static bool
+read_completion(const struct worker *worker, const struct ring_record *record,
+    struct lane_completion *completion, char reason[LANE_REASON_BYTES + 1])
+{
+	if (record->tag != LANE_TAG_COMPLETION || record->length < sizeof(*completion))
+		return false;
+	memcpy(completion, record->payload, sizeof(*completion));
+	if (completion->reason_length > LANE_REASON_BYTES ||
+	    record->length < sizeof(*completion) + completion->reason_length ||
+	    completion->status < 200 || completion->status > 599 || completion->sequence == 0 ||
+	    completion->sequence > worker->delivered)
+		return false;
+	memcpy(reason, (const char *)record->payload + sizeof(*completion),
+	    completion->reason_length);
+	reason[completion->reason_length] = '\0';
+	return true;
+}
+
+/* A 5xx: the gate closes, unless the state has changed since the handler was started. */
+static void
+trip(struct worker *worker, const struct lane_completion *completion, const char *reason)
+{
+	struct queue *queue = worker->queue;
+	struct control_detail detail = { 0 };
+
+	if (control_word_state(completion->state_seen) != CONTROL_RUNNING)
+		return;
+	queue_detail_by_router(&detail);
+	detail.sequence = completion->sequence;
+	detail.status = completion->status;
+	strlcpy(detail.error, reason, sizeof(detail.error));
+	strlcpy(detail.reason, "server error", sizeof(detail.reason));
+	queue_find_message_id(queue, completion->sequence, detail.message_id);
+	queue_change_state(queue, completion->state_seen, CONTROL_TRIPPED, &detail);
+}
+
+/* The lane whose next completion has the lowest sequence, or -1: so runs become ranges. */
+static int
+lowest_head(struct worker *worker)
+{
+	uint64_t lowest = 0;
+	int best = -1;
+
+	for (unsigned i = 0; i < worker->lane_count; i++) {
+		uint64_t sequence = 0;
+		int rc = 1;
+
+		if (!worker->has_head[i])
+			rc = ring_peek(&worker->completion[i], &worker->head[i]);
+		if (rc < 0)
+			return rc - 1;
+		worker->has_head[i] = rc == 1;
+		if (!worker->has_head[i])
+			continue;
+		if (worker->head[i].length >= sizeof(sequence))
+			memcpy(&sequence, worker->head[i].payload, sizeof(sequence));
+		if (best < 0 || sequence < lowest) {
+			best = (int)i;
+			lowest = sequence;
+		}
+	}
+	return best;
+}
+
+bool
+delivery_settle(struct worker *worker)
+{
+	struct lane_completion completion;
+	char reason[LANE_REASON_BYTES + 1];
+	bool any = false;
+	int lane, rc;
+
+	if (worker->detached)
+		return false;
+	while ((lane = lowest_head(worker)) >= 0) {
+		worker->has_head[lane] = false;
+		if (!read_completion(worker, &worker->head[lane], &completion, reason)) {
+			lane = -2;
+			break;
+		}
+		any = true;
+		if (completion.status >= 500) {
+			trip(worker, &completion, reason);
+			continue;
+		}
+		rc = queue_settle(worker->queue, completion.sequence, completion.status);
+		if (rc < 0) {
+			worker->queue->router->failed = rc;
+			break;
+		}
+		worker->in_flight -= rc > 0 && worker->in_flight > 0;
+	}
+	for (unsigned i = 0; i < worker->lane_count; i++)
+		ring_release(&worker->completion[i]);
+	if (lane < -1) {
+		drop_misbehaving(worker, "a completion that cannot be");
+		return false;
+	}
+	return any;
+}
+
+/*
+ * Delivery.
+ */
+
+static void
+window_read(struct io_request *request, int64_t result)
+{
+	struct worker *worker =
+	    (void *)((char *)request - offsetof(struct worker, window_request));
+
+	if (worker->detached)
+		return;
+	if (result > 0)
+		worker->window_length += (size_t)result;
+	else if (result != -EINTR && result != -EAGAIN)
+		drop_misbehaving(worker, result < 0 ? strerror((int)-result) : "log file too short");
+}
+
+static int
+open_window(struct worker *worker, const struct log_segment *segment)
+{
+	char path[LOG_PATH_BYTES];
+
+	if (worker->window_fd >= 0 && worker->window_segment == segment->number)
+		return 0;
+	if (worker->window_fd >= 0)
+		close(worker->window_fd);
+	log_segment_path(path, worker->queue->writer.dir, segment->number);
+	worker->window_fd = open(path, O_RDONLY | O_CLOEXEC);
+	worker->window_segment = segment->number;
+	worker->window_length = 0;
+	return worker->window_fd < 0 ? -errno : 0;
+}
+
+/* Asks for more of the log behind what the window holds from the cursor on. */
+static void
+read_window(struct worker *worker, const struct log_segment *segment)
+{
+	struct io *io = worker->queue->router->io;
+	uint64_t limit = segment->position + segment->size;
+	size_t length = WINDOW_READ_BYTES;
+	size_t keep = 0;
+	int rc = open_window(worker, segment);
+
+	if (rc != 0) {
+		drop_misbehaving(worker, strerror(-rc));
+		return;
+	}
+	if (worker->cursor >= worker->window_position &&
+	    worker->cursor < worker->window_position + worker->window_length) {
+		keep = worker->window_position + worker->window_length - worker->cursor;
+		memmove(worker->window,
+		    worker->window + (worker->cursor - worker->window_position), keep);
+	}
+	worker->window_position = worker->cursor;
+	worker->window_length = keep;
+	if (limit > worker->queue->writer.durable)
+		limit = worker->queue->writer.durable;
+	if (length > limit - worker->cursor - keep)
+		length = limit - worker->cursor - keep;
+	if (length > WINDOW_BYTES - keep)
+		length = WINDOW_BYTES - keep;
+	worker->window_request.done = window_read;
+	io->operations->read(io, worker->window_fd, worker->window + keep, length,
+	    (int64_t)(worker->cursor + keep - segment->position), &worker->window_request);
+}
+
+/* The frame at the cursor in the window, checked; NULL: not there whole. */
+static const struct log_frame *
+frame_in_window(struct worker *worker, const struct log_segment *segment, bool *damaged)
+{
+	const struct log_frame *frame;
+	uint64_t have;
+
+	*damaged = false;
+	if (worker->window_segment != segment->number || worker->cursor < worker->window_position ||
+	    worker->cursor >= worker->window_position + worker->window_length)
+		return NULL;
+	have = worker->window_position + worker->window_length - worker->cursor;
+	frame = (const void *)(worker->window + (worker->cursor - worker->window_position));
+	if (have < sizeof(*frame))
+		return NULL;
+	if (!log_frame_header_valid(frame, UINT64_MAX, segment->salt)) {
+		*damaged = true;
+		return NULL;
+	}
+	if (frame->type == LOG_PAD)
+		return frame;
+	if (log_frame_bytes(frame->length) > have)
+		return NULL;
+	*damaged = !log_frame_payload_valid(frame);
+	return *damaged ? NULL : frame;
+}
+
+/* A frame that was whole when it was written is not any more: nothing behind it may go first. */
+static void
+stop_for_damage(struct worker *worker, const struct log_segment *segment)
+{
+	struct queue *queue = worker->queue;
+	struct control_detail detail = { 0 };
+
+	queue_detail_by_router(&detail);
+	snprintf(detail.reason, sizeof(detail.reason), "log damaged: segment %016" PRIx64
+	    ".log, offset %" PRIu64, segment->number, worker->cursor - segment->position);
+	queue_change_state(queue, queue_state_word(queue), CONTROL_STOPPED, &detail);
+}
+
+/* The frame at the cursor from wherever it is, or NULL for now. */
+static const struct log_frame *
+frame_at_cursor(struct worker *worker)
+{
+	struct queue *queue = worker->queue;
+	const struct log_frame *frame = (const void *)writer_tail(&queue->writer, worker->cursor);
+	const struct log_segment *segment;
+	bool damaged;
+
+	if (frame != NULL)
+		return frame;
+	if (worker->window_request.pending)
+		return NULL;
+	segment = writer_find(&queue->writer, worker->cursor);
+	if (segment == NULL) {
+		drop_misbehaving(worker, "cursor outside the log");
+		return NULL;
+	}
+	frame = frame_in_window(worker, segment, &damaged);
+	if (damaged)
+		stop_for_damage(worker, segment);
+	else if (frame == NULL)
+		read_window(worker, segment);
+	return frame;
+}
+
+/* Puts a message into its lane. Returns as ring_reserve(); 1 also for one that is not for it. */
+static int
+deliver(struct worker *worker, const struct log_frame *frame)
+{
+	struct queue *queue = worker->queue;
+	struct lane_delivery delivery = { .sequence = frame->sequence };
+	int lane = worker->lane_index[frame->group_hash % queue->config->lanes];
+	void *payload;
+	int rc;
+
+	if (lane < 0 || settled_has(&queue->settled, frame->sequence))
+		return 1;
+	rc = ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY,
+	    (uint32_t)sizeof(delivery) + frame->length, &payload);
+	if (rc == 0) {
+		worker->full_lane = lane;
+		worker->full_bytes = sizeof(delivery) + frame->length + 2 * RING_ALIGNMENT;
+	}
+	if (rc != 1)
+		return rc;
+	memcpy(payload, &delivery, sizeof(delivery));
+	memcpy((char *)payload + sizeof(delivery), frame + 1, frame->length);
+	worker->delivered = frame->sequence;
+	worker->in_flight++;
+	return 1;
+}
+
+void
+delivery_ring(struct worker *worker)
+{
+	if (!worker->detached && worker->lane_count > 0)
+		doorbell_ring(&worker->lane[0].shared->worker_bell);
+}
+
+void
+delivery_pump(struct worker *worker)
+{
+	struct queue *queue = worker->queue;
+	uint64_t before = worker->in_flight;
+	int rc = 1;
+
+	worker->full_lane = -1;
+	if (control_word_state(queue_state_word(queue)) != CONTROL_RUNNING)
+		return;
+	while (!worker->detached && worker->cursor < queue->writer.durable) {
+		const struct log_frame *frame = frame_at_cursor(worker);
+
+		if (frame == NULL)
+			break;
+		if (frame->type == LOG_MESSAGE)
+			rc = deliver(worker, frame);
+		if (rc != 1)
+			break;
+		worker->cursor = queue_next_position(queue, worker->cursor, frame);
+	}
+	if (rc < 0) {
+		drop_misbehaving(worker, "a ring position that cannot be");
+		return;
+	}
+	if (worker->detached || worker->in_flight == before)
+		return;
+	for (unsigned i = 0; i < worker->lane_count; i++)
+		ring_publish(&worker->delivery[i]);
+	delivery_ring(worker);
+}
+
+/*
+ * Sleep and figures.
+ */
+
+bool
+delivery_may_sleep(struct worker *worker)
+{
+	if (worker->lane_count == 0)
+		return true;
+	doorbell_prepare(&worker->lane[0].shared->router_bell);
+	for (unsigned i = 0; i < worker->lane_count; i++)
+		if (worker->has_head[i] || ring_filled_bytes(&worker->completion[i]) > 0)
+			return false;
+	return worker->full_lane < 0 ||
+	    ring_free_bytes(&worker->delivery[worker->full_lane]) < worker->full_bytes;
+}
+
+void
+delivery_awake(struct worker *worker)
+{
+	if (worker->lane_count > 0)
+		doorbell_cancel(&worker->lane[0].shared->router_bell);
+}
+
+bool
+delivery_publish_figures(struct worker *worker)
+{
+	struct lane_worker_words *words;
+	uint64_t seen;
+
+	if (worker->lane_count == 0 || worker->control == NULL)
+		return true;
+	words = &worker->lane[0].shared->worker;
+	seen = atomic_load_explicit(&words->state_seen, memory_order_relaxed);
+	atomic_store_explicit(&worker->control->state_seen, seen, memory_order_relaxed);
+	atomic_store_explicit(&worker->control->heartbeat_ns,
+	    atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed),
+	    memory_order_relaxed);
+	atomic_store_explicit(&worker->queue->control->counters.in_flight, worker->in_flight,
+	    memory_order_relaxed);
+	return seen == queue_state_word(worker->queue);
+}

@@ -1,0 +1,74 @@
+/*
+ * delivery - hands durable messages to workers and takes their outcomes.
+ *
+ * The rings are a cache, the log is the truth. Each attached worker has one cursor, which reads the
+ * log forward: from the writer's memory while the worker keeps up, from disk when it fell behind. When
+ * a worker is gone its rings are dropped with all that is in them, and the next one starts at the
+ * first unsettled message.
+ */
+#ifndef HEADGATE_ROUTER_DELIVERY_H
+#define HEADGATE_ROUTER_DELIVERY_H
+
+#include "router/core.h"
+#include "shm/lane.h"
+
+struct worker {
+	struct queue *queue;
+	struct connection *connection;
+	struct control_worker *control;
+	unsigned lane_count;
+	int lane_index[CONFIG_LANES_MAX]; /* of a lane's number, in the arrays below; -1: not its own */
+	struct lane lane[CONFIG_LANES_MAX];
+	struct ring_producer delivery[CONFIG_LANES_MAX];
+	struct ring_consumer completion[CONFIG_LANES_MAX];
+	struct ring_record head[CONFIG_LANES_MAX]; /* a completion taken but not settled yet */
+	bool has_head[CONFIG_LANES_MAX];
+
+	int bell_fd; /* eventfd: the worker wakes the router */
+	uint64_t bell_count;
+	struct io_request bell_request;
+
+	uint64_t cursor;    /* position of the next frame to look at */
+	uint64_t delivered; /* highest sequence that is in a ring */
+	uint64_t in_flight; /* delivered and not completed */
+	int full_lane;      /* the cursor waits for room in this one; -1: it does not */
+	uint64_t full_bytes;
+
+	/* A piece of the log read from disk, for a cursor that fell behind. */
+	uint8_t *window;
+	uint64_t window_position;
+	size_t window_length;
+	int window_fd;
+	uint64_t window_segment;
+	struct io_request window_request;
+	bool detached; /* freed when the back end lets go */
+};
+
+/* A worker's HELLO: checks that it holds the queue's lock and gives it fresh lanes. Answers on the
+ * connection either way. lanes: bit n asks for lane n. */
+void delivery_attach(struct connection *, const char *queue, uint64_t lanes);
+
+/* The worker is gone: settles what it completed and drops its lanes. */
+void delivery_detach(struct worker *);
+
+/* Settles what the worker has completed. Returns true when there was something. */
+bool delivery_settle(struct worker *);
+
+/* Fills the worker's rings as far as there is room and the subscription runs. */
+void delivery_pump(struct worker *);
+
+/* Before the router sleeps: asks to be woken. Returns false when there is work already. */
+bool delivery_may_sleep(struct worker *);
+void delivery_awake(struct worker *);
+
+/* Wakes the worker, e.g. because the state changed. */
+void delivery_ring(struct worker *);
+
+/* Copies the worker's own words into the control segment. Returns true when it has seen the current
+ * state. */
+bool delivery_publish_figures(struct worker *);
+
+/* Frees a detached worker if nothing is pending. Returns false when it must be called again. */
+bool delivery_free(struct worker *);
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * io - everything that the router's core asks of the world: files, sockets, clock, random numbers.
+ *
+ * The core never makes a system call; it fills a struct io_request, hands it over and is called back
+ * from io_run(). The same core runs on io_uring and, later, on other back ends, so the interface is a
+ * table of functions and no back end's types show.
+ *
+ * A request belongs to the back end from the call until its done() is called, and its buffer with it.
+ * done() is only ever called from io_run(). A result is a byte count or a descriptor, or -errno.
+ */
+#ifndef HEADGATE_ROUTER_IO_H
+#define HEADGATE_ROUTER_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct io_request {
+	void (*done)(struct io_request *, int64_t result);
+	bool pending; /* the back end has it */
+};
+
+/* A receive that also takes one descriptor (SCM_RIGHTS). */
+struct io_message {
+	struct io_request request;
+	void *buffer;
+	size_t length;
+	int fd; /* received, or -1; the receiver's to close */
+	struct msghdr header;
+	struct iovec iov;
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+};
+
+struct io;
+
+struct io_operations {
+	const char *name; /* for the log */
+
+	/* Asynchronous. */
+	/* Accepts connections on a listening socket, again and again: done() is called with each new
+	 * descriptor and the request stays pending. -errno ends it. */
+	void (*accept)(struct io *, int fd, struct io_request *);
+	void (*receive)(struct io *, int fd, void *buffer, size_t length, struct io_request *);
+	void (*send)(struct io *, int fd, const void *buffer, size_t length, struct io_request *);
+	/* Receives into message->buffer; message->fd is set before done(). */
+	void (*receive_message)(struct io *, int fd, struct io_message *);
+	/* Reads at an offset; or, with offset -1, from a descriptor without one (an eventfd). */
+	void (*read)(struct io *, int fd, void *buffer, size_t length, int64_t offset,
+	    struct io_request *);
+	/* Writes at an offset of a log file. When it is done the bytes are durable. May be short. */
+	void (*write)(struct io *, int fd, const void *buffer, size_t length, int64_t offset,
+	    struct io_request *);
+
+	/* Hands over what was asked for and waits until something is done, at most timeout_ns (0: does
+	 * not wait). Then calls done() of all that is done. Returns 0 or -errno. */
+	int (*run)(struct io *, int64_t timeout_ns);
+
+	void (*destroy)(struct io *);
+};
+
+struct io {
+	const struct io_operations *operations;
+};
+
+/* io_uring, or -errno (ENOSYS, EPERM: this kernel or container has none). */
+int io_uring_create(struct io **);
+
+/*
+ * Calls that are rare and short, and so synchronous.
+ */
+
+/* Back ends: prepares message->header for recvmsg(2), and takes the descriptor out of it. */
+void io_message_prepare(struct io_message *);
+void io_message_finish(struct io_message *, int64_t result);
+
+/* Opens a log file so that each write is durable when it returns (O_DSYNC). Returns fd or -errno. */
+int io_open_log(const char *path, bool create, bool direct);
+int io_close(int fd);
+int io_allocate(int fd, uint64_t bytes);
+int io_rename(const char *from, const char *to);
+int io_unlink(const char *path);
+int io_make_dir(const char *path); /* and syncs its parent; 0 when it is there already */
+int io_sync_dir(const char *path);
+/* Sends bytes with descriptors on a stream socket whose buffer is empty: all or -errno. */
+int io_send_fds(int fd, const void *buffer, size_t length, const int *fds, size_t count);
+
+uint64_t io_wall_ns(void);      /* CLOCK_REALTIME */
+uint64_t io_monotonic_ns(void); /* CLOCK_MONOTONIC */
+void io_random(void *buffer, size_t length);
+
+#endif

@@ -1,0 +1,180 @@
+/*
+ * The synchronous part of io.h, by plain system calls.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "router/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FDS_MAX = 65 };
+
+void
+io_message_prepare(struct io_message *message)
+{
+	message->fd = -1;
+	message->iov = (struct iovec){ .iov_base = message->buffer, .iov_len = message->length };
+	message->header = (struct msghdr){
+		.msg_iov = &message->iov,
+		.msg_iovlen = 1,
+		.msg_control = message->control,
+		.msg_controllen = sizeof(message->control),
+	};
+}
+
+void
+io_message_finish(struct io_message *message, int64_t result)
+{
+	struct cmsghdr *header;
+
+	if (result <= 0)
+		return;
+	header = CMSG_FIRSTHDR(&message->header);
+	if (header != NULL && header->cmsg_level == SOL_SOCKET &&
+	    header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&message->fd, CMSG_DATA(header), sizeof(int));
+}
+
+int
+io_open_log(const char *path, bool create, bool direct)
+{
+	int flags = O_RDWR | O_CLOEXEC | O_DSYNC;
+	int fd;
+
+	if (create)
+		flags |= O_CREAT | O_TRUNC;
+	fd = open(path, flags | (direct ? O_DIRECT : 0), 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+int
+io_close(int fd)
+{
+	return close(fd) == 0 ? 0 : -errno;
+}
+
+int
+io_allocate(int fd, uint64_t bytes)
+{
+	int rc;
+
+	do {
+		rc = posix_fallocate(fd, 0, (off_t)bytes);
+	} while (rc == EINTR);
+	return -rc;
+}
+
+int
+io_rename(const char *from, const char *to)
+{
+	return rename(from, to) == 0 ? 0 : -errno;
+}
+
+int
+io_unlink(const char *path)
+{
+	return unlink(path) == 0 ? 0 : -errno;
+}
+
+int
+io_sync_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = fsync(fd) == 0 ? 0 : -errno;
+	close(fd);
+	return rc;
+}
+
+int
+io_make_dir(const char *path)
+{
+	char parent[PATH_MAX];
+
+	if (mkdir(path, 0700) != 0)
+		return errno == EEXIST ? 0 : -errno;
+	if (snprintf(parent, sizeof(parent), "%s", path) >= (int)sizeof(parent))
+		return -ENAMETOOLONG;
+	return io_sync_dir(dirname(parent));
+}
+
+int
+io_send_fds(int fd, const void *buffer, size_t length, const int *fds, size_t count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_len = length };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *header;
+	ssize_t sent;
+
+	if (count == 0 || count > FDS_MAX)
+		return -EINVAL;
+	memcpy(&iov.iov_base, &buffer, sizeof(buffer));
+	message.msg_control = control.bytes;
+	message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+	memset(control.bytes, 0, sizeof(control.bytes));
+	header = CMSG_FIRSTHDR(&message);
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(header), fds, count * sizeof(int));
+	do {
+		sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return -errno;
+	return (size_t)sent == length ? 0 : -EMSGSIZE;
+}
+
+static uint64_t
+clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t
+io_wall_ns(void)
+{
+	return clock_ns(CLOCK_REALTIME);
+}
+
+uint64_t
+io_monotonic_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+void
+io_random(void *buffer, size_t length)
+{
+	char *bytes = buffer;
+
+	while (length > 0) {
+		ssize_t n = getrandom(bytes, length < 256 ? length : 256, 0);
+
+		if (n > 0) {
+			bytes += n;
+			length -= (size_t)n;
+		}
+	}
+}

@@ -1,0 +1,239 @@
+/*
+ * headgate-router(8)
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "router/core.h"
+#include "telemetry/event.h"
+
+#define STOP_WAIT_NS 8000000000ull /* a stop takes no longer, whatever the disk does */
+
+static volatile sig_atomic_t stop_signal;
+
+static void
+on_signal(int signal)
+{
+	stop_signal = signal;
+}
+
+static void
+usage(FILE *out)
+{
+	fputs("usage: headgate-router [-dhVv] [-c FILE] [-D DIR]\n"
+	      "  -c, --config FILE     configuration; without it the built-in utility system\n"
+	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
+	      "  -d, --detach          go to the background when ready\n"
+	      "  -v, --verbose         say more\n"
+	      "  -V, --version         print the version\n"
+	      "  -h, --help            print this\n",
+	    out);
+}
+
+struct settings {
+	struct config_options config;
+	bool detach, verbose;
+};
+
+static void
+read_options(struct settings *settings, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "directory", required_argument, NULL, 'D' },
+		{ "detach", no_argument, NULL, 'd' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "c:D:dvVh", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			settings->config.file = optarg;
+			break;
+		case 'D':
+			settings->config.base_dir = optarg;
+			break;
+		case 'd':
+			settings->detach = true;
+			break;
+		case 'v':
+			settings->verbose = true;
+			break;
+		case 'V':
+			puts("headgate-router " VERSION_TEXT);
+			exit(0);
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(EX_USAGE);
+		}
+	}
+	if (optind < argc) {
+		warnx("%s: takes no arguments", argv[optind]);
+		usage(stderr);
+		exit(EX_USAGE);
+	}
+}
+
+/* The parent waits until the child is ready or dead, and ends with what the child says. */
+static int
+detach(void)
+{
+	int ends[2];
+	unsigned char status = EX_SOFTWARE;
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		err(EX_OSERR, "pipe");
+	child = fork();
+	if (child < 0)
+		err(EX_OSERR, "fork");
+	if (child == 0) {
+		close(ends[0]);
+		setsid();
+		return ends[1];
+	}
+	close(ends[1]);
+	while (read(ends[0], &status, 1) < 0 && errno == EINTR)
+		;
+	_exit(status);
+}
+
+/* Tells the waiting parent how it went; its terminal is not ours any more. */
+static void
+report_ready(int fd, unsigned char status)
+{
+	int null;
+
+	if (fd < 0)
+		return;
+	if (write(fd, &status, 1) != 1)
+		warn("cannot tell the parent process");
+	close(fd);
+	if (status != 0)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		close(null);
+	}
+}
+
+static int
+exit_status(int rc)
+{
+	switch (rc) {
+	case -EBUSY:
+		return EX_TEMPFAIL;
+	case -EACCES:
+	case -EPERM:
+		return EX_NOPERM;
+	case -EINVAL:
+		return EX_CONFIG;
+	case -EBADMSG:
+	case -ESTALE:
+		return EX_DATAERR;
+	case -EIO:
+		return EX_IOERR;
+	default:
+		return EX_OSERR;
+	}
+}
+
+static void
+catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	action.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+}
+
+static int
+run(struct router *router)
+{
+	uint64_t stopped_ns = 0;
+	int rc;
+
+	while ((rc = router_step(router, INT64_MAX)) == 0) {
+		if (stop_signal == 0)
+			continue;
+		if (stopped_ns == 0) {
+			event(EVENT_INFO, "router.stopping", NULL);
+			stopped_ns = io_monotonic_ns();
+			router_stop(router);
+		}
+		if (router_idle(router) || io_monotonic_ns() - stopped_ns > STOP_WAIT_NS)
+			return 0;
+	}
+	return rc;
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct settings settings;
+	static struct config config;
+	static struct router router;
+	char error[LOG_ERROR_BYTES];
+	struct io *io;
+	int ready_fd = -1;
+	int rc;
+
+	read_options(&settings, argc, argv);
+	umask(077);
+	event_init("headgate-router", settings.verbose);
+	if (config_load(&config, &settings.config, error, sizeof(error)) != 0)
+		errx(EX_CONFIG, "%s", error);
+	rc = config_make_dirs(&config, error, sizeof(error));
+	if (rc != 0)
+		errx(exit_status(rc) == EX_NOPERM ? EX_NOPERM : EX_CANTCREAT, "%s", error);
+	if (settings.detach)
+		ready_fd = detach();
+	catch_signals();
+	rc = io_uring_create(&io);
+	if (rc != 0) {
+		report_ready(ready_fd, EX_OSERR);
+		errc(EX_OSERR, -rc, "io_uring is not to be had on this machine");
+	}
+	rc = router_open(&router, io, &config, error, sizeof(error));
+	if (rc != 0) {
+		report_ready(ready_fd, (unsigned char)exit_status(rc));
+		errx(exit_status(rc), "%s", error);
+	}
+	event(EVENT_INFO, "router.ready", "s:io", io->operations->name, "s:run", config.run_dir,
+	    "s:state", config.state_dir, "u:queues", (uint64_t)router.queue_count, NULL);
+	report_ready(ready_fd, 0);
+	rc = run(&router);
+	if (rc != 0)
+		event(EVENT_ERROR, "router.failed", "s:error", strerror(-rc), NULL);
+	if (rc != 0)
+		_exit(EX_IOERR); /* at once: nothing more may be acknowledged */
+	router_close(&router);
+	io->operations->destroy(io);
+	config_free(&config);
+	event(EVENT_INFO, "router.stopped", NULL);
+	return 0;
+}

@@ -1,0 +1,360 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "router/queue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "message/envelope.h"
+#include "telemetry/event.h"
+
+enum {
+	MARK_BYTES = 256 << 10,     /* a mark for at least this much of the log */
+	SETTLED_PER_FRAME = 4096
+};
+
+static void
+count(_Atomic uint64_t *counter, uint64_t n)
+{
+	/* The router is the only writer; readers want no order. */
+	atomic_store_explicit(counter,
+	    atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+uint64_t
+queue_append(struct queue *queue, const void *envelope, size_t length, uint16_t group_hash)
+{
+	struct log_frame *frame = writer_begin(&queue->writer, LOG_MESSAGE, (uint32_t)length);
+
+	frame->sequence = queue->next_sequence++;
+	frame->group_hash = group_hash;
+	memcpy(frame + 1, envelope, length);
+	writer_finish(&queue->writer, frame);
+	if (queue->batch_first_sequence == 0)
+		queue->batch_first_sequence = frame->sequence;
+	count(&queue->control->counters.published, 1);
+	return frame->sequence;
+}
+
+/* Adds to the settlements that wait for the log; a run becomes one range. */
+static int
+add_pending(struct queue *queue, uint64_t sequence, uint16_t status)
+{
+	struct log_settled *last = queue->pending + queue->pending_count - 1;
+
+	if (queue->pending_count > 0 && last->first + last->count == sequence &&
+	    last->status == status && last->count < UINT32_MAX) {
+		last->count++;
+		return 0;
+	}
+	if (queue->pending_count == queue->pending_capacity) {
+		size_t more = queue->pending_capacity ? 2 * queue->pending_capacity : 256;
+		void *bigger = realloc(queue->pending, more * sizeof(*queue->pending));
+
+		if (bigger == NULL)
+			return -ENOMEM;
+		queue->pending = bigger;
+		queue->pending_capacity = more;
+	}
+	queue->pending[queue->pending_count++] =
+	    (struct log_settled){ .first = sequence, .count = 1, .status = status };
+	return 0;
+}
+
+int
+queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
+{
+	int rc = settled_add(&queue->settled, sequence);
+
+	if (rc <= 0)
+		return rc;
+	count(status < 300 ? &queue->control->counters.done : &queue->control->counters.failed, 1);
+	rc = add_pending(queue, sequence, status);
+	return rc < 0 ? rc : 1;
+}
+
+void
+queue_log_settled(struct queue *queue)
+{
+	size_t done = 0;
+
+	while (done < queue->pending_count) {
+		size_t n = queue->pending_count - done;
+		struct log_frame *frame;
+		uint32_t length;
+
+		if (n > SETTLED_PER_FRAME)
+			n = SETTLED_PER_FRAME;
+		length = (uint32_t)(n * sizeof(*queue->pending));
+		if (writer_room(&queue->writer, length) != 1)
+			break;
+		frame = writer_begin(&queue->writer, LOG_SETTLED, length);
+		memcpy(frame + 1, queue->pending + done, length);
+		writer_finish(&queue->writer, frame);
+		done += n;
+	}
+	queue->pending_count -= done;
+	memmove(queue->pending, queue->pending + done,
+	    queue->pending_count * sizeof(*queue->pending));
+}
+
+void
+queue_detail_by_router(struct control_detail *detail)
+{
+	const struct passwd *user = getpwuid(geteuid());
+
+	detail->since_ns = io_wall_ns();
+	detail->uid = geteuid();
+	detail->pid = (uint32_t)getpid();
+	strlcpy(detail->program, "headgate-router", sizeof(detail->program));
+	if (user != NULL)
+		strlcpy(detail->user, user->pw_name, sizeof(detail->user));
+}
+
+void
+queue_change_state(struct queue *queue, uint64_t expected, enum control_state state,
+    const struct control_detail *detail)
+{
+	uint64_t now;
+
+	if (control_change_state(&queue->router->control, queue->index, 0, expected, state, detail,
+		&now) == 0)
+		event(EVENT_WARN, "subscription.changed", "s:queue", queue->config->name,
+		    "s:state", control_state_name(state), "u:sequence", detail->sequence,
+		    "s:message_id", detail->message_id, "s:error", detail->error, "s:reason",
+		    detail->reason, NULL);
+}
+
+void
+queue_log_state(struct queue *queue)
+{
+	struct control_detail detail;
+	struct log_state state;
+	struct log_frame *frame;
+	uint64_t word = queue_state_word(queue);
+
+	if (control_word_generation(word) == queue->state_appended ||
+	    writer_room(&queue->writer, sizeof(state)) != 1)
+		return;
+	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	log_state_from_detail(
+	    &state, control_word_state(word), control_word_generation(word), &detail);
+	frame = writer_begin(&queue->writer, LOG_STATE, sizeof(state));
+	memcpy(frame + 1, &state, sizeof(state));
+	writer_finish(&queue->writer, frame);
+	queue->state_appended = queue->state_gathered = state.generation;
+	queue->router->batch_dirty = true;
+}
+
+int
+queue_add_mark(struct queue *queue, uint64_t position, uint64_t sequence, uint64_t time_ns)
+{
+	if (queue->mark_count > 0 &&
+	    position - queue->marks[queue->mark_count - 1].position < MARK_BYTES)
+		return 0;
+	if (queue->mark_count == queue->mark_capacity) {
+		size_t more = queue->mark_capacity ? 2 * queue->mark_capacity : 64;
+		void *bigger = realloc(queue->marks, more * sizeof(*queue->marks));
+
+		if (bigger == NULL)
+			return -ENOMEM;
+		queue->marks = bigger;
+		queue->mark_capacity = more;
+	}
+	queue->marks[queue->mark_count++] =
+	    (struct mark){ .position = position, .sequence = sequence, .time_ns = time_ns };
+	return 0;
+}
+
+/* Index of the newest mark at or before the oldest unsettled message. */
+static size_t
+first_mark(const struct queue *queue)
+{
+	size_t low = 0, high = queue->mark_count;
+
+	while (high - low > 1) {
+		size_t middle = low + (high - low) / 2;
+
+		if (queue->marks[middle].sequence <= queue->settled.through + 1)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+uint64_t
+queue_first_position(const struct queue *queue)
+{
+	return queue->mark_count == 0 ? queue->writer.durable
+				      : queue->marks[first_mark(queue)].position;
+}
+
+/* Forgets marks that lie before everything unsettled, when they are most of what there is. */
+static void
+drop_marks(struct queue *queue)
+{
+	size_t drop = queue->mark_count ? first_mark(queue) : 0;
+
+	if (drop < 64 || drop < queue->mark_count / 2)
+		return;
+	queue->mark_count -= drop;
+	memmove(queue->marks, queue->marks + drop, queue->mark_count * sizeof(*queue->marks));
+}
+
+void
+queue_batch_closed(struct queue *queue, uint64_t time_ns)
+{
+	uint64_t sequence =
+	    queue->batch_first_sequence ? queue->batch_first_sequence : queue->next_sequence;
+
+	/* Without memory for a mark a cursor starts earlier: slower, not wrong. But there must be a
+	 * first one, and that is made when the log is opened. */
+	queue_add_mark(queue, queue->writer.batch_start, sequence, time_ns);
+	queue->batch_first_sequence = 0;
+	queue->state_flying = queue->state_gathered;
+	queue->state_gathered = 0;
+}
+
+void
+queue_batch_durable(struct queue *queue)
+{
+	if (queue->state_flying == 0)
+		return;
+	/* Pairs with the acquire load of headgatectl, which then tells its user that it is logged. */
+	atomic_store_explicit(&queue->control->logged, queue->state_flying, memory_order_release);
+	queue->state_flying = 0;
+}
+
+uint64_t
+queue_next_position(const struct queue *queue, uint64_t position, const struct log_frame *frame)
+{
+	const struct log_segment *segment = writer_find(&queue->writer, position);
+	uint64_t next = position + log_frame_bytes(frame->length);
+
+	if (segment != NULL && next >= segment->position + segment->size)
+		next = segment->position + segment->size + LOG_HEADER_BYTES;
+	return next;
+}
+
+/* Walks the log's memory from the first mark on. Returns the frame of the first message that is not
+ * settled and has at least this sequence, or NULL; *position is how far it came. */
+static const struct log_frame *
+find_in_tail(const struct queue *queue, uint64_t sequence, uint64_t *position)
+{
+	while (*position < queue->writer.durable) {
+		const struct log_frame *frame = (const void *)writer_tail(&queue->writer, *position);
+
+		if (frame == NULL)
+			return NULL;
+		if (frame->type == LOG_MESSAGE && frame->sequence >= sequence &&
+		    !settled_has(&queue->settled, frame->sequence))
+			return frame;
+		*position = queue_next_position(queue, *position, frame);
+	}
+	return NULL;
+}
+
+static int
+open_frame(const struct log_frame *frame, struct envelope *envelope)
+{
+	return envelope_open(envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL);
+}
+
+/* Publish time of the oldest unsettled message; of its mark, when it is on disk only. */
+static uint64_t
+oldest_ns(const struct queue *queue)
+{
+	uint64_t position = queue_first_position(queue);
+	const struct log_frame *frame =
+	    find_in_tail(queue, queue->settled.through + 1, &position);
+	struct envelope envelope;
+
+	if (frame != NULL && open_frame(frame, &envelope) == 0)
+		return envelope.published_ns;
+	return queue->marks[first_mark(queue)].time_ns;
+}
+
+/* Reads the frame at a position from disk into buffer, whole and checked, or NULL. */
+static const struct log_frame *
+read_frame(const struct queue *queue, uint64_t position, uint8_t *buffer, size_t capacity)
+{
+	const struct log_segment *segment = writer_find(&queue->writer, position);
+	const struct log_frame *frame = (const void *)buffer;
+	char path[LOG_PATH_BYTES];
+	ssize_t n;
+	int fd;
+
+	if (segment == NULL)
+		return NULL;
+	log_segment_path(path, queue->writer.dir, segment->number);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	n = pread(fd, buffer, capacity, (off_t)(position - segment->position));
+	close(fd);
+	if (n < (ssize_t)sizeof(*frame) ||
+	    !log_frame_header_valid(frame, UINT64_MAX, segment->salt))
+		return NULL;
+	if (frame->type == LOG_PAD)
+		return frame;
+	return log_frame_bytes(frame->length) <= (uint64_t)n && log_frame_payload_valid(frame)
+	    ? frame
+	    : NULL;
+}
+
+void
+queue_find_message_id(const struct queue *queue, uint64_t sequence, char id[CONTROL_ID_BYTES])
+{
+	size_t capacity = ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES + LOG_BLOCK_BYTES;
+	uint64_t position = queue_first_position(queue);
+	const struct log_frame *frame = find_in_tail(queue, sequence, &position);
+	uint8_t *buffer = NULL;
+	struct envelope envelope;
+
+	id[0] = '\0';
+	if (frame == NULL)
+		buffer = malloc(capacity);
+	while (frame == NULL && buffer != NULL && position < queue->writer.durable) {
+		frame = read_frame(queue, position, buffer, capacity);
+		if (frame == NULL)
+			break;
+		if (frame->type == LOG_MESSAGE && frame->sequence == sequence)
+			break;
+		position = queue_next_position(queue, position, frame);
+		frame = NULL;
+	}
+	if (frame != NULL && open_frame(frame, &envelope) == 0) {
+		memcpy(id, envelope.message_id.data, envelope.message_id.length);
+		id[envelope.message_id.length] = '\0';
+	}
+	free(buffer);
+}
+
+void
+queue_publish_figures(struct queue *queue)
+{
+	struct control_counters *counters = &queue->control->counters;
+	uint64_t published = atomic_load_explicit(&counters->published, memory_order_relaxed);
+	uint64_t ended = atomic_load_explicit(&counters->done, memory_order_relaxed) +
+	    atomic_load_explicit(&counters->failed, memory_order_relaxed);
+	uint64_t head = queue->settled.through + 1;
+
+	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);
+	atomic_store_explicit(
+	    &counters->log_bytes, writer_bytes(&queue->writer), memory_order_relaxed);
+	drop_marks(queue);
+	if (published == ended || queue->mark_count == 0) {
+		atomic_store_explicit(&counters->oldest_ns, 0, memory_order_relaxed);
+		queue->head_sequence = 0;
+	} else if (head != queue->head_sequence) {
+		atomic_store_explicit(
+		    &counters->oldest_ns, oldest_ns(queue), memory_order_relaxed);
+		queue->head_sequence = head;
+	}
+}

@@ -1,0 +1,54 @@
+/*
+ * queue - a queue's state in the router: sequences, settlements, subscription state, marks.
+ */
+#ifndef HEADGATE_ROUTER_QUEUE_H
+#define HEADGATE_ROUTER_QUEUE_H
+
+#include "router/core.h"
+
+/* Appends a message to the gathered batch; writer_room() said there is room. Returns its sequence. */
+uint64_t queue_append(struct queue *, const void *envelope, size_t length, uint16_t group_hash);
+
+/* A message ended with this status. Returns 1, 0 when it had ended before, or -ENOMEM. */
+int queue_settle(struct queue *, uint64_t sequence, uint16_t status);
+
+/* Puts what is settled into the gathered batch, as far as there is room. */
+void queue_log_settled(struct queue *);
+
+/* Changes the state; detail says why, who is this process. Does nothing when the word is no longer
+ * expected. */
+void queue_change_state(struct queue *, uint64_t expected, enum control_state,
+    const struct control_detail *detail);
+
+/* Puts a state that is not logged yet into the gathered batch. */
+void queue_log_state(struct queue *);
+
+/* Called when a batch with frames of this queue is closed, and when it is durable. */
+void queue_batch_closed(struct queue *, uint64_t time_ns);
+void queue_batch_durable(struct queue *);
+
+/* Remembers a place in the log. */
+int queue_add_mark(struct queue *, uint64_t position, uint64_t sequence, uint64_t time_ns);
+/* A position from which a cursor meets every message that is not settled. */
+uint64_t queue_first_position(const struct queue *);
+
+/* Position behind the frame that stands at position. */
+uint64_t queue_next_position(
+    const struct queue *, uint64_t position, const struct log_frame *frame);
+/* Message id of a message that is not settled; "" when it cannot be read. Reads the disk when it must:
+ * for rare events. */
+void queue_find_message_id(const struct queue *, uint64_t sequence, char id[CONTROL_ID_BYTES]);
+
+/* Brings the figures in the control segment up to date. */
+void queue_publish_figures(struct queue *);
+
+/* Fills the fields of a detail that say that the router did it, now. */
+void queue_detail_by_router(struct control_detail *);
+
+static inline uint64_t
+queue_state_word(const struct queue *queue)
+{
+	return atomic_load_explicit(&queue->control->state, memory_order_acquire);
+}
+
+#endif

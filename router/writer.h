@@ -1,0 +1,114 @@
+/*
+ * writer - the appending side of one queue's log.
+ *
+ * Frames are built in place in the *tail*, a circle of memory that holds the newest bytes of the log
+ * at position & (tail size - 1), mapped twice so that every frame is contiguous. The same memory is
+ * written to disk and read by deliveries that keep up: a message is copied once on its way in.
+ *
+ *      oldest kept      durable            sealed              end
+ *   ------+----------------+------------------+------------------+-------> positions
+ *         |  on disk       |  being written   |  being gathered  |
+ *
+ * One batch is gathered while the one before it is on its way to the disk.
+ */
+#ifndef HEADGATE_ROUTER_WRITER_H
+#define HEADGATE_ROUTER_WRITER_H
+
+#include "log/format.h"
+#include "log/scan.h"
+#include "router/io.h"
+
+enum {
+	WRITER_TAIL_BYTES = 8 << 20,
+	WRITER_GATHER_BYTES = 2 << 20,  /* a batch takes no more than this in one log ... */
+	WRITER_RESERVE_BYTES = 16 << 10, /* ... and what closes it always fits behind */
+	WRITER_PIECES = 4               /* segments that one batch may be spread over */
+};
+
+struct writer_segment {
+	struct log_segment segment;
+	int fd; /* -1: closed */
+};
+
+struct writer_piece { /* of a batch being written: one contiguous write */
+	struct io_request request;
+	struct writer *writer;
+	const uint8_t *data;
+	size_t length;
+	int64_t offset;
+	int fd;
+	bool close_after; /* the last write to this segment */
+};
+
+/* How the next segment comes to be. */
+enum writer_next { WRITER_NEXT_NONE, WRITER_NEXT_ZEROING, WRITER_NEXT_HEADER, WRITER_NEXT_READY,
+	WRITER_NEXT_FAILED };
+
+struct writer {
+	struct io *io;
+	char dir[LOG_PATH_BYTES], queue[LOG_QUEUE_NAME_BYTES];
+	uint64_t log_id;
+	bool direct;        /* O_DIRECT works here */
+	unsigned block;     /* writes are aligned to this many bytes */
+	struct log_segment *old; /* segments before the active one */
+	size_t old_count, old_capacity;
+	struct writer_segment active, next;
+	enum writer_next next_state;
+	int next_error;
+	uint64_t next_written, next_retry_ns;
+	struct io_request next_request;
+	uint8_t *header_block;
+
+	uint8_t *tail;
+	uint64_t tail_floor; /* nothing older was ever in the tail */
+	uint64_t end, sealed, durable;
+	uint64_t batch;       /* number of the one being gathered */
+	uint64_t batch_start; /* where it begins; 0: nothing gathered */
+	struct writer_piece gathering[WRITER_PIECES], flying[WRITER_PIECES];
+	unsigned gathering_count, flying_count, outstanding;
+
+	/* The batch is durable (0), or a write failed (-errno), which is final. */
+	void (*durable_done)(struct writer *, int result);
+	/* The next segment became ready, or failed. */
+	void (*next_done)(struct writer *);
+};
+
+/* Opens a log that a scan found whole up to position end, or makes a new one (list NULL) with a random
+ * id. Runs io until the active segment is there. The two callbacks must be set before.
+ * Returns 0 or -errno. */
+int writer_open(struct writer *, struct io *, const char *dir, const char *queue,
+    const struct log_list *list, uint64_t end);
+void writer_close(struct writer *);
+
+/* Can a frame with a payload of this length be appended now? 1 yes; 0 not before a batch is durable or
+ * a segment is ready; -ENOSPC or another -errno when no segment can be made. */
+int writer_room(struct writer *, uint64_t payload_length);
+
+/* Appends a frame; the caller fills the payload (behind the header) and calls writer_finish() before
+ * anything else. Only after writer_room() said 1, or for what WRITER_RESERVE_BYTES is for. */
+struct log_frame *writer_begin(struct writer *, enum log_type, uint32_t length);
+void writer_finish(struct writer *, struct log_frame *);
+
+/* True when the batch being gathered has frames in this log. */
+static inline bool
+writer_touched(const struct writer *writer)
+{
+	return writer->batch_start != 0;
+}
+
+/* Closes the gathered batch with its end frame and hands it to the disk. durable_done() follows. */
+void writer_commit(struct writer *, uint64_t time_ns, const uint64_t *log_ids, uint32_t logs);
+
+/* The newest bytes, from memory: pointer to position, or NULL when the tail has it no more. */
+const uint8_t *writer_tail(const struct writer *, uint64_t position);
+
+/* Segment that holds a position on disk (NULL: none), and the number of bytes of all segments. */
+const struct log_segment *writer_find(const struct writer *, uint64_t position);
+uint64_t writer_bytes(const struct writer *);
+
+/* For recovery, before the log is opened; synchronous. Writes the last whole batch, [last_start, from),
+ * again, so that it is on the disk and not only in the page cache; zeroes the torn bytes behind it,
+ * [from, to); removes segments that held nothing but these. Returns 0 or -errno. */
+int writer_repair(struct log_list *, uint64_t last_start, uint64_t from, uint64_t to);
+
+#endif
