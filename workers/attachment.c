@@ -1,0 +1,365 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "workers/attachment.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <msgpack.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "message/wire.h"
+
+enum { ANSWER_MS = 5000 };
+
+static int
+complain(char *error, size_t error_bytes, int rc, const char *what)
+{
+	snprintf(error, error_bytes, "%s: %s", what, strerror(-rc));
+	return rc;
+}
+
+static int
+send_hello(int socket, const char *program, const char *queue, int lock_fd)
+{
+	msgpack_sbuffer buffer;
+	msgpack_packer packer;
+	int rc;
+
+	msgpack_sbuffer_init(&buffer);
+	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+	msgpack_pack_array(&packer, 6);
+	msgpack_pack_int(&packer, WIRE_VERSION);
+	msgpack_pack_int(&packer, WIRE_WORKER);
+	msgpack_pack_str(&packer, strlen(program));
+	msgpack_pack_str_body(&packer, program, strlen(program));
+	msgpack_pack_str(&packer, strlen(queue));
+	msgpack_pack_str_body(&packer, queue, strlen(queue));
+	msgpack_pack_false(&packer);
+	msgpack_pack_uint64(&packer, UINT64_MAX);
+	rc = wire_send(socket, WIRE_HELLO, buffer.data, buffer.size, &lock_fd, 1);
+	msgpack_sbuffer_destroy(&buffer);
+	return rc;
+}
+
+/* Unpacks a checked payload. The caller destroys *unpacked when true. */
+static bool
+unpack(msgpack_unpacked *unpacked, const void *payload, size_t length, uint32_t fields)
+{
+	if (!wire_check(payload, length, 4))
+		return false;
+	msgpack_unpacked_init(unpacked);
+	if (msgpack_unpack_next(unpacked, payload, length, NULL) == MSGPACK_UNPACK_SUCCESS &&
+	    unpacked->data.type == MSGPACK_OBJECT_ARRAY &&
+	    unpacked->data.via.array.size == fields)
+		return true;
+	msgpack_unpacked_destroy(unpacked);
+	return false;
+}
+
+/* An ERROR frame: [status, text]. */
+static int
+read_refusal(const void *payload, size_t length, char *error, size_t error_bytes)
+{
+	const msgpack_object *field;
+	msgpack_unpacked unpacked;
+	int rc = -EPROTO;
+
+	if (!unpack(&unpacked, payload, length, 2))
+		return complain(error, error_bytes, rc, "router");
+	field = unpacked.data.via.array.ptr;
+	if (field[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
+	    field[1].type == MSGPACK_OBJECT_STR) {
+		snprintf(error, error_bytes, "router: %.*s", (int)field[1].via.str.size,
+		    field[1].via.str.ptr);
+		rc = -EAGAIN;
+	}
+	msgpack_unpacked_destroy(&unpacked);
+	return rc;
+}
+
+/* A worker's WELCOME: [queue index, [lane ...]]. Returns the index, or -EPROTO. */
+static int
+read_welcome(const void *payload, size_t length, size_t lanes)
+{
+	const msgpack_object *field;
+	msgpack_unpacked unpacked;
+	int rc = -EPROTO;
+
+	if (!unpack(&unpacked, payload, length, 2))
+		return rc;
+	field = unpacked.data.via.array.ptr;
+	if (field[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
+	    field[0].via.u64 < CONTROL_QUEUES && field[1].type == MSGPACK_OBJECT_ARRAY &&
+	    field[1].via.array.size == lanes)
+		rc = (int)field[0].via.u64;
+	msgpack_unpacked_destroy(&unpacked);
+	return rc;
+}
+
+/* Attaches one lane; takes the fd. */
+static int
+attach_lane(struct attachment *attachment, int fd, const char *queue)
+{
+	unsigned i = attachment->lane_count;
+	struct lane *lane = &attachment->lane[i];
+	int rc = lane_attach(lane, fd, queue);
+
+	if (rc != 0)
+		return rc;
+	attachment->lane_count++;
+	rc = ring_consumer_init(&attachment->delivery[i], &lane->shared->delivery,
+	    lane->delivery_data, lane->delivery_capacity);
+	if (rc == 0)
+		rc = ring_producer_init(&attachment->completion[i], &lane->shared->completion,
+		    lane->completion_data, lane->completion_capacity);
+	return rc;
+}
+
+static int
+open_control(struct attachment *attachment, const char *run_dir, const char *queue)
+{
+	char path[PATH_MAX];
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/control", run_dir);
+	rc = control_open(&attachment->control, path, false);
+	if (rc == 0 && control_find_queue(&attachment->control, queue) != (int)attachment->queue)
+		rc = -EPROTO;
+	return rc;
+}
+
+/* Receives the answer and takes over what comes with it. */
+static int
+receive_welcome(struct attachment *attachment, const char *run_dir, const char *queue, char *error,
+    size_t error_bytes)
+{
+	static uint8_t payload[WIRE_SMALL_BYTES];
+	int fds[1 + CONFIG_LANES_MAX];
+	size_t fd_count = 1 + CONFIG_LANES_MAX, length, taken = 1;
+	enum wire_type type;
+	int rc = wire_receive(
+	    attachment->socket, &type, payload, &length, fds, &fd_count, ANSWER_MS);
+
+	if (rc != 0)
+		return complain(error, error_bytes, rc, "router");
+	if (type == WIRE_ERROR)
+		return read_refusal(payload, length, error, error_bytes);
+	if (type != WIRE_WELCOME || fd_count < 2)
+		rc = -EPROTO;
+	if (rc == 0)
+		rc = read_welcome(payload, length, fd_count - 1);
+	if (rc >= 0) {
+		attachment->queue = (unsigned)rc;
+		attachment->bell_fd = fds[0];
+		for (rc = 0; rc == 0 && taken < fd_count; taken++)
+			rc = attach_lane(attachment, fds[taken], queue);
+	} else {
+		taken = 0;
+	}
+	while (taken < fd_count)
+		close(fds[taken++]);
+	if (rc == 0)
+		rc = open_control(attachment, run_dir, queue);
+	return rc == 0 ? 0 : complain(error, error_bytes, rc, "router's welcome");
+}
+
+int
+attachment_open(struct attachment *attachment, const char *run_dir, const char *program,
+    const char *queue, int lock_fd, char *error, size_t error_bytes)
+{
+	int rc;
+
+	memset(attachment, 0, sizeof(*attachment));
+	attachment->bell_fd = attachment->control.fd = attachment->control.lock_fd = -1;
+	attachment->socket = wire_connect(run_dir);
+	if (attachment->socket < 0)
+		return complain(error, error_bytes, attachment->socket, run_dir);
+	rc = send_hello(attachment->socket, program, queue, lock_fd);
+	if (rc != 0)
+		complain(error, error_bytes, rc, "router");
+	else
+		rc = receive_welcome(attachment, run_dir, queue, error, error_bytes);
+	if (rc != 0) {
+		attachment_close(attachment);
+		return rc;
+	}
+	attachment->log_id = attachment->lane[0].shared->log_id;
+	attachment->max_message_bytes = attachment->lane[0].shared->max_message_bytes;
+	return 0;
+}
+
+void
+attachment_close(struct attachment *attachment)
+{
+	for (unsigned i = 0; i < attachment->lane_count; i++)
+		lane_drop(&attachment->lane[i]);
+	attachment->lane_count = 0;
+	control_close(&attachment->control);
+	if (attachment->bell_fd >= 0)
+		close(attachment->bell_fd);
+	if (attachment->socket >= 0)
+		close(attachment->socket);
+	attachment->bell_fd = attachment->socket = -1;
+}
+
+bool
+attachment_alive(const struct attachment *attachment)
+{
+	struct pollfd poller = { .fd = attachment->socket, .events = POLLIN | POLLRDHUP };
+
+	/* The router sends nothing after its welcome: anything to read is the end. */
+	return poll(&poller, 1, 0) == 0 || (errno == EINTR && poller.revents == 0);
+}
+
+int
+attachment_take(struct attachment *attachment, struct ring_record *record, unsigned *lane)
+{
+	uint64_t lowest = 0;
+	int best = -1;
+
+	for (unsigned i = 0; i < attachment->lane_count; i++) {
+		struct ring_record *head = &attachment->head[i];
+		uint64_t sequence;
+
+		if (!attachment->has_head[i]) {
+			int rc = ring_peek(&attachment->delivery[i], head);
+
+			if (rc < 0)
+				return rc;
+			if (rc == 0)
+				continue;
+			if (head->tag != LANE_TAG_DELIVERY ||
+			    head->length < sizeof(struct lane_delivery))
+				return -EPROTO;
+			attachment->has_head[i] = true;
+		}
+		memcpy(&sequence, head->payload, sizeof(sequence));
+		if (best < 0 || sequence < lowest) {
+			best = (int)i;
+			lowest = sequence;
+		}
+	}
+	if (best < 0)
+		return 0;
+	attachment->has_head[best] = false;
+	*record = attachment->head[best];
+	*lane = (unsigned)best;
+	return 1;
+}
+
+void
+attachment_untake(struct attachment *attachment, const struct ring_record *record, unsigned lane)
+{
+	attachment->head[lane] = *record;
+	attachment->has_head[lane] = true;
+}
+
+static void
+wake_router(struct attachment *attachment)
+{
+	uint64_t one = 1;
+
+	/* It can only fail when the router is gone, which the socket tells. */
+	if (doorbell_must_wake(&attachment->lane[0].shared->router_bell) &&
+	    write(attachment->bell_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void
+attachment_release(struct attachment *attachment)
+{
+	for (unsigned i = 0; i < attachment->lane_count; i++) {
+		/* A head that was looked at is not taken yet: its room is still needed. */
+		if (attachment->has_head[i])
+			ring_unpeek(&attachment->delivery[i], &attachment->head[i]);
+		attachment->has_head[i] = false;
+		ring_release(&attachment->delivery[i]);
+	}
+	wake_router(attachment);
+}
+
+int
+attachment_complete(struct attachment *attachment, unsigned lane, uint64_t sequence,
+    uint64_t state, int status, const char *reason)
+{
+	size_t length = strnlen(reason, LANE_REASON_BYTES);
+	struct lane_completion completion = {
+		.sequence = sequence,
+		.state_seen = state,
+		.status = (uint16_t)status,
+		.reason_length = (uint16_t)length,
+	};
+	void *payload;
+	int rc = ring_reserve(&attachment->completion[lane], LANE_TAG_COMPLETION,
+	    (uint32_t)(sizeof(completion) + length), &payload);
+
+	if (rc != 1)
+		return rc;
+	memcpy(payload, &completion, sizeof(completion));
+	memcpy((char *)payload + sizeof(completion), reason, length);
+	return 1;
+}
+
+void
+attachment_publish(struct attachment *attachment)
+{
+	for (unsigned i = 0; i < attachment->lane_count; i++)
+		ring_publish(&attachment->completion[i]);
+	wake_router(attachment);
+}
+
+uint64_t
+attachment_state(const struct attachment *attachment)
+{
+	/* Pairs with the compare-and-swap in control_change_state(). */
+	return atomic_load_explicit(
+	    &attachment->control.shared->queue[attachment->queue].state, memory_order_acquire);
+}
+
+void
+attachment_starting(struct attachment *attachment, uint64_t sequence, uint64_t now_ns)
+{
+	struct lane_worker_words *words = &attachment->lane[0].shared->worker;
+
+	atomic_store_explicit(&words->starting_since_ns, now_ns, memory_order_relaxed);
+	atomic_store_explicit(&words->starting, sequence, memory_order_relaxed);
+	/* Whoever changes the state and then looks here sees this message as started, or we see the
+	 * new state: one of the two. */
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+void
+attachment_heartbeat(
+    struct attachment *attachment, uint64_t state, uint64_t handled, uint64_t now_ns)
+{
+	struct lane_worker_words *words = &attachment->lane[0].shared->worker;
+
+	atomic_store_explicit(&words->heartbeat_ns, now_ns, memory_order_relaxed);
+	atomic_store_explicit(&words->handled, handled, memory_order_relaxed);
+	atomic_store_explicit(&words->state_seen, state, memory_order_relaxed);
+}
+
+static bool
+has_delivery(struct attachment *attachment)
+{
+	for (unsigned i = 0; i < attachment->lane_count; i++)
+		if (attachment->has_head[i] || ring_filled_bytes(&attachment->delivery[i]) > 0)
+			return true;
+	return false;
+}
+
+void
+attachment_wait(
+    struct attachment *attachment, uint64_t state, bool for_delivery, int64_t timeout_ns)
+{
+	struct doorbell *bell = &attachment->lane[0].shared->worker_bell;
+
+	doorbell_prepare(bell);
+	if (attachment_state(attachment) == state && !(for_delivery && has_delivery(attachment)))
+		doorbell_wait(bell, timeout_ns);
+	doorbell_cancel(bell);
+}

@@ -1,0 +1,61 @@
+/*
+ * attachment - a worker's connection to the router: its lanes, doorbells, and the state word.
+ */
+#ifndef HEADGATE_WORKERS_ATTACHMENT_H
+#define HEADGATE_WORKERS_ATTACHMENT_H
+
+#include "config/config.h"
+#include "shm/control.h"
+#include "shm/lane.h"
+
+struct attachment {
+	int socket, bell_fd;
+	unsigned lane_count;
+	struct lane lane[CONFIG_LANES_MAX];
+	struct ring_consumer delivery[CONFIG_LANES_MAX];
+	struct ring_producer completion[CONFIG_LANES_MAX];
+	struct ring_record head[CONFIG_LANES_MAX]; /* a delivery looked at but not taken */
+	bool has_head[CONFIG_LANES_MAX];
+	struct control control;
+	unsigned queue;
+	uint64_t log_id;
+	uint32_t max_message_bytes;
+};
+
+/* Asks the router for all lanes of the queue; lock_fd holds the queue's lock. Returns 0; -ENOENT or
+ * -ECONNREFUSED when no router is there; -EAGAIN when it said to try again; -EPROTO when what it sent
+ * cannot be; or -errno. error is filled when it fails. */
+int attachment_open(struct attachment *, const char *run_dir, const char *program, const char *queue,
+    int lock_fd, char *error, size_t error_bytes);
+void attachment_close(struct attachment *);
+
+/* Is the router still there? */
+bool attachment_alive(const struct attachment *);
+
+/* Takes the delivery with the lowest sequence of all lanes. *record points into the lane until
+ * attachment_release(). Returns 1 with *lane set, 0 when there is none, -EPROTO. */
+int attachment_take(struct attachment *, struct ring_record *record, unsigned *lane);
+/* Puts the last taken one back. */
+void attachment_untake(struct attachment *, const struct ring_record *record, unsigned lane);
+/* Gives the room of what was taken back to the router, and wakes it if it sleeps. */
+void attachment_release(struct attachment *);
+
+/* Reports an outcome. Returns 1, 0 when the ring is full (attachment_publish() and try again), or
+ * -EPROTO. Shown to the router by attachment_publish(). */
+int attachment_complete(struct attachment *, unsigned lane, uint64_t sequence, uint64_t state,
+    int status, const char *reason);
+void attachment_publish(struct attachment *);
+
+/* The subscription's state word now. */
+uint64_t attachment_state(const struct attachment *);
+/* Says in the lane that a handler is started on this message (0: on none). A full barrier follows, so
+ * that the state that is looked at next is not older. */
+void attachment_starting(struct attachment *, uint64_t sequence, uint64_t now_ns);
+/* Says that this worker is alive and which state it has seen. */
+void attachment_heartbeat(struct attachment *, uint64_t state, uint64_t handled, uint64_t now_ns);
+
+/* Sleeps until the router rings, something is in the rings, the state differs from state, or
+ * timeout_ns has passed. */
+void attachment_wait(struct attachment *, uint64_t state, bool for_delivery, int64_t timeout_ns);
+
+#endif

@@ -1,0 +1,388 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "workers/consumer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "telemetry/event.h"
+
+enum {
+	WAIT_NS = 100000000,   /* how long a sleep lasts at most: the socket is looked at in between */
+	ALIVE_NS = 100000000
+};
+
+/* A message in the arena. */
+struct item {
+	uint64_t sequence;
+	size_t offset, length; /* of its envelope */
+	unsigned lane;
+	uint16_t status; /* once handled */
+	char *reason;    /* of a failure, else NULL */
+};
+
+struct consumer {
+	const struct service *service;
+	struct store *store;
+	struct service_context context;
+	const volatile sig_atomic_t *stop;
+	size_t max_message_bytes;
+	uint8_t *arena;
+	size_t used;
+	struct item *items;
+	size_t count, next; /* items in the arena; the first that is not completed */
+	uint64_t highest;   /* up to here a message may have been applied before */
+	uint64_t handled, alive_ns;
+};
+
+static uint64_t
+monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void
+set_time(char text[32])
+{
+	struct timespec now;
+	struct tm tm;
+	size_t length;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	length = strftime(text, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(text + length, 32 - length, ".%03ldZ", now.tv_nsec / 1000000);
+}
+
+struct consumer *
+consumer_new(const struct service *service, const struct config_queue *config, struct store *store,
+    size_t max_message_bytes, const volatile sig_atomic_t *stop)
+{
+	struct consumer *consumer = calloc(1, sizeof(*consumer));
+
+	if (consumer == NULL)
+		return NULL;
+	consumer->service = service;
+	consumer->store = store;
+	consumer->stop = stop;
+	consumer->max_message_bytes = max_message_bytes;
+	consumer->context.config = config;
+	consumer->context.reader = json_reader_new(max_message_bytes);
+	consumer->context.row = calloc(1, service->row_bytes ? service->row_bytes : 1);
+	consumer->arena = malloc(CONSUMER_ARENA_BYTES);
+	consumer->items = calloc(CONSUMER_MESSAGES, sizeof(*consumer->items));
+	if (consumer->context.reader == NULL || consumer->context.row == NULL ||
+	    consumer->arena == NULL || consumer->items == NULL) {
+		consumer_free(consumer);
+		return NULL;
+	}
+	return consumer;
+}
+
+static void
+forget_items(struct consumer *consumer)
+{
+	for (size_t i = 0; i < consumer->count; i++)
+		free(consumer->items[i].reason);
+	consumer->count = consumer->next = consumer->used = 0;
+}
+
+void
+consumer_free(struct consumer *consumer)
+{
+	if (consumer == NULL)
+		return;
+	if (consumer->items != NULL)
+		forget_items(consumer);
+	json_reader_free(consumer->context.reader);
+	free(consumer->context.row);
+	free(consumer->arena);
+	free(consumer->items);
+	free(consumer);
+}
+
+/*
+ * Taking.
+ */
+
+/* Copies a delivery out of the ring: from here on nobody else can change it. */
+static bool
+copy_item(struct consumer *consumer, const struct ring_record *record, unsigned lane)
+{
+	struct lane_delivery delivery;
+	struct item *item = &consumer->items[consumer->count];
+	size_t length = record->length - sizeof(delivery);
+
+	if (consumer->count == CONSUMER_MESSAGES ||
+	    consumer->used + length + JSON_PADDING > CONSUMER_ARENA_BYTES)
+		return false;
+	memcpy(&delivery, record->payload, sizeof(delivery));
+	memcpy(consumer->arena + consumer->used, (const char *)record->payload + sizeof(delivery),
+	    length);
+	*item = (struct item){
+		.sequence = delivery.sequence,
+		.offset = consumer->used,
+		.length = length,
+		.lane = lane,
+	};
+	consumer->used += (length + JSON_PADDING + 7) & ~(size_t)7;
+	consumer->count++;
+	return true;
+}
+
+/* Fills the empty arena with what is in the lanes. */
+static int
+take(struct consumer *consumer, struct attachment *attachment)
+{
+	struct ring_record record;
+	unsigned lane;
+	int rc;
+
+	forget_items(consumer);
+	while ((rc = attachment_take(attachment, &record, &lane)) == 1) {
+		if (!copy_item(consumer, &record, lane)) {
+			attachment_untake(attachment, &record, lane);
+			break;
+		}
+	}
+	if (rc < 0)
+		return rc;
+	if (consumer->count > 0)
+		attachment_release(attachment);
+	return 0;
+}
+
+/*
+ * Handling.
+ */
+
+static int
+open_message(struct consumer *consumer, const struct attachment *attachment,
+    const struct item *item, struct message *message, struct outcome *outcome)
+{
+	const char *why;
+
+	*message = (struct message){
+		.log = attachment->log_id,
+		.sequence = item->sequence,
+		.lane = attachment->lane[item->lane].shared->lane,
+	};
+	if (envelope_open(&message->envelope, consumer->arena + item->offset, item->length,
+		attachment->max_message_bytes, &why) == 0)
+		return 0;
+	service_answer(outcome, 500, why); /* the router checked it: something is badly wrong */
+	return -EBADMSG;
+}
+
+/* Decides on one message and writes its effect into the open transaction. */
+static int
+handle(struct consumer *consumer, const struct attachment *attachment, const struct item *item,
+    uint64_t *clock_ns, struct outcome *outcome)
+{
+	struct message message;
+	uint64_t started_ns = *clock_ns;
+	int rc = 0;
+
+	if (open_message(consumer, attachment, item, &message, outcome) != 0)
+		return 0;
+	if (consumer->store != NULL && item->sequence <= consumer->highest) {
+		rc = store_find(consumer->store, message.log, message.sequence, outcome);
+		if (rc != 0)
+			return rc < 0 ? rc : 0;
+	}
+	consumer->service->handle(&consumer->context, &message, outcome);
+	*clock_ns = monotonic_ns();
+	if (consumer->store == NULL || outcome->status >= 500)
+		return 0;
+	if (outcome->status < 300)
+		return store_apply(consumer->store, &consumer->context, &message,
+		    (double)(*clock_ns - started_ns) / 1e6);
+	return store_fail(consumer->store, &consumer->context, &message, outcome);
+}
+
+/* How a batch ended. */
+struct batch {
+	size_t end;           /* first item that is not handled */
+	bool server_error;    /* item end answered 5xx */
+	struct outcome error; /* that */
+	uint64_t state;       /* under which it was started */
+};
+
+static void
+keep_outcome(struct item *item, const struct outcome *outcome)
+{
+	item->status = (uint16_t)outcome->status;
+	if (outcome->status >= 300 && item->reason == NULL)
+		item->reason = strdup(outcome->reason);
+}
+
+/* Handles items until the batch is full or must end. Returns 0, or -EIO for the store. */
+static int
+handle_batch(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
+{
+	uint64_t start_ns = monotonic_ns(), clock_ns = start_ns;
+
+	batch->end = consumer->next;
+	batch->server_error = false;
+	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS) {
+		struct item *item = &consumer->items[batch->end];
+		int rc;
+
+		attachment_starting(attachment, item->sequence, clock_ns);
+		batch->state = attachment_state(attachment);
+		if (control_word_state(batch->state) != CONTROL_RUNNING)
+			break;
+		rc = handle(consumer, attachment, item, &clock_ns, &batch->error);
+		if (rc != 0)
+			return rc;
+		if (batch->error.status >= 500) {
+			batch->server_error = true;
+			break;
+		}
+		keep_outcome(item, &batch->error);
+		batch->end++;
+	}
+	return 0;
+}
+
+/* Puts a completion into its ring; waits for room as long as the router lives. */
+static int
+complete(struct attachment *attachment, const struct item *item, uint64_t state, int status,
+    const char *reason)
+{
+	int rc;
+
+	while ((rc = attachment_complete(
+		    attachment, item->lane, item->sequence, state, status, reason)) == 0) {
+		struct pollfd poller = { .fd = attachment->socket, .events = POLLRDHUP };
+
+		attachment_publish(attachment);
+		if (poll(&poller, 1, 1) > 0)
+			return -EPIPE;
+	}
+	return rc < 0 ? rc : 0;
+}
+
+static int
+complete_batch(struct consumer *consumer, struct attachment *attachment, const struct batch *batch)
+{
+	int rc = 0;
+
+	for (; rc == 0 && consumer->next < batch->end; consumer->next++) {
+		struct item *item = &consumer->items[consumer->next];
+
+		rc = complete(attachment, item, batch->state, item->status,
+		    item->reason ? item->reason : "");
+		if (item->sequence > consumer->highest)
+			consumer->highest = item->sequence;
+		consumer->handled++;
+	}
+	if (rc == 0 && batch->server_error)
+		rc = complete(attachment, &consumer->items[batch->end], batch->state,
+		    batch->error.status, batch->error.reason);
+	attachment_publish(attachment);
+	return rc;
+}
+
+/* The store failed: nothing of the batch was applied. Its first message answers for it. */
+static void
+fail_batch(struct consumer *consumer, struct batch *batch)
+{
+	store_rollback(consumer->store);
+	batch->end = consumer->next;
+	batch->server_error = true;
+	service_answer(&batch->error, 500, store_error(consumer->store));
+}
+
+/* One transaction. */
+static int
+run_batch(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
+{
+	int rc = 0;
+
+	batch->state = attachment_state(attachment);
+	set_time(consumer->context.now);
+	if (consumer->store != NULL)
+		rc = store_begin(consumer->store);
+	if (rc == 0)
+		rc = handle_batch(consumer, attachment, batch);
+	if (rc == 0 && consumer->store != NULL)
+		rc = store_commit(consumer->store);
+	if (rc != 0)
+		fail_batch(consumer, batch);
+	attachment_starting(attachment, 0, 0);
+	if (batch->server_error)
+		event(EVENT_WARN, "message.server_error", "s:queue", consumer->service->queue,
+		    "u:sequence", consumer->items[batch->end].sequence, "d:status",
+		    batch->error.status, "s:error", batch->error.reason, NULL);
+	return complete_batch(consumer, attachment, batch);
+}
+
+/*
+ * Waiting.
+ */
+
+/* Tells the router that we live, and finds out whether it does. */
+static bool
+keep_alive(struct consumer *consumer, struct attachment *attachment)
+{
+	uint64_t now_ns = monotonic_ns();
+
+	attachment_heartbeat(
+	    attachment, attachment_state(attachment), consumer->handled, now_ns);
+	if (now_ns - consumer->alive_ns < ALIVE_NS)
+		return true;
+	consumer->alive_ns = now_ns;
+	return attachment_alive(attachment);
+}
+
+/* Waits until the state is another one than blocked, and RUNNING. Returns false when the router is
+ * gone or we are to stop. */
+static bool
+wait_for_running(struct consumer *consumer, struct attachment *attachment, uint64_t blocked)
+{
+	uint64_t state;
+
+	while ((state = attachment_state(attachment)) == blocked ||
+	    control_word_state(state) != CONTROL_RUNNING) {
+		if (*consumer->stop || !keep_alive(consumer, attachment))
+			return false;
+		attachment_wait(attachment, state, false, WAIT_NS);
+	}
+	return true;
+}
+
+int
+consumer_run(struct consumer *consumer, struct attachment *attachment)
+{
+	uint64_t blocked = 0; /* the state under which a 5xx was reported */
+	struct batch batch;
+	int rc = 0;
+
+	forget_items(consumer);
+	if (consumer->store != NULL)
+		rc = store_highest(consumer->store, attachment->log_id, &consumer->highest);
+	while (rc == 0 && !*consumer->stop && keep_alive(consumer, attachment)) {
+		if (!wait_for_running(consumer, attachment, blocked))
+			break;
+		if (consumer->next == consumer->count)
+			rc = take(consumer, attachment);
+		if (rc != 0)
+			break;
+		if (consumer->count == 0) {
+			attachment_wait(
+			    attachment, attachment_state(attachment), true, WAIT_NS);
+			continue;
+		}
+		rc = run_batch(consumer, attachment, &batch);
+		blocked = batch.server_error ? batch.state : 0;
+	}
+	return rc == -EPIPE ? 0 : rc;
+}

@@ -1,0 +1,63 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "workers/invoke.h"
+
+#include <err.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static size_t
+read_input(char *text, size_t capacity)
+{
+	size_t length = 0;
+	ssize_t n;
+
+	while (length < capacity && (n = read(STDIN_FILENO, text + length, capacity - length)) != 0) {
+		if (n < 0)
+			err(EX_IOERR, "stdin");
+		length += (size_t)n;
+	}
+	while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r'))
+		length--;
+	return length;
+}
+
+int
+invoke_main(const struct service *service, const struct config *config)
+{
+	size_t capacity = config->max_message_bytes + 1;
+	char *text = calloc(1, capacity + JSON_PADDING);
+	struct service_context context = {
+		.config = config_find_queue(config, service->queue),
+		.reader = json_reader_new(capacity),
+		.row = calloc(1, service->row_bytes),
+	};
+	struct message message = { 0 };
+	struct outcome outcome;
+
+	if (text == NULL || context.reader == NULL || context.row == NULL)
+		errx(EX_OSERR, "out of memory");
+	message.envelope.body = (struct span){ text, read_input(text, capacity) };
+	if (message.envelope.body.length > config->max_message_bytes)
+		service_answer(&outcome, 413, "message too large");
+	else
+		service->handle(&context, &message, &outcome);
+	printf("{\"status\":%d", outcome.status);
+	if (outcome.status < 300)
+		service->print(&context, &message, stdout);
+	else
+		service_print_text(
+		    stdout, "error", (struct span){ outcome.reason, strlen(outcome.reason) });
+	puts("}");
+	if (fflush(stdout) != 0)
+		err(EX_IOERR, "stdout");
+	json_reader_free(context.reader);
+	free(context.row);
+	free(text);
+	if (outcome.status < 300)
+		return 0;
+	return outcome.status < 500 ? EX_DATAERR : EX_SOFTWARE;
+}

@@ -1,0 +1,13 @@
+/*
+ * invoke - runs a service's handler on one message from stdin, without router and store.
+ */
+#ifndef HEADGATE_WORKERS_INVOKE_H
+#define HEADGATE_WORKERS_INVOKE_H
+
+#include "workers/service.h"
+
+/* Prints the result as one JSON object. Returns the exit status: 0 for a 2xx, EX_DATAERR for a 4xx,
+ * EX_SOFTWARE for a 5xx. */
+int invoke_main(const struct service *, const struct config *);
+
+#endif

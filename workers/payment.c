@@ -1,0 +1,167 @@
+/*
+ * headgate-payment(8): the worker of queue payment-processing.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "workers/amount.h"
+#include "workers/service.h"
+
+enum { ID_BYTES = 48 };
+
+enum field { CUSTOMER_ID, AMOUNT, PAYMENT_METHOD, BILL_TYPE, DUE_DATE, CURRENCY, FIELDS };
+static const char *const names[FIELDS] = { "customer_id", "amount", "payment_method", "bill_type",
+	"due_date", "currency" };
+
+struct payment {
+	struct span customer_id, payment_method, bill_type, due_date, currency;
+	int64_t amount_cents, fees_cents;
+	char transaction_id[ID_BYTES], confirmation_number[ID_BYTES];
+};
+
+/* An object without members. */
+static bool
+is_empty_object(const struct json_value *value)
+{
+	return value->type == JSON_OBJECT &&
+	    strspn(value->raw.data + 1, " \t\r\n") + 2 >= value->raw.length;
+}
+
+/* Absent, null, empty, 0 and {} are missing; what is there and is no amount is wrong. */
+static bool
+read_amount(struct service_scratch *scratch, const struct json_value *value, int64_t *cents,
+    struct outcome *outcome)
+{
+	struct span text = value->type == JSON_NUMBER ? value->raw : service_text(scratch, value);
+	int rc = text.data != NULL ? amount_parse(text, cents) : -EINVAL;
+
+	if (rc == 0)
+		return true;
+	if (value->type == 0 || value->type == JSON_NULL || is_empty_object(value) ||
+	    (value->type == JSON_STRING && text.length == 0) ||
+	    (value->type == JSON_NUMBER && rc == -EDOM))
+		service_missing(outcome, "amount");
+	else
+		service_answer(outcome, 400, "Invalid amount format");
+	return false;
+}
+
+static void
+make_ids(struct payment *payment, const struct message *message)
+{
+	snprintf(payment->transaction_id, sizeof(payment->transaction_id),
+	    "TXN-%016" PRIX64 "-%" PRIu64, message->log, message->sequence);
+	snprintf(payment->confirmation_number, sizeof(payment->confirmation_number),
+	    "CONF-%" PRIu64 "-%016" PRIX64, message->sequence, message->log);
+}
+
+static void
+handle(struct service_context *context, const struct message *message, struct outcome *outcome)
+{
+	struct payment *payment = context->row;
+	struct span body = message->envelope.body;
+	struct service_scratch *scratch = service_scratch_begin(body.length);
+	struct json_value values[FIELDS];
+	enum json_error error;
+
+	error = json_pick(context->reader, body.data, body.length, names, FIELDS, values);
+	if (error != JSON_OK) {
+		service_answer(outcome, 400, json_error_text(error));
+		return;
+	}
+	payment->customer_id = service_text(scratch, &values[CUSTOMER_ID]);
+	if (!service_has_text(&values[CUSTOMER_ID])) {
+		service_missing(outcome, "customer_id");
+		return;
+	}
+	if (!read_amount(scratch, &values[AMOUNT], &payment->amount_cents, outcome))
+		return;
+	if (!service_has_text(&values[PAYMENT_METHOD])) {
+		service_missing(outcome, "payment_method");
+		return;
+	}
+	switch (service_fault(context, payment->customer_id)) {
+	case 400:
+		service_answer(outcome, 400, "Insufficient funds in account");
+		return;
+	case 500:
+		service_answer(outcome, 500, "Payment gateway temporarily unavailable");
+		return;
+	}
+	payment->payment_method = service_text(scratch, &values[PAYMENT_METHOD]);
+	payment->bill_type = service_text(scratch, &values[BILL_TYPE]);
+	payment->due_date = service_text(scratch, &values[DUE_DATE]);
+	payment->currency = service_text(scratch, &values[CURRENCY]);
+	if (payment->currency.length == 0)
+		payment->currency = (struct span){ "USD", 3 };
+	payment->fees_cents = amount_fees(payment->amount_cents);
+	make_ids(payment, message);
+	service_answer(outcome, 200, "");
+}
+
+static void
+bind(const struct service_context *context, const struct message *message, sqlite3_stmt *insert)
+{
+	const struct payment *payment = context->row;
+
+	(void)message;
+	service_bind_text(insert, 5, payment->customer_id);
+	sqlite3_bind_text(insert, 8, payment->transaction_id, -1, SQLITE_STATIC);
+	sqlite3_bind_text(insert, 9, payment->confirmation_number, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(insert, 10, payment->amount_cents);
+	service_bind_text(insert, 11, payment->currency);
+	service_bind_text(insert, 12, payment->payment_method);
+	service_bind_text(insert, 13, payment->bill_type);
+	service_bind_text(insert, 14, payment->due_date);
+	sqlite3_bind_int64(insert, 15, payment->fees_cents);
+	sqlite3_bind_int64(insert, 16, payment->amount_cents - payment->fees_cents);
+}
+
+static void
+print_cents(FILE *out, const char *name, int64_t cents)
+{
+	fprintf(out, ",\"%s_cents\":%" PRId64, name, cents);
+}
+
+static void
+print(const struct service_context *context, const struct message *message, FILE *out)
+{
+	const struct payment *payment = context->row;
+
+	(void)message;
+	service_print_text(out, "transaction_id",
+	    (struct span){ payment->transaction_id, strlen(payment->transaction_id) });
+	service_print_text(out, "confirmation_number",
+	    (struct span){ payment->confirmation_number, strlen(payment->confirmation_number) });
+	service_print_text(out, "customer_id", payment->customer_id);
+	print_cents(out, "amount", payment->amount_cents);
+	service_print_text(out, "currency", payment->currency);
+	service_print_text(out, "payment_method", payment->payment_method);
+	service_print_text(out, "bill_type", payment->bill_type);
+	service_print_text(out, "due_date", payment->due_date);
+	print_cents(out, "fees", payment->fees_cents);
+	print_cents(out, "net_amount", payment->amount_cents - payment->fees_cents);
+	service_print_text(out, "payment_status", (struct span){ "completed", 9 });
+}
+
+const struct service service_payment = {
+	.program = "headgate-payment",
+	.queue = "payment-processing",
+	.name = "payments",
+	.table = "CREATE TABLE IF NOT EXISTS payments ("
+		 "log INTEGER NOT NULL, sequence INTEGER NOT NULL, lane INTEGER NOT NULL, "
+		 "message_id TEXT NOT NULL, customer_id TEXT NOT NULL, processed_at TEXT NOT NULL, "
+		 "processing_ms REAL NOT NULL, transaction_id TEXT NOT NULL, "
+		 "confirmation_number TEXT NOT NULL, amount_cents INTEGER NOT NULL, "
+		 "currency TEXT NOT NULL, payment_method TEXT NOT NULL, bill_type TEXT, "
+		 "due_date TEXT, fees_cents INTEGER NOT NULL, net_amount_cents INTEGER NOT NULL, "
+		 "status TEXT NOT NULL, UNIQUE (log, sequence))",
+	.insert = "INSERT INTO payments VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
+		  "?15,?16,'completed')",
+	.row_bytes = sizeof(struct payment),
+	.handle = handle,
+	.bind = bind,
+	.print = print,
+};

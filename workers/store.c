@@ -1,0 +1,328 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "workers/store.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "workers/service.h"
+
+enum {
+	APPLICATION_ID = 0x48474154, /* "HGAT", in the database's header */
+	SCHEMA_VERSION = 1
+};
+
+enum statement { BEGIN, COMMIT, ROLLBACK, APPLY, FAIL, HIGHEST, FIND_APPLIED, FIND_FAILED, STATEMENTS };
+
+struct store {
+	const struct service *service;
+	sqlite3 *db;
+	sqlite3_stmt *statement[STATEMENTS];
+	char error[SERVICE_REASON_BYTES];
+};
+
+static const char failures_table[] =
+    "CREATE TABLE IF NOT EXISTS failures ("
+    "log INTEGER NOT NULL, sequence INTEGER NOT NULL, lane INTEGER NOT NULL, "
+    "message_id TEXT NOT NULL, customer_id TEXT, code INTEGER NOT NULL, error_type TEXT NOT NULL, "
+    "reason TEXT NOT NULL, failed_at TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (log, sequence))";
+
+static int
+remember_error(struct store *store)
+{
+	snprintf(store->error, sizeof(store->error), "store: %s", sqlite3_errmsg(store->db));
+	return -EIO;
+}
+
+const char *
+store_error(const struct store *store)
+{
+	return store->error;
+}
+
+static int
+execute(struct store *store, const char *sql)
+{
+	return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0
+									   : remember_error(store);
+}
+
+/* Steps a statement that gives no rows. */
+static int
+run(struct store *store, enum statement which)
+{
+	sqlite3_stmt *statement = store->statement[which];
+	int rc = sqlite3_step(statement) == SQLITE_DONE ? 0 : remember_error(store);
+
+	sqlite3_reset(statement);
+	return rc;
+}
+
+static int
+read_number(struct store *store, const char *sql, int *number)
+{
+	sqlite3_stmt *statement;
+	int rc = -EIO;
+
+	if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) != SQLITE_OK)
+		return remember_error(store);
+	if (sqlite3_step(statement) == SQLITE_ROW) {
+		*number = sqlite3_column_int(statement, 0);
+		rc = 0;
+	} else {
+		remember_error(store);
+	}
+	sqlite3_finalize(statement);
+	return rc;
+}
+
+/* A new database gets our marks; another's is left alone. */
+static int
+check_version(struct store *store)
+{
+	char sql[96];
+	int application = 0, version = 0, tables = 0;
+	int rc = read_number(store, "PRAGMA application_id", &application);
+
+	if (rc == 0)
+		rc = read_number(store, "PRAGMA user_version", &version);
+	if (rc == 0)
+		rc = read_number(store, "SELECT count(*) FROM sqlite_master", &tables);
+	if (rc != 0)
+		return rc;
+	if (application == APPLICATION_ID && version == SCHEMA_VERSION)
+		return 0;
+	if (application != 0 || version != 0 || tables != 0) {
+		snprintf(store->error, sizeof(store->error),
+		    "not a store of this version of Headgate (application_id %d, user_version %d)",
+		    application, version);
+		return -ESTALE;
+	}
+	snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d",
+	    APPLICATION_ID, SCHEMA_VERSION);
+	return execute(store, sql);
+}
+
+static int
+prepare(struct store *store, enum statement which, const char *sql)
+{
+	return sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT,
+		   &store->statement[which], NULL) == SQLITE_OK
+	    ? 0
+	    : remember_error(store);
+}
+
+static int
+prepare_all(struct store *store)
+{
+	const char *table = store->service->name;
+	char highest[512], find[128];
+	int rc;
+
+	snprintf(highest, sizeof(highest),
+	    "SELECT max(coalesce((SELECT max(sequence) FROM %s WHERE log = ?1), 0), "
+	    "coalesce((SELECT max(sequence) FROM failures WHERE log = ?1), 0))", table);
+	snprintf(find, sizeof(find), "SELECT 1 FROM %s WHERE log = ?1 AND sequence = ?2", table);
+	rc = prepare(store, BEGIN, "BEGIN IMMEDIATE");
+	if (rc == 0)
+		rc = prepare(store, COMMIT, "COMMIT");
+	if (rc == 0)
+		rc = prepare(store, ROLLBACK, "ROLLBACK");
+	if (rc == 0)
+		rc = prepare(store, APPLY, store->service->insert);
+	if (rc == 0)
+		rc = prepare(store, FAIL,
+		    "INSERT INTO failures VALUES (?1,?2,?3,?4,?5,?6,'client_error',?7,?8,?9)");
+	if (rc == 0)
+		rc = prepare(store, HIGHEST, highest);
+	if (rc == 0)
+		rc = prepare(store, FIND_APPLIED, find);
+	if (rc == 0)
+		rc = prepare(store, FIND_FAILED,
+		    "SELECT code, reason FROM failures WHERE log = ?1 AND sequence = ?2");
+	return rc;
+}
+
+static int
+open_database(struct store *store, const char *path)
+{
+	int rc;
+
+	if (sqlite3_open_v2(path, &store->db,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
+	    SQLITE_OK)
+		return remember_error(store);
+	sqlite3_busy_timeout(store->db, 5000);
+	rc = execute(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+	if (rc == 0)
+		rc = check_version(store);
+	if (rc == 0)
+		rc = execute(store, store->service->table);
+	if (rc == 0)
+		rc = execute(store, failures_table);
+	return rc == 0 ? prepare_all(store) : rc;
+}
+
+int
+store_open(struct store **out, const char *state_dir, const struct service *service, char *error,
+    size_t error_bytes)
+{
+	char path[PATH_MAX];
+	struct store *store;
+	int rc;
+
+	*out = NULL;
+	snprintf(path, sizeof(path), "%s/stores", state_dir);
+	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+		snprintf(error, error_bytes, "%s: %s", path, strerror(errno));
+		return -errno;
+	}
+	store = calloc(1, sizeof(*store));
+	if (store == NULL)
+		return -ENOMEM;
+	store->service = service;
+	snprintf(path, sizeof(path), "%s/stores/%s.db", state_dir, service->queue);
+	rc = open_database(store, path);
+	if (rc != 0) {
+		snprintf(error, error_bytes, "%s: %s", path, store->error);
+		store_close(store);
+		return rc;
+	}
+	*out = store;
+	return 0;
+}
+
+void
+store_close(struct store *store)
+{
+	if (store == NULL)
+		return;
+	for (int i = 0; i < STATEMENTS; i++)
+		sqlite3_finalize(store->statement[i]);
+	sqlite3_close(store->db);
+	free(store);
+}
+
+int
+store_highest(struct store *store, uint64_t log, uint64_t *sequence)
+{
+	sqlite3_stmt *statement = store->statement[HIGHEST];
+	int rc = -EIO;
+
+	sqlite3_bind_int64(statement, 1, (int64_t)log);
+	if (sqlite3_step(statement) == SQLITE_ROW) {
+		*sequence = (uint64_t)sqlite3_column_int64(statement, 0);
+		rc = 0;
+	} else {
+		remember_error(store);
+	}
+	sqlite3_reset(statement);
+	return rc;
+}
+
+/* Steps a look-up by (log, sequence). 1: there is a row, and the statement is not reset. */
+static int
+look_up(struct store *store, enum statement which, uint64_t log, uint64_t sequence)
+{
+	sqlite3_stmt *statement = store->statement[which];
+	int rc;
+
+	sqlite3_bind_int64(statement, 1, (int64_t)log);
+	sqlite3_bind_int64(statement, 2, (int64_t)sequence);
+	rc = sqlite3_step(statement);
+	if (rc == SQLITE_ROW)
+		return 1;
+	if (rc != SQLITE_DONE)
+		remember_error(store);
+	sqlite3_reset(statement);
+	return rc == SQLITE_DONE ? 0 : -EIO;
+}
+
+int
+store_find(struct store *store, uint64_t log, uint64_t sequence, struct outcome *outcome)
+{
+	sqlite3_stmt *failed = store->statement[FIND_FAILED];
+	int rc = look_up(store, FIND_APPLIED, log, sequence);
+
+	if (rc == 1) {
+		sqlite3_reset(store->statement[FIND_APPLIED]);
+		service_answer(outcome, 200, "");
+	}
+	if (rc != 0)
+		return rc;
+	rc = look_up(store, FIND_FAILED, log, sequence);
+	if (rc == 1) {
+		const char *reason = (const char *)sqlite3_column_text(failed, 1);
+
+		service_answer(outcome, sqlite3_column_int(failed, 0), reason ? reason : "");
+		sqlite3_reset(failed);
+	}
+	return rc;
+}
+
+int
+store_begin(struct store *store)
+{
+	return run(store, BEGIN);
+}
+
+static void
+bind_key(sqlite3_stmt *statement, const struct message *message)
+{
+	sqlite3_bind_int64(statement, 1, (int64_t)message->log);
+	sqlite3_bind_int64(statement, 2, (int64_t)message->sequence);
+	sqlite3_bind_int(statement, 3, (int)message->lane);
+	service_bind_text(statement, 4, message->envelope.message_id);
+}
+
+int
+store_apply(struct store *store, const struct service_context *context,
+    const struct message *message, double processing_ms)
+{
+	sqlite3_stmt *statement = store->statement[APPLY];
+
+	bind_key(statement, message);
+	sqlite3_bind_text(statement, 6, context->now, -1, SQLITE_STATIC);
+	sqlite3_bind_double(statement, 7, processing_ms);
+	store->service->bind(context, message, statement);
+	return run(store, APPLY);
+}
+
+int
+store_fail(struct store *store, const struct service_context *context,
+    const struct message *message, const struct outcome *outcome)
+{
+	sqlite3_stmt *statement = store->statement[FAIL];
+	struct json_value customer;
+
+	bind_key(statement, message);
+	if (envelope_find_attribute(&message->envelope, "customer_id", 11, &customer) &&
+	    customer.type == JSON_STRING)
+		service_bind_text(statement, 5, customer.raw);
+	else
+		sqlite3_bind_null(statement, 5);
+	sqlite3_bind_int(statement, 6, outcome->status);
+	sqlite3_bind_text(statement, 7, outcome->reason, -1, SQLITE_STATIC);
+	sqlite3_bind_text(statement, 8, context->now, -1, SQLITE_STATIC);
+	service_bind_text(statement, 9, message->envelope.body);
+	return run(store, FAIL);
+}
+
+int
+store_commit(struct store *store)
+{
+	return run(store, COMMIT);
+}
+
+void
+store_rollback(struct store *store)
+{
+	/* After some errors SQLite has rolled back by itself. */
+	if (!sqlite3_get_autocommit(store->db))
+		sqlite3_step(store->statement[ROLLBACK]);
+	sqlite3_reset(store->statement[ROLLBACK]);
+}

@@ -1,0 +1,40 @@
+/*
+ * store - a queue's SQLite database, STATE/stores/QUEUE.db: the effects of its messages, once each.
+ *
+ * Rows are keyed by (log, sequence). All writes of a batch are one transaction, synced at its commit.
+ * Exactly one process has a store open for writing: the one that holds the queue's lock.
+ */
+#ifndef HEADGATE_WORKERS_STORE_H
+#define HEADGATE_WORKERS_STORE_H
+
+#include "workers/service.h"
+
+struct store;
+
+/* Opens or creates it. Returns 0, or -errno with error filled; -ESTALE: another version's. */
+int store_open(struct store **, const char *state_dir, const struct service *, char *error,
+    size_t error_bytes);
+void store_close(struct store *);
+
+/* Highest sequence of this log that the store knows, 0 for none. Below it a message may have been
+ * applied already. Returns 0 or -EIO. */
+int store_highest(struct store *, uint64_t log, uint64_t *sequence);
+
+/* The outcome that a message had, if it was applied before. Returns 1 with *outcome filled, 0, or
+ * -EIO. */
+int store_find(struct store *, uint64_t log, uint64_t sequence, struct outcome *);
+
+/* One batch: begin, then for each message a row or a failure, then commit. Each returns 0 or -EIO:
+ * then call store_rollback(), and nothing of the batch was applied. */
+int store_begin(struct store *);
+int store_apply(struct store *, const struct service_context *, const struct message *,
+    double processing_ms);
+int store_fail(struct store *, const struct service_context *, const struct message *,
+    const struct outcome *);
+int store_commit(struct store *);
+void store_rollback(struct store *);
+
+/* Words for the last error. */
+const char *store_error(const struct store *);
+
+#endif
