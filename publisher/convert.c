@@ -1,0 +1,448 @@
+/*
+ * A line is walked once. The walk notes the fields that have a meaning here and every attribute, as
+ * they stand in the text; only what has an escape in it is copied, unescaped, into the scratch. Then
+ * the notes are judged. An SNS notification is walked twice: itself, and its Message.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "publisher/convert.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sha2.h>
+
+#include "message/trace.h"
+#include "message/uuid.h"
+#include "publisher/input.h"
+
+enum {
+	/* A message and its fields, unescaped, are no longer than the text they stand in; once for
+	 * the line, once for the message that was wrapped in it. */
+	SCRATCH_BYTES = 2 * (INPUT_LINE_BYTES + JSON_PADDING),
+	REASON_BYTES = 256
+};
+
+/* Fields with a meaning. The topic's group_by follow behind them. */
+enum field { MESSAGE_GROUP_ID, MESSAGE_ID, TRACEPARENT, TYPE, MESSAGE, ATTRIBUTES, FIELDS };
+
+#define TEXT(literal) { literal, sizeof(literal) - 1 }
+
+static const struct span field_names[FIELDS] = {
+	[MESSAGE_GROUP_ID] = TEXT("message_group_id"),
+	[MESSAGE_ID] = TEXT("message_id"),
+	[TRACEPARENT] = TEXT("traceparent"),
+	[TYPE] = TEXT("Type"),
+	[MESSAGE] = TEXT("Message"),
+	[ATTRIBUTES] = TEXT("MessageAttributes"),
+};
+
+struct converter {
+	struct json_reader *reader, *member_reader; /* the second inside of a walk of the first */
+	const struct topic_settings *topic;
+
+	struct span names[FIELDS + CONFIG_FIELDS]; /* that are looked for */
+	size_t name_count;
+	struct json_value values[FIELDS + CONFIG_FIELDS]; /* type 0: not there */
+
+	struct envelope_attribute_source attributes[ENVELOPE_ATTRIBUTES];
+	size_t attribute_count, inline_bytes;
+
+	struct span text; /* that is being walked */
+	size_t scratch_used;
+	char reason[REASON_BYTES];
+	char uuid[37];
+	uint8_t hash[SHA256_DIGEST_LENGTH];
+	uint8_t trace[ENVELOPE_TRACE_BYTES];
+	char scratch[SCRATCH_BYTES];
+};
+
+struct converter *
+convert_new(void)
+{
+	struct converter *c = malloc(sizeof(*c));
+
+	if (c == NULL)
+		return NULL;
+	c->reader = json_reader_new(INPUT_LINE_BYTES);
+	c->member_reader = json_reader_new(0);
+	if (c->reader == NULL || c->member_reader == NULL) {
+		convert_free(c);
+		return NULL;
+	}
+	c->reason[0] = '\0';
+	return c;
+}
+
+void
+convert_free(struct converter *c)
+{
+	if (c == NULL)
+		return;
+	json_reader_free(c->reader);
+	json_reader_free(c->member_reader);
+	free(c);
+}
+
+const char *
+convert_reason(const struct converter *c)
+{
+	return c->reason;
+}
+
+static int __attribute__((format(printf, 3, 4)))
+refuse(struct converter *c, int status, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(c->reason, sizeof(c->reason), format, arguments);
+	va_end(arguments);
+	return status;
+}
+
+static bool
+span_equal(struct span a, struct span b)
+{
+	return a.length == b.length && memcmp(a.data, b.data, a.length) == 0;
+}
+
+static bool
+span_inside(struct span part, struct span whole)
+{
+	return part.data >= whole.data && part.data + part.length <= whole.data + whole.length;
+}
+
+/* The scratch cannot run out: see SCRATCH_BYTES. */
+static char *
+scratch_take(struct converter *c, size_t length)
+{
+	char *taken = c->scratch + c->scratch_used;
+
+	c->scratch_used += length;
+	return taken;
+}
+
+/* The value of a string. Its raw text stood in what was walked, so it can be unescaped. */
+static struct span
+string_value(struct converter *c, const struct json_value *value)
+{
+	char *buffer;
+	long length;
+
+	if (!value->escaped)
+		return value->raw;
+	buffer = c->scratch + c->scratch_used;
+	length = json_unescape(value, buffer, value->raw.length);
+	if (length < 0)
+		return (struct span){ buffer, 0 };
+	return (struct span){ scratch_take(c, (size_t)length), (size_t)length };
+}
+
+/* A name with escapes is gone with the next field. */
+static struct span
+name_keep(struct converter *c, struct span name)
+{
+	if (span_inside(name, c->text))
+		return name;
+	return (struct span){ memcpy(scratch_take(c, name.length), name.data, name.length),
+		name.length };
+}
+
+static void
+names_set(struct converter *c, const struct topic_settings *topic)
+{
+	memcpy(c->names, field_names, sizeof(field_names));
+	for (size_t i = 0; i < topic->group_by_count; i++)
+		c->names[FIELDS + i] =
+		    (struct span){ topic->group_by[i], strlen(topic->group_by[i]) };
+	c->name_count = FIELDS + topic->group_by_count;
+	c->topic = topic;
+}
+
+static size_t
+attribute_find(const struct converter *c, struct span name)
+{
+	size_t i = 0;
+
+	while (i < c->attribute_count && !span_equal(c->attributes[i].name, name))
+		i++;
+	return i;
+}
+
+/* Bytes that cannot be a reference into the body. */
+static size_t
+inline_bytes(const struct converter *c, const struct envelope_attribute_source *attribute)
+{
+	return (span_inside(attribute->name, c->text) ? 0 : attribute->name.length) +
+	    (span_inside(attribute->text, c->text) ? 0 : attribute->text.length);
+}
+
+/* Fills in attribute's text and type. False when the value is none that an attribute can have. */
+static bool
+attribute_value(struct converter *c, const struct json_value *value,
+    struct envelope_attribute_source *attribute)
+{
+	attribute->type = value->type;
+	attribute->text = value->raw;
+	switch (value->type) {
+	case JSON_STRING:
+		attribute->text = string_value(c, value);
+		break;
+	case JSON_NUMBER:
+		break;
+	case JSON_BOOL:
+		attribute->value = value->raw.data[0] == 't';
+		break;
+	default:
+		return false;
+	}
+	return attribute->text.length <= CONVERT_ATTRIBUTE_BYTES;
+}
+
+static void
+attribute_put(struct converter *c, size_t index, const struct envelope_attribute_source *attribute)
+{
+	size_t bytes = inline_bytes(c, attribute);
+
+	if (index == ENVELOPE_ATTRIBUTES || c->inline_bytes + bytes > CONVERT_INLINE_BYTES)
+		return;
+	c->inline_bytes += bytes;
+	c->attributes[index] = *attribute;
+	if (index == c->attribute_count)
+		c->attribute_count++;
+}
+
+static int
+take_field(void *context, const struct json_field *field)
+{
+	struct envelope_attribute_source attribute = { .value = false };
+	struct converter *c = context;
+
+	for (size_t i = 0; i < c->name_count; i++)
+		if (span_equal(field->name, c->names[i]))
+			c->values[i] = field->value;
+	if (attribute_value(c, &field->value, &attribute)) {
+		attribute.name = name_keep(c, field->name);
+		attribute_put(c, c->attribute_count, &attribute);
+	}
+	return 0;
+}
+
+static int
+walk(struct converter *c, struct span text)
+{
+	enum json_error error;
+
+	memset(c->values, 0, c->name_count * sizeof(c->values[0]));
+	c->attribute_count = c->inline_bytes = 0;
+	c->text = text;
+	error = json_walk(c->reader, text.data, text.length, take_field, c);
+	return error == JSON_OK ? 0 : refuse(c, 400, "%s", json_error_text(error));
+}
+
+static bool
+is_notification(struct converter *c)
+{
+	static const struct span notification = TEXT("Notification");
+
+	return c->values[TYPE].type == JSON_STRING && c->values[MESSAGE].type == JSON_STRING &&
+	    span_equal(string_value(c, &c->values[TYPE]), notification);
+}
+
+/* One of MessageAttributes: {"Type": ..., "Value": ...}. */
+struct sns_attribute {
+	struct json_value type, value;
+};
+
+static int
+take_sns_member(void *context, struct span name, const struct json_value *value)
+{
+	static const struct span type_name = TEXT("Type"), value_name = TEXT("Value");
+	struct sns_attribute *sns = context;
+
+	if (span_equal(name, type_name))
+		sns->type = *value;
+	else if (span_equal(name, value_name))
+		sns->value = *value;
+	return 0;
+}
+
+/* SNS gives every value as a string; a Number's is its text. */
+static int
+take_sns_attribute(void *context, struct span name, const struct json_value *member)
+{
+	static const struct span number = TEXT("Number"), binary = TEXT("Binary");
+	struct envelope_attribute_source attribute = { .value = false };
+	struct sns_attribute sns = { 0 };
+	struct converter *c = context;
+	struct span type;
+
+	if (member->type != JSON_OBJECT ||
+	    json_each(c->member_reader, member->raw, take_sns_member, &sns) != JSON_OK)
+		return refuse(c, 400, "MessageAttributes: not {\"Type\": ..., \"Value\": ...}");
+	if (sns.type.type != JSON_STRING || sns.value.type != JSON_STRING)
+		return refuse(c, 400, "MessageAttributes: Type and Value must be strings");
+	type = string_value(c, &sns.type);
+	if (span_equal(type, binary) || !attribute_value(c, &sns.value, &attribute))
+		return 0;
+	if (span_equal(type, number))
+		attribute.type = JSON_NUMBER;
+	attribute.name = name_keep(c, name);
+	attribute_put(c, attribute_find(c, name), &attribute);
+	return 0;
+}
+
+/* Takes the message out of a notification, and its attributes over the message's own. */
+static int
+unwrap(struct converter *c)
+{
+	struct json_value attributes = c->values[ATTRIBUTES];
+	struct span text = string_value(c, &c->values[MESSAGE]);
+	char *inner;
+	int status;
+
+	/* Even without escapes: what stands behind it in the line is no padding. */
+	inner = scratch_take(c, text.length + JSON_PADDING);
+	memcpy(inner, text.data, text.length);
+	status = walk(c, (struct span){ inner, text.length });
+	if (status != 0 || attributes.type == 0)
+		return status;
+	if (attributes.type != JSON_OBJECT)
+		return refuse(c, 400, "MessageAttributes: not an object");
+	return json_each(c->reader, attributes.raw, take_sns_attribute, c) == JSON_OK ? 0 : 400;
+}
+
+/*
+ * Judging what was noted.
+ */
+
+static bool
+is_id(struct span id)
+{
+	return id.length >= 1 && id.length <= ENVELOPE_ID_BYTES &&
+	    memchr(id.data, '\0', id.length) == NULL;
+}
+
+/* The first of message_group_id and the topic's fields that is a string and not empty. */
+static int
+find_group(struct converter *c, struct span *group)
+{
+	static const struct span control = TEXT("control");
+
+	*group = control;
+	if (c->topic->control)
+		return 0;
+	for (size_t i = 0; i < c->name_count; i++) {
+		if (i != MESSAGE_GROUP_ID && i < FIELDS)
+			continue;
+		if (c->values[i].type != JSON_STRING || c->values[i].raw.length == 0)
+			continue;
+		*group = string_value(c, &c->values[i]);
+		if (is_id(*group))
+			return 0;
+		return refuse(c, 400, "%.*s: longer than %d bytes, or with a NUL",
+		    (int)c->names[i].length, c->names[i].data, ENVELOPE_ID_BYTES);
+	}
+	if (c->topic->group_by_count == 0)
+		return refuse(c, 400, "no group: message_group_id is missing");
+	return refuse(c, 400, "no group: neither message_group_id nor %s is a string that is not empty",
+	    c->topic->group_by[0]);
+}
+
+/* Explicit, or made here. */
+static int
+find_message_id(struct converter *c, struct span *id, bool *explicit_id)
+{
+	*explicit_id = c->values[MESSAGE_ID].type != 0;
+	if (!*explicit_id) {
+		uuid_v7(c->uuid);
+		*id = (struct span){ c->uuid, sizeof(c->uuid) - 1 };
+		return 0;
+	}
+	*id = string_value(c, &c->values[MESSAGE_ID]);
+	if (c->values[MESSAGE_ID].type == JSON_STRING && is_id(*id))
+		return 0;
+	return refuse(c, 400, "message_id: not a string of 1 to %d bytes without NUL",
+	    ENVELOPE_ID_BYTES);
+}
+
+static void
+hash_body(struct converter *c, struct envelope *head)
+{
+	SHA2_CTX hash;
+
+	SHA256Init(&hash);
+	SHA256Update(&hash, (const uint8_t *)head->body.data, head->body.length);
+	SHA256Final(c->hash, &hash);
+	head->dedup_id = (struct span){ (const char *)c->hash, sizeof(c->hash) };
+	head->dedup_is_hash = true;
+}
+
+static void
+find_dedup_id(struct converter *c, struct envelope *head, bool explicit_id)
+{
+	for (size_t i = 0; i < c->topic->dedup_by_count; i++) {
+		if (c->topic->dedup_by[i] == TOPIC_DEDUP_MESSAGE_ID && explicit_id) {
+			head->dedup_id = head->message_id;
+			return;
+		}
+		if (c->topic->dedup_by[i] == TOPIC_DEDUP_CONTENT && !c->topic->control) {
+			hash_body(c, head);
+			return;
+		}
+	}
+}
+
+static void
+find_trace(struct converter *c, struct envelope *head)
+{
+	const struct json_value *given = &c->values[TRACEPARENT];
+
+	if (given->type != JSON_STRING || trace_parse(string_value(c, given), c->trace) != 0)
+		trace_make(c->trace);
+	head->trace = c->trace;
+}
+
+static int
+fill(struct converter *c, struct envelope *head)
+{
+	bool explicit_id;
+	int status;
+
+	head->topic = c->topic->id;
+	head->body = c->text;
+	if (c->text.length > c->topic->max_body_bytes)
+		return refuse(c, 413, "longer than the %zu bytes of max_message_size",
+		    c->topic->max_body_bytes);
+	status = find_group(c, &head->group);
+	if (status == 0)
+		status = find_message_id(c, &head->message_id, &explicit_id);
+	if (status != 0)
+		return status;
+	find_dedup_id(c, head, explicit_id);
+	find_trace(c, head);
+	return 0;
+}
+
+int
+convert_line(struct converter *c, const struct topic_settings *topic, struct span line,
+    uint64_t published_ns, struct envelope_source *source)
+{
+	int status;
+
+	names_set(c, topic);
+	c->scratch_used = 0;
+	*source = (struct envelope_source){ .head = { .published_ns = published_ns } };
+	status = walk(c, line);
+	if (status == 0 && is_notification(c))
+		status = unwrap(c);
+	if (status == 0)
+		status = fill(c, &source->head);
+	source->attributes = c->attributes;
+	source->count = c->attribute_count;
+	return status;
+}

@@ -1,0 +1,204 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "publisher/input.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	BUFFER_BYTES = INPUT_LINE_BYTES + 2 * INPUT_CHUNK_BYTES,
+	PIPE_BYTES = 1 << 20 /* a default pipe of 64 KiB carries less than half as much */
+};
+
+struct input {
+	char *const *names;
+	size_t count, current; /* current == count: behind the last one */
+	int fd;                /* -1: names[current] is not open */
+	bool ended;            /* names[current] gave its last byte */
+	bool inside;           /* of a line that is handed out in pieces */
+	uint64_t line;         /* number of the last one begun in names[current] */
+	size_t begin, end;     /* what is buffered */
+	size_t scanned;        /* no newline in [begin, scanned) */
+	struct input_line shown;
+	size_t shown_bytes; /* that input_advance() takes; 0: nothing is shown */
+	bool shown_whole;   /* the line ends with it */
+	char *buffer;
+};
+
+struct input *
+input_new(char *const *names, size_t count)
+{
+	struct input *input = calloc(1, sizeof(*input));
+
+	if (input == NULL)
+		return NULL;
+	input->buffer = malloc(BUFFER_BYTES + JSON_PADDING);
+	if (input->buffer == NULL) {
+		free(input);
+		return NULL;
+	}
+	/* simdjson reads the padding, and what it finds there does not matter; only make it defined. */
+	memset(input->buffer + BUFFER_BYTES, 0, JSON_PADDING);
+	input->names = names;
+	input->count = count;
+	input->fd = -1;
+	return input;
+}
+
+static void
+source_close(struct input *input)
+{
+	if (input->fd > STDIN_FILENO)
+		close(input->fd);
+	input->fd = -1;
+}
+
+void
+input_free(struct input *input)
+{
+	if (input == NULL)
+		return;
+	source_close(input);
+	free(input->buffer);
+	free(input);
+}
+
+static bool
+is_stdin(const char *name)
+{
+	return strcmp(name, "-") == 0;
+}
+
+static const char *
+source_name(const char *name)
+{
+	return is_stdin(name) ? "stdin" : name;
+}
+
+const char *
+input_source(const struct input *input)
+{
+	size_t index = input->current < input->count ? input->current : input->count - 1;
+
+	return source_name(input->names[index]);
+}
+
+int
+input_fd(const struct input *input)
+{
+	return input->ended ? -1 : input->fd;
+}
+
+static enum input_result
+show(struct input *input, size_t length, bool newline, bool whole, struct input_line *line)
+{
+	input->shown = (struct input_line){
+		.source = source_name(input->names[input->current]),
+		.number = input->line + !input->inside,
+		.text = { input->buffer + input->begin, length },
+		.newline = newline,
+		.too_long = input->inside || length > INPUT_LINE_BYTES,
+		.first = !input->inside,
+	};
+	input->shown_bytes = length + newline;
+	input->shown_whole = whole;
+	*line = input->shown;
+	return INPUT_LINE;
+}
+
+enum input_result
+input_peek(struct input *input, struct input_line *line)
+{
+	const char *begin = input->buffer + input->begin, *newline;
+	size_t left = input->end - input->begin;
+
+	if (input->shown_bytes > 0) {
+		*line = input->shown;
+		return INPUT_LINE;
+	}
+	newline = memchr(input->buffer + input->scanned, '\n', input->end - input->scanned);
+	if (newline != NULL)
+		return show(input, (size_t)(newline - begin), true, true, line);
+	input->scanned = input->end;
+	if (input->ended && left > 0)
+		return show(input, left, false, true, line);
+	if (left > INPUT_LINE_BYTES)
+		return show(input, left, false, false, line);
+	return input->current == input->count ? INPUT_END : INPUT_MORE;
+}
+
+void
+input_advance(struct input *input)
+{
+	input->line += input->shown.first;
+	input->inside = !input->shown_whole;
+	input->begin += input->shown_bytes;
+	input->scanned = input->begin;
+	input->shown_bytes = 0;
+}
+
+static int
+source_open(struct input *input)
+{
+	const char *name = input->names[input->current];
+	int pipe_bytes;
+
+	input->fd = is_stdin(name) ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (input->fd < 0)
+		return -errno;
+	pipe_bytes = fcntl(input->fd, F_GETPIPE_SZ);
+	/* May fail: the user's pipes may be many already. It works all the same. */
+	if (pipe_bytes > 0 && pipe_bytes < PIPE_BYTES)
+		(void)fcntl(input->fd, F_SETPIPE_SZ, PIPE_BYTES);
+	return 0;
+}
+
+static void
+source_next(struct input *input)
+{
+	source_close(input);
+	input->current++;
+	input->line = 0;
+	input->ended = false;
+	input->inside = false;
+}
+
+/* Moves what is left to the front: when that is cheap, so that the same memory (in the cache) is
+ * read into again and again, and when it must be. */
+static void
+make_room(struct input *input)
+{
+	size_t left = input->end - input->begin;
+
+	if (input->begin < left && BUFFER_BYTES - input->end >= INPUT_CHUNK_BYTES)
+		return;
+	memmove(input->buffer, input->buffer + input->begin, left);
+	input->scanned -= input->begin;
+	input->begin = 0;
+	input->end = left;
+}
+
+int
+input_read(struct input *input)
+{
+	ssize_t got;
+	int error;
+
+	if (input->ended) {
+		source_next(input);
+		return 0;
+	}
+	if (input->fd < 0 && (error = source_open(input)) != 0)
+		return error;
+	make_room(input);
+	got = read(input->fd, input->buffer + input->end, INPUT_CHUNK_BYTES);
+	if (got < 0)
+		return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+	input->ended = got == 0;
+	input->end += (size_t)got;
+	return 0;
+}

@@ -1,0 +1,528 @@
+/*
+ * headgate-publish(1)
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "publisher/convert.h"
+#include "publisher/input.h"
+#include "publisher/report.h"
+#include "publisher/session.h"
+
+enum {
+	WAIT_S = 30,       /* default of --wait */
+	RETRY_MS = 50,     /* between two attempts to reach the router */
+	TICK_MS = 500,
+	SIGNAL_WAIT_MS = 2000, /* what is under way may still be answered after a signal */
+	BATCH_LINES = 512  /* converted before the socket is looked at again */
+};
+
+struct publisher {
+	struct config config;
+	struct config_options options;
+	const char *topic_name, *rejects_path;
+	bool verbose;
+	uint64_t wait_ns;
+
+	struct topic_settings topic;
+	struct session session;
+	struct window *window;
+	struct input *input;
+	struct converter *converter;
+	struct report report;
+
+	bool input_ended;
+	bool connected_once;
+	bool try_again;      /* the outage is the router's "try again", not its absence */
+	uint64_t outage_ns;  /* when it began; 0: none */
+	uint64_t retry_ns;   /* not before this */
+	uint64_t stopped_ns; /* when a signal was seen */
+	char error[512];     /* of the last attempt */
+	char again[256];     /* the router's reason to try again */
+};
+
+static volatile sig_atomic_t stop_signal;
+
+static void
+on_signal(int signal)
+{
+	stop_signal = signal;
+}
+
+static uint64_t
+monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t
+wall_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void
+usage(FILE *out)
+{
+	fputs("usage: headgate-publish [-hVv] [-c FILE] [-D DIR] [-t TOPIC] [--receipts]\n"
+	      "                        [--rejects FILE] [--progress] [--wait TIME] [FILE...]\n"
+	      "Publishes JSON objects, one a line, from files or stdin; ends when all are durable.\n"
+	      "  -c, --config FILE     configuration; without it the built-in utility system\n"
+	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
+	      "  -t, --topic TOPIC     where to publish; the configuration's first topic\n"
+	      "      --receipts        one JSON line on stdout for each line of input\n"
+	      "      --rejects FILE    keep refused lines in FILE\n"
+	      "      --progress        show progress on stderr\n"
+	      "      --wait TIME       how long to wait for the router in each outage: 30s\n"
+	      "  -v, --verbose         say more\n"
+	      "  -V, --version         print the version\n"
+	      "  -h, --help            print this\n",
+	    out);
+}
+
+static void
+read_options(struct publisher *publisher, int argc, char **argv)
+{
+	enum { RECEIPTS = 256, REJECTS, PROGRESS, WAIT };
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "directory", required_argument, NULL, 'D' },
+		{ "topic", required_argument, NULL, 't' },
+		{ "receipts", no_argument, NULL, RECEIPTS },
+		{ "rejects", required_argument, NULL, REJECTS },
+		{ "progress", no_argument, NULL, PROGRESS },
+		{ "wait", required_argument, NULL, WAIT },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	publisher->topic_name = "";
+	publisher->wait_ns = WAIT_S * UINT64_C(1000000000);
+	while ((option = getopt_long(argc, argv, "c:D:t:vVh", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			publisher->options.file = optarg;
+			break;
+		case 'D':
+			publisher->options.base_dir = optarg;
+			break;
+		case 't':
+			publisher->topic_name = optarg;
+			break;
+		case RECEIPTS:
+			publisher->report.receipts = true;
+			break;
+		case REJECTS:
+			publisher->rejects_path = optarg;
+			break;
+		case PROGRESS:
+			publisher->report.progress = true;
+			break;
+		case WAIT:
+			if (config_parse_duration(optarg, &publisher->wait_ns) != 0)
+				errx(EX_USAGE, "--wait %s: seconds, or with ms, s, m, h, d",
+				    optarg);
+			break;
+		case 'v':
+			publisher->verbose = true;
+			break;
+		case 'V':
+			puts("headgate-publish " VERSION_TEXT);
+			exit(0);
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(EX_USAGE);
+		}
+	}
+}
+
+/*
+ * How it ends.
+ */
+
+static void
+say_durable(const struct publisher *publisher)
+{
+	const struct window_entry *head = window_head(publisher->window);
+
+	if (head != NULL)
+		warnx("%" PRIu64 " lines are durable; the first that is not is %s:%" PRIu64,
+		    publisher->report.durable, head->source, head->line);
+	else
+		warnx("%" PRIu64 " lines are durable", publisher->report.durable);
+}
+
+static void __attribute__((noreturn))
+give_up(struct publisher *publisher)
+{
+	report_end_progress(&publisher->report);
+	if (publisher->try_again)
+		warnx("the router asks to try again: %s", publisher->again);
+	else if (!publisher->connected_once)
+		warnx("no router: %s: start headgate-router, or give its directory with -D",
+		    publisher->error);
+	else
+		warnx("the router is gone and did not come back: %s", publisher->error);
+	say_durable(publisher);
+	fflush(stdout);
+	exit(publisher->try_again ? EX_TEMPFAIL : EX_UNAVAILABLE);
+}
+
+static void __attribute__((noreturn))
+die_by_signal(struct publisher *publisher)
+{
+	report_end_progress(&publisher->report);
+	say_durable(publisher);
+	fflush(stdout);
+	signal(stop_signal, SIG_DFL);
+	raise(stop_signal);
+	_exit(128 + stop_signal);
+}
+
+/* Output that nobody can read any more, or that does not fit, is an error; a closed pipe a quiet one. */
+static int
+check_outputs(struct publisher *publisher)
+{
+	FILE *rejects = publisher->report.rejects;
+
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		if (errno != EPIPE)
+			warn("stdout");
+		return EX_IOERR;
+	}
+	if (rejects != NULL && (fflush(rejects) != 0 || ferror(rejects))) {
+		warn("%s", publisher->rejects_path);
+		return EX_IOERR;
+	}
+	return 0;
+}
+
+/*
+ * The connection.
+ */
+
+static void
+lose_connection(struct publisher *publisher)
+{
+	session_close(&publisher->session);
+	window_rewind(publisher->window);
+	if (publisher->outage_ns == 0)
+		publisher->outage_ns = monotonic_ns();
+	publisher->retry_ns = monotonic_ns() + RETRY_MS * UINT64_C(1000000);
+}
+
+/* Tries to connect when it is time to. */
+static void
+try_connect(struct publisher *publisher)
+{
+	uint64_t now_ns = monotonic_ns();
+	int rc;
+
+	if (publisher->session.fd >= 0 || now_ns < publisher->retry_ns)
+		return;
+	if (publisher->outage_ns == 0)
+		publisher->outage_ns = now_ns;
+	rc = session_open(&publisher->session, publisher->config.run_dir, publisher->topic_name,
+	    publisher->report.receipts, &publisher->topic, publisher->error,
+	    sizeof(publisher->error));
+	if (rc == -EINVAL)
+		errx(EX_USAGE, "%s: %s", publisher->topic_name[0] ? publisher->topic_name : "topic",
+		    publisher->error);
+	if (rc == -EACCES || rc == -EPERM)
+		errx(EX_NOPERM, "%s", publisher->error);
+	if (rc == 0) {
+		publisher->connected_once = true;
+		if (!publisher->try_again)
+			publisher->outage_ns = 0;
+		return;
+	}
+	if (now_ns - publisher->outage_ns >= publisher->wait_ns)
+		give_up(publisher);
+	publisher->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
+}
+
+/* The router asks to try again: from this message on, on a new connection. */
+static int
+start_over(struct publisher *publisher, const char *reason)
+{
+	strlcpy(publisher->again, reason, sizeof(publisher->again));
+	publisher->try_again = true;
+	if (publisher->outage_ns != 0 &&
+	    monotonic_ns() - publisher->outage_ns >= publisher->wait_ns)
+		give_up(publisher);
+	return -EAGAIN;
+}
+
+static void
+settle_refusals(struct publisher *publisher)
+{
+	const struct window_entry *head;
+
+	while ((head = window_head(publisher->window)) != NULL && head->message.data == NULL) {
+		char reason[512];
+
+		snprintf(reason, sizeof(reason), "%.*s", (int)head->reason.length,
+		    head->reason.data);
+		report_refused(&publisher->report, head, head->status, reason);
+		window_pop(publisher->window);
+	}
+}
+
+/* One result from the router: for the oldest messages that are not settled. */
+static int
+take_result(void *context, const struct session_result *result)
+{
+	struct publisher *publisher = context;
+
+	if (result->status == 503)
+		return start_over(publisher, result->error);
+	publisher->outage_ns = 0;
+	publisher->try_again = false;
+	for (uint32_t i = 0; i < result->count; i++) {
+		const struct window_entry *head;
+
+		settle_refusals(publisher);
+		head = window_head(publisher->window);
+		if (head == NULL)
+			return -EPROTO;
+		if (result->status < 300)
+			report_durable(&publisher->report, &publisher->topic, head, result);
+		else
+			report_refused(&publisher->report, head, result->status, result->error);
+		window_pop(publisher->window);
+	}
+	settle_refusals(publisher);
+	return 0;
+}
+
+/*
+ * The input.
+ */
+
+static bool
+is_blank(struct span text)
+{
+	for (size_t i = 0; i < text.length; i++)
+		if (strchr(" \t\r\v\f", text.data[i]) == NULL || text.data[i] == '\0')
+			return false;
+	return true;
+}
+
+static void
+add_line(struct publisher *publisher, const struct input_line *line)
+{
+	bool keep = publisher->report.rejects != NULL;
+	struct envelope_source source;
+	int status, rc;
+
+	if (is_blank(line->text))
+		return;
+	status = convert_line(
+	    publisher->converter, &publisher->topic, line->text, wall_ns(), &source);
+	rc = status == 0 ? window_add_message(publisher->window, line, &source, keep) : 0;
+	if (rc == -EMSGSIZE)
+		status = 413;
+	if (status != 0)
+		rc = window_add_refusal(publisher->window, line, (unsigned)status,
+		    rc == -EMSGSIZE ? "attributes and ids too large"
+				    : convert_reason(publisher->converter),
+		    keep);
+	if (rc != 0)
+		errx(EX_OSERR, "out of memory");
+}
+
+/* Reads and converts what is there, up to a batch. Returns the descriptor to wait for, or -1. */
+static int
+read_input(struct publisher *publisher)
+{
+	struct input_line line;
+
+	for (int lines = 0; lines < BATCH_LINES && !window_full(publisher->window); lines++) {
+		enum input_result result = input_peek(publisher->input, &line);
+		int rc;
+
+		if (result == INPUT_END) {
+			publisher->input_ended = true;
+			return -1;
+		}
+		if (result == INPUT_MORE) {
+			if (input_fd(publisher->input) >= 0)
+				return input_fd(publisher->input);
+			rc = input_read(publisher->input);
+			if (rc != 0)
+				errc(EX_NOINPUT, -rc, "%s", input_source(publisher->input));
+			continue;
+		}
+		if (line.too_long) {
+			/* Its pieces are told in order with the others: these first. */
+			if (!window_empty(publisher->window))
+				return -1;
+			report_piece(&publisher->report, &line);
+		} else {
+			add_line(publisher, &line);
+		}
+		input_advance(publisher->input);
+	}
+	return -1;
+}
+
+/* Waits for the input (if it is asked for), the socket, or time. */
+static void
+wait_for_events(struct publisher *publisher, int input_fd_wanted, bool blocked)
+{
+	struct pollfd fds[2] = { { .fd = input_fd_wanted, .events = POLLIN },
+		{ .fd = publisher->session.fd, .events = (short)(POLLIN | (blocked ? POLLOUT : 0)) } };
+	bool more = input_fd_wanted < 0 && publisher->session.fd >= 0 && !publisher->input_ended &&
+	    !blocked && !window_full(publisher->window) && stop_signal == 0;
+	int timeout = publisher->session.fd < 0 ? RETRY_MS : TICK_MS;
+	struct input_line line;
+	int rc;
+
+	/* Lines are waiting in memory: only look. */
+	if (more && (input_peek(publisher->input, &line) != INPUT_LINE || !line.too_long))
+		timeout = 0;
+	if (poll(fds, 2, timeout) <= 0 || !(fds[0].revents & (POLLIN | POLLHUP | POLLERR)))
+		return;
+	rc = input_read(publisher->input);
+	if (rc != 0)
+		errc(EX_NOINPUT, -rc, "%s", input_source(publisher->input));
+}
+
+static void
+check_signal(struct publisher *publisher)
+{
+	if (stop_signal == 0)
+		return;
+	if (publisher->stopped_ns == 0)
+		publisher->stopped_ns = monotonic_ns();
+	if (window_empty(publisher->window) || publisher->session.fd < 0 ||
+	    monotonic_ns() - publisher->stopped_ns > SIGNAL_WAIT_MS * UINT64_C(1000000))
+		die_by_signal(publisher);
+}
+
+/* One turn: read, send, receive. Returns false when everything is settled. */
+static bool
+turn(struct publisher *publisher)
+{
+	int wanted = -1, rc = 0;
+
+	try_connect(publisher);
+	if (publisher->session.fd >= 0) {
+		if (stop_signal == 0 && !publisher->input_ended)
+			wanted = read_input(publisher);
+		settle_refusals(publisher);
+		rc = session_send(&publisher->session, publisher->window);
+	}
+	check_signal(publisher);
+	if (publisher->input_ended && window_empty(publisher->window))
+		return false;
+	wait_for_events(publisher, wanted, rc == 1);
+	if (publisher->session.fd >= 0 && rc >= 0)
+		rc = session_receive(&publisher->session, take_result, publisher);
+	if (rc < 0) {
+		if (rc != -EAGAIN)
+			snprintf(publisher->error, sizeof(publisher->error), "router: %s",
+			    strerror(-rc));
+		lose_connection(publisher);
+	}
+	if (publisher->report.receipts && fflush(stdout) != 0)
+		exit(check_outputs(publisher));
+	report_progress(&publisher->report, false);
+	return true;
+}
+
+static void
+open_rejects(struct publisher *publisher)
+{
+	int fd;
+
+	if (publisher->rejects_path == NULL)
+		return;
+	fd = open(publisher->rejects_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		err(EX_CANTCREAT, "%s", publisher->rejects_path);
+	publisher->report.rejects = fdopen(fd, "w");
+	if (publisher->report.rejects == NULL)
+		err(EX_OSERR, "%s", publisher->rejects_path);
+}
+
+static void
+prepare(struct publisher *publisher, int argc, char **argv)
+{
+	static char stdin_name[] = "-";
+	static char *const only_stdin[] = { stdin_name };
+	struct sigaction action = { .sa_handler = on_signal };
+	char error[CONFIG_PATH_BYTES + 512];
+	bool files;
+
+	read_options(publisher, argc, argv);
+	files = optind < argc;
+	if (config_load(&publisher->config, &publisher->options, error, sizeof(error)) != 0)
+		errx(EX_CONFIG, "%s", error);
+	for (int i = optind; i < argc; i++)
+		if (strcmp(argv[i], "-") != 0 && access(argv[i], R_OK) != 0)
+			err(EX_NOINPUT, "%s", argv[i]);
+	open_rejects(publisher);
+	if (isatty(STDERR_FILENO) && (files || !isatty(STDIN_FILENO)))
+		publisher->report.progress = true;
+	publisher->window = window_new();
+	publisher->converter = convert_new();
+	publisher->input = files ? input_new(argv + optind, (size_t)(argc - optind))
+				 : input_new(only_stdin, 1);
+	if (session_init(&publisher->session) != 0 || publisher->window == NULL ||
+	    publisher->converter == NULL || publisher->input == NULL)
+		errx(EX_OSERR, "out of memory");
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	action.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &action, NULL);
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct publisher publisher;
+	int status;
+
+	prepare(&publisher, argc, argv);
+	while (turn(&publisher))
+		;
+	report_progress(&publisher.report, true);
+	report_end_progress(&publisher.report);
+	status = check_outputs(&publisher);
+	session_free(&publisher.session);
+	window_free(publisher.window);
+	convert_free(publisher.converter);
+	input_free(publisher.input);
+	config_free(&publisher.config);
+	if (status == 0 && publisher.report.refused > 0)
+		status = EX_DATAERR;
+	return status;
+}

@@ -1,0 +1,136 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "publisher/report.h"
+
+#include <err.h>
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+enum { PROGRESS_NS = 500000000 };
+
+static uint64_t
+monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void
+print_quoted(const char *text, size_t length)
+{
+	char quoted[6 * 256 + 2];
+	long n = json_quote(quoted, sizeof(quoted), text, length < 256 ? length : 256);
+
+	fwrite(quoted, 1, n > 0 ? (size_t)n : 0, stdout);
+}
+
+static void
+print_message_id(const struct window_entry *entry)
+{
+	struct envelope envelope;
+
+	fputs(",\"message_id\":", stdout);
+	if (envelope_open(&envelope, entry->message.data, entry->message.length,
+		ENVELOPE_BODY_BYTES_MAX, NULL) == 0)
+		print_quoted(envelope.message_id.data, envelope.message_id.length);
+	else
+		fputs("null", stdout);
+}
+
+void
+report_durable(struct report *report, const struct topic_settings *topic,
+    const struct window_entry *entry, const struct session_result *result)
+{
+	report->durable++;
+	report->duplicates += result->duplicate;
+	if (!report->receipts)
+		return;
+	printf("{\"line\":%" PRIu64, entry->line);
+	print_message_id(entry);
+	printf(",\"status\":200,\"duplicate\":%s,\"queues\":[",
+	    result->duplicate ? "true" : "false");
+	for (size_t i = 0; i < result->place_count; i++) {
+		const struct session_place *place = &result->places[i];
+		const char *name =
+		    place->queue < topic->queue_count ? topic->queues[place->queue] : "";
+
+		printf("%s{\"name\":", i ? "," : "");
+		print_quoted(name, strlen(name));
+		printf(",\"sequence\":%" PRIu64 "}", place->sequence);
+	}
+	puts("]}");
+}
+
+static void
+keep(struct report *report, struct span text, bool newline)
+{
+	if (report->rejects == NULL)
+		return;
+	fwrite(text.data, 1, text.length, report->rejects);
+	if (newline)
+		putc('\n', report->rejects);
+}
+
+static void
+tell_refused(struct report *report, const char *source, uint64_t line, int status,
+    const char *reason)
+{
+	report->refused++;
+	report_end_progress(report);
+	warnx("%s:%" PRIu64 ": %s", source, line, reason);
+	if (!report->receipts)
+		return;
+	printf("{\"line\":%" PRIu64 ",\"status\":%d,\"error\":", line, status);
+	print_quoted(reason, strlen(reason));
+	puts("}");
+}
+
+void
+report_refused(
+    struct report *report, const struct window_entry *entry, int status, const char *reason)
+{
+	tell_refused(report, entry->source, entry->line, status, reason);
+	if (entry->text.data != NULL)
+		keep(report, entry->text, entry->newline);
+}
+
+void
+report_piece(struct report *report, const struct input_line *line)
+{
+	if (line->first)
+		tell_refused(report, line->source, line->number, 413, "line too long");
+	keep(report, line->text, line->newline);
+}
+
+void
+report_progress(struct report *report, bool now)
+{
+	uint64_t now_ns;
+	double rate;
+
+	if (!report->progress)
+		return;
+	now_ns = monotonic_ns();
+	if (report->started_ns == 0)
+		report->started_ns = report->shown_ns = now_ns;
+	if (!now && now_ns - report->shown_ns < PROGRESS_NS)
+		return;
+	rate = now_ns > report->shown_ns ? (double)(report->durable - report->shown_durable) * 1e9 /
+		(double)(now_ns - report->shown_ns)
+					 : 0;
+	fprintf(stderr, "\r%" PRIu64 " durable, %" PRIu64 " refused, %.0f/s   ", report->durable,
+	    report->refused, rate);
+	report->shown_ns = now_ns;
+	report->shown_durable = report->durable;
+}
+
+void
+report_end_progress(struct report *report)
+{
+	if (report->progress && report->shown_durable > 0)
+		fputc('\n', stderr);
+}

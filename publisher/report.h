@@ -1,0 +1,31 @@
+/*
+ * report - what the publisher tells: receipts, refused lines, progress.
+ */
+#ifndef HEADGATE_PUBLISHER_REPORT_H
+#define HEADGATE_PUBLISHER_REPORT_H
+
+#include <stdio.h>
+
+#include "publisher/session.h"
+
+struct report {
+	bool receipts, progress;
+	FILE *rejects; /* NULL: not kept */
+	uint64_t durable, duplicates, refused;
+	uint64_t started_ns, shown_ns, shown_durable;
+};
+
+/* One line of input was settled: durable, or refused with a status and a reason. */
+void report_durable(struct report *, const struct topic_settings *, const struct window_entry *,
+    const struct session_result *);
+void report_refused(struct report *, const struct window_entry *, int status, const char *reason);
+
+/* A refused line too long to be held: its pieces, as they come; the refusal with the first. */
+void report_piece(struct report *, const struct input_line *);
+
+/* Shows progress, if wanted and not shown just now (or now in any case). */
+void report_progress(struct report *, bool now);
+/* Ends the progress line, before other words. */
+void report_end_progress(struct report *);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * session - one connection to the router: hello, frames out, results in. Never blocks but in
+ * session_open().
+ */
+#ifndef HEADGATE_PUBLISHER_SESSION_H
+#define HEADGATE_PUBLISHER_SESSION_H
+
+#include "message/wire.h"
+#include "publisher/topic.h"
+#include "publisher/window.h"
+
+struct session {
+	int fd; /* -1: not connected */
+	uint64_t next_number; /* of the next message that is sent */
+	uint64_t settled;     /* number of the last that was answered */
+
+	/* the frame being sent */
+	struct {
+		struct wire_header header;
+		struct wire_publish publish;
+	} head;
+	struct window_frame frame;
+	size_t sent; /* of head and frame */
+	bool sending;
+
+	uint8_t *in; /* results, WIRE_SMALL_BYTES and a header */
+	size_t in_length;
+};
+
+/* One queue of a receipt. */
+struct session_place {
+	unsigned queue; /* index in the topic's queues */
+	uint64_t sequence;
+};
+
+struct session_result {
+	uint32_t count; /* messages that it speaks of */
+	int status;
+	bool duplicate;
+	char error[256];
+	struct session_place places[CONFIG_QUEUES];
+	size_t place_count;
+};
+
+int session_init(struct session *);
+void session_free(struct session *);
+
+/* Connects and says hello. Returns 0 with *topic filled; -ENOENT, -ECONNREFUSED: no router; -EAGAIN:
+ * it said to try later; -EINVAL: it refused for good, error says why; or -errno. */
+int session_open(struct session *, const char *run_dir, const char *topic_name, bool wants_receipts,
+    struct topic_settings *topic, char *error, size_t error_bytes);
+void session_close(struct session *);
+
+/* Sends as much of the window as the socket takes. Returns 1 when it takes no more for now, 0 when all
+ * is sent, or -errno. */
+int session_send(struct session *, struct window *);
+
+/* Reads what has come and calls result for each. Returns 0, -EPIPE at the end of the stream, -EPROTO,
+ * what the callback returned, or -errno. */
+int session_receive(struct session *,
+    int (*result)(void *context, const struct session_result *), void *context);
+
+#endif
