@@ -1,0 +1,24 @@
+# Unit tests are Criterion programs, end-to-end tests shell scripts; both speak TAP.
+TEST_EXTENSIONS = .sh
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-unit
+SH_LOG_DRIVER = $(LOG_DRIVER)
+SH_LOG_COMPILER = bash
+AM_TESTS_ENVIRONMENT = top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
+	export top_srcdir top_builddir;
+
+check_PROGRAMS += tests/generate
+tests_generate_SOURCES = tests/generate.c
+tests_generate_LDADD = $(BSD_LIBS)
+
+E2E_TESTS = tests/e2e/happy.sh tests/e2e/lines.sh tests/e2e/failures.sh tests/e2e/startup.sh \
+	tests/e2e/order.sh tests/e2e/kill.sh
+dist_check_SCRIPTS += $(E2E_TESTS)
+TESTS += $(E2E_TESTS)
+EXTRA_DIST += tests/run-unit tests/lib.sh
+
+# A million messages while the router and the workers are killed every half second.
+check-million: all tests/generate
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' KILL_COUNT=1000000 \
+		bash $(top_srcdir)/tests/e2e/kill.sh
+.PHONY: check-million

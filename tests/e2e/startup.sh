@@ -1,0 +1,44 @@
+#!/bin/bash
+# Every program may be started first or last; a second worker stands by; directories that cannot be.
+. "$top_srcdir/tests/lib.sh"
+
+message='{"customer_id":"C","transaction_type":"payment","amount":1,"payment_method":"x","message_id":"%s"}\n'
+start payment headgate-payment
+start account headgate-bank-account
+printf "$message" one | publish &
+publisher=$!
+pids="$pids $publisher"
+ok "a worker waits for its router" wait_for 20 grep -q '"worker.waiting"' "$dir/headgate-payment.log"
+start router headgate-router
+wait "$publisher"
+is "a publisher waits for its router" 0 $?
+ok "and the message is handled" wait_for 20 stored 0 1
+
+start standby headgate-payment
+ok "a second worker stands by" wait_for 20 grep -q '"worker.standby"' "$dir/headgate-payment.log"
+kill -KILL "$payment"
+wait "$payment" 2>/dev/null
+printf "$message" two | publish
+ok "and takes over when the first dies" wait_for 20 stored 0 2
+
+"$top_builddir/headgate-router" 2>"$dir/err"
+is "a second router is refused" 75 $?
+ok "with a reason" grep -q 'another router runs here' "$dir/err"
+: >"$dir/file"
+"$top_builddir/headgate-router" -D "$dir/file/x" 2>"$dir/err"
+is "a directory that cannot be made" 73 $?
+ok "is named" grep -q "$dir/file/x/run" "$dir/err"
+deep=$dir/$(printf '%0100d' 0)
+"$top_builddir/headgate-router" -D "$deep" 2>"$dir/err"
+is "a socket's path too long" 78 $?
+ok "is explained" grep -q '107 bytes' "$dir/err"
+echo 'queue x { topic = nothing }' >"$dir/conf"
+"$top_builddir/headgate-router" -c "$dir/conf" -D "$dir/other" 2>"$dir/err"
+is "a bad configuration" 78 $?
+ok "names file and line" grep -q "$dir/conf:1: queue x: there is no topic \"nothing\"" "$dir/err"
+for program in headgate-router headgate-payment headgate-bank-account headgate-publish; do
+  "$top_builddir/$program" --no-such-option >/dev/null 2>&1
+  is "$program refuses an option it does not know" 64 $?
+  is "$program tells its version" "$program 0.1.0" "$("$top_builddir/$program" -V)"
+done
+done_testing

@@ -1,0 +1,89 @@
+/*
+ * generate - NDJSON of the utility mix: 30 % bank accounts, 70 % payments, the same for the same seed.
+ *
+ * Each customer's messages of one kind count up, in due_date (payments) and account_type (accounts), so
+ * that a store tells by itself whether it has them all and in order.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <err.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static uint64_t state;
+
+/* splitmix64: https://prng.di.unimi.it/splitmix64.c */
+static uint64_t
+next_random(void)
+{
+	uint64_t z = state += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+static uint64_t
+number(const char *option, const char *text)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (*end != '\0' || end == text)
+		errx(EX_USAGE, "-%s %s: not a number", option, text);
+	return value;
+}
+
+int
+main(int argc, char **argv)
+{
+	uint64_t count = 1000, customers = 10000, seed = 1;
+	uint32_t *accounts, *payments;
+	int option;
+
+	while ((option = getopt(argc, argv, "n:c:s:")) != -1) {
+		if (option == 'n')
+			count = number("n", optarg);
+		else if (option == 'c')
+			customers = number("c", optarg);
+		else if (option == 's')
+			seed = number("s", optarg);
+		else
+			errx(EX_USAGE, "usage: generate [-n count] [-c customers] [-s seed]");
+	}
+	if (customers == 0 || optind < argc)
+		errx(EX_USAGE, "usage: generate [-n count] [-c customers] [-s seed]");
+	state = seed;
+	accounts = calloc(customers, sizeof(*accounts));
+	payments = calloc(customers, sizeof(*payments));
+	if (accounts == NULL || payments == NULL)
+		errx(EX_OSERR, "out of memory");
+	for (uint64_t i = 0; i < count; i++) {
+		uint64_t customer = next_random() % customers;
+
+		if (next_random() % 10 < 3)
+			printf("{\"message_id\":\"%016" PRIx64 "-%" PRIu64 "\","
+			       "\"customer_id\":\"CUST-%06" PRIu64 "\","
+			       "\"transaction_type\":\"bank_account_setup\","
+			       "\"routing_number\":\"123456789\",\"account_number\":\"%010" PRIu64
+			       "\",\"account_type\":\"%08u\",\"source\":\"utility-portal-web\"}\n",
+			    seed, i, customer, next_random() % 10000000000u,
+			    ++accounts[customer]);
+		else
+			printf("{\"message_id\":\"%016" PRIx64 "-%" PRIu64 "\","
+			       "\"customer_id\":\"CUST-%06" PRIu64 "\","
+			       "\"transaction_type\":\"payment\",\"amount\":%" PRIu64 ".%02" PRIu64
+			       ",\"payment_method\":\"bank_account\",\"bill_type\":\"electricity\","
+			       "\"due_date\":\"%08u\",\"currency\":\"USD\"}\n",
+			    seed, i, customer, 1 + next_random() % 900, next_random() % 100,
+			    ++payments[customer]);
+	}
+	if (fflush(stdout) != 0)
+		err(EX_IOERR, "stdout");
+	return 0;
+}

@@ -1,0 +1,111 @@
+# What the end-to-end tests share. Sourced; sets up a private directory and ends what was started.
+#
+# Processes are ended by pid, nothing is waited for by sleeping a fixed time: wait_for() looks at a
+# condition until a deadline.
+set -u
+: "${top_srcdir:?}" "${top_builddir:?}"
+
+dir=$(mktemp -d /tmp/hg-test-XXXXXX)
+export HEADGATE_DIR="$dir"
+unset HEADGATE_ENVIRONMENT
+pids=
+tests=0
+failed=0
+
+cleanup() {
+  for pid in $pids; do
+    kill -KILL "$pid" 2>/dev/null
+  done
+  wait 2>/dev/null
+  rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM HUP
+
+ok() { # ok DESCRIPTION COMMAND...: a test point
+  tests=$((tests + 1))
+  description=$1
+  shift
+  if "$@"; then
+    echo "ok $tests - $description"
+  else
+    failed=$((failed + 1))
+    echo "not ok $tests - $description"
+    for log in "$dir"/*.log; do
+      [ -e "$log" ] && sed "s|^|# $(basename "$log"): |" "$log" | tail -n 20
+    done
+  fi
+}
+
+is() { # is DESCRIPTION WANTED GOT
+  tests=$((tests + 1))
+  if [ "$2" = "$3" ]; then
+    echo "ok $tests - $1"
+  else
+    failed=$((failed + 1))
+    echo "not ok $tests - $1"
+    printf '%s\n' "$2" | sed 's/^/# wanted: /'
+    printf '%s\n' "$3" | sed 's/^/# got:    /'
+  fi
+}
+
+done_testing() {
+  echo "1..$tests"
+  [ "$failed" -eq 0 ]
+}
+
+wait_for() { # wait_for SECONDS COMMAND...: until the command succeeds
+  deadline=$(($(date +%s) + $1))
+  shift
+  until "$@" 2>/dev/null; do
+    [ "$(date +%s)" -lt "$deadline" ] || return 1
+    sleep 0.02 # between two looks
+  done
+}
+
+start() { # start VARIABLE PROGRAM ARGUMENT...: in the background; its pid goes into VARIABLE
+  variable=$1
+  program=$2
+  shift 2
+  "$top_builddir/$program" "$@" 2>>"$dir/$program.log" &
+  eval "$variable=$!"
+  pids="$pids $!"
+}
+
+stop() { # stop PID: by SIGTERM; its exit status
+  kill -TERM "$1"
+  wait "$1"
+}
+
+ready() { # the router takes messages
+  [ -S "$dir/run/router.sock" ] && grep -q '"router.ready"' "$dir/headgate-router.log"
+}
+
+publish() { # publish ARGUMENT...: to the router
+  "$top_builddir/headgate-publish" "$@" 2>>"$dir/publish.err"
+}
+
+sql() { # sql QUEUE STATEMENT
+  sqlite3 -cmd '.timeout 5000' "file:$dir/state/stores/$1.db?mode=ro" "$2"
+}
+
+payments() { sql payment-processing "$1"; }
+accounts() { sql bank-account-setup "$1"; }
+
+stored() { # stored ACCOUNTS PAYMENTS: so many rows are there
+  [ "$(accounts 'SELECT count(*) FROM bank_accounts')" = "$1" ] &&
+    [ "$(payments 'SELECT count(*) FROM payments')" = "$2" ]
+}
+
+start_all() {
+  start router headgate-router
+  start payment headgate-payment
+  start account headgate-bank-account
+  wait_for 20 ready
+}
+
+# Of tests/generate's messages: rows that are not in their customer's order of publishing.
+payments_out_of_order='SELECT count(*) FROM (SELECT CAST(due_date AS INTEGER) AS n,
+  row_number() OVER (PARTITION BY customer_id ORDER BY rowid) AS r FROM payments) WHERE n <> r'
+accounts_out_of_order='SELECT count(*) FROM (SELECT CAST(account_type AS INTEGER) AS n,
+  row_number() OVER (PARTITION BY customer_id ORDER BY rowid) AS r FROM bank_accounts) WHERE n <> r'
