@@ -45,12 +45,14 @@ queue_append(struct queue *queue, const void *envelope, size_t length, uint16_t 
 static int
 add_pending(struct queue *queue, uint64_t sequence, uint16_t status)
 {
-	struct log_settled *last = queue->pending + queue->pending_count - 1;
+	if (queue->pending_count > 0) {
+		struct log_settled *last = &queue->pending[queue->pending_count - 1];
 
-	if (queue->pending_count > 0 && last->first + last->count == sequence &&
-	    last->status == status && last->count < UINT32_MAX) {
-		last->count++;
-		return 0;
+		if (last->first + last->count == sequence && last->status == status &&
+		    last->count < UINT32_MAX) {
+			last->count++;
+			return 0;
+		}
 	}
 	if (queue->pending_count == queue->pending_capacity) {
 		size_t more = queue->pending_capacity ? 2 * queue->pending_capacity : 256;
@@ -83,6 +85,8 @@ queue_log_settled(struct queue *queue)
 {
 	size_t done = 0;
 
+	if (queue->pending_count == 0)
+		return;
 	while (done < queue->pending_count) {
 		size_t n = queue->pending_count - done;
 		struct log_frame *frame;

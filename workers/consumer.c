@@ -219,8 +219,8 @@ static void
 keep_outcome(struct item *item, const struct outcome *outcome)
 {
 	item->status = (uint16_t)outcome->status;
-	if (outcome->status >= 300 && item->reason == NULL)
-		item->reason = strdup(outcome->reason);
+	free(item->reason); /* of a try that was rolled back */
+	item->reason = outcome->status >= 300 ? strdup(outcome->reason) : NULL;
 }
 
 /* Handles items until the batch is full or must end. Returns 0, or -EIO for the store. */
@@ -238,7 +238,7 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 		attachment_starting(attachment, item->sequence, clock_ns);
 		batch->state = attachment_state(attachment);
 		if (control_word_state(batch->state) != CONTROL_RUNNING)
-			break;
+			break; /* run_batch() takes "starting" back */
 		rc = handle(consumer, attachment, item, &clock_ns, &batch->error);
 		if (rc != 0)
 			return rc;
@@ -296,6 +296,8 @@ static void
 fail_batch(struct consumer *consumer, struct batch *batch)
 {
 	store_rollback(consumer->store);
+	/* A commit that failed may have taken place: look before anything is applied again. */
+	consumer->highest = UINT64_MAX;
 	batch->end = consumer->next;
 	batch->server_error = true;
 	service_answer(&batch->error, 500, store_error(consumer->store));
@@ -313,11 +315,11 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 		rc = store_begin(consumer->store);
 	if (rc == 0)
 		rc = handle_batch(consumer, attachment, batch);
+	attachment_starting(attachment, 0, 0);
 	if (rc == 0 && consumer->store != NULL)
 		rc = store_commit(consumer->store);
 	if (rc != 0)
 		fail_batch(consumer, batch);
-	attachment_starting(attachment, 0, 0);
 	if (batch->server_error)
 		event(EVENT_WARN, "message.server_error", "s:queue", consumer->service->queue,
 		    "u:sequence", consumer->items[batch->end].sequence, "d:status",

@@ -31,21 +31,32 @@ is_empty_object(const struct json_value *value)
 
 /* Absent, null, empty, 0 and {} are missing; what is there and is no amount is wrong. */
 static bool
-read_amount(struct service_scratch *scratch, const struct json_value *value, int64_t *cents,
-    struct outcome *outcome)
+amount_missing(const struct json_value *value)
+{
+	int64_t cents;
+
+	return value->type == 0 || value->type == JSON_NULL || is_empty_object(value) ||
+	    (value->type == JSON_STRING && value->raw.length == 0) ||
+	    (value->type == JSON_NUMBER && amount_parse(value->raw, &cents) == -EDOM);
+}
+
+static bool
+read_amount(
+    struct service_scratch *scratch, const struct json_value *value, int64_t *cents)
 {
 	struct span text = value->type == JSON_NUMBER ? value->raw : service_text(scratch, value);
-	int rc = text.data != NULL ? amount_parse(text, cents) : -EINVAL;
 
-	if (rc == 0)
-		return true;
-	if (value->type == 0 || value->type == JSON_NULL || is_empty_object(value) ||
-	    (value->type == JSON_STRING && text.length == 0) ||
-	    (value->type == JSON_NUMBER && rc == -EDOM))
-		service_missing(outcome, "amount");
-	else
-		service_answer(outcome, 400, "Invalid amount format");
-	return false;
+	return text.data != NULL && amount_parse(text, cents) == 0;
+}
+
+static const char *
+missing_field(const struct json_value values[FIELDS])
+{
+	if (!service_has_text(&values[CUSTOMER_ID]))
+		return names[CUSTOMER_ID];
+	if (amount_missing(&values[AMOUNT]))
+		return names[AMOUNT];
+	return service_has_text(&values[PAYMENT_METHOD]) ? NULL : names[PAYMENT_METHOD];
 }
 
 static void
@@ -71,17 +82,15 @@ handle(struct service_context *context, const struct message *message, struct ou
 		service_answer(outcome, 400, json_error_text(error));
 		return;
 	}
+	if (missing_field(values) != NULL) {
+		service_missing(outcome, missing_field(values));
+		return;
+	}
+	if (!read_amount(scratch, &values[AMOUNT], &payment->amount_cents)) {
+		service_answer(outcome, 400, "Invalid amount format");
+		return;
+	}
 	payment->customer_id = service_text(scratch, &values[CUSTOMER_ID]);
-	if (!service_has_text(&values[CUSTOMER_ID])) {
-		service_missing(outcome, "customer_id");
-		return;
-	}
-	if (!read_amount(scratch, &values[AMOUNT], &payment->amount_cents, outcome))
-		return;
-	if (!service_has_text(&values[PAYMENT_METHOD])) {
-		service_missing(outcome, "payment_method");
-		return;
-	}
 	switch (service_fault(context, payment->customer_id)) {
 	case 400:
 		service_answer(outcome, 400, "Insufficient funds in account");

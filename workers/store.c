@@ -84,7 +84,7 @@ read_number(struct store *store, const char *sql, int *number)
 static int
 check_version(struct store *store)
 {
-	char sql[96];
+	char sql[128];
 	int application = 0, version = 0, tables = 0;
 	int rc = read_number(store, "PRAGMA application_id", &application);
 
@@ -102,7 +102,9 @@ check_version(struct store *store)
 		    application, version);
 		return -ESTALE;
 	}
-	snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d",
+	/* In one transaction: a store with half of its marks would never be opened again. */
+	snprintf(sql, sizeof(sql),
+	    "BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
 	    APPLICATION_ID, SCHEMA_VERSION);
 	return execute(store, sql);
 }
@@ -147,6 +149,27 @@ prepare_all(struct store *store)
 	return rc;
 }
 
+/* A file system that has no shared memory leaves the journal mode as it was, without an error. */
+static int
+set_wal(struct store *store)
+{
+	sqlite3_stmt *statement;
+	bool good = false;
+
+	if (sqlite3_prepare_v2(store->db, "PRAGMA journal_mode = WAL", -1, &statement, NULL) !=
+	    SQLITE_OK)
+		return remember_error(store);
+	if (sqlite3_step(statement) == SQLITE_ROW)
+		good = sqlite3_stricmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
+	sqlite3_finalize(statement);
+	if (!good) {
+		snprintf(store->error, sizeof(store->error),
+		    "write-ahead logging is not to be had on this file system");
+		return -EIO;
+	}
+	return execute(store, "PRAGMA synchronous = FULL");
+}
+
 static int
 open_database(struct store *store, const char *path)
 {
@@ -157,7 +180,7 @@ open_database(struct store *store, const char *path)
 	    SQLITE_OK)
 		return remember_error(store);
 	sqlite3_busy_timeout(store->db, 5000);
-	rc = execute(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+	rc = set_wal(store);
 	if (rc == 0)
 		rc = check_version(store);
 	if (rc == 0)

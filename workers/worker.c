@@ -47,6 +47,13 @@ on_signal(int signal)
 	stop_signal = signal;
 }
 
+/* Only to end a sigsuspend(). */
+static void
+on_child(int signal)
+{
+	(void)signal;
+}
+
 static void
 usage(const struct service *service, FILE *out)
 {
@@ -122,6 +129,8 @@ catch_signals(void)
 
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
+	action.sa_handler = on_child;
+	sigaction(SIGCHLD, &action, NULL);
 	action.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
@@ -231,7 +240,7 @@ child_main(const struct service *service, const struct config *config, pid_t par
 	struct consumer *consumer;
 	struct store *store = NULL;
 	char error[PATH_MAX + 512];
-	int lock_fd;
+	int lock_fd, rc;
 
 	/* The parent is the one to signal; if it dies, so do we, and give up the lock. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
@@ -240,9 +249,11 @@ child_main(const struct service *service, const struct config *config, pid_t par
 	lock_fd = take_lock(config, service->queue, &ready_fd);
 	if (lock_fd < 0)
 		return 0;
-	if (service->table != NULL &&
-	    store_open(&store, config->state_dir, service, error, sizeof(error)) != 0)
-		errx(EX_CANTCREAT, "%s", error);
+	rc = service->table != NULL
+	    ? store_open(&store, config->state_dir, service, error, sizeof(error))
+	    : 0;
+	if (rc != 0)
+		errx(rc == -ESTALE ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
 	consumer = consumer_new(
 	    service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);
 	if (consumer == NULL)
@@ -259,7 +270,7 @@ child_main(const struct service *service, const struct config *config, pid_t par
  */
 
 static pid_t
-spawn(const struct service *service, const struct config *config, int *ready_fd)
+spawn(const struct service *service, const struct config *config, int ready_fd)
 {
 	pid_t parent = getpid();
 	pid_t child = fork();
@@ -267,35 +278,41 @@ spawn(const struct service *service, const struct config *config, int *ready_fd)
 	if (child < 0)
 		err(EX_OSERR, "fork");
 	if (child == 0)
-		_exit(child_main(service, config, parent, *ready_fd));
+		_exit(child_main(service, config, parent, ready_fd));
 	return child;
 }
 
-/* Waits for the child; passes a signal to stop on to it. Returns its wait status. */
+/* Waits for the child; passes a signal to stop on to it. Returns its wait status. Signals are blocked
+ * but while it sleeps, so that none comes between the look at stop_signal and the sleep. */
 static int
 wait_for(pid_t child)
 {
+	sigset_t blocked, before;
 	bool told = false;
 	int status = 0;
 
-	for (;;) {
-		pid_t done = waitpid(child, &status, told || stop_signal == 0 ? 0 : WNOHANG);
-
-		if (done == child)
-			return status;
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	sigaddset(&blocked, SIGINT);
+	sigaddset(&blocked, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &blocked, &before);
+	while (waitpid(child, &status, WNOHANG) != child) {
 		if (stop_signal != 0 && !told) {
 			kill(child, SIGTERM);
 			told = true;
 		}
+		sigdelset(&before, SIGCHLD);
+		sigsuspend(&before);
 	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return status;
 }
 
 static bool
 is_final(int status)
 {
-	/* What a respawn cannot mend: a store that cannot be opened, no permission. */
-	return WIFEXITED(status) && (WEXITSTATUS(status) == EX_CANTCREAT ||
-					WEXITSTATUS(status) == EX_CONFIG);
+	/* What a respawn cannot mend: the store is another version's, the lock cannot be made. */
+	return WIFEXITED(status) && WEXITSTATUS(status) == EX_CANTCREAT;
 }
 
 static int
@@ -305,7 +322,7 @@ supervise(const struct service *service, const struct config *config, int ready_
 
 	for (;;) {
 		time_t born = time(NULL);
-		int status = wait_for(spawn(service, config, &ready_fd));
+		int status = wait_for(spawn(service, config, ready_fd));
 
 		if (stop_signal != 0)
 			return 0;
@@ -316,6 +333,9 @@ supervise(const struct service *service, const struct config *config, int ready_
 			return WEXITSTATUS(status);
 		if (time(NULL) - born >= HEALTHY_S)
 			wait_ms = RESPAWN_MS_MIN;
+		if (ready_fd >= 0)
+			close(ready_fd); /* whoever waits is told by the end of the pipe */
+		ready_fd = -1;
 		pause_ms(wait_ms);
 		wait_ms = wait_ms * 2 < RESPAWN_MS_MAX ? wait_ms * 2 : RESPAWN_MS_MAX;
 		if (stop_signal != 0)
