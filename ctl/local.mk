@@ -1,0 +1,6 @@
+bin_PROGRAMS += headgatectl
+headgatectl_SOURCES = ctl/main.c ctl/ctl.h ctl/change.c ctl/print.c ctl/status.c ctl/status.h \
+	ctl/wait.c
+headgatectl_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
+headgatectl_LDADD = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) \
+	$(BSD_LIBS)

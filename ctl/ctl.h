@@ -1,0 +1,44 @@
+/*
+ * ctl - what headgatectl's subcommands share.
+ */
+#ifndef HEADGATE_CTL_CTL_H
+#define HEADGATE_CTL_CTL_H
+
+#include <signal.h>
+
+#include "config/config.h"
+#include "shm/control.h"
+
+struct ctl {
+	struct config config;
+	struct config_options options;
+	bool json, watch, all;
+	const char *reason;
+	uint64_t timeout_ns;
+	enum { CTL_READY = 1, CTL_WORKERS, CTL_EMPTY, CTL_STATE } condition;
+	enum control_state state;
+	char **queues; /* that were named */
+	int queue_count;
+};
+
+/* Subcommands. Each returns the exit status. */
+int status_main(struct ctl *);
+int start_main(struct ctl *);
+int stop_main(struct ctl *);
+int wait_main(struct ctl *);
+int config_main(struct ctl *);
+
+/* Opens the control segment. Returns 0 or -errno. */
+int ctl_open_control(const struct ctl *, struct control *, bool writable);
+/* Is this queue meant when none is named? Dead-letter queues and control messages are not. */
+bool ctl_is_managed(const char *queue);
+/* Ends the program with EX_USAGE when a queue that was named is not in the configuration. */
+void ctl_check_names(const struct ctl *);
+/* Is this queue among those named (or managed, when none is)? */
+bool ctl_is_selected(const struct ctl *, const char *queue);
+
+uint64_t ctl_wall_ns(void);
+uint64_t ctl_monotonic_ns(void);
+void ctl_pause_ms(int ms);
+
+#endif

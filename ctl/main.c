@@ -1,0 +1,279 @@
+/*
+ * headgatectl(1)
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+
+#include "ctl/ctl.h"
+#include "router/filter.h"
+
+enum { WAIT_S = 30 };
+
+struct command {
+	const char *name, *arguments, *help;
+	int (*run)(struct ctl *);
+};
+
+static const struct command commands[] = {
+	{ "status", "[--json] [--watch] [QUEUE...]", "what runs, what is stopped, and why",
+	    status_main },
+	{ "start", "QUEUE... | --all", "open the gate of a queue", start_main },
+	{ "stop", "[--reason TEXT] QUEUE... | --all", "close the gate of a queue", stop_main },
+	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
+	    "wait until it holds", wait_main },
+	{ "config", "", "check the configuration and print what is in force", config_main },
+};
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void
+usage(FILE *out)
+{
+	fputs("usage: headgatectl [-hVv] [-c FILE] [-D DIR] COMMAND ...\n", out);
+	for (int i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %s %s\n      %s\n", commands[i].name, commands[i].arguments,
+		    commands[i].help);
+	fputs("options:\n"
+	      "  -c, --config FILE     configuration; without it the built-in utility system\n"
+	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
+	      "      --json            print JSON\n"
+	      "      --watch           print again each second\n"
+	      "      --all             every queue\n"
+	      "      --reason TEXT     why, for those who ask later\n"
+	      "      --ready           the router takes messages\n"
+	      "      --workers         and each queue has a worker\n"
+	      "      --empty           nothing is left to do\n"
+	      "      --state S         the queues are RUNNING, STOPPED, TRIPPED or PROBING\n"
+	      "  -t, --timeout TIME    how long to wait: 30s\n"
+	      "  -v, --verbose         say more\n"
+	      "  -V, --version         print the version\n"
+	      "  -h, --help            print this\n",
+	    out);
+}
+
+int
+ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
+{
+	char path[CONFIG_PATH_BYTES + 16];
+
+	snprintf(path, sizeof(path), "%s/control", ctl->config.run_dir);
+	return control_open(control, path, writable);
+}
+
+bool
+ctl_is_managed(const char *queue)
+{
+	size_t length = strlen(queue);
+
+	return strcmp(queue, "subscription-control") != 0 &&
+	    (length < 4 || strcmp(queue + length - 4, "-dlq") != 0);
+}
+
+bool
+ctl_is_selected(const struct ctl *ctl, const char *queue)
+{
+	if (ctl->queue_count == 0)
+		return ctl_is_managed(queue);
+	for (int i = 0; i < ctl->queue_count; i++)
+		if (strcmp(ctl->queues[i], queue) == 0)
+			return true;
+	return false;
+}
+
+void
+ctl_check_names(const struct ctl *ctl)
+{
+	for (int i = 0; i < ctl->queue_count; i++) {
+		if (config_find_queue(&ctl->config, ctl->queues[i]) != NULL)
+			continue;
+		warnx("%s: there is no queue of this name; there are:", ctl->queues[i]);
+		for (size_t k = 0; k < ctl->config.queue_count; k++)
+			fprintf(stderr, "    %s\n", ctl->config.queues[k].name);
+		exit(EX_USAGE);
+	}
+}
+
+static uint64_t
+clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t
+ctl_wall_ns(void)
+{
+	return clock_ns(CLOCK_REALTIME);
+}
+
+uint64_t
+ctl_monotonic_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+void
+ctl_pause_ms(int ms)
+{
+	struct timespec pause = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	nanosleep(&pause, NULL);
+}
+
+int
+config_main(struct ctl *ctl)
+{
+	char why[256];
+
+	for (size_t i = 0; i < ctl->config.queue_count; i++) {
+		const struct config_queue *queue = &ctl->config.queues[i];
+		struct filter *filter;
+
+		if (filter_compile(&filter, queue->filter_policy, why, sizeof(why)) != 0)
+			errx(EX_CONFIG, "%s:%d: queue %s: filter_policy: %s",
+			    ctl->config.file ? ctl->config.file : "built-in configuration",
+			    queue->line, queue->name, why);
+		filter_free(filter);
+	}
+	config_print(&ctl->config, stdout);
+	return 0;
+}
+
+static void
+parse_timeout(struct ctl *ctl, const char *text)
+{
+	if (config_parse_duration(text, &ctl->timeout_ns) != 0)
+		errx(EX_USAGE, "-t %s: seconds, or with ms, s, m, h, d", text);
+}
+
+static void
+parse_state(struct ctl *ctl, const char *text)
+{
+	ctl->condition = CTL_STATE;
+	ctl->state = control_state_parse(text);
+	if (ctl->state == 0)
+		errx(EX_USAGE, "--state %s: RUNNING, STOPPED, TRIPPED or PROBING", text);
+}
+
+static void
+read_options(struct ctl *ctl, int argc, char **argv)
+{
+	enum { JSON = 256, WATCH, ALL, REASON, READY, WORKERS, EMPTY, STATE };
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "directory", required_argument, NULL, 'D' },
+		{ "json", no_argument, NULL, JSON },
+		{ "watch", no_argument, NULL, WATCH },
+		{ "all", no_argument, NULL, ALL },
+		{ "reason", required_argument, NULL, REASON },
+		{ "ready", no_argument, NULL, READY },
+		{ "workers", no_argument, NULL, WORKERS },
+		{ "empty", no_argument, NULL, EMPTY },
+		{ "state", required_argument, NULL, STATE },
+		{ "timeout", required_argument, NULL, 't' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	ctl->timeout_ns = WAIT_S * UINT64_C(1000000000);
+	ctl->condition = CTL_READY;
+	ctl->reason = "";
+	while ((option = getopt_long(argc, argv, "c:D:t:vVh", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			ctl->options.file = optarg;
+			break;
+		case 'D':
+			ctl->options.base_dir = optarg;
+			break;
+		case JSON:
+			ctl->json = true;
+			break;
+		case WATCH:
+			ctl->watch = true;
+			break;
+		case ALL:
+			ctl->all = true;
+			break;
+		case REASON:
+			ctl->reason = optarg;
+			break;
+		case READY:
+			ctl->condition = CTL_READY;
+			break;
+		case WORKERS:
+			ctl->condition = CTL_WORKERS;
+			break;
+		case EMPTY:
+			ctl->condition = CTL_EMPTY;
+			break;
+		case STATE:
+			parse_state(ctl, optarg);
+			break;
+		case 't':
+			parse_timeout(ctl, optarg);
+			break;
+		case 'v':
+			break;
+		case 'V':
+			puts("headgatectl " VERSION_TEXT);
+			exit(0);
+		case 'h':
+			usage(stdout);
+			exit(0);
+		default:
+			usage(stderr);
+			exit(EX_USAGE);
+		}
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct ctl ctl;
+	char error[CONFIG_PATH_BYTES + 512];
+	const struct command *command = NULL;
+	int status;
+
+	read_options(&ctl, argc, argv);
+	if (optind == argc) {
+		usage(stderr);
+		return EX_USAGE;
+	}
+	for (int i = 0; i < COMMANDS; i++)
+		if (strcmp(commands[i].name, argv[optind]) == 0)
+			command = &commands[i];
+	if (command == NULL) {
+		warnx("%s: no such command", argv[optind]);
+		usage(stderr);
+		return EX_USAGE;
+	}
+	ctl.queues = argv + optind + 1;
+	ctl.queue_count = argc - optind - 1;
+	if (config_load(&ctl.config, &ctl.options, error, sizeof(error)) != 0)
+		errx(EX_CONFIG, "%s", error);
+	ctl_check_names(&ctl);
+	signal(SIGPIPE, SIG_IGN);
+	status = command->run(&ctl);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		if (errno != EPIPE)
+			warn("stdout");
+		return EX_IOERR;
+	}
+	config_free(&ctl.config);
+	return status;
+}

@@ -1,0 +1,267 @@
+/*
+ * headgatectl status: text for a person, JSON for a program.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl/status.h"
+#include "message/json.h"
+
+enum { NAME_WIDTH_MIN = 22 };
+
+/*
+ * JSON.
+ */
+
+static void
+quote(const char *text)
+{
+	char quoted[6 * CONTROL_TEXT_BYTES + 2];
+	long length = json_quote(quoted, sizeof(quoted), text, strnlen(text, CONTROL_TEXT_BYTES));
+
+	fwrite(quoted, 1, length > 0 ? (size_t)length : 0, stdout);
+}
+
+static void
+json_time(uint64_t ns)
+{
+	char text[40];
+	time_t seconds = (time_t)(ns / 1000000000);
+	struct tm tm;
+
+	if (ns == 0) {
+		fputs("null", stdout);
+		return;
+	}
+	gmtime_r(&seconds, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	quote(text);
+}
+
+static void
+json_text_or_null(const char *text)
+{
+	if (text[0] == '\0')
+		fputs("null", stdout);
+	else
+		quote(text);
+}
+
+static void
+json_workers(const struct status_queue *queue)
+{
+	fputs(",\"workers\":[", stdout);
+	for (unsigned i = 0; i < queue->worker_count; i++) {
+		const struct status_worker *worker = &queue->workers[i];
+		bool first = true;
+
+		printf("%s{\"pid\":%" PRIu32 ",\"lanes\":[", i ? "," : "", worker->pid);
+		for (unsigned lane = 0; lane < 64; lane++) {
+			if (!(worker->lanes >> lane & 1))
+				continue;
+			printf("%s%u", first ? "" : ",", lane);
+			first = false;
+		}
+		printf("],\"heartbeat_age_s\":%.3f}", worker->heartbeat_age_s);
+	}
+	putchar(']');
+}
+
+static void
+json_queue(const struct status_queue *queue)
+{
+	const struct control_detail *detail = &queue->detail;
+
+	fputs("{\"name\":", stdout);
+	quote(queue->name);
+	fputs(",\"state\":", stdout);
+	quote(control_state_name(queue->state));
+	fputs(",\"reason\":", stdout);
+	json_text_or_null(detail->reason);
+	fputs(",\"by\":", stdout);
+	if (detail->since_ns != 0) {
+		char by[2 * CONTROL_NAME_BYTES + 32];
+
+		snprintf(by, sizeof(by), "%s (%s, pid %" PRIu32 ")", detail->user, detail->program,
+		    detail->pid);
+		quote(by);
+	} else {
+		fputs("null", stdout);
+	}
+	fputs(",\"since\":", stdout);
+	json_time(detail->since_ns);
+	fputs(",\"tripped_by\":", stdout);
+	if (detail->sequence != 0) {
+		fputs("{\"message_id\":", stdout);
+		json_text_or_null(detail->message_id);
+		printf(",\"status\":%" PRIu32 ",\"error\":", detail->status);
+		quote(detail->error);
+		putchar('}');
+	} else {
+		fputs("null", stdout);
+	}
+	printf(",\"depth\":%" PRIu64 ",\"in_flight\":%" PRIu64 ",\"oldest_age_s\":", queue->depth,
+	    queue->in_flight);
+	if (queue->oldest_age_s < 0)
+		fputs("null", stdout);
+	else
+		printf("%.3f", queue->oldest_age_s);
+	printf(",\"published\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"done\":%" PRIu64
+	       ",\"failed\":%" PRIu64 ",\"dead_lettered\":%" PRIu64,
+	    queue->published, queue->duplicates, queue->done, queue->failed, queue->dead_lettered);
+	json_workers(queue);
+	putchar('}');
+}
+
+void
+status_print_json(const struct status *status)
+{
+	printf("{\"version\":1,\"router\":{\"running\":%s,\"pid\":",
+	    status->running ? "true" : "false");
+	if (status->running)
+		printf("%" PRIu32, status->pid);
+	else
+		fputs("null", stdout);
+	fputs("},\"queues\":[", stdout);
+	for (unsigned i = 0; i < status->queue_count; i++) {
+		if (i > 0)
+			putchar(',');
+		json_queue(&status->queues[i]);
+	}
+	fputs("],\"topics\":[", stdout);
+	for (unsigned i = 0; i < status->topic_count; i++) {
+		const struct status_topic *topic = &status->topics[i];
+
+		printf("%s{\"name\":", i ? "," : "");
+		quote(topic->name);
+		printf(",\"published\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"unroutable\":%" PRIu64
+		       "}",
+		    topic->published, topic->refused, topic->unroutable);
+	}
+	puts("]}");
+}
+
+/*
+ * Text.
+ */
+
+/* 90061 s is "1d 1h"; two units are enough for a person. */
+static void
+format_age(char *text, size_t size, double seconds)
+{
+	unsigned long s = seconds > 0 ? (unsigned long)seconds : 0;
+
+	if (s < 60)
+		snprintf(text, size, "%lus", s);
+	else if (s < 3600)
+		snprintf(text, size, "%lum %lus", s / 60, s % 60);
+	else if (s < 86400)
+		snprintf(text, size, "%luh %lum", s / 3600, s % 3600 / 60);
+	else
+		snprintf(text, size, "%lud %luh", s / 86400, s % 86400 / 3600);
+}
+
+static void
+format_time(char *text, size_t size, uint64_t ns)
+{
+	time_t seconds = (time_t)(ns / 1000000000);
+	struct tm tm;
+
+	localtime_r(&seconds, &tm);
+	strftime(text, size, "%Y-%m-%d %H:%M:%S", &tm);
+}
+
+static bool
+colours(void)
+{
+	const char *no_color = getenv("NO_COLOR");
+
+	return isatty(STDOUT_FILENO) && (no_color == NULL || no_color[0] == '\0');
+}
+
+static const char *
+colour_of(enum control_state state)
+{
+	if (!colours())
+		return "";
+	return state == CONTROL_RUNNING ? "\033[32m" : state == CONTROL_TRIPPED ? "\033[31m"
+										: "\033[33m";
+}
+
+static int
+name_width(const struct status *status)
+{
+	size_t width = NAME_WIDTH_MIN;
+
+	for (unsigned i = 0; i < status->queue_count; i++)
+		if (strlen(status->queues[i].name) > width)
+			width = strlen(status->queues[i].name);
+	return (int)width;
+}
+
+static void
+print_row(const struct status_queue *queue, int width)
+{
+	char age[32] = "-";
+
+	if (queue->oldest_age_s >= 0)
+		format_age(age, sizeof(age), queue->oldest_age_s);
+	printf("%-*s  %s%-8s%s %10" PRIu64 " %10" PRIu64 " %9s %12" PRIu64 " %9" PRIu64 " %8u\n",
+	    width, queue->name, colour_of(queue->state), control_state_name(queue->state),
+	    colours() ? "\033[0m" : "", queue->depth, queue->in_flight, age, queue->done,
+	    queue->failed, queue->worker_count);
+}
+
+/* Why a gate is closed, since when, and what to type next. */
+static void
+print_closed(const struct status_queue *queue, const struct status *status)
+{
+	const struct control_detail *detail = &queue->detail;
+	char since[40], age[32];
+
+	if (queue->error[0] != '\0')
+		printf("\n%s: %s\n", queue->name, queue->error);
+	if (queue->state == CONTROL_RUNNING)
+		return;
+	format_time(since, sizeof(since), detail->since_ns);
+	format_age(age, sizeof(age), (double)(ctl_wall_ns() - detail->since_ns) / 1e9);
+	printf("\n%s is %s since %s (%s), by %s (%s, pid %" PRIu32 ")\n", queue->name,
+	    control_state_name(queue->state), since, age, detail->user, detail->program,
+	    detail->pid);
+	if (detail->reason[0] != '\0')
+		printf("    why:     %s\n", detail->reason);
+	if (detail->sequence != 0)
+		printf("    message: %s (sequence %" PRIu64 ") answered %" PRIu32 ": %s\n",
+		    detail->message_id, detail->sequence, detail->status, detail->error);
+	printf("    next:    mend the cause, then: headgatectl%s start %s\n",
+	    status->directory_option, queue->name);
+}
+
+void
+status_print_text(const struct status *status, const struct ctl *ctl)
+{
+	int width = name_width(status);
+	char age[32];
+
+	if (status->running) {
+		format_age(age, sizeof(age), (double)(ctl_wall_ns() - status->since_ns) / 1e9);
+		printf("router: running for %s, pid %" PRIu32 "\n\n", age, status->pid);
+	} else {
+		printf("router: not running; this is what is on disk in %s\n"
+		       "        start it with: headgate-router%s -d\n\n",
+		    ctl->config.state_dir, status->directory_option);
+	}
+	printf("%-*s  %-8s %10s %10s %9s %12s %9s %8s\n", width, "QUEUE", "STATE", "DEPTH",
+	    "IN FLIGHT", "OLDEST", "DONE", "FAILED", "WORKERS");
+	for (unsigned i = 0; i < status->queue_count; i++)
+		print_row(&status->queues[i], width);
+	for (unsigned i = 0; i < status->queue_count; i++)
+		print_closed(&status->queues[i], status);
+}

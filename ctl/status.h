@@ -1,0 +1,45 @@
+/*
+ * status - one picture of everything, from the control segment or, without a router, from the disk;
+ * and the two ways to print it.
+ */
+#ifndef HEADGATE_CTL_STATUS_H
+#define HEADGATE_CTL_STATUS_H
+
+#include "ctl/ctl.h"
+
+struct status_worker {
+	uint32_t pid;
+	uint64_t lanes; /* bit n: it has lane n */
+	double heartbeat_age_s;
+};
+
+struct status_queue {
+	const char *name;
+	enum control_state state;
+	struct control_detail detail;
+	uint64_t depth, in_flight, published, duplicates, done, failed, dead_lettered;
+	double oldest_age_s; /* negative: nothing is waiting */
+	struct status_worker workers[CONTROL_WORKERS];
+	unsigned worker_count;
+	char error[512]; /* the log cannot be read: why; else "" */
+};
+
+struct status_topic {
+	const char *name;
+	uint64_t published, refused, unroutable;
+};
+
+struct status {
+	bool running;
+	uint32_t pid;
+	uint64_t since_ns; /* CLOCK_REALTIME */
+	struct status_queue queues[CONTROL_QUEUES];
+	struct status_topic topics[CONTROL_TOPICS];
+	unsigned queue_count, topic_count;
+	const char *directory_option; /* " -D DIR" to repeat in what to type next, or "" */
+};
+
+void status_print_text(const struct status *, const struct ctl *);
+void status_print_json(const struct status *);
+
+#endif

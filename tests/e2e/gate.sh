@@ -1,0 +1,83 @@
+#!/bin/bash
+# A person's view: status says why a gate is closed, stop and start close and open it, start resumes at
+# the very message that tripped it.
+. "$top_srcdir/tests/lib.sh"
+
+ctl() { "$top_builddir/headgatectl" "$@" 2>"$dir/ctl.err"; }
+pay() {
+  printf '{"customer_id":"%s","transaction_type":"payment","amount":%s,"payment_method":"card","message_id":"%s"}\n' "$1" "$2" "$3"
+}
+query() { ctl status --json | jq -r "$1"; }
+
+echo "# without a router"
+is "status answers without a router" false "$(query .router.running)"
+ctl start payment-processing
+is "start without a router changes nothing" 69 $?
+ok "and says what to do" grep -q 'start headgate-router' "$dir/ctl.err"
+ctl wait --ready -t 100ms
+is "wait runs out of time" 75 $?
+ctl stop no-such-queue
+is "a queue that is not there" 64 $?
+
+start router headgate-router
+start payment headgate-payment
+start account headgate-bank-account
+ctl wait --workers -t 20
+is "wait --workers" 0 $?
+is "status sees both queues running" "RUNNING RUNNING" "$(query '[.queues[].state] | join(" ")')"
+is "and their workers" "1 1" "$(query '[.queues[].workers | length] | join(" ")')"
+is "which own all lanes" "[0,1,2,3]" "$(ctl status --json | jq -c '.queues[1].workers[0].lanes')"
+
+{ pay A 1 p1; pay B-ERROR500 2 p2; pay A 3 p3; pay C 4 p4; } | publish
+ctl wait --state TRIPPED -t 20 payment-processing
+is "a 5xx trips its queue" 0 $?
+is "status names the message" "p2 500 Payment gateway temporarily unavailable" \
+  "$(query '.queues[1].tripped_by | "\(.message_id) \(.status) \(.error)"')"
+is "the other queue is RUNNING" RUNNING "$(query '.queues[0].state')"
+ok "what precedes is stored" wait_for 10 eval '[ "$(payments "SELECT group_concat(message_id) FROM payments")" = p1 ]'
+is "three are waiting" 3 "$(query '.queues[1].depth')"
+ctl status >"$dir/screen"
+ok "the screen says what to type next" grep -q 'headgatectl start payment-processing' "$dir/screen"
+ctl start payment-processing
+is "start with the cause still there trips again" 75 $?
+is "nothing was handled in the meantime" p1 "$(payments 'SELECT group_concat(message_id) FROM payments')"
+
+stop "$payment"
+stop "$router"
+is "offline, the state is known" "TRIPPED p2 3" "$(query '.queues[1] | "\(.state) \(.tripped_by.message_id) \(.depth)"')"
+start router headgate-router
+export HEADGATE_ENVIRONMENT=prod # fault markers are off: the cause is mended
+start payment headgate-payment
+unset HEADGATE_ENVIRONMENT
+ctl wait --workers -t 20
+is "after a restart of everything it is still TRIPPED" TRIPPED "$(query '.queues[1].state')"
+ctl start payment-processing
+is "start" 0 $?
+ctl wait --empty -t 20
+is "the pile is drained" 0 $?
+is "in order, from the very message on" p1,p2,p3,p4 \
+  "$(payments 'SELECT group_concat(message_id) FROM (SELECT message_id FROM payments ORDER BY rowid)')"
+
+ctl stop --reason "bank holiday" payment-processing
+is "stop" 0 $?
+is "stop again is fine" "payment-processing: already STOPPED" "$(ctl stop payment-processing)"
+is "status says why" "STOPPED bank holiday" "$(query '.queues[1] | "\(.state) \(.reason)"')"
+{ pay A 5 p5; pay A 6 p6; } | publish
+is "messages pile up" 2 "$(query '.queues[1].depth')"
+is "and are not handled" 4 "$(payments 'SELECT count(*) FROM payments')"
+kill -KILL "$router"
+wait "$router" 2>/dev/null
+start router headgate-router
+ctl wait --workers -t 20
+is "a stop survives kill -9 of the router" "STOPPED bank holiday" "$(query '.queues[1] | "\(.state) \(.reason)"')"
+ctl start --all
+is "start --all" 0 $?
+ctl wait --empty -t 20
+is "all is handled" 6 "$(payments 'SELECT count(*) FROM payments')"
+ctl config >"$dir/conf"
+is "config prints what is in force" 0 $?
+ctl -c "$dir/conf" config >"$dir/conf2"
+ok "and reads it back" cmp -s "$dir/conf" "$dir/conf2"
+"$top_builddir/headgatectl" status >/dev/full 2>"$dir/ctl.err"
+is "a full disk on stdout" 74 $?
+done_testing
