@@ -41,7 +41,7 @@ struct loader {
 	size_t error_bytes;
 };
 
-static int
+static int __attribute__((format(printf, 3, 4)))
 fail(struct loader *loader, int line, const char *format, ...)
 {
 	va_list arguments;
@@ -418,7 +418,7 @@ read_sections(struct loader *loader, cfg_t *top)
 /* libconfuse reports what it finds through a callback without a context. */
 static struct loader *parsing;
 
-static void
+static void __attribute__((format(printf, 2, 0)))
 parse_error(cfg_t *cfg, const char *format, va_list arguments)
 {
 	char text[512];

@@ -1,3 +1,12 @@
 noinst_LIBRARIES += shm/libshm.a
 shm_libshm_a_SOURCES = shm/ring.c shm/ring.h shm/doorbell.c shm/doorbell.h shm/lane.c shm/lane.h \
 	shm/control.c shm/control.h
+
+check_PROGRAMS += tests/unit/test-ring tests/unit/test-lane
+TESTS += tests/unit/test-ring tests/unit/test-lane
+tests_unit_test_ring_SOURCES = tests/unit/ring.c
+tests_unit_test_ring_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_ring_LDADD = $(SHM_LIBS) $(CRITERION_LIBS)
+tests_unit_test_lane_SOURCES = tests/unit/lane.c
+tests_unit_test_lane_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_lane_LDADD = $(SHM_LIBS) $(CRITERION_LIBS)
