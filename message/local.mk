@@ -11,3 +11,9 @@ TESTS += tests/unit/test-json
 tests_unit_test_json_SOURCES = tests/unit/json.c
 tests_unit_test_json_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_json_LDADD = $(MESSAGE_LIBS) $(CRITERION_LIBS)
+
+check_PROGRAMS += tests/unit/test-envelope
+TESTS += tests/unit/test-envelope
+tests_unit_test_envelope_SOURCES = tests/unit/envelope.c
+tests_unit_test_envelope_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_envelope_LDADD = $(MESSAGE_LIBS) $(CRITERION_LIBS)

@@ -13,3 +13,9 @@ headgate_bank_account_SOURCES = workers/bank-account-main.c
 headgate_bank_account_LDADD = $(WORKER_LIBS)
 headgate_payment_SOURCES = workers/payment-main.c
 headgate_payment_LDADD = $(WORKER_LIBS)
+
+check_PROGRAMS += tests/unit/test-amount
+TESTS += tests/unit/test-amount
+tests_unit_test_amount_SOURCES = tests/unit/amount.c
+tests_unit_test_amount_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_amount_LDADD = workers/libworker.a $(CRITERION_LIBS)
