@@ -1,3 +1,9 @@
 noinst_LIBRARIES += config/libconfig.a
 config_libconfig_a_SOURCES = config/config.c config/config.h config/paths.c config/paths.h \
 	config/text.c config/text.h
+
+check_PROGRAMS += tests/unit/test-config
+TESTS += tests/unit/test-config
+tests_unit_test_config_SOURCES = tests/unit/config.c
+tests_unit_test_config_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_config_LDADD = $(CONFIG_LIBS) $(CRITERION_LIBS)

@@ -10,7 +10,7 @@ RANDOM=$seed
 echo "# KILL_SEED=$seed KILL_COUNT=$count KILL_PAUSE=$pause"
 
 kill_child() { # the working child of a worker; its parent makes a new one
-  read -r child _ 2>/dev/null <"/proc/$1/task/$1/children" && kill -KILL "$child"
+  child=$(pgrep -P "$1") && kill -KILL "$child"
 }
 
 "$top_builddir/tests/generate" -n "$count" -s 44 >"$dir/in"
@@ -41,6 +41,8 @@ done
 wait "$publisher"
 is "the publisher sees them all durable ($kills kills)" 0 $?
 ok "there was something to survive" [ "$kills" -ge 2 ]
+deaths=$(cat "$dir"/headgate-payment.log "$dir"/headgate-bank-account.log | grep -c '"worker.died"')
+echo "# $deaths workers died"
 wait_for 120 stored "$expected_accounts" "$expected_payments"
 is "as many rows as messages" "$expected_accounts $expected_payments" \
   "$(accounts 'SELECT count(*) FROM bank_accounts') $(payments 'SELECT count(*) FROM payments')"

@@ -1,0 +1,124 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/config.h"
+
+static struct config config;
+static char error[8192];
+
+/* Loads a configuration from a file with this text. */
+static int
+load(const char *text)
+{
+	char path[] = "/tmp/hg-config-XXXXXX";
+	struct config_options options = { .file = path, .base_dir = "/tmp/hg" };
+	int fd = mkstemp(path);
+	int rc;
+
+	unsetenv("HEADGATE_ENVIRONMENT");
+	cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s", path);
+	close(fd);
+	rc = config_load(&config, &options, error, sizeof(error));
+	unlink(path);
+	return rc;
+}
+
+Test(config, built_in_is_the_utility_system)
+{
+	struct config_options options = { .base_dir = "/tmp/hg" };
+
+	cr_assert(config_load(&config, &options, error, sizeof(error)) == 0, "%s", error);
+	cr_expect(config.topic_count == 2 && config.queue_count == 2, "two of each");
+	cr_expect(config_find_queue(&config, "payment-processing")->lanes == 4, "lanes");
+	cr_expect(config_find_topic(&config, "subscription-control")->control, "control");
+	cr_expect(strcmp(config.run_dir, "/tmp/hg/run") == 0, "%s", config.run_dir);
+	config_free(&config);
+}
+
+Test(config, what_is_printed_reads_back_the_same)
+{
+	char *first, *second;
+	size_t length;
+	FILE *out;
+
+	cr_assert(load("# a comment\nenvironment = prod\ntopic t { group_by = {a, b} dedup_window = "
+		       "90s }\nqueue q { topic = t lanes = 7 filter_policy = "
+		       "'{\"a\": [\"it\\'s\"]}' routing_check = aba }\n") == 0, "%s", error);
+	cr_expect(!config.queues[0].fault_markers, "off in prod");
+	cr_expect(config.queues[0].routing_check_aba, "aba");
+	cr_expect(config.topics[0].dedup_window_ns == 90000000000, "window");
+	out = open_memstream(&first, &length);
+	config_print(&config, out);
+	fclose(out);
+	config_free(&config);
+	cr_assert(load(first) == 0, "%s", error);
+	out = open_memstream(&second, &length);
+	config_print(&config, out);
+	fclose(out);
+	cr_expect(strcmp(first, second) == 0, "%s\n%s", first, second);
+	config_free(&config);
+	free(first);
+	free(second);
+}
+
+Test(config, what_is_doubtful_is_refused_with_its_line)
+{
+	static const char *const bad[][2] = {
+		{ "topic t {}\n\n# c\n/* two\nlines */ queue q { topic = u }", ":5: " },
+		{ "topic t {}\nqueue q { topic = t\n lanes = 4\n lanes = 5 }", ":4: set twice" },
+		{ "topic t {}\nqueue q { topic = t lanes = 4", ":2: a brace is not closed" },
+		{ "topic t {}\nqueue q { topic = t lanes = 0 }", "lanes" },
+		{ "topic t {}\nqueue q { topic = t lanes = 65 }", "lanes" },
+		{ "topic t {}\nqueue q { topic = t lanes = 4x }", "lanes" },
+		{ "topic t {}\nqueue ../q { topic = t }", "a name is" },
+		{ "topic t {}\nqueue Q { topic = t }", "a name is" },
+		{ "topic t {}\nqueue q { }", "topic is missing" },
+		{ "topic t {}\nqueue q { topic = t colour = red }", "colour" },
+		{ "topic t {}\nqueue q { topic = t server_error = retry }", "not supported yet" },
+		{ "topic t {}\nqueue q { topic = t server_error = maybe }", "no value" },
+		{ "topic t {}\nqueue q { topic = t visibility_timeout = 3 }", "not supported yet" },
+		{ "topic t {}\ntopic t {}\nqueue q { topic = t }", "t" },
+		{ "topic t { dedup_window = 5x }\nqueue q { topic = t }", "no duration" },
+		{ "topic t { dedup_by = {colour} }\nqueue q { topic = t }", "neither" },
+		{ "max_message_size = 2M\ntopic t {}\nqueue q { topic = t }", "max_message_size" },
+		{ "topic t {}", "no queue" },
+		{ "}", "closes nothing" },
+		{ "topic 't", "quote" },
+		{ "/* never closed", "comment" },
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		cr_expect(load(bad[i][0]) < 0, "taken: %s", bad[i][0]);
+		cr_expect(strstr(error, bad[i][1]) != NULL, "%s\n-> %s", bad[i][0], error);
+	}
+}
+
+Test(config, a_directory_is_no_configuration)
+{
+	struct config_options options = { .file = "/tmp" };
+
+	cr_expect(config_load(&config, &options, error, sizeof(error)) == -EISDIR, "%s", error);
+}
+
+Test(config, durations_and_sizes)
+{
+	uint64_t value;
+
+	cr_expect(config_parse_duration("300", &value) == 0 && value == 300000000000, "300");
+	cr_expect(config_parse_duration("500ms", &value) == 0 && value == 500000000, "500ms");
+	cr_expect(config_parse_duration("010", &value) == 0 && value == 10000000000, "ten");
+	cr_expect(config_parse_duration("-1", &value) == -EINVAL, "-1");
+	cr_expect(config_parse_duration("", &value) == -EINVAL, "nothing");
+	cr_expect(config_parse_duration("1 s", &value) == -EINVAL, "a blank");
+	cr_expect(config_parse_duration("99999999999999d", &value) == -ERANGE, "too long");
+	cr_expect(config_parse_size("64K", &value) == 0 && value == 65536, "64K");
+	cr_expect(config_parse_size("64k", &value) == -EINVAL, "64k");
+	cr_expect(config_parse_size("18446744073709551616", &value) == -ERANGE, "2^64");
+}
