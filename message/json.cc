@@ -363,6 +363,31 @@ walk_members(walk &state, ondemand::object object, names &set, callback field_cb
 	return JSON_OK;
 }
 
+/* A text that is no object: some other JSON, or none. */
+json_error
+other_root(ondemand::document &document)
+{
+	ondemand::json_type type;
+	std::string_view token;
+	span text;
+
+	if (document.type().get(type) != simdjson::SUCCESS ||
+	    document.raw_json_token().get(token) != simdjson::SUCCESS)
+		return JSON_SYNTAX;
+	text = trim(token);
+	switch (type) {
+	case ondemand::json_type::number:
+		return number_valid(text) ? JSON_NOT_OBJECT : JSON_SYNTAX;
+	case ondemand::json_type::boolean:
+	case ondemand::json_type::null:
+		return equals(text, "true") || equals(text, "false") || equals(text, "null")
+		    ? JSON_NOT_OBJECT
+		    : JSON_SYNTAX;
+	default:
+		return JSON_NOT_OBJECT;
+	}
+}
+
 /* Is there anything but blanks behind the value? */
 json_error
 require_end(ondemand::document &document)
@@ -450,7 +475,7 @@ json_walk(struct json_reader *reader, const char *text, size_t length,
 	if (error != simdjson::SUCCESS)
 		return from_simdjson(error);
 	if (text[start] != '{')
-		return JSON_NOT_OBJECT;
+		return other_root(document);
 	error = document.get_object().get(object);
 	if (error != simdjson::SUCCESS)
 		return from_simdjson(error);

@@ -186,14 +186,14 @@ int
 input_read(struct input *input)
 {
 	ssize_t got;
-	int error;
 
 	if (input->ended) {
 		source_next(input);
 		return 0;
 	}
-	if (input->fd < 0 && (error = source_open(input)) != 0)
-		return error;
+	if (input->fd < 0) {
+		return source_open(input); /* what it has may take its time: wait for input_fd() */
+	}
 	make_room(input);
 	got = read(input->fd, input->buffer + input->end, INPUT_CHUNK_BYTES);
 	if (got < 0)

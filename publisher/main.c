@@ -26,6 +26,7 @@
 
 enum {
 	WAIT_S = 30,       /* default of --wait */
+	ANSWER_MS = 30000, /* for the router's welcome, at most */
 	RETRY_MS = 50,     /* between two attempts to reach the router */
 	TICK_MS = 500,
 	SIGNAL_WAIT_MS = 2000, /* what is under way may still be answered after a signal */
@@ -182,6 +183,8 @@ say_durable(const struct publisher *publisher)
 static void __attribute__((noreturn))
 give_up(struct publisher *publisher)
 {
+	const struct window_entry *head;
+
 	report_end_progress(&publisher->report);
 	if (publisher->try_again)
 		warnx("the router asks to try again: %s", publisher->again);
@@ -191,8 +194,24 @@ give_up(struct publisher *publisher)
 	else
 		warnx("the router is gone and did not come back: %s", publisher->error);
 	say_durable(publisher);
+	for (head = window_head(publisher->window); head != NULL;
+	     head = window_head(publisher->window)) {
+		report_not_durable(&publisher->report, head);
+		window_pop(publisher->window);
+	}
 	fflush(stdout);
 	exit(publisher->try_again ? EX_TEMPFAIL : EX_UNAVAILABLE);
+}
+
+/* The router ended the connection with a reason that trying again does not mend. */
+static void __attribute__((noreturn))
+refused_for_good(struct publisher *publisher)
+{
+	report_end_progress(&publisher->report);
+	warnx("the router refuses: %s", publisher->session.refusal);
+	say_durable(publisher);
+	fflush(stdout);
+	exit(EX_PROTOCOL);
 }
 
 static void __attribute__((noreturn))
@@ -238,6 +257,15 @@ lose_connection(struct publisher *publisher)
 	publisher->retry_ns = monotonic_ns() + RETRY_MS * UINT64_C(1000000);
 }
 
+/* How long to wait for a router that took the connection: it may be busy, but not beyond --wait. */
+static int
+answer_ms(const struct publisher *publisher)
+{
+	uint64_t ms = publisher->wait_ns / 1000000;
+
+	return ms < ANSWER_MS ? (int)ms + 1 : ANSWER_MS;
+}
+
 /* Tries to connect when it is time to. */
 static void
 try_connect(struct publisher *publisher)
@@ -250,8 +278,8 @@ try_connect(struct publisher *publisher)
 	if (publisher->outage_ns == 0)
 		publisher->outage_ns = now_ns;
 	rc = session_open(&publisher->session, publisher->config.run_dir, publisher->topic_name,
-	    publisher->report.receipts, &publisher->topic, publisher->error,
-	    sizeof(publisher->error));
+	    publisher->report.receipts, answer_ms(publisher), &publisher->topic,
+	    publisher->error, sizeof(publisher->error));
 	if (rc == -EINVAL)
 		errx(EX_USAGE, "%s: %s", publisher->topic_name[0] ? publisher->topic_name : "topic",
 		    publisher->error);
@@ -444,8 +472,14 @@ turn(struct publisher *publisher)
 	if (publisher->input_ended && window_empty(publisher->window))
 		return false;
 	wait_for_events(publisher, wanted, rc == 1);
-	if (publisher->session.fd >= 0 && rc >= 0)
-		rc = session_receive(&publisher->session, take_result, publisher);
+	if (publisher->session.fd >= 0) {
+		/* Also when nothing can be sent any more: answers may have come before the end. */
+		int received = session_receive(&publisher->session, take_result, publisher);
+
+		rc = received != 0 ? received : rc;
+	}
+	if (rc == -EINVAL)
+		refused_for_good(publisher);
 	if (rc < 0) {
 		if (rc != -EAGAIN)
 			snprintf(publisher->error, sizeof(publisher->error), "router: %s",
@@ -458,13 +492,31 @@ turn(struct publisher *publisher)
 	return true;
 }
 
+/* Is it the file that is read from? It would be emptied before it is read. */
+static bool
+is_input(const char *path, char *const *names, int count)
+{
+	struct stat rejects, input;
+
+	if (stat(path, &rejects) != 0 || !S_ISREG(rejects.st_mode))
+		return false;
+	for (int i = 0; i < count; i++)
+		if (stat(names[i], &input) == 0 && input.st_dev == rejects.st_dev &&
+		    input.st_ino == rejects.st_ino)
+			return true;
+	return fstat(STDIN_FILENO, &input) == 0 && input.st_dev == rejects.st_dev &&
+	    input.st_ino == rejects.st_ino;
+}
+
 static void
-open_rejects(struct publisher *publisher)
+open_rejects(struct publisher *publisher, char *const *names, int count)
 {
 	int fd;
 
 	if (publisher->rejects_path == NULL)
 		return;
+	if (is_input(publisher->rejects_path, names, count))
+		errx(EX_USAGE, "--rejects %s: is read from", publisher->rejects_path);
 	fd = open(publisher->rejects_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		err(EX_CANTCREAT, "%s", publisher->rejects_path);
@@ -489,7 +541,7 @@ prepare(struct publisher *publisher, int argc, char **argv)
 	for (int i = optind; i < argc; i++)
 		if (strcmp(argv[i], "-") != 0 && access(argv[i], R_OK) != 0)
 			err(EX_NOINPUT, "%s", argv[i]);
-	open_rejects(publisher);
+	open_rejects(publisher, argv + optind, argc - optind);
 	if (isatty(STDERR_FILENO) && (files || !isatty(STDIN_FILENO)))
 		publisher->report.progress = true;
 	publisher->window = window_new();

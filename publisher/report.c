@@ -66,6 +66,21 @@ report_durable(struct report *report, const struct topic_settings *topic,
 }
 
 static void
+print_error(uint64_t line, int status, const char *reason)
+{
+	printf("{\"line\":%" PRIu64 ",\"status\":%d,\"error\":", line, status);
+	print_quoted(reason, strlen(reason));
+	puts("}");
+}
+
+void
+report_not_durable(struct report *report, const struct window_entry *entry)
+{
+	if (report->receipts)
+		print_error(entry->line, 503, "not durable: try again");
+}
+
+static void
 keep(struct report *report, struct span text, bool newline)
 {
 	if (report->rejects == NULL)
@@ -82,11 +97,8 @@ tell_refused(struct report *report, const char *source, uint64_t line, int statu
 	report->refused++;
 	report_end_progress(report);
 	warnx("%s:%" PRIu64 ": %s", source, line, reason);
-	if (!report->receipts)
-		return;
-	printf("{\"line\":%" PRIu64 ",\"status\":%d,\"error\":", line, status);
-	print_quoted(reason, strlen(reason));
-	puts("}");
+	if (report->receipts)
+		print_error(line, status, reason);
 }
 
 void

@@ -20,6 +20,9 @@ void report_durable(struct report *, const struct topic_settings *, const struct
     const struct session_result *);
 void report_refused(struct report *, const struct window_entry *, int status, const char *reason);
 
+/* A line that was read and is not durable when the publisher gives up. */
+void report_not_durable(struct report *, const struct window_entry *);
+
 /* A refused line too long to be held: its pieces, as they come; the refusal with the first. */
 void report_piece(struct report *, const struct input_line *);
 

@@ -1,0 +1,224 @@
+/*
+ * Lines out of files and pipes: none is split, none is lost, and none waits for a full buffer.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "publisher/input.h"
+
+static char names[4][32];
+static char *files[4];
+
+static void
+make_file(int index, const char *bytes, size_t length)
+{
+	int fd;
+
+	strcpy(names[index], "/tmp/publisher-input-XXXXXX");
+	fd = mkstemp(names[index]);
+	cr_assert(fd >= 0 && write(fd, bytes, length) == (ssize_t)length);
+	close(fd);
+	files[index] = names[index];
+}
+
+static void
+remove_files(void)
+{
+	for (int i = 0; i < 4; i++)
+		if (names[i][0] != '\0')
+			unlink(names[i]);
+}
+
+TestSuite(publisher_input, .fini = remove_files, .timeout = 30);
+
+/* The next line, reading as often as it takes. False at the end. */
+static bool
+next(struct input *input, struct input_line *line)
+{
+	for (;;) {
+		switch (input_peek(input, line)) {
+		case INPUT_LINE:
+			return true;
+		case INPUT_END:
+			return false;
+		case INPUT_MORE:
+			cr_assert(input_read(input) == 0);
+		}
+	}
+}
+
+static void
+expect(struct input *input, const char *source, uint64_t number, const char *text, bool newline)
+{
+	struct input_line line;
+
+	cr_assert(next(input, &line), "an end instead of %s", text);
+	cr_assert(line.text.length == strlen(text) &&
+		memcmp(line.text.data, text, line.text.length) == 0,
+	    "%.*s instead of %s", (int)line.text.length, line.text.data, text);
+	cr_assert(line.number == number && line.newline == newline && !line.too_long && line.first);
+	cr_assert(strcmp(line.source, source) == 0);
+	input_advance(input);
+}
+
+Test(publisher_input, files_are_read_in_turn_and_lines_numbered_in_each)
+{
+	struct input_line line;
+	struct input *input;
+
+	make_file(0, "one\n\nthree", 10);
+	make_file(1, "", 0);
+	make_file(2, "a\n", 2);
+	input = input_new(files, 3);
+	expect(input, names[0], 1, "one", true);
+	expect(input, names[0], 2, "", true);
+	expect(input, names[0], 3, "three", false);
+	expect(input, names[2], 1, "a", true);
+	cr_assert(!next(input, &line));
+	input_free(input);
+}
+
+Test(publisher_input, peek_shows_the_same_line_until_it_is_taken)
+{
+	struct input *input;
+	struct input_line a, b;
+
+	make_file(0, "x\ny\n", 4);
+	input = input_new(files, 1);
+	cr_assert(next(input, &a) && input_peek(input, &b) == INPUT_LINE);
+	cr_assert(a.text.data == b.text.data && a.number == b.number);
+	input_advance(input);
+	expect(input, names[0], 2, "y", true);
+	input_free(input);
+}
+
+Test(publisher_input, a_missing_file_is_named)
+{
+	static char missing[] = "/nonexistent/file";
+	struct input_line line;
+	struct input *input;
+
+	files[0] = missing;
+	input = input_new(files, 1);
+	cr_assert(input_peek(input, &line) == INPUT_MORE && input_read(input) == -ENOENT);
+	cr_assert(strcmp(input_source(input), missing) == 0);
+	input_free(input);
+}
+
+Test(publisher_input, what_a_pipe_gives_can_be_taken_at_once)
+{
+	static char name[] = "-";
+	struct input_line line;
+	struct input *input;
+	int ends[2];
+
+	files[0] = name;
+	cr_assert(pipe(ends) == 0 && dup2(ends[0], STDIN_FILENO) == STDIN_FILENO);
+	input = input_new(files, 1);
+	cr_assert(write(ends[1], "one\ntw", 6) == 6);
+	expect(input, "stdin", 1, "one", true);
+	cr_assert(input_peek(input, &line) == INPUT_MORE && input_fd(input) == STDIN_FILENO);
+	cr_assert(write(ends[1], "o\n", 2) == 2);
+	expect(input, "stdin", 2, "two", true);
+	close(ends[1]);
+	cr_assert(!next(input, &line));
+	input_free(input);
+}
+
+/* Lines of every length around the size of a read, against what was written. */
+Test(publisher_input, lines_are_whole_wherever_a_read_ends)
+{
+	size_t capacity = 8 * INPUT_CHUNK_BYTES, used = 0, at = 0;
+	char *bytes = malloc(capacity);
+	struct input_line line;
+	struct input *input;
+	unsigned seed = 1;
+
+	while (used < capacity - 70000) {
+		size_t length = (seed = seed * 1103515245 + 12345) % 70000;
+
+		memset(bytes + used, 'a' + (int)(length % 26), length);
+		used += length;
+		bytes[used++] = '\n';
+	}
+	make_file(0, bytes, used);
+	input = input_new(files, 1);
+	while (next(input, &line)) {
+		cr_assert(memcmp(bytes + at, line.text.data, line.text.length) == 0);
+		cr_assert(bytes[at + line.text.length] == '\n');
+		at += line.text.length + 1;
+		input_advance(input);
+	}
+	cr_assert(at == used);
+	input_free(input);
+	free(bytes);
+}
+
+static void
+check_too_long(size_t length, bool newline)
+{
+	char *bytes = malloc(length + 3);
+	struct input_line line;
+	size_t at = 0;
+	struct input *input;
+	bool ended = false;
+
+	for (size_t i = 0; i < length; i++)
+		bytes[i] = (char)('a' + i % 23);
+	memcpy(bytes + length, "\nz\n", 3);
+	make_file(0, bytes, length + (newline ? 3 : 0));
+	input = input_new(files, 1);
+	while (at < length && next(input, &line)) {
+		cr_assert(line.too_long && line.number == 1 && line.first == (at == 0));
+		cr_assert(memcmp(bytes + at, line.text.data, line.text.length) == 0);
+		at += line.text.length;
+		ended = line.newline;
+		input_advance(input);
+	}
+	cr_assert(at == length);
+	/* The newline may come as a piece of its own. */
+	if (newline && !ended) {
+		cr_assert(next(input, &line) && line.too_long && !line.first && line.newline);
+		input_advance(input);
+	}
+	if (newline)
+		expect(input, names[0], 2, "z", true);
+	cr_assert(!next(input, &line));
+	input_free(input);
+	free(bytes);
+	remove_files();
+}
+
+Test(publisher_input, a_line_too_long_comes_in_pieces_and_the_next_is_whole)
+{
+	static const size_t lengths[] = { INPUT_LINE_BYTES + 1, INPUT_LINE_BYTES + INPUT_CHUNK_BYTES,
+		2 * INPUT_LINE_BYTES, 3 * INPUT_LINE_BYTES + 17 };
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		check_too_long(lengths[i], true);
+		check_too_long(lengths[i], false);
+	}
+}
+
+Test(publisher_input, the_longest_line_is_one_line)
+{
+	char *bytes = malloc(INPUT_LINE_BYTES + 1);
+	struct input_line line;
+	struct input *input;
+
+	memset(bytes, 'x', INPUT_LINE_BYTES);
+	bytes[INPUT_LINE_BYTES] = '\n';
+	make_file(0, bytes, INPUT_LINE_BYTES + 1);
+	input = input_new(files, 1);
+	cr_assert(next(input, &line) && !line.too_long && line.text.length == INPUT_LINE_BYTES);
+	input_free(input);
+	free(bytes);
+}

@@ -1,0 +1,876 @@
+/*
+ * headgate-publish as a process, with this test as its router: it speaks wire.h by itself, and does to
+ * the publisher what a real router does only on a bad day.
+ *
+ * Everything that is waited for has a deadline; nothing sleeps.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <msgpack.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "message/envelope.h"
+#include "message/wire.h"
+
+enum { DEADLINE_MS = 20000, ARGUMENTS = 12, FILE_BYTES = 64 << 20, TOPIC = 7 };
+
+static char dir[64];
+static int listen_fd = -1, router_fd = -1;
+static bool wanted_receipts;
+
+/* What of the frame that is being read is left. */
+static uint32_t messages_left;
+static uint64_t next_number;
+
+static char *
+path(const char *name)
+{
+	static char paths[8][128];
+	static int turn;
+	char *at = paths[turn++ % 8];
+
+	snprintf(at, sizeof(paths[0]), "%s/%s", dir, name);
+	return at;
+}
+
+static void
+write_file(const char *name, const char *bytes, size_t length)
+{
+	int fd = open(path(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	cr_assert(fd >= 0 && write(fd, bytes, length) == (ssize_t)length);
+	close(fd);
+}
+
+static char *
+read_file(const char *name)
+{
+	static char *contents[3];
+	static int turn;
+	FILE *file = fopen(path(name), "r");
+	int i = turn++ % 3;
+	size_t length;
+
+	if (contents[i] == NULL)
+		contents[i] = malloc(FILE_BYTES);
+	cr_assert(file != NULL, "%s", name);
+	length = fread(contents[i], 1, FILE_BYTES - 1, file);
+	contents[i][length] = '\0';
+	fclose(file);
+	return contents[i];
+}
+
+/*
+ * The router.
+ */
+
+static void
+router_listen(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/run/router.sock", dir);
+	unlink(address.sun_path);
+	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert(bind(listen_fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+	cr_assert(listen(listen_fd, 4) == 0);
+}
+
+/* Ends the connection, and with it what the publisher has not been told. */
+static void
+router_hang_up(void)
+{
+	close(router_fd);
+	router_fd = -1;
+}
+
+static void
+router_read(void *buffer, size_t length)
+{
+	for (size_t done = 0; done < length;) {
+		struct pollfd polled = { .fd = router_fd, .events = POLLIN };
+		ssize_t n;
+
+		cr_assert(poll(&polled, 1, DEADLINE_MS) == 1, "nothing comes from the publisher");
+		n = read(router_fd, (char *)buffer + done, length - done);
+		cr_assert(n > 0, "the publisher hung up");
+		done += (size_t)n;
+	}
+}
+
+static void
+pack_text(msgpack_packer *packer, const char *text)
+{
+	msgpack_pack_str(packer, strlen(text));
+	msgpack_pack_str_body(packer, text, strlen(text));
+}
+
+static void
+router_send(enum wire_type type, msgpack_sbuffer *payload)
+{
+	cr_assert(wire_send(router_fd, type, payload->data, payload->size, NULL, 0) == 0);
+	msgpack_sbuffer_destroy(payload);
+}
+
+static void
+router_accept(void)
+{
+	struct pollfd polled = { .fd = listen_fd, .events = POLLIN };
+	struct wire_header header;
+	char payload[1024];
+
+	cr_assert(poll(&polled, 1, DEADLINE_MS) == 1, "the publisher does not connect");
+	router_fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	router_read(&header, sizeof(header));
+	cr_assert(header.type == WIRE_HELLO && header.length < sizeof(payload));
+	router_read(payload, header.length);
+	cr_assert(wire_check(payload, header.length, 2));
+	wanted_receipts = memchr(payload, 0xc3, header.length) != NULL;
+	messages_left = 0;
+	next_number = 1;
+}
+
+static void
+router_welcome(void)
+{
+	msgpack_sbuffer buffer;
+	msgpack_packer packer;
+
+	msgpack_sbuffer_init(&buffer);
+	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+	msgpack_pack_array(&packer, 7);
+	msgpack_pack_int(&packer, TOPIC);
+	pack_text(&packer, "test-topic");
+	msgpack_pack_int(&packer, ENVELOPE_BODY_BYTES);
+	msgpack_pack_array(&packer, 1);
+	pack_text(&packer, "customer_id");
+	msgpack_pack_array(&packer, 1);
+	pack_text(&packer, "message_id");
+	msgpack_pack_false(&packer);
+	msgpack_pack_array(&packer, 2);
+	pack_text(&packer, "left");
+	pack_text(&packer, "right");
+	router_send(WIRE_WELCOME, &buffer);
+}
+
+/* Takes the next message; checks that numbers have no gap. */
+static void
+router_take(struct envelope *envelope)
+{
+	static char bytes[ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES];
+	const char *why;
+	uint32_t length;
+
+	if (messages_left == 0) {
+		struct wire_header header;
+		struct wire_publish publish;
+
+		router_read(&header, sizeof(header));
+		cr_assert(wire_header_valid(&header) && header.type == WIRE_PUBLISH);
+		router_read(&publish, sizeof(publish));
+		cr_assert(publish.first == next_number && publish.count > 0);
+		messages_left = publish.count;
+	}
+	router_read(&length, sizeof(length));
+	cr_assert(length <= sizeof(bytes));
+	router_read(bytes, length);
+	cr_assert(envelope_open(envelope, bytes, length, ENVELOPE_BODY_BYTES, &why) == 0, "%s", why);
+	cr_assert(envelope->topic == TOPIC);
+	messages_left--;
+	next_number++;
+}
+
+static void
+router_take_id(const char *id)
+{
+	struct envelope envelope;
+
+	router_take(&envelope);
+	cr_assert(envelope.message_id.length == strlen(id) &&
+		memcmp(envelope.message_id.data, id, strlen(id)) == 0,
+	    "%.*s instead of %s", (int)envelope.message_id.length, envelope.message_id.data, id);
+}
+
+/* A run that is good (reason NULL; sequence 0: no receipt) or refused. */
+static void
+router_answer(uint64_t first, uint32_t count, int status, bool duplicate, uint64_t sequence,
+    const char *reason)
+{
+	msgpack_sbuffer buffer;
+	msgpack_packer packer;
+
+	msgpack_sbuffer_init(&buffer);
+	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+	msgpack_pack_array(&packer, 1);
+	msgpack_pack_array(&packer, 5);
+	msgpack_pack_uint64(&packer, first);
+	msgpack_pack_uint32(&packer, count);
+	msgpack_pack_int(&packer, status);
+	if (duplicate)
+		msgpack_pack_true(&packer);
+	else
+		msgpack_pack_false(&packer);
+	if (reason != NULL) {
+		pack_text(&packer, reason);
+	} else {
+		msgpack_pack_array(&packer, sequence != 0);
+		if (sequence != 0) {
+			msgpack_pack_array(&packer, 2);
+			msgpack_pack_int(&packer, 1);
+			msgpack_pack_uint64(&packer, sequence);
+		}
+	}
+	router_send(WIRE_RESULT, &buffer);
+}
+
+static void
+router_refuse(int status, const char *text)
+{
+	msgpack_sbuffer buffer;
+	msgpack_packer packer;
+
+	msgpack_sbuffer_init(&buffer);
+	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+	msgpack_pack_array(&packer, 2);
+	msgpack_pack_int(&packer, status);
+	pack_text(&packer, text);
+	router_send(WIRE_ERROR, &buffer);
+}
+
+/*
+ * The publisher.
+ */
+
+struct publisher {
+	pid_t pid;
+	int in; /* its standard input, -1: the file "in" */
+};
+
+static void
+add_redirections(posix_spawn_file_actions_t *actions, int stdin_fd, int stdout_fd)
+{
+	int flags = O_WRONLY | O_CREAT | O_TRUNC;
+
+	posix_spawn_file_actions_init(actions);
+	if (stdin_fd >= 0)
+		posix_spawn_file_actions_adddup2(actions, stdin_fd, STDIN_FILENO);
+	else
+		posix_spawn_file_actions_addopen(actions, STDIN_FILENO, path("in"), O_RDONLY, 0);
+	if (stdout_fd >= 0)
+		posix_spawn_file_actions_adddup2(actions, stdout_fd, STDOUT_FILENO);
+	else
+		posix_spawn_file_actions_addopen(actions, STDOUT_FILENO, path("out"), flags, 0600);
+	posix_spawn_file_actions_addopen(actions, STDERR_FILENO, path("err"), flags, 0600);
+}
+
+/* Starts it with these arguments, ended by NULL. */
+static pid_t
+start(int stdin_fd, int stdout_fd, va_list arguments)
+{
+	const char *build = getenv("top_builddir");
+	char program[512], directory[] = "-D";
+	char *argv[ARGUMENTS + 4] = { program, directory, dir };
+	char *environment[] = { NULL };
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+	int rc;
+
+	snprintf(program, sizeof(program), "%s/headgate-publish", build != NULL ? build : ".");
+	for (int i = 3; i < ARGUMENTS; i++)
+		if ((argv[i] = va_arg(arguments, char *)) == NULL)
+			break;
+	add_redirections(&actions, stdin_fd, stdout_fd);
+	rc = posix_spawn(&pid, program, &actions, NULL, argv, environment);
+	posix_spawn_file_actions_destroy(&actions);
+	cr_assert(rc == 0, "%s: %s", program, strerror(rc));
+	return pid;
+}
+
+/* Reads the file "in". */
+static struct publisher
+publish(const char *first, ...)
+{
+	struct publisher publisher = { .in = -1 };
+	va_list arguments;
+
+	(void)first;
+	va_start(arguments, first);
+	publisher.pid = start(-1, -1, arguments);
+	va_end(arguments);
+	return publisher;
+}
+
+/* Reads a pipe that is written by the test. */
+static struct publisher
+publish_pipe(const char *first, ...)
+{
+	struct publisher publisher;
+	va_list arguments;
+	int ends[2];
+
+	(void)first;
+	cr_assert(pipe2(ends, O_CLOEXEC) == 0);
+	va_start(arguments, first);
+	publisher.pid = start(ends[0], -1, arguments);
+	va_end(arguments);
+	close(ends[0]);
+	publisher.in = ends[1];
+	return publisher;
+}
+
+/* Its wait(2) status. */
+static int
+finish_raw(struct publisher *publisher)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, publisher->pid, 0);
+	struct pollfd polled = { .fd = pidfd, .events = POLLIN };
+	int status = -1, ended;
+
+	if (publisher->in >= 0)
+		close(publisher->in);
+	cr_assert(pidfd >= 0);
+	ended = poll(&polled, 1, DEADLINE_MS);
+	if (ended != 1)
+		kill(publisher->pid, SIGKILL);
+	waitpid(publisher->pid, &status, 0);
+	close(pidfd);
+	cr_assert(ended == 1, "headgate-publish does not end; it said: %s", read_file("err"));
+	return status;
+}
+
+static void
+finish(struct publisher *publisher, int wanted)
+{
+	int status = finish_raw(publisher);
+
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == wanted,
+	    "exit status %d (signal %d) instead of %d: %s", WEXITSTATUS(status),
+	    WIFSIGNALED(status) ? WTERMSIG(status) : 0, wanted, read_file("err"));
+}
+
+static void
+expect_said(const char *text)
+{
+	cr_assert(strstr(read_file("err"), text) != NULL, "not said: %s, but: %s", text,
+	    read_file("err"));
+}
+
+/* Lines m1 .. mCOUNT, whose message ids these are. */
+static void
+write_lines(int count)
+{
+	char *bytes = malloc((size_t)count * 128 + 1);
+	size_t length = 0;
+
+	for (int i = 1; i <= count; i++)
+		length += (size_t)sprintf(
+		    bytes + length, "{\"customer_id\":\"C\",\"message_id\":\"m%d\"}\n", i);
+	write_file("in", bytes, length);
+	free(bytes);
+}
+
+static void
+take_lines(int first, int last)
+{
+	char id[16];
+
+	for (int i = first; i <= last; i++) {
+		snprintf(id, sizeof(id), "m%d", i);
+		router_take_id(id);
+	}
+}
+
+static void
+setup(void)
+{
+	strcpy(dir, "/tmp/hg-publish-XXXXXX");
+	cr_assert(mkdtemp(dir) != NULL && mkdir(path("run"), 0700) == 0);
+	router_listen();
+}
+
+static void
+teardown(void)
+{
+	static const char *const names[] = { "in", "out", "err", "rejects", "run/router.sock" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		unlink(path(names[i]));
+	rmdir(path("run"));
+	rmdir(dir);
+}
+
+TestSuite(publisher_run, .init = setup, .fini = teardown, .timeout = 60);
+
+/*
+ * What it does.
+ */
+
+Test(publisher_run, all_lines_go_out_in_order_and_it_ends_when_all_are_durable)
+{
+	struct publisher publisher;
+
+	write_lines(5000);
+	publisher = publish("", NULL);
+	router_accept();
+	cr_assert(!wanted_receipts);
+	router_welcome();
+	take_lines(1, 5000);
+	router_answer(1, 4999, 200, false, 0, NULL);
+	cr_assert(waitpid(publisher.pid, NULL, WNOHANG) == 0, "it did not wait for the last");
+	router_answer(5000, 1, 200, false, 0, NULL);
+	finish(&publisher, 0);
+	cr_assert(read_file("err")[0] == '\0', "it said: %s", read_file("err"));
+}
+
+Test(publisher_run, receipts_follow_the_input_whoever_refused)
+{
+	static const char in[] = "{\"customer_id\":\"C\",\"message_id\":\"m1\"}\n"
+				 "\n"
+				 "no json\n"
+				 "{\"customer_id\":\"C\",\"message_id\":\"m4\"}\n"
+				 "{\"customer_id\":\"C\",\"message_id\":\"m5\"}\n"
+				 "{\"message_id\":\"m6\"}\n"
+				 "{\"customer_id\":\"C\",\"message_id\":\"m7\"}";
+	struct publisher publisher;
+
+	write_file("in", in, strlen(in));
+	publisher = publish("", "--receipts", NULL);
+	router_accept();
+	cr_assert(wanted_receipts);
+	router_welcome();
+	router_take_id("m1");
+	router_take_id("m4");
+	router_take_id("m5");
+	router_take_id("m7");
+	router_answer(1, 1, 200, false, 41, NULL);
+	router_answer(2, 1, 422, false, 0, "no queue takes this message");
+	router_answer(3, 1, 200, true, 0, NULL);
+	router_answer(4, 1, 200, false, 42, NULL);
+	finish(&publisher, EX_DATAERR);
+	cr_assert(strcmp(read_file("out"),
+		      "{\"line\":1,\"message_id\":\"m1\",\"status\":200,\"duplicate\":false,"
+		      "\"queues\":[{\"name\":\"right\",\"sequence\":41}]}\n"
+		      "{\"line\":3,\"status\":400,\"error\":\"invalid JSON\"}\n"
+		      "{\"line\":4,\"status\":422,\"error\":\"no queue takes this message\"}\n"
+		      "{\"line\":5,\"message_id\":\"m5\",\"status\":200,\"duplicate\":true,\"queues\":[]}\n"
+		      "{\"line\":6,\"status\":400,\"error\":\"no group: neither message_group_id nor "
+		      "customer_id is a string that is not empty\"}\n"
+		      "{\"line\":7,\"message_id\":\"m7\",\"status\":200,\"duplicate\":false,"
+		      "\"queues\":[{\"name\":\"right\",\"sequence\":42}]}\n") == 0,
+	    "%s", read_file("out"));
+	expect_said("stdin:3: invalid JSON");
+	expect_said("stdin:4: no queue takes this message");
+}
+
+Test(publisher_run, refused_lines_are_kept_byte_for_byte_and_in_order)
+{
+	static const char in[] = " {\"customer_id\":\"C\",\"message_id\":\"m1\" }\r\n"
+				 "bad\xff\n"
+				 "{\"Type\":\"Notification\",\"Message\":\"{\\\"customer_id\\\":\\\"C\\\"}\"}\n"
+				 "{\"customer_id\":\"C\",\"message_id\":\"m4\"}\n"
+				 "last";
+	struct publisher publisher;
+	struct envelope envelope;
+
+	write_file("in", in, strlen(in));
+	publisher = publish("", "--rejects", path("rejects"), NULL);
+	router_accept();
+	router_welcome();
+	router_take_id("m1");
+	router_take(&envelope);
+	router_take_id("m4");
+	router_answer(1, 2, 422, false, 0, "no");
+	router_answer(3, 1, 200, false, 0, NULL);
+	finish(&publisher, EX_DATAERR);
+	cr_assert(strcmp(read_file("rejects"),
+		      " {\"customer_id\":\"C\",\"message_id\":\"m1\" }\r\n"
+		      "bad\xff\n"
+		      "{\"Type\":\"Notification\",\"Message\":\"{\\\"customer_id\\\":\\\"C\\\"}\"}\n"
+		      "last") == 0,
+	    "%s", read_file("rejects"));
+}
+
+Test(publisher_run, a_trickle_goes_out_at_once)
+{
+	static const char one[] = "{\"customer_id\":\"C\",\"message_id\":\"m1\"}\n{\"customer_id\":",
+			  two[] = "\"C\",\"message_id\":\"m2\"}\n";
+	struct publisher publisher = publish_pipe("", NULL);
+
+	router_accept();
+	router_welcome();
+	cr_assert(write(publisher.in, one, strlen(one)) == (ssize_t)strlen(one));
+	router_take_id("m1");
+	cr_assert(write(publisher.in, two, strlen(two)) == (ssize_t)strlen(two));
+	router_take_id("m2");
+	router_answer(1, 2, 200, false, 0, NULL);
+	finish(&publisher, 0);
+}
+
+/*
+ * Outages.
+ */
+
+Test(publisher_run, what_has_no_answer_is_sent_again_to_the_next_router)
+{
+	struct publisher publisher;
+
+	write_lines(2000);
+	publisher = publish("", NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 1500);
+	router_answer(1, 700, 200, false, 0, NULL);
+	router_hang_up();
+	router_accept();
+	router_welcome();
+	take_lines(701, 2000);
+	router_answer(1, 800, 200, true, 0, NULL);
+	router_answer(801, 500, 200, false, 0, NULL);
+	finish(&publisher, 0);
+}
+
+Test(publisher_run, a_router_that_dies_again_and_again_loses_nothing)
+{
+	int done = 0;
+	struct publisher publisher;
+
+	write_lines(1000);
+	publisher = publish("", NULL);
+	while (done < 1000) {
+		router_accept();
+		router_welcome();
+		take_lines(done + 1, done + 100);
+		router_answer(1, 50, 200, false, 0, NULL);
+		done += 50;
+		if (done == 950)
+			break;
+		router_hang_up();
+	}
+	router_answer(51, 50, 200, false, 0, NULL);
+	finish(&publisher, 0);
+}
+
+Test(publisher_run, try_again_starts_over_from_that_message)
+{
+	struct publisher publisher;
+
+	write_lines(10);
+	publisher = publish("", NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 10);
+	router_answer(1, 4, 200, false, 0, NULL);
+	router_answer(5, 1, 503, false, 0, "queue left: No space left on device: try again");
+	router_answer(6, 1, 503, false, 0, "behind a message that was asked to try again");
+	router_accept();
+	router_welcome();
+	take_lines(5, 10);
+	router_answer(1, 6, 200, false, 0, NULL);
+	finish(&publisher, 0);
+}
+
+Test(publisher_run, try_again_for_too_long_names_the_first_line_that_is_not_durable)
+{
+	struct publisher publisher;
+
+	write_lines(3);
+	publisher = publish("", "--wait", "300ms", NULL);
+	for (int last = 0; last == 0;) {
+		struct pollfd polled = { .fd = listen_fd, .events = POLLIN };
+
+		/* It comes back until it has waited long enough. */
+		siginfo_t ended = { .si_pid = 0 };
+
+		if (waitid(P_PID, (id_t)publisher.pid, &ended, WNOHANG | WNOWAIT | WEXITED) != 0 ||
+		    ended.si_pid != 0)
+			break;
+		if (poll(&polled, 1, 1500) != 1)
+			break;
+		router_accept();
+		router_welcome();
+		take_lines(1, 1);
+		router_answer(1, 1, 503, false, 0, "the disk is full");
+		router_hang_up();
+	}
+	finish(&publisher, EX_TEMPFAIL);
+	expect_said("the disk is full");
+	expect_said("stdin:1");
+	expect_said("0 lines are durable");
+}
+
+Test(publisher_run, no_router_ends_after_the_wait_and_says_what_to_do)
+{
+	struct publisher publisher;
+
+	close(listen_fd);
+	write_lines(3);
+	publisher = publish("", "--wait", "100ms", NULL);
+	finish(&publisher, EX_UNAVAILABLE);
+	expect_said("0 lines are durable");
+	expect_said("start headgate-router");
+}
+
+Test(publisher_run, a_router_that_does_not_come_back_ends_it_too)
+{
+	struct publisher publisher;
+
+	write_lines(10);
+	publisher = publish("", "--wait", "100ms", NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 10);
+	router_answer(1, 4, 200, false, 0, NULL);
+	close(listen_fd);
+	router_hang_up();
+	finish(&publisher, EX_UNAVAILABLE);
+	expect_said("4 lines are durable");
+	expect_said("stdin:5");
+}
+
+Test(publisher_run, an_idle_pipe_waits_for_ever_and_survives_a_new_router)
+{
+	static const char line[] = "{\"customer_id\":\"C\",\"message_id\":\"m1\"}\n";
+	struct publisher publisher = publish_pipe("", "--wait", "10s", NULL);
+
+	router_accept();
+	router_welcome();
+	router_hang_up();
+	router_accept();
+	router_welcome();
+	cr_assert(write(publisher.in, line, strlen(line)) == (ssize_t)strlen(line));
+	router_take_id("m1");
+	router_answer(1, 1, 200, false, 0, NULL);
+	finish(&publisher, 0);
+}
+
+Test(publisher_run, a_signal_stops_reading_and_waits_for_what_is_under_way)
+{
+	static const char line[] = "{\"customer_id\":\"C\",\"message_id\":\"m1\"}\n";
+	struct publisher publisher = publish_pipe("", NULL);
+	int status;
+
+	router_accept();
+	router_welcome();
+	cr_assert(write(publisher.in, line, strlen(line)) == (ssize_t)strlen(line));
+	router_take_id("m1");
+	kill(publisher.pid, SIGTERM);
+	router_answer(1, 1, 200, false, 0, NULL);
+	status = finish_raw(&publisher);
+	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM, "status %x", status);
+	expect_said("1 line");
+}
+
+/*
+ * Peers and people that do not keep to the rules.
+ */
+
+/* It gives up, or goes on with a router that is well: it never crashes, and never goes on for ever. */
+static void
+check_bad_answer(uint64_t first, uint32_t count, int status)
+{
+	struct publisher publisher;
+	int ended;
+
+	write_lines(3);
+	publisher = publish("", "--wait", "200ms", NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 3);
+	router_answer(first, count, status, false, 0, status == 200 ? NULL : "why");
+	close(listen_fd);
+	router_hang_up();
+	ended = finish_raw(&publisher);
+	cr_assert(WIFEXITED(ended) && WEXITSTATUS(ended) != 0, "status %x", ended);
+	setup();
+}
+
+Test(publisher_run, answers_to_what_was_not_sent_are_not_believed)
+{
+	check_bad_answer(1, 4, 200);
+	check_bad_answer(2, 1, 200);
+	check_bad_answer(0, 1, 200);
+	check_bad_answer(UINT64_MAX, 2, 200);
+	check_bad_answer(1, UINT32_MAX, 200);
+	check_bad_answer(1, 1, 100);
+}
+
+Test(publisher_run, an_answer_to_a_frame_that_is_under_way_is_not_believed)
+{
+	size_t length = ENVELOPE_BODY_BYTES - 64;
+	char *in = malloc(8 * (length + 128));
+	struct publisher publisher;
+	size_t used = 0;
+	int ended;
+
+	/* So much that the socket cannot hold it, in frames of one message. */
+	for (int i = 0; i < 8; i++)
+		used += (size_t)sprintf(
+		    in + used, "{\"customer_id\":\"C\",\"x\":\"%0*d\"}\n", (int)length - 40, 0);
+	write_file("in", in, used);
+	free(in);
+	publisher = publish("", "--wait", "200ms", NULL);
+	router_accept();
+	router_welcome();
+	{
+		struct pollfd polled = { .fd = router_fd, .events = POLLIN };
+
+		cr_assert(poll(&polled, 1, DEADLINE_MS) == 1);
+	}
+	for (int i = 1; i <= 8; i++)
+		router_answer((uint64_t)i, 1, 200, false, 0, NULL);
+	close(listen_fd);
+	router_hang_up();
+	ended = finish_raw(&publisher);
+	cr_assert(WIFEXITED(ended), "signal %d", WTERMSIG(ended));
+	cr_assert(WEXITSTATUS(ended) != 0, "believed: %s", read_file("err"));
+}
+
+/* A router that is there but refuses this publisher: bounded by --wait, or ended at once. */
+Test(publisher_run, a_router_that_always_refuses_is_not_asked_for_ever)
+{
+	struct publisher publisher;
+	struct pollfd polled = { .fd = listen_fd, .events = POLLIN };
+	int rounds = 0;
+
+	write_lines(1);
+	publisher = publish("", "--wait", "300ms", NULL);
+	while (rounds < 200 && poll(&polled, 1, 1500) == 1) {
+		router_accept();
+		router_welcome();
+		take_lines(1, 1);
+		router_refuse(400, "this publisher breaks the rules");
+		router_hang_up();
+		rounds++;
+	}
+	if (rounds == 200)
+		kill(publisher.pid, SIGKILL);
+	cr_assert(rounds < 200, "it came back %d times, beyond --wait", rounds);
+	finish_raw(&publisher);
+	expect_said("this publisher breaks the rules");
+}
+
+Test(publisher_run, a_refused_hello_ends_it_with_the_reason)
+{
+	struct publisher publisher;
+
+	write_lines(1);
+	publisher = publish("", "-t", "nowhere", NULL);
+	router_accept();
+	router_refuse(404, "no topic of this name");
+	finish(&publisher, EX_USAGE);
+	expect_said("no topic of this name");
+}
+
+Test(publisher_run, the_rejects_file_cannot_be_the_input)
+{
+	struct publisher publisher;
+
+	write_lines(3);
+	publisher = publish("", "--rejects", path("in"), "--wait", "0", path("in"), NULL);
+	finish(&publisher, EX_USAGE);
+	cr_assert(strlen(read_file("in")) > 0, "the input is gone");
+}
+
+Test(publisher_run, rejects_that_cannot_be_made_are_an_error_before_anything_is_sent)
+{
+	struct publisher publisher;
+
+	write_lines(3);
+	publisher = publish("", "--rejects", "/nonexistent/rejects", NULL);
+	finish(&publisher, EX_CANTCREAT);
+}
+
+Test(publisher_run, rejects_are_for_their_owner_only)
+{
+	struct publisher publisher;
+	struct stat file;
+
+	write_lines(1);
+	publisher = publish("", "--rejects", path("rejects"), NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 1);
+	router_answer(1, 1, 200, false, 0, NULL);
+	finish(&publisher, 0);
+	cr_assert(stat(path("rejects"), &file) == 0 && (file.st_mode & 0777) == 0600 &&
+	    file.st_size == 0);
+}
+
+Test(publisher_run, a_full_disk_for_rejects_is_an_error)
+{
+	struct publisher publisher;
+
+	write_file("in", "no json\n", 8);
+	publisher = publish("", "--rejects", "/dev/full", NULL);
+	router_accept();
+	router_welcome();
+	finish(&publisher, EX_IOERR);
+}
+
+Test(publisher_run, a_reader_of_receipts_who_leaves_ends_it_quietly)
+{
+	struct publisher publisher = { .in = -1 };
+	char *arguments[] = { path("x") };
+	int ends[2], status;
+
+	(void)arguments;
+	write_lines(1000);
+	cr_assert(pipe2(ends, O_CLOEXEC) == 0);
+	close(ends[0]);
+	{
+		posix_spawn_file_actions_t actions;
+		const char *build = getenv("top_builddir");
+		char program[512], option[] = "--receipts", directory[] = "-D";
+		char *argv[] = { program, directory, dir, option, NULL };
+		char *environment[] = { NULL };
+
+		snprintf(program, sizeof(program), "%s/headgate-publish", build ? build : ".");
+		add_redirections(&actions, -1, ends[1]);
+		cr_assert(posix_spawn(&publisher.pid, program, &actions, NULL, argv, environment) == 0);
+		posix_spawn_file_actions_destroy(&actions);
+	}
+	close(ends[1]);
+	router_accept();
+	router_welcome();
+	take_lines(1, 1000);
+	router_answer(1, 1000, 200, false, 1, NULL);
+	status = finish_raw(&publisher);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+	cr_assert(strstr(read_file("err"), "roken pipe") == NULL, "%s", read_file("err"));
+}
+
+Test(publisher_run, what_is_not_durable_when_it_gives_up_has_a_receipt_too)
+{
+	struct publisher publisher;
+
+	write_lines(3);
+	publisher = publish("", "--receipts", "--wait", "100ms", NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 3);
+	router_answer(1, 1, 200, false, 9, NULL);
+	close(listen_fd);
+	router_hang_up();
+	finish(&publisher, EX_UNAVAILABLE);
+	cr_assert(strstr(read_file("out"), "{\"line\":2,\"status\":503,\"error\":") != NULL &&
+		strstr(read_file("out"), "{\"line\":3,\"status\":503,\"error\":") != NULL,
+	    "%s", read_file("out"));
+}
