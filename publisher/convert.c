@@ -20,9 +20,9 @@
 #include "publisher/input.h"
 
 enum {
-	/* A message and its fields, unescaped, are no longer than the text they stand in; once for
-	 * the line, once for the message that was wrapped in it. */
-	SCRATCH_BYTES = 2 * (INPUT_LINE_BYTES + JSON_PADDING),
+	/* What is unescaped is no longer than the text it stands in: a message out of its wrapping,
+	 * its fields as attributes, and once more those of them that are ids. */
+	SCRATCH_BYTES = 3 * INPUT_LINE_BYTES + JSON_PADDING,
 	REASON_BYTES = 256
 };
 
@@ -300,15 +300,18 @@ take_sns_attribute(void *context, struct span name, const struct json_value *mem
 static int
 unwrap(struct converter *c)
 {
-	struct json_value attributes = c->values[ATTRIBUTES];
-	struct span text = string_value(c, &c->values[MESSAGE]);
-	char *inner;
+	struct json_value message = c->values[MESSAGE], attributes = c->values[ATTRIBUTES];
+	long length;
 	int status;
 
+	/* What the walk of the wrapping left in the scratch is not needed any more. */
+	c->scratch_used = 0;
+	length = json_unescape(&message, c->scratch, message.raw.length);
+	if (length < 0)
+		return refuse(c, 400, "Message: %s", json_error_text(JSON_ENCODING));
 	/* Even without escapes: what stands behind it in the line is no padding. */
-	inner = scratch_take(c, text.length + JSON_PADDING);
-	memcpy(inner, text.data, text.length);
-	status = walk(c, (struct span){ inner, text.length });
+	(void)scratch_take(c, (size_t)length + JSON_PADDING);
+	status = walk(c, (struct span){ c->scratch, (size_t)length });
 	if (status != 0 || attributes.type == 0)
 		return status;
 	if (attributes.type != JSON_OBJECT)

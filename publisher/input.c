@@ -191,9 +191,9 @@ input_read(struct input *input)
 		source_next(input);
 		return 0;
 	}
-	if (input->fd < 0) {
-		return source_open(input); /* what it has may take its time: wait for input_fd() */
-	}
+	/* Opened is not readable: only poll(2) knows whether a read would wait. */
+	if (input->fd < 0)
+		return source_open(input);
 	make_room(input);
 	got = read(input->fd, input->buffer + input->end, INPUT_CHUNK_BYTES);
 	if (got < 0)

@@ -44,7 +44,7 @@ void input_free(struct input *);
 enum input_result input_peek(struct input *, struct input_line *line);
 void input_advance(struct input *);
 
-/* Reads once from where the input stands, or goes on to the next source. Returns 0, or -errno. */
+/* Opens the source, reads once from it, or goes on to the next one. Returns 0, or -errno. */
 int input_read(struct input *);
 int input_fd(const struct input *);
 

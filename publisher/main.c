@@ -26,7 +26,6 @@
 
 enum {
 	WAIT_S = 30,       /* default of --wait */
-	ANSWER_MS = 30000, /* for the router's welcome, at most */
 	RETRY_MS = 50,     /* between two attempts to reach the router */
 	TICK_MS = 500,
 	SIGNAL_WAIT_MS = 2000, /* what is under way may still be answered after a signal */
@@ -180,49 +179,19 @@ say_durable(const struct publisher *publisher)
 		warnx("%" PRIu64 " lines are durable", publisher->report.durable);
 }
 
-static void __attribute__((noreturn))
-give_up(struct publisher *publisher)
+static void
+settle_refusals(struct publisher *publisher)
 {
 	const struct window_entry *head;
 
-	report_end_progress(&publisher->report);
-	if (publisher->try_again)
-		warnx("the router asks to try again: %s", publisher->again);
-	else if (!publisher->connected_once)
-		warnx("no router: %s: start headgate-router, or give its directory with -D",
-		    publisher->error);
-	else
-		warnx("the router is gone and did not come back: %s", publisher->error);
-	say_durable(publisher);
-	for (head = window_head(publisher->window); head != NULL;
-	     head = window_head(publisher->window)) {
-		report_not_durable(&publisher->report, head);
+	while ((head = window_head(publisher->window)) != NULL && head->message.data == NULL) {
+		char reason[512];
+
+		snprintf(reason, sizeof(reason), "%.*s", (int)head->reason.length,
+		    head->reason.data);
+		report_refused(&publisher->report, head, head->status, reason);
 		window_pop(publisher->window);
 	}
-	fflush(stdout);
-	exit(publisher->try_again ? EX_TEMPFAIL : EX_UNAVAILABLE);
-}
-
-/* The router ended the connection with a reason that trying again does not mend. */
-static void __attribute__((noreturn))
-refused_for_good(struct publisher *publisher)
-{
-	report_end_progress(&publisher->report);
-	warnx("the router refuses: %s", publisher->session.refusal);
-	say_durable(publisher);
-	fflush(stdout);
-	exit(EX_PROTOCOL);
-}
-
-static void __attribute__((noreturn))
-die_by_signal(struct publisher *publisher)
-{
-	report_end_progress(&publisher->report);
-	say_durable(publisher);
-	fflush(stdout);
-	signal(stop_signal, SIG_DFL);
-	raise(stop_signal);
-	_exit(128 + stop_signal);
 }
 
 /* Output that nobody can read any more, or that does not fit, is an error; a closed pipe a quiet one. */
@@ -243,6 +212,60 @@ check_outputs(struct publisher *publisher)
 	return 0;
 }
 
+/* What was read and has no answer: it may be sent again. */
+static void
+tell_unanswered(struct publisher *publisher, const char *reason)
+{
+	const struct window_entry *head;
+
+	settle_refusals(publisher);
+	while ((head = window_head(publisher->window)) != NULL) {
+		report_given_up(&publisher->report, head, reason);
+		window_pop(publisher->window);
+		settle_refusals(publisher);
+	}
+	(void)check_outputs(publisher);
+}
+
+static void __attribute__((noreturn))
+give_up(struct publisher *publisher)
+{
+	const char *reason = publisher->try_again ? publisher->again : publisher->error;
+
+	report_end_progress(&publisher->report);
+	if (publisher->try_again)
+		warnx("the router asks to try again: %s", reason);
+	else if (!publisher->connected_once)
+		warnx("no router: %s: start headgate-router, or give its directory with -D", reason);
+	else
+		warnx("the router is gone and did not come back: %s", reason);
+	say_durable(publisher);
+	tell_unanswered(publisher, reason);
+	exit(publisher->try_again ? EX_TEMPFAIL : EX_UNAVAILABLE);
+}
+
+/* The router knows this publisher, and wants no more of it. */
+static void __attribute__((noreturn))
+end_refused(struct publisher *publisher)
+{
+	report_end_progress(&publisher->report);
+	warnx("the router refuses to go on: %s", publisher->session.error);
+	say_durable(publisher);
+	tell_unanswered(publisher, publisher->session.error);
+	exit(EX_PROTOCOL);
+}
+
+static void __attribute__((noreturn))
+die_by_signal(struct publisher *publisher)
+{
+	report_end_progress(&publisher->report);
+	say_durable(publisher);
+	tell_unanswered(publisher, "stopped before the router answered");
+	signal(stop_signal, SIG_DFL);
+	raise(stop_signal);
+	_exit(128 + stop_signal);
+}
+
 /*
  * The connection.
  */
@@ -250,20 +273,15 @@ check_outputs(struct publisher *publisher)
 static void
 lose_connection(struct publisher *publisher)
 {
+	uint64_t now_ns = monotonic_ns();
+
 	session_close(&publisher->session);
 	window_rewind(publisher->window);
 	if (publisher->outage_ns == 0)
-		publisher->outage_ns = monotonic_ns();
-	publisher->retry_ns = monotonic_ns() + RETRY_MS * UINT64_C(1000000);
-}
-
-/* How long to wait for a router that took the connection: it may be busy, but not beyond --wait. */
-static int
-answer_ms(const struct publisher *publisher)
-{
-	uint64_t ms = publisher->wait_ns / 1000000;
-
-	return ms < ANSWER_MS ? (int)ms + 1 : ANSWER_MS;
+		publisher->outage_ns = now_ns;
+	else if (now_ns - publisher->outage_ns >= publisher->wait_ns)
+		give_up(publisher);
+	publisher->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
 }
 
 /* Tries to connect when it is time to. */
@@ -278,8 +296,8 @@ try_connect(struct publisher *publisher)
 	if (publisher->outage_ns == 0)
 		publisher->outage_ns = now_ns;
 	rc = session_open(&publisher->session, publisher->config.run_dir, publisher->topic_name,
-	    publisher->report.receipts, answer_ms(publisher), &publisher->topic,
-	    publisher->error, sizeof(publisher->error));
+	    publisher->report.receipts, &publisher->topic, publisher->error,
+	    sizeof(publisher->error));
 	if (rc == -EINVAL)
 		errx(EX_USAGE, "%s: %s", publisher->topic_name[0] ? publisher->topic_name : "topic",
 		    publisher->error);
@@ -287,7 +305,8 @@ try_connect(struct publisher *publisher)
 		errx(EX_NOPERM, "%s", publisher->error);
 	if (rc == 0) {
 		publisher->connected_once = true;
-		if (!publisher->try_again)
+		/* A router that has something to answer is well when it does. */
+		if (window_empty(publisher->window))
 			publisher->outage_ns = 0;
 		return;
 	}
@@ -306,21 +325,6 @@ start_over(struct publisher *publisher, const char *reason)
 	    monotonic_ns() - publisher->outage_ns >= publisher->wait_ns)
 		give_up(publisher);
 	return -EAGAIN;
-}
-
-static void
-settle_refusals(struct publisher *publisher)
-{
-	const struct window_entry *head;
-
-	while ((head = window_head(publisher->window)) != NULL && head->message.data == NULL) {
-		char reason[512];
-
-		snprintf(reason, sizeof(reason), "%.*s", (int)head->reason.length,
-		    head->reason.data);
-		report_refused(&publisher->report, head, head->status, reason);
-		window_pop(publisher->window);
-	}
 }
 
 /* One result from the router: for the oldest messages that are not settled. */
@@ -455,70 +459,77 @@ check_signal(struct publisher *publisher)
 		die_by_signal(publisher);
 }
 
+static void
+end_connection(struct publisher *publisher, int rc)
+{
+	if (rc == -EINVAL)
+		end_refused(publisher);
+	if (rc != -EAGAIN)
+		snprintf(
+		    publisher->error, sizeof(publisher->error), "router: %s", strerror(-rc));
+	lose_connection(publisher);
+}
+
 /* One turn: read, send, receive. Returns false when everything is settled. */
 static bool
 turn(struct publisher *publisher)
 {
-	int wanted = -1, rc = 0;
+	int wanted = -1, sent = 0, rc = 0;
 
 	try_connect(publisher);
 	if (publisher->session.fd >= 0) {
 		if (stop_signal == 0 && !publisher->input_ended)
 			wanted = read_input(publisher);
 		settle_refusals(publisher);
-		rc = session_send(&publisher->session, publisher->window);
+		sent = session_send(&publisher->session, publisher->window);
 	}
 	check_signal(publisher);
 	if (publisher->input_ended && window_empty(publisher->window))
 		return false;
-	wait_for_events(publisher, wanted, rc == 1);
-	if (publisher->session.fd >= 0) {
-		/* Also when nothing can be sent any more: answers may have come before the end. */
-		int received = session_receive(&publisher->session, take_result, publisher);
-
-		rc = received != 0 ? received : rc;
-	}
-	if (rc == -EINVAL)
-		refused_for_good(publisher);
-	if (rc < 0) {
-		if (rc != -EAGAIN)
-			snprintf(publisher->error, sizeof(publisher->error), "router: %s",
-			    strerror(-rc));
-		lose_connection(publisher);
-	}
+	wait_for_events(publisher, wanted, sent == 1);
+	/* Also when nothing can be sent any more: what was answered before counts. */
+	if (publisher->session.fd >= 0)
+		rc = session_receive(&publisher->session, take_result, publisher);
+	if (rc == 0 && sent < 0)
+		rc = sent;
+	if (rc < 0)
+		end_connection(publisher, rc);
 	if (publisher->report.receipts && fflush(stdout) != 0)
 		exit(check_outputs(publisher));
 	report_progress(&publisher->report, false);
 	return true;
 }
 
-/* Is it the file that is read from? It would be emptied before it is read. */
 static bool
-is_input(const char *path, char *const *names, int count)
+is_input(const struct stat *file, char *const *names, size_t count)
 {
-	struct stat rejects, input;
+	for (size_t i = 0; i < count; i++) {
+		bool standard = strcmp(names[i], "-") == 0;
+		struct stat input;
 
-	if (stat(path, &rejects) != 0 || !S_ISREG(rejects.st_mode))
-		return false;
-	for (int i = 0; i < count; i++)
-		if (stat(names[i], &input) == 0 && input.st_dev == rejects.st_dev &&
-		    input.st_ino == rejects.st_ino)
+		if ((standard ? fstat(STDIN_FILENO, &input) : stat(names[i], &input)) == 0 &&
+		    input.st_dev == file->st_dev && input.st_ino == file->st_ino)
 			return true;
-	return fstat(STDIN_FILENO, &input) == 0 && input.st_dev == rejects.st_dev &&
-	    input.st_ino == rejects.st_ino;
+	}
+	return false;
 }
 
+/* Emptied only when it is known that it is not what shall be read. */
 static void
-open_rejects(struct publisher *publisher, char *const *names, int count)
+open_rejects(struct publisher *publisher, char *const *names, size_t count)
 {
+	struct stat file;
 	int fd;
 
 	if (publisher->rejects_path == NULL)
 		return;
-	if (is_input(publisher->rejects_path, names, count))
-		errx(EX_USAGE, "--rejects %s: is read from", publisher->rejects_path);
-	fd = open(publisher->rejects_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
+	fd = open(publisher->rejects_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || fstat(fd, &file) != 0)
+		err(EX_CANTCREAT, "%s", publisher->rejects_path);
+	if (S_ISREG(file.st_mode) && is_input(&file, names, count))
+		errx(EX_USAGE, "%s: is read, and cannot take the refused lines",
+		    publisher->rejects_path);
+	if (S_ISREG(file.st_mode) && ftruncate(fd, 0) != 0)
 		err(EX_CANTCREAT, "%s", publisher->rejects_path);
 	publisher->report.rejects = fdopen(fd, "w");
 	if (publisher->report.rejects == NULL)
@@ -532,22 +543,25 @@ prepare(struct publisher *publisher, int argc, char **argv)
 	static char *const only_stdin[] = { stdin_name };
 	struct sigaction action = { .sa_handler = on_signal };
 	char error[CONFIG_PATH_BYTES + 512];
+	char *const *names;
+	size_t count;
 	bool files;
 
 	read_options(publisher, argc, argv);
 	files = optind < argc;
+	names = files ? argv + optind : only_stdin;
+	count = files ? (size_t)(argc - optind) : 1;
 	if (config_load(&publisher->config, &publisher->options, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
 	for (int i = optind; i < argc; i++)
 		if (strcmp(argv[i], "-") != 0 && access(argv[i], R_OK) != 0)
 			err(EX_NOINPUT, "%s", argv[i]);
-	open_rejects(publisher, argv + optind, argc - optind);
+	open_rejects(publisher, names, count);
 	if (isatty(STDERR_FILENO) && (files || !isatty(STDIN_FILENO)))
 		publisher->report.progress = true;
 	publisher->window = window_new();
 	publisher->converter = convert_new();
-	publisher->input = files ? input_new(argv + optind, (size_t)(argc - optind))
-				 : input_new(only_stdin, 1);
+	publisher->input = input_new(names, count);
 	if (session_init(&publisher->session) != 0 || publisher->window == NULL ||
 	    publisher->converter == NULL || publisher->input == NULL)
 		errx(EX_OSERR, "out of memory");

@@ -66,21 +66,6 @@ report_durable(struct report *report, const struct topic_settings *topic,
 }
 
 static void
-print_error(uint64_t line, int status, const char *reason)
-{
-	printf("{\"line\":%" PRIu64 ",\"status\":%d,\"error\":", line, status);
-	print_quoted(reason, strlen(reason));
-	puts("}");
-}
-
-void
-report_not_durable(struct report *report, const struct window_entry *entry)
-{
-	if (report->receipts)
-		print_error(entry->line, 503, "not durable: try again");
-}
-
-static void
 keep(struct report *report, struct span text, bool newline)
 {
 	if (report->rejects == NULL)
@@ -91,14 +76,23 @@ keep(struct report *report, struct span text, bool newline)
 }
 
 static void
+receipt_error(const struct report *report, uint64_t line, int status, const char *reason)
+{
+	if (!report->receipts)
+		return;
+	printf("{\"line\":%" PRIu64 ",\"status\":%d,\"error\":", line, status);
+	print_quoted(reason, strlen(reason));
+	puts("}");
+}
+
+static void
 tell_refused(struct report *report, const char *source, uint64_t line, int status,
     const char *reason)
 {
 	report->refused++;
 	report_end_progress(report);
 	warnx("%s:%" PRIu64 ": %s", source, line, reason);
-	if (report->receipts)
-		print_error(line, status, reason);
+	receipt_error(report, line, status, reason);
 }
 
 void
@@ -108,6 +102,12 @@ report_refused(
 	tell_refused(report, entry->source, entry->line, status, reason);
 	if (entry->text.data != NULL)
 		keep(report, entry->text, entry->newline);
+}
+
+void
+report_given_up(struct report *report, const struct window_entry *entry, const char *reason)
+{
+	receipt_error(report, entry->line, 503, reason);
 }
 
 void

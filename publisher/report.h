@@ -19,9 +19,8 @@ struct report {
 void report_durable(struct report *, const struct topic_settings *, const struct window_entry *,
     const struct session_result *);
 void report_refused(struct report *, const struct window_entry *, int status, const char *reason);
-
-/* A line that was read and is not durable when the publisher gives up. */
-void report_not_durable(struct report *, const struct window_entry *);
+/* A line that has no answer: only its receipt says so. */
+void report_given_up(struct report *, const struct window_entry *, const char *reason);
 
 /* A refused line too long to be held: its pieces, as they come; the refusal with the first. */
 void report_piece(struct report *, const struct input_line *);

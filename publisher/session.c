@@ -15,6 +15,7 @@
 #include "publisher/unpack.h"
 
 enum {
+	ANSWER_MS = 30000, /* a router that starts may be busy with its logs */
 	IN_BYTES = WIRE_SMALL_BYTES + sizeof(struct wire_header),
 	RESULT_FIELDS = 5
 };
@@ -96,8 +97,7 @@ read_refusal(const void *payload, size_t length, char *error, size_t error_bytes
 
 int
 session_open(struct session *session, const char *run_dir, const char *topic_name,
-    bool wants_receipts, int timeout_ms, struct topic_settings *topic, char *error,
-    size_t error_bytes)
+    bool wants_receipts, struct topic_settings *topic, char *error, size_t error_bytes)
 {
 	enum wire_type type;
 	size_t length;
@@ -116,7 +116,7 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 	rc = send_hello(session->fd, topic_name, wants_receipts);
 	if (rc == 0)
 		rc = wire_receive(
-		    session->fd, &type, session->in, &length, NULL, NULL, timeout_ms);
+		    session->fd, &type, session->in, &length, NULL, NULL, ANSWER_MS);
 	if (rc == 0 && type == WIRE_ERROR)
 		rc = read_refusal(session->in, length, error, error_bytes);
 	else if (rc == 0)
@@ -141,7 +141,6 @@ next_frame(struct session *session, struct window *window)
 		.first = session->next_number,
 		.count = session->frame.count,
 	};
-	session->next_number += session->frame.count;
 	session->sent = 0;
 	session->sending = true;
 	return true;
@@ -179,6 +178,9 @@ session_send(struct session *session, struct window *window)
 			return errno == EAGAIN ? 1 : -errno;
 		session->sent += (size_t)n;
 		session->sending = session->sent < sizeof(session->head) + session->frame.length;
+		/* Not before may they be answered: an answer lets go of what is being sent. */
+		if (!session->sending)
+			session->next_number += session->frame.count;
 	}
 	return 0;
 }
@@ -266,7 +268,7 @@ handle_frames(struct session *session, int (*callback)(void *, const struct sess
 			break;
 		if (header.type == WIRE_ERROR)
 			return read_refusal(session->in + start + sizeof(header), header.length,
-			    session->refusal, sizeof(session->refusal));
+			    session->error, sizeof(session->error));
 		rc = handle_frame(session, session->in + start + sizeof(header), header.length,
 		    callback, context);
 		start += sizeof(header) + header.length;

@@ -11,7 +11,7 @@
 
 struct session {
 	int fd; /* -1: not connected */
-	uint64_t next_number; /* of the next message that is sent */
+	uint64_t next_number; /* of the first message that is not sent whole */
 	uint64_t settled;     /* number of the last that was answered */
 
 	/* the frame being sent */
@@ -25,7 +25,7 @@ struct session {
 
 	uint8_t *in; /* results, WIRE_SMALL_BYTES and a header */
 	size_t in_length;
-	char refusal[256]; /* what an ERROR of the router said */
+	char error[256]; /* the router's, when session_receive() returned -EINVAL */
 };
 
 /* One queue of a receipt. */
@@ -46,19 +46,18 @@ struct session_result {
 int session_init(struct session *);
 void session_free(struct session *);
 
-/* Connects and says hello; waits timeout_ms for the answer. Returns 0 with *topic filled; -ENOENT, -ECONNREFUSED: no router; -EAGAIN:
+/* Connects and says hello. Returns 0 with *topic filled; -ENOENT, -ECONNREFUSED: no router; -EAGAIN:
  * it said to try later; -EINVAL: it refused for good, error says why; or -errno. */
 int session_open(struct session *, const char *run_dir, const char *topic_name, bool wants_receipts,
-    int timeout_ms, struct topic_settings *topic, char *error, size_t error_bytes);
+    struct topic_settings *topic, char *error, size_t error_bytes);
 void session_close(struct session *);
 
 /* Sends as much of the window as the socket takes. Returns 1 when it takes no more for now, 0 when all
  * is sent, or -errno. */
 int session_send(struct session *, struct window *);
 
-/* Reads what has come and calls result for each. Returns 0; -EPIPE at the end of the stream; -EINVAL or
- * -EAGAIN when the router ended it with a reason, in session->refusal; -EPROTO; what the callback
- * returned; or -errno. */
+/* Reads what has come and calls result for each. Returns 0, -EPIPE at the end of the stream, -EPROTO,
+ * -EINVAL when the router refused for good (error says why), what the callback returned, or -errno. */
 int session_receive(struct session *,
     int (*result)(void *context, const struct session_result *), void *context);
 
