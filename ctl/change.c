@@ -209,6 +209,9 @@ change_main(struct ctl *ctl, enum control_state to)
 		if (generations[i] == 0)
 			continue;
 		rc = wait_until_seen(&control, i, generations[i]);
+		if (rc == 0 && ctl->verbose)
+			warnx("%s: generation %llu is on disk and every worker has seen it",
+			    control.shared->queue[i].name, (unsigned long long)generations[i]);
 		if (rc == 0 && to == CONTROL_RUNNING)
 			rc = report_trip(&control, i);
 		if (rc != 0)

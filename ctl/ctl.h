@@ -12,7 +12,7 @@
 struct ctl {
 	struct config config;
 	struct config_options options;
-	bool json, watch, all;
+	bool json, watch, all, verbose;
 	const char *reason;
 	uint64_t timeout_ns;
 	enum { CTL_READY = 1, CTL_WORKERS, CTL_EMPTY, CTL_STATE } condition;

@@ -227,6 +227,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			parse_timeout(ctl, optarg);
 			break;
 		case 'v':
+			ctl->verbose = true;
 			break;
 		case 'V':
 			puts("headgatectl " VERSION_TEXT);

@@ -305,6 +305,9 @@ try_connect(struct publisher *publisher)
 		errx(EX_NOPERM, "%s", publisher->error);
 	if (rc == 0) {
 		publisher->connected_once = true;
+		if (publisher->verbose)
+			warnx("connected to %s/router.sock, topic %s", publisher->config.run_dir,
+			    publisher->topic.name);
 		/* A router that has something to answer is well when it does. */
 		if (window_empty(publisher->window))
 			publisher->outage_ns = 0;
@@ -467,6 +470,8 @@ end_connection(struct publisher *publisher, int rc)
 	if (rc != -EAGAIN)
 		snprintf(
 		    publisher->error, sizeof(publisher->error), "router: %s", strerror(-rc));
+	if (publisher->verbose)
+		warnx("connection lost: %s", rc == -EAGAIN ? "asked to try again" : strerror(-rc));
 	lose_connection(publisher);
 }
 

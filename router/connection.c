@@ -307,6 +307,8 @@ handle_hello(struct connection *connection, const void *payload, size_t length)
 		connection_refuse(connection, 503, "the router is stopping");
 		return 0;
 	}
+	event(EVENT_DEBUG, "connection.opened", "s:program", connection->program, "u:pid",
+	    (uint64_t)connection->peer_pid, "s:name", hello.name, NULL);
 	switch (connection->role) {
 	case WIRE_PUBLISHER:
 		welcome_publisher(connection, &hello);

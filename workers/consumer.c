@@ -320,6 +320,8 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 		rc = store_commit(consumer->store);
 	if (rc != 0)
 		fail_batch(consumer, batch);
+	event(EVENT_DEBUG, "batch.committed", "s:queue", consumer->service->queue, "u:messages",
+	    (uint64_t)(batch->end - consumer->next), NULL);
 	if (batch->server_error)
 		event(EVENT_WARN, "message.server_error", "s:queue", consumer->service->queue,
 		    "u:sequence", consumer->items[batch->end].sequence, "d:status",
