@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -51,6 +52,7 @@ struct publisher {
 	bool try_again;      /* the outage is the router's "try again", not its absence */
 	uint64_t outage_ns;  /* when it began; 0: none */
 	uint64_t retry_ns;   /* not before this */
+	uint64_t silent_ns;  /* since when the router owes an answer and gives none; 0: it does not */
 	uint64_t stopped_ns; /* when a signal was seen */
 	char error[512];     /* of the last attempt */
 	char again[256];     /* the router's reason to try again */
@@ -277,11 +279,24 @@ lose_connection(struct publisher *publisher)
 
 	session_close(&publisher->session);
 	window_rewind(publisher->window);
+	publisher->silent_ns = 0;
 	if (publisher->outage_ns == 0)
 		publisher->outage_ns = now_ns;
 	else if (now_ns - publisher->outage_ns >= publisher->wait_ns)
 		give_up(publisher);
 	publisher->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
+}
+
+/* How long the router may take for its welcome: it may be busy with its logs. */
+static int
+answer_ms(const struct publisher *publisher, uint64_t now_ns)
+{
+	uint64_t gone_ns = now_ns - publisher->outage_ns;
+	uint64_t left_ms = gone_ns < publisher->wait_ns
+	    ? (publisher->wait_ns - gone_ns) / UINT64_C(1000000)
+	    : 0;
+
+	return left_ms < RETRY_MS ? RETRY_MS : left_ms > INT_MAX ? INT_MAX : (int)left_ms;
 }
 
 /* Tries to connect when it is time to. */
@@ -296,8 +311,9 @@ try_connect(struct publisher *publisher)
 	if (publisher->outage_ns == 0)
 		publisher->outage_ns = now_ns;
 	rc = session_open(&publisher->session, publisher->config.run_dir, publisher->topic_name,
-	    publisher->report.receipts, &publisher->topic, publisher->error,
-	    sizeof(publisher->error));
+	    publisher->report.receipts, answer_ms(publisher, now_ns), &publisher->topic,
+	    publisher->error, sizeof(publisher->error));
+	now_ns = monotonic_ns();
 	if (rc == -EINVAL)
 		errx(EX_USAGE, "%s: %s", publisher->topic_name[0] ? publisher->topic_name : "topic",
 		    publisher->error);
@@ -338,7 +354,7 @@ take_result(void *context, const struct session_result *result)
 
 	if (result->status == 503)
 		return start_over(publisher, result->error);
-	publisher->outage_ns = 0;
+	publisher->outage_ns = publisher->silent_ns = 0;
 	publisher->try_again = false;
 	for (uint32_t i = 0; i < result->count; i++) {
 		const struct window_entry *head;
@@ -467,12 +483,32 @@ end_connection(struct publisher *publisher, int rc)
 {
 	if (rc == -EINVAL)
 		end_refused(publisher);
-	if (rc != -EAGAIN)
+	if (rc == -ETIMEDOUT)
+		strlcpy(publisher->error, "it does not answer", sizeof(publisher->error));
+	else if (rc != -EAGAIN)
 		snprintf(
 		    publisher->error, sizeof(publisher->error), "router: %s", strerror(-rc));
 	if (publisher->verbose)
 		warnx("connection lost: %s", rc == -EAGAIN ? "asked to try again" : strerror(-rc));
 	lose_connection(publisher);
+}
+
+/* A router that is there but answers nothing for too long is gone, too. */
+static int
+check_silence(struct publisher *publisher)
+{
+	uint64_t now_ns = monotonic_ns();
+
+	if (!session_unanswered(&publisher->session))
+		publisher->silent_ns = 0;
+	else if (publisher->silent_ns == 0)
+		publisher->silent_ns = now_ns;
+	else if (now_ns - publisher->silent_ns >= publisher->wait_ns) {
+		if (publisher->outage_ns == 0)
+			publisher->outage_ns = publisher->silent_ns;
+		return -ETIMEDOUT;
+	}
+	return 0;
 }
 
 /* One turn: read, send, receive. Returns false when everything is settled. */
@@ -497,6 +533,8 @@ turn(struct publisher *publisher)
 		rc = session_receive(&publisher->session, take_result, publisher);
 	if (rc == 0 && sent < 0)
 		rc = sent;
+	if (rc == 0 && publisher->session.fd >= 0)
+		rc = check_silence(publisher);
 	if (rc < 0)
 		end_connection(publisher, rc);
 	if (publisher->report.receipts && fflush(stdout) != 0)
@@ -561,6 +599,7 @@ prepare(struct publisher *publisher, int argc, char **argv)
 	for (int i = optind; i < argc; i++)
 		if (strcmp(argv[i], "-") != 0 && access(argv[i], R_OK) != 0)
 			err(EX_NOINPUT, "%s", argv[i]);
+	publisher->report.name_files = count > 1;
 	open_rejects(publisher, names, count);
 	if (isatty(STDERR_FILENO) && (files || !isatty(STDIN_FILENO)))
 		publisher->report.progress = true;

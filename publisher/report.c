@@ -41,6 +41,17 @@ print_message_id(const struct window_entry *entry)
 		fputs("null", stdout);
 }
 
+/* Opens the object. Lines are counted in each file: with several of them it says which. */
+static void
+begin_receipt(const struct report *report, const char *source, uint64_t line)
+{
+	printf("{\"line\":%" PRIu64, line);
+	if (!report->name_files)
+		return;
+	fputs(",\"file\":", stdout);
+	print_quoted(source, strlen(source));
+}
+
 void
 report_durable(struct report *report, const struct topic_settings *topic,
     const struct window_entry *entry, const struct session_result *result)
@@ -49,7 +60,7 @@ report_durable(struct report *report, const struct topic_settings *topic,
 	report->duplicates += result->duplicate;
 	if (!report->receipts)
 		return;
-	printf("{\"line\":%" PRIu64, entry->line);
+	begin_receipt(report, entry->source, entry->line);
 	print_message_id(entry);
 	printf(",\"status\":200,\"duplicate\":%s,\"queues\":[",
 	    result->duplicate ? "true" : "false");
@@ -76,11 +87,13 @@ keep(struct report *report, struct span text, bool newline)
 }
 
 static void
-receipt_error(const struct report *report, uint64_t line, int status, const char *reason)
+receipt_error(const struct report *report, const char *source, uint64_t line, int status,
+    const char *reason)
 {
 	if (!report->receipts)
 		return;
-	printf("{\"line\":%" PRIu64 ",\"status\":%d,\"error\":", line, status);
+	begin_receipt(report, source, line);
+	printf(",\"status\":%d,\"error\":", status);
 	print_quoted(reason, strlen(reason));
 	puts("}");
 }
@@ -92,7 +105,7 @@ tell_refused(struct report *report, const char *source, uint64_t line, int statu
 	report->refused++;
 	report_end_progress(report);
 	warnx("%s:%" PRIu64 ": %s", source, line, reason);
-	receipt_error(report, line, status, reason);
+	receipt_error(report, source, line, status, reason);
 }
 
 void
@@ -107,7 +120,7 @@ report_refused(
 void
 report_given_up(struct report *report, const struct window_entry *entry, const char *reason)
 {
-	receipt_error(report, entry->line, 503, reason);
+	receipt_error(report, entry->source, entry->line, 503, reason);
 }
 
 void

@@ -15,7 +15,6 @@
 #include "publisher/unpack.h"
 
 enum {
-	ANSWER_MS = 30000, /* a router that starts may be busy with its logs */
 	IN_BYTES = WIRE_SMALL_BYTES + sizeof(struct wire_header),
 	RESULT_FIELDS = 5
 };
@@ -97,7 +96,8 @@ read_refusal(const void *payload, size_t length, char *error, size_t error_bytes
 
 int
 session_open(struct session *session, const char *run_dir, const char *topic_name,
-    bool wants_receipts, struct topic_settings *topic, char *error, size_t error_bytes)
+    bool wants_receipts, int timeout_ms, struct topic_settings *topic, char *error,
+    size_t error_bytes)
 {
 	enum wire_type type;
 	size_t length;
@@ -116,7 +116,9 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 	rc = send_hello(session->fd, topic_name, wants_receipts);
 	if (rc == 0)
 		rc = wire_receive(
-		    session->fd, &type, session->in, &length, NULL, NULL, ANSWER_MS);
+		    session->fd, &type, session->in, &length, NULL, NULL, timeout_ms);
+	if (rc == -ETIMEDOUT)
+		snprintf(error, error_bytes, "the router does not answer");
 	if (rc == 0 && type == WIRE_ERROR)
 		rc = read_refusal(session->in, length, error, error_bytes);
 	else if (rc == 0)

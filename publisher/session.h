@@ -47,10 +47,18 @@ int session_init(struct session *);
 void session_free(struct session *);
 
 /* Connects and says hello. Returns 0 with *topic filled; -ENOENT, -ECONNREFUSED: no router; -EAGAIN:
- * it said to try later; -EINVAL: it refused for good, error says why; or -errno. */
+ * it said to try later; -EINVAL: it refused for good, error says why; -ETIMEDOUT: no answer within
+ * timeout_ms; or -errno. */
 int session_open(struct session *, const char *run_dir, const char *topic_name, bool wants_receipts,
-    struct topic_settings *topic, char *error, size_t error_bytes);
+    int timeout_ms, struct topic_settings *topic, char *error, size_t error_bytes);
 void session_close(struct session *);
+
+/* Does the router owe an answer? */
+static inline bool
+session_unanswered(const struct session *session)
+{
+	return session->sending || session->next_number > session->settled + 1;
+}
 
 /* Sends as much of the window as the socket takes. Returns 1 when it takes no more for now, 0 when all
  * is sent, or -errno. */

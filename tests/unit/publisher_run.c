@@ -483,6 +483,28 @@ Test(publisher_run, receipts_follow_the_input_whoever_refused)
 	expect_said("stdin:4: no queue takes this message");
 }
 
+Test(publisher_run, receipts_of_several_files_name_them)
+{
+	struct publisher publisher;
+	char expected[512];
+
+	write_lines(1);
+	write_file("one", "{\"customer_id\":\"C\",\"message_id\":\"m1\"}\n", 38);
+	write_file("two", "no json\n", 8);
+	publisher = publish("", "--receipts", path("one"), path("two"), NULL);
+	router_accept();
+	router_welcome();
+	router_take_id("m1");
+	router_answer(1, 1, 200, false, 41, NULL);
+	finish(&publisher, EX_DATAERR);
+	snprintf(expected, sizeof(expected),
+	    "{\"line\":1,\"file\":\"%s\",\"message_id\":\"m1\",\"status\":200,\"duplicate\":false,"
+	    "\"queues\":[{\"name\":\"right\",\"sequence\":41}]}\n"
+	    "{\"line\":1,\"file\":\"%s\",\"status\":400,\"error\":\"invalid JSON\"}\n",
+	    path("one"), path("two"));
+	cr_assert(strcmp(read_file("out"), expected) == 0, "%s", read_file("out"));
+}
+
 Test(publisher_run, refused_lines_are_kept_byte_for_byte_and_in_order)
 {
 	static const char in[] = " {\"customer_id\":\"C\",\"message_id\":\"m1\" }\r\n"
@@ -638,6 +660,34 @@ Test(publisher_run, a_router_that_does_not_come_back_ends_it_too)
 	finish(&publisher, EX_UNAVAILABLE);
 	expect_said("4 lines are durable");
 	expect_said("stdin:5");
+}
+
+Test(publisher_run, a_router_that_answers_nothing_ends_it_after_the_wait)
+{
+	struct publisher publisher;
+
+	write_lines(10);
+	publisher = publish("", "--wait", "200ms", NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 10);
+	router_answer(1, 4, 200, false, 0, NULL);
+	finish(&publisher, EX_UNAVAILABLE);
+	expect_said("it does not answer");
+	expect_said("4 lines are durable");
+	expect_said("stdin:5");
+}
+
+Test(publisher_run, a_router_without_a_welcome_ends_it_after_the_wait)
+{
+	struct publisher publisher;
+
+	write_lines(3);
+	publisher = publish("", "--wait", "100ms", NULL);
+	router_accept();
+	finish(&publisher, EX_UNAVAILABLE);
+	expect_said("does not answer");
+	expect_said("0 lines are durable");
 }
 
 Test(publisher_run, an_idle_pipe_waits_for_ever_and_survives_a_new_router)
