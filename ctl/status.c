@@ -12,7 +12,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "log/scan.h"
+#include "log/summary.h"
 
 enum { WATCH_MS = 1000 };
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "log/settled.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -16,6 +18,8 @@ static const char *const type_names[] = {
 	[LOG_BATCH_END] = "batch-end",
 	[LOG_CHECKPOINT] = "checkpoint",
 	[LOG_PAD] = "pad",
+	[LOG_SEGMENTS] = "segments",
+	[LOG_UNSETTLED] = "unsettled",
 };
 
 const char *
@@ -82,6 +86,29 @@ settled_valid(const struct log_frame *frame)
 }
 
 static bool
+entry_valid(const struct log_segment_entry *entry)
+{
+	return entry->number != 0 && entry->last_number >= entry->number &&
+	    entry->first_sequence != 0 && entry->end_sequence >= entry->first_sequence &&
+	    entry->messages <= entry->end_sequence - entry->first_sequence &&
+	    entry->data_bytes >= LOG_HEADER_BYTES && entry->data_bytes <= LOG_SEGMENT_BYTES_LIMIT;
+}
+
+static bool
+segments_valid(const struct log_frame *frame)
+{
+	const struct log_segment_entry *entry = (const void *)(frame + 1);
+	size_t count = frame->length / sizeof(*entry);
+
+	if (count == 0 || frame->length % sizeof(*entry) != 0)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (!entry_valid(&entry[i]))
+			return false;
+	return true;
+}
+
+static bool
 state_valid(const struct log_frame *frame)
 {
 	const struct log_state *state = (const void *)(frame + 1);
@@ -110,6 +137,11 @@ log_frame_payload_valid(const struct log_frame *frame)
 	case LOG_BATCH_END:
 		return batch_end_valid(frame);
 	case LOG_CHECKPOINT:
+		return frame->length == sizeof(struct log_checkpoint);
+	case LOG_SEGMENTS:
+		return segments_valid(frame);
+	case LOG_UNSETTLED:
+		return frame->length % sizeof(struct settled_chunk) == 0;
 	case LOG_PAD:
 		return true;
 	}
@@ -139,7 +171,8 @@ log_segment_header_check(const struct log_segment_header *header)
 	if (header->checksum !=
 	    XXH3_64bits(header, offsetof(struct log_segment_header, checksum)) ||
 	    header->header_bytes != LOG_HEADER_BYTES || header->size % LOG_BLOCK_BYTES != 0 ||
-	    header->size < 2 * LOG_BLOCK_BYTES || header->size > 4ull * LOG_SEGMENT_BYTES_MAX ||
+	    header->size < 2 * LOG_BLOCK_BYTES || header->size > LOG_SEGMENT_BYTES_LIMIT ||
+	    header->last_number < header->number || header->span < header->size ||
 	    memchr(header->queue, '\0', sizeof(header->queue)) == NULL)
 		return -EBADMSG;
 	return 0;

@@ -3,15 +3,24 @@
  *
  * STATE/queues/NAME/ holds segments, NNNNNNNNNNNNNNNN.log, numbered from 1 in hexadecimal. The log is
  * one line of bytes: a *position* is an offset in it, over 64 bits, and never comes twice. Segment k
- * holds the positions [header.position, header.position + header.size), its header among them.
+ * stands for the positions [header.position, header.position + header.span).
  *
- *   segment:  | header, 4096 | batch | batch | batch | ... zeros ...              |
+ *   segment:  | header, 4096 | batch | batch | batch | ... what it held before ...  |
  *   batch:    | frame, flag FIRST | frame | ... | BATCH_END | PAD to the next block |
  *   frame:    | struct log_frame, 40 | payload, length | 0 to 7 zeros |
  *
- * A batch that does not fit goes on in the next segment, behind a PAD that reaches to the end of this
- * one. A batch is a transaction over all the logs that its BATCH_END names: it counts when each of
- * them has its BATCH_END, and a batch is written only after the one before is durable everywhere.
+ * A batch lies in one segment. It is a transaction over all the logs that its BATCH_END names: it
+ * counts when each of them has its BATCH_END, and a batch is written only after the one before is
+ * durable everywhere.
+ *
+ * A segment begins with a checkpoint: all that the segments before it say, but their messages. One
+ * CHECKPOINT frame, the first of the first batch, then SEGMENTS and UNSETTLED frames, which may go on
+ * in the batches behind; the last of them has flag LAST. So a segment whose messages are all settled can
+ * go once the checkpoint of the newest one is durable.
+ *
+ * Segments in which only a few messages are left are replaced by one that holds these: it has the
+ * number of the first, header.last_number of the last, stands for the positions of all, and its
+ * messages are one batch. What lies within last_number beside it is a leftover.
  *
  * Integers are in host byte order; the header's endian word says which. Checksums are XXH3, the low
  * 32 or all 64 bits.
@@ -25,13 +34,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOG_MAGIC "HGLOG001"
+#define LOG_MAGIC "HGLOG002"
 
 enum {
 	LOG_HEADER_BYTES = 4096,
 	LOG_BLOCK_BYTES = 4096,          /* largest unit that a write is aligned to */
+	LOG_SECTOR_BYTES = 512,          /* smallest: each batch ends at a multiple of it */
 	LOG_SEGMENT_BYTES_MIN = 1 << 20, /* the first segment of a log */
 	LOG_SEGMENT_BYTES_MAX = 64 << 20,
+	LOG_SEGMENT_BYTES_LIMIT = 256 << 20, /* that a reader believes */
 	LOG_QUEUE_NAME_BYTES = 64,
 	LOG_LOGS_MAX = 256 /* that one batch may touch */
 };
@@ -40,16 +51,20 @@ struct log_segment_header {
 	char magic[8];
 	uint32_t endian; /* 0x01020304 as the writer writes it */
 	uint32_t header_bytes;
-	uint64_t log_id;   /* random, positive as a signed 64-bit integer */
-	uint64_t number;   /* the segment's, from 1; the file's name */
-	uint64_t salt;     /* in each frame: tells it from what a recycled block held before */
-	uint64_t position; /* of the header's first byte */
-	uint64_t size;     /* of the segment with its header, bytes */
+	uint64_t log_id;      /* random, positive as a signed 64-bit integer */
+	uint64_t number;      /* the segment's, from 1; the file's name */
+	uint64_t last_number; /* of the segments whose place it takes; else number */
+	uint64_t salt;        /* in each frame: tells it from what a recycled block held before */
+	uint64_t position;    /* of the header's first byte */
+	uint64_t size;        /* of the segment with its header, bytes */
+	uint64_t span;        /* positions that it stands for; size, unless it replaces others */
 	uint64_t created_ns;
+	/* Of one that replaces others: as in struct log_segment_entry. Else 0. */
+	uint64_t first_sequence, end_sequence, messages, end_clock_ns, data_bytes;
 	char queue[LOG_QUEUE_NAME_BYTES];
 	uint64_t checksum; /* of all that stands before it */
 };
-_Static_assert(sizeof(struct log_segment_header) == 136, "disk layout");
+_Static_assert(sizeof(struct log_segment_header) == 192, "disk layout");
 
 enum log_type {
 	LOG_MESSAGE = 1, /* payload: the envelope (message/envelope.h) */
@@ -57,13 +72,18 @@ enum log_type {
 	LOG_RECEIVED,    /* payload: struct log_received, one or more */
 	LOG_STATE,       /* payload: struct log_state */
 	LOG_BATCH_END,   /* payload: struct log_batch_end and the ids of the logs touched */
-	LOG_CHECKPOINT,  /* kept for the checkpoint */
-	LOG_PAD          /* to the next block or the segment's end; its payload is not written */
+	LOG_CHECKPOINT,  /* payload: struct log_checkpoint */
+	LOG_PAD,         /* to the next block; its payload is not written */
+	LOG_SEGMENTS,    /* payload: struct log_segment_entry, one or more */
+	LOG_UNSETTLED    /* payload: struct settled_chunk (log/settled.h), one or more */
 };
 /* "message" ..., or NULL. */
 const char *log_type_name(unsigned type);
 
-enum { LOG_FLAG_FIRST = 1 /* the batch's first frame in this log */ };
+enum {
+	LOG_FLAG_FIRST = 1, /* the batch's first frame in this log */
+	LOG_FLAG_LAST = 2   /* the checkpoint's last frame */
+};
 
 struct log_frame {
 	uint32_t header_sum;  /* of the 36 bytes behind it */
@@ -103,12 +123,30 @@ _Static_assert(sizeof(struct log_state) == 816, "disk layout");
 
 struct log_batch_end {
 	uint64_t batch;
-	uint64_t time_ns; /* CLOCK_REALTIME at which the batch was closed */
-	uint64_t start;   /* position of the batch's first frame in this log */
-	uint32_t logs;    /* ids that follow, each a uint64_t */
+	uint64_t time_ns;  /* CLOCK_REALTIME at which the batch was closed */
+	uint64_t clock_ns; /* time that routers have spent running, then: it never goes back */
+	uint64_t start;    /* position of the batch's first frame in this log */
+	uint32_t logs;     /* ids that follow, each a uint64_t */
 	uint32_t pad;
 };
-_Static_assert(sizeof(struct log_batch_end) == 32, "disk layout");
+_Static_assert(sizeof(struct log_batch_end) == 40, "disk layout");
+
+struct log_checkpoint {
+	uint64_t next_sequence; /* that a message may have from here on */
+	uint64_t clock_ns;      /* as in struct log_batch_end */
+	uint64_t published, duplicates, done, failed, dead_lettered; /* since the log began */
+	uint64_t through, highest; /* of struct settled (log/settled.h) */
+};
+_Static_assert(sizeof(struct log_checkpoint) == 72, "disk layout");
+
+struct log_segment_entry { /* a segment that takes no more */
+	uint64_t number, last_number;
+	uint64_t first_sequence, end_sequence; /* its messages have sequences of [first, end) */
+	uint64_t messages;                     /* so many */
+	uint64_t end_clock_ns;                 /* when the last of them was written */
+	uint64_t data_bytes;                   /* from the segment's first byte to its last batch's end */
+};
+_Static_assert(sizeof(struct log_segment_entry) == 56, "disk layout");
 
 /* Room that a frame takes, with its zeros. */
 static inline uint64_t

@@ -1,5 +1,6 @@
 noinst_LIBRARIES += log/liblog.a
-log_liblog_a_SOURCES = log/format.c log/format.h log/scan.c log/scan.h log/settled.c log/settled.h
+log_liblog_a_SOURCES = log/format.c log/format.h log/ids.c log/ids.h log/list.c log/list.h log/scan.c log/scan.h \
+	log/settled.c log/settled.h log/state.c log/state.h log/summary.c log/summary.h
 
 check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan
 TESTS += tests/unit/test-settled tests/unit/test-log_scan

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BITS_MIN = 1024, WORD_BITS = 64 };
-
 void
 settled_init(struct settled *set, uint64_t through)
 {
@@ -15,95 +13,190 @@ settled_init(struct settled *set, uint64_t through)
 void
 settled_free(struct settled *set)
 {
-	free(set->words);
+	free(set->chunks);
 	settled_init(set, 0);
 }
 
-static uint64_t *
-word_of(const struct settled *set, uint64_t sequence)
+static uint64_t
+base_of(uint64_t sequence)
 {
-	return &set->words[(sequence & (set->bits - 1)) / WORD_BITS];
+	return sequence & ~(uint64_t)(SETTLED_CHUNK_BITS - 1);
 }
 
-static uint64_t
-mask_of(uint64_t sequence)
+static bool
+is_full(const struct settled_chunk *chunk)
 {
-	return 1ull << (sequence % WORD_BITS);
+	uint64_t all = UINT64_MAX;
+
+	for (int i = 0; i < SETTLED_CHUNK_WORDS; i++)
+		all &= chunk->words[i];
+	return all == UINT64_MAX;
+}
+
+static bool
+has_bit(const struct settled_chunk *chunk, uint64_t sequence)
+{
+	return chunk->words[(sequence - chunk->base) / 64] >> (sequence % 64) & 1;
+}
+
+static void
+set_bit(struct settled_chunk *chunk, uint64_t sequence)
+{
+	chunk->words[(sequence - chunk->base) / 64] |= 1ull << (sequence % 64);
+}
+
+/* Index of the first chunk whose base is not below base. */
+static size_t
+lower_bound(const struct settled *set, uint64_t base)
+{
+	size_t low = 0, high = set->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (set->chunks[middle].base < base)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* The chunk that covers a sequence, or NULL. */
+static struct settled_chunk *
+find(const struct settled *set, uint64_t sequence)
+{
+	uint64_t base = base_of(sequence);
+	size_t i = set->found;
+
+	if (i >= set->count || set->chunks[i].base != base)
+		i = lower_bound(set, base);
+	return i < set->count && set->chunks[i].base == base ? &set->chunks[i] : NULL;
 }
 
 bool
 settled_has(const struct settled *set, uint64_t sequence)
 {
+	const struct settled_chunk *chunk;
+
 	if (sequence <= set->through)
 		return true;
 	if (sequence > set->highest)
 		return false;
-	return *word_of(set, sequence) & mask_of(sequence);
+	chunk = find(set, sequence);
+	return chunk == NULL || has_bit(chunk, sequence);
 }
 
-/* Makes the circle cover (through, sequence]. */
 static int
-cover(struct settled *set, uint64_t sequence)
+append(struct settled *set, const struct settled_chunk *chunk)
 {
-	struct settled bigger = *set;
+	if (set->count == set->capacity) {
+		size_t more = set->capacity ? 2 * set->capacity : 16;
+		void *bigger = realloc(set->chunks, more * sizeof(*set->chunks));
 
-	/* One word is kept free, so that the words at both ends are never the same one. */
-	if (sequence - set->through + WORD_BITS <= set->bits)
-		return 0;
-	bigger.bits = set->bits ? set->bits : BITS_MIN;
-	while (bigger.bits < sequence - set->through + WORD_BITS) {
-		if (bigger.bits > UINT64_MAX / 4)
+		if (bigger == NULL)
 			return -ENOMEM;
-		bigger.bits *= 2;
+		set->chunks = bigger;
+		set->capacity = more;
 	}
-	bigger.words = calloc(bigger.bits / WORD_BITS, sizeof(*bigger.words));
-	if (bigger.words == NULL)
-		return -ENOMEM;
-	for (uint64_t s = set->through + 1; s <= set->highest; s++)
-		if (settled_has(set, s))
-			*word_of(&bigger, s) |= mask_of(s);
-	free(set->words);
-	*set = bigger;
+	set->chunks[set->count++] = *chunk;
 	return 0;
 }
 
-/* Moves through over what is settled and clears the bits it leaves behind. */
+/* Makes chunks up to the one that covers sequence, which is above highest. */
+static int
+cover(struct settled *set, uint64_t sequence)
+{
+	uint64_t base = base_of(set->through == set->highest ? set->through + 1 : set->highest);
+	int rc;
+
+	/* What lies below is covered: by chunks, or by being full. */
+	if (set->count > 0 && base <= set->chunks[set->count - 1].base)
+		base = set->chunks[set->count - 1].base + SETTLED_CHUNK_BITS;
+	else if (set->through != set->highest && set->highest - base == SETTLED_CHUNK_BITS - 1)
+		base += SETTLED_CHUNK_BITS;
+	for (; base <= sequence; base += SETTLED_CHUNK_BITS) {
+		struct settled_chunk chunk = { .base = base };
+
+		for (uint64_t s = base; s <= set->highest; s++)
+			set_bit(&chunk, s);
+		rc = append(set, &chunk);
+		if (rc != 0)
+			return rc;
+		if (base > UINT64_MAX - SETTLED_CHUNK_BITS)
+			break;
+	}
+	return 0;
+}
+
+/* First unsettled sequence of a chunk that is not full. */
+static uint64_t
+first_hole(const struct settled_chunk *chunk)
+{
+	int i = 0;
+
+	while (chunk->words[i] == UINT64_MAX)
+		i++;
+	return chunk->base + (uint64_t)i * 64 + (uint64_t)__builtin_ctzll(~chunk->words[i]);
+}
+
+/* Moves through up to the first hole. */
 static void
 advance(struct settled *set)
 {
-	while (set->through < set->highest) {
-		uint64_t next = set->through + 1;
-		uint64_t *word = word_of(set, next);
+	size_t i = 0;
 
-		if (next % WORD_BITS == 0 && *word == UINT64_MAX &&
-		    set->highest - set->through >= WORD_BITS) {
-			*word = 0;
-			set->through += WORD_BITS;
-		} else if (*word & mask_of(next)) {
-			*word &= ~mask_of(next);
-			set->through = next;
-		} else {
-			return;
-		}
+	while (i < set->count && is_full(&set->chunks[i]))
+		i++;
+	set->through = i < set->count ? first_hole(&set->chunks[i]) - 1 : set->highest;
+	if (set->through >= set->highest) {
+		set->through = set->highest;
+		set->count = set->full = 0;
+		return;
 	}
+	if (i == 0)
+		return;
+	set->full -= i;
+	set->count -= i;
+	memmove(set->chunks, set->chunks + i, set->count * sizeof(*set->chunks));
+}
+
+/* Full chunks say what their absence says as well. */
+static void
+sweep(struct settled *set)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < set->count; i++)
+		if (!is_full(&set->chunks[i]))
+			set->chunks[kept++] = set->chunks[i];
+	set->count = kept;
+	set->full = 0;
 }
 
 int
 settled_add(struct settled *set, uint64_t sequence)
 {
+	struct settled_chunk *chunk;
+
 	if (settled_has(set, sequence))
 		return 0;
 	if (sequence == set->through + 1 && set->highest == set->through) {
 		set->through = set->highest = sequence;
 		return 1;
 	}
-	if (cover(set, sequence) != 0)
+	if (sequence > set->highest && cover(set, sequence) != 0)
 		return -ENOMEM;
-	*word_of(set, sequence) |= mask_of(sequence);
+	chunk = find(set, sequence);
+	set_bit(chunk, sequence);
+	set->found = (size_t)(chunk - set->chunks);
 	if (sequence > set->highest)
 		set->highest = sequence;
+	set->full += is_full(chunk);
 	if (sequence == set->through + 1)
 		advance(set);
+	else if (set->full > 64 && set->full > set->count / 2)
+		sweep(set);
 	return 1;
 }
 
@@ -126,19 +219,84 @@ settled_add_range(struct settled *set, uint64_t first, uint64_t count)
 	return added;
 }
 
-int
-settled_skip(struct settled *set, uint64_t sequence)
+/* Bits [from, to) of a chunk that are clear. */
+static uint64_t
+count_clear(const struct settled_chunk *chunk, uint64_t from, uint64_t to)
 {
-	if (sequence <= set->through)
-		return 0;
-	if (sequence >= set->highest) {
-		if (set->words != NULL)
-			memset(set->words, 0, set->bits / 8);
-		set->through = set->highest = sequence;
-		return 0;
+	uint64_t clear = 0;
+
+	while (from < to) {
+		unsigned shift = from % 64;
+		uint64_t n = 64 - shift < to - from ? 64 - shift : to - from;
+		uint64_t bits = ~chunk->words[from / 64] >> shift;
+
+		if (n < 64)
+			bits &= (1ull << n) - 1;
+		clear += (uint64_t)__builtin_popcountll(bits);
+		from += n;
 	}
-	for (uint64_t s = set->through + 1; s <= sequence; s++)
-		if (settled_add(set, s) < 0)
-			return -ENOMEM;
+	return clear;
+}
+
+uint64_t
+settled_count_left(const struct settled *set, uint64_t first, uint64_t end)
+{
+	uint64_t left = 0;
+
+	if (first <= set->through)
+		first = set->through + 1;
+	if (end > set->highest + 1) {
+		left = end - (first > set->highest + 1 ? first : set->highest + 1);
+		end = set->highest + 1;
+	}
+	if (first >= end)
+		return first < end + left ? left : 0;
+	for (size_t i = lower_bound(set, base_of(first));
+	     i < set->count && set->chunks[i].base < end; i++) {
+		const struct settled_chunk *chunk = &set->chunks[i];
+		uint64_t from = first > chunk->base ? first - chunk->base : 0;
+		uint64_t to = end - chunk->base;
+
+		left += count_clear(chunk, from, to < SETTLED_CHUNK_BITS ? to : SETTLED_CHUNK_BITS);
+	}
+	return left;
+}
+
+size_t
+settled_copy_chunks(
+    const struct settled *set, uint64_t base, struct settled_chunk *chunks, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t i = lower_bound(set, base); i < set->count && n < max; i++)
+		if (!is_full(&set->chunks[i]))
+			chunks[n++] = set->chunks[i];
+	return n;
+}
+
+int
+settled_restore(struct settled *set, uint64_t through, uint64_t highest)
+{
+	settled_free(set);
+	if (highest < through || highest == UINT64_MAX)
+		return -EINVAL;
+	set->through = through;
+	set->highest = highest;
 	return 0;
+}
+
+int
+settled_restore_chunk(struct settled *set, const struct settled_chunk *chunk)
+{
+	struct settled_chunk copy = *chunk;
+	uint64_t above = set->highest - chunk->base + 1;
+
+	if (chunk->base % SETTLED_CHUNK_BITS != 0 || chunk->base > set->highest ||
+	    chunk->base + SETTLED_CHUNK_BITS - 1 <= set->through || is_full(chunk) ||
+	    (set->count > 0 && chunk->base <= set->chunks[set->count - 1].base))
+		return -EINVAL;
+	/* It may be newer than the numbers. */
+	for (uint64_t bit = above; bit < SETTLED_CHUNK_BITS; bit++)
+		copy.words[bit / 64] &= ~(1ull << bit % 64);
+	return append(set, &copy);
 }

@@ -61,13 +61,14 @@ static void
 hand_to_disk(struct router *router, uint64_t now_ns)
 {
 	uint64_t ids[CONFIG_QUEUES];
-	uint64_t time_ns = io_wall_ns();
+	uint64_t time_ns = io_wall_ns(), clock_ns = router_clock_ns(router);
 	uint32_t logs = 0;
 
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
 		queue_log_settled(queue);
+		queue_log_checkpoint(queue);
 		if (writer_touched(&queue->writer))
 			ids[logs++] = queue->writer.log_id;
 	}
@@ -81,7 +82,7 @@ hand_to_disk(struct router *router, uint64_t now_ns)
 		if (!writer_touched(&queue->writer))
 			continue;
 		queue_batch_closed(queue, time_ns);
-		writer_commit(&queue->writer, time_ns, ids, logs);
+		writer_commit(&queue->writer, time_ns, clock_ns, ids, logs);
 	}
 	begin_next(router);
 	if (logs == 0)

@@ -26,14 +26,13 @@
 enum {
 	TICK_NS = 100000000,       /* figures in the control segment are no older */
 	TICK_UNSEEN_NS = 5000000,  /* ... while a worker has not seen a new state */
-	CLOCK_BASE_S = 1 << 30,    /* room for times before the start */
 	BACKLOG = 128
 };
 
-uint32_t
-router_seconds(const struct router *router)
+uint64_t
+router_clock_ns(const struct router *router)
 {
-	return (uint32_t)(CLOCK_BASE_S + io_monotonic_ns() / 1000000000 - router->clock_base_s);
+	return router->clock_ns + io_monotonic_ns() - router->clock_base_ns;
 }
 
 /*
@@ -115,6 +114,7 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->control->lanes = queue->config->lanes;
 		queue->control->topic = queue->topic;
 		memcpy(queue->control->name, queue->config->name, sizeof(queue->control->name));
+		queue->writer.switched = queue_segment_begun;
 		queue->writer.durable_done = batch_log_durable;
 		queue->writer.next_done = next_segment_done;
 		if (filter_compile(&queue->filter, queue->config->filter_policy, why,
@@ -205,6 +205,8 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 	atomic_store_explicit(&control->state,
 	    control_word(state->state, 0, state->generation), memory_order_relaxed);
 	queue_publish_figures(queue);
+	if (writer_fresh(&queue->writer))
+		queue_segment_begun(&queue->writer);
 }
 
 static void
@@ -271,7 +273,7 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	router->io = io;
 	router->config = config;
 	router->listen_fd = router->run_lock = router->state_lock = -1;
-	router->clock_base_s = io_monotonic_ns() / 1000000000;
+	router->clock_base_ns = io_monotonic_ns();
 	TAILQ_INIT(&router->connections);
 	rc = lock(config->run_dir, &router->run_lock, error, error_bytes);
 	if (rc == 0)
@@ -475,6 +477,7 @@ router_close(struct router *router)
 		filter_free(queue->filter);
 		free(queue->pending);
 		free(queue->marks);
+		free(queue->ids);
 	}
 	for (unsigned i = 0; i < router->topic_count; i++)
 		dedup_free(router->topics[i].dedup);

@@ -42,6 +42,11 @@ struct mark {
 	uint64_t time_ns;  /* CLOCK_REALTIME */
 };
 
+/* A file beside a log (log/ids.h). */
+struct ids_file {
+	uint64_t number, newest_clock_s;
+};
+
 struct queue {
 	struct router *router;
 	const struct config_queue *config;
@@ -53,6 +58,7 @@ struct queue {
 	uint64_t next_sequence;
 	uint64_t batch_first_sequence; /* first of the gathered batch, 0: none */
 	struct settled settled;
+	uint64_t logged_done, logged_failed; /* as far as the log says */
 	struct log_settled *pending; /* settled, not yet in the log */
 	size_t pending_count, pending_capacity;
 	struct mark *marks;
@@ -61,6 +67,22 @@ struct queue {
 
 	uint64_t state_gathered, state_flying; /* generations in the batches; 0: none */
 	uint64_t state_appended;               /* newest generation in the log's memory */
+
+	/* The checkpoint of the active segment, while parts of it are not appended yet. */
+	bool checkpoint_open;
+	size_t checkpoint_entry;     /* segments told so far */
+	uint64_t checkpoint_base;    /* chunks of unsettled told so far */
+	uint64_t checkpoint_highest; /* up to here they are told */
+	uint64_t segment_messages;   /* in the active segment */
+	/* What is in the batches: number of the segment whose checkpoint ended there; how many
+	 * settlements are in the log. */
+	struct logged {
+		uint64_t checkpoint, settled;
+	} gathered, flying, durable;
+	uint64_t settled_count; /* settlements since the start */
+	struct ids_file *ids; /* of segments that are gone */
+	size_t ids_count, ids_capacity;
+
 	uint64_t lane_generation;
 	struct worker *worker; /* NULL: none attached */
 };
@@ -83,7 +105,8 @@ struct router {
 	bool flying;           /* a batch is on its way to the disk */
 	unsigned flying_logs;  /* that are not durable yet */
 	uint64_t committed_ns; /* CLOCK_MONOTONIC, when the last batch was closed */
-	uint64_t clock_base_s; /* of router_seconds() */
+	uint64_t clock_ns;     /* router_clock_ns() ... */
+	uint64_t clock_base_ns; /* ... at this CLOCK_MONOTONIC */
 	uint64_t ticked_ns;
 
 	bool stopping; /* takes no more, ends when all is durable */
@@ -102,7 +125,13 @@ void router_stop(struct router *);
 bool router_idle(const struct router *);
 void router_close(struct router *);
 
-/* Seconds on a clock that only goes forward; wall-clock times of the past map into it. */
-uint32_t router_seconds(const struct router *);
+/* Time that routers have spent running on these logs. It never goes back, whatever happens to the wall
+ * clock, and stands still while no router runs. */
+uint64_t router_clock_ns(const struct router *);
+static inline uint32_t
+router_seconds(const struct router *router)
+{
+	return (uint32_t)(router_clock_ns(router) / 1000000000);
+}
 
 #endif

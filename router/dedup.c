@@ -34,15 +34,11 @@ struct dedup {
 	uint64_t ids;
 };
 
-struct hash {
-	uint32_t word[4];
-};
-
-static struct hash
-hash_id(const struct dedup *dedup, uint8_t kind, const void *id, size_t length)
+struct dedup_hash
+dedup_hash(const struct dedup *dedup, uint8_t kind, const void *id, size_t length)
 {
 	XXH128_hash_t value = XXH3_128bits_withSecret(id, length, dedup->key, sizeof(dedup->key));
-	struct hash hash = { {
+	struct dedup_hash hash = { {
 	    (uint32_t)(value.high64 >> 32),
 	    (uint32_t)value.high64,
 	    (uint32_t)(value.low64 >> 32),
@@ -92,7 +88,8 @@ put(struct page *page, const struct entry *entry)
 static bool
 expired(const struct dedup *dedup, const struct entry *entry, uint32_t now)
 {
-	return now - (entry->time - 1) > dedup->window;
+	/* After a restart a time is rounded up, and may be a little ahead. */
+	return (uint64_t)now > (uint64_t)entry->time - 1 + dedup->window;
 }
 
 static size_t
@@ -241,12 +238,10 @@ make_room(struct dedup *dedup, const uint32_t hash[4], uint32_t now)
 }
 
 enum dedup_result
-dedup_see(struct dedup *dedup, uint8_t kind, const void *id, size_t length, uint32_t time,
-    uint32_t now)
+dedup_see(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
 {
-	struct hash hash = hash_id(dedup, kind, id, length);
-	struct page *page = dedup->pages[slot_of(dedup, hash.word)];
-	struct entry *entry = find(page, hash.word);
+	struct page *page = dedup->pages[slot_of(dedup, hash->word)];
+	struct entry *entry = find(page, hash->word);
 
 	if (entry->time != 0) {
 		bool seen = !expired(dedup, entry, now);
@@ -256,12 +251,12 @@ dedup_see(struct dedup *dedup, uint8_t kind, const void *id, size_t length, uint
 		return seen ? DEDUP_SEEN : DEDUP_NEW;
 	}
 	while (full(page)) {
-		if (!make_room(dedup, hash.word, now))
+		if (!make_room(dedup, hash->word, now))
 			return DEDUP_NO_MEMORY;
-		page = dedup->pages[slot_of(dedup, hash.word)];
-		entry = find(page, hash.word);
+		page = dedup->pages[slot_of(dedup, hash->word)];
+		entry = find(page, hash->word);
 	}
-	memcpy(entry->hash, hash.word, sizeof(entry->hash));
+	memcpy(entry->hash, hash->word, sizeof(entry->hash));
 	entry->time = time + 1;
 	page->count++;
 	dedup->ids++;

@@ -21,12 +21,18 @@ struct dedup;
 struct dedup *dedup_new(const uint8_t key[DEDUP_KEY_BYTES], uint32_t window);
 void dedup_free(struct dedup *);
 
+/* What is remembered of an id: a hash keyed with the secret, so that nobody can make ids collide. */
+struct dedup_hash {
+	uint32_t word[4];
+};
+/* kind tells ids of different make apart (an explicit id, a content hash). */
+struct dedup_hash dedup_hash(const struct dedup *, uint8_t kind, const void *id, size_t length);
+
 enum dedup_result { DEDUP_NEW, DEDUP_SEEN, DEDUP_NO_MEMORY };
 
-/* Looks an id up, and remembers it as seen at this time when it is new. kind tells ids of different
- * make apart (an explicit id, a content hash). */
+/* Looks an id up, and remembers it as seen at this time when it is new. */
 enum dedup_result dedup_see(
-    struct dedup *, uint8_t kind, const void *id, size_t length, uint32_t time, uint32_t now);
+    struct dedup *, const struct dedup_hash *, uint32_t time, uint32_t now);
 
 /* Bytes of memory in use and ids remembered (some may be older than the window). */
 void dedup_usage(const struct dedup *, uint64_t *bytes, uint64_t *ids);

@@ -439,10 +439,9 @@ open_window(struct worker *worker, const struct log_segment *segment)
 
 /* Asks for more of the log behind what the window holds from the cursor on. */
 static void
-read_window(struct worker *worker, const struct log_segment *segment)
+read_window(struct worker *worker, const struct log_segment *segment, uint64_t limit)
 {
 	struct io *io = worker->queue->router->io;
-	uint64_t limit = segment->position + segment->size;
 	size_t length = WINDOW_READ_BYTES;
 	size_t keep = 0;
 	int rc = open_window(worker, segment);
@@ -459,8 +458,6 @@ read_window(struct worker *worker, const struct log_segment *segment)
 	}
 	worker->window_position = worker->cursor;
 	worker->window_length = keep;
-	if (limit > worker->queue->writer.durable)
-		limit = worker->queue->writer.durable;
 	if (length > limit - worker->cursor - keep)
 		length = limit - worker->cursor - keep;
 	if (length > WINDOW_BYTES - keep)
@@ -517,13 +514,14 @@ frame_at_cursor(struct worker *worker)
 	struct queue *queue = worker->queue;
 	const struct log_frame *frame = (const void *)writer_tail(&queue->writer, worker->cursor);
 	const struct log_segment *segment;
+	uint64_t end;
 	bool damaged;
 
 	if (frame != NULL)
 		return frame;
 	if (worker->window_request.pending)
 		return NULL;
-	segment = writer_find(&queue->writer, worker->cursor);
+	segment = writer_find(&queue->writer, worker->cursor, &end);
 	if (segment == NULL) {
 		drop_misbehaving(worker, "cursor outside the log");
 		return NULL;
@@ -532,7 +530,7 @@ frame_at_cursor(struct worker *worker)
 	if (damaged)
 		stop_for_damage(worker, segment);
 	else if (frame == NULL)
-		read_window(worker, segment);
+		read_window(worker, segment, end);
 	return frame;
 }
 
@@ -546,7 +544,8 @@ deliver(struct worker *worker, const struct log_frame *frame)
 	void *payload;
 	int rc;
 
-	if (lane < 0 || settled_has(&queue->settled, frame->sequence))
+	if (lane < 0 || frame->sequence <= worker->delivered ||
+	    settled_has(&queue->settled, frame->sequence))
 		return 1;
 	rc = ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY,
 	    (uint32_t)sizeof(delivery) + frame->length, &payload);
@@ -580,7 +579,9 @@ delivery_pump(struct worker *worker)
 	worker->full_lane = -1;
 	if (control_word_state(queue_state_word(queue)) != CONTROL_RUNNING)
 		return;
-	while (!worker->detached && worker->cursor < queue->writer.durable) {
+	while (!worker->detached &&
+	    (worker->cursor = writer_position(&queue->writer, worker->cursor)) <
+		queue->writer.durable) {
 		const struct log_frame *frame = frame_at_cursor(worker);
 
 		if (frame == NULL)
@@ -589,7 +590,7 @@ delivery_pump(struct worker *worker)
 			rc = deliver(worker, frame);
 		if (rc != 1)
 			break;
-		worker->cursor = queue_next_position(queue, worker->cursor, frame);
+		worker->cursor += log_frame_bytes(frame->length);
 	}
 	if (rc < 0) {
 		drop_misbehaving(worker, "a ring position that cannot be");

@@ -80,6 +80,9 @@ void io_message_finish(struct io_message *, int64_t result);
 int io_open_log(const char *path, bool create, bool direct);
 int io_close(int fd);
 int io_allocate(int fd, uint64_t bytes);
+/* All of it, at an offset. Return 0 or -errno (-ENODATA at the end of the file). */
+int io_read_all(int fd, void *buffer, size_t length, uint64_t offset);
+int io_write_all(int fd, const void *buffer, size_t length, uint64_t offset);
 int io_rename(const char *from, const char *to);
 int io_unlink(const char *path);
 int io_make_dir(const char *path); /* and syncs its parent; 0 when it is there already */

@@ -76,6 +76,37 @@ io_allocate(int fd, uint64_t bytes)
 }
 
 int
+io_read_all(int fd, void *buffer, size_t length, uint64_t offset)
+{
+	for (size_t done = 0; done < length;) {
+		ssize_t n = pread(fd, (char *)buffer + done, length - done, (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int
+io_write_all(int fd, const void *buffer, size_t length, uint64_t offset)
+{
+	for (size_t done = 0; done < length;) {
+		ssize_t n = pwrite(
+		    fd, (const char *)buffer + done, length - done, (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int
 io_rename(const char *from, const char *to)
 {
 	return rename(from, to) == 0 ? 0 : -errno;

@@ -171,12 +171,15 @@ refuse_for_now(struct connection *connection, const struct queue *queue, int rc)
 static enum dedup_result
 deduplicate(struct connection *connection, const struct envelope *envelope)
 {
+	struct dedup *dedup = connection->topic->dedup;
 	uint32_t now = router_seconds(connection->router);
+	struct dedup_hash hash;
 
-	if (envelope->dedup_id.data == NULL || connection->topic->dedup == NULL)
+	if (envelope->dedup_id.data == NULL || dedup == NULL)
 		return DEDUP_NEW;
-	return dedup_see(connection->topic->dedup, envelope->dedup_is_hash,
-	    envelope->dedup_id.data, envelope->dedup_id.length, now, now);
+	hash = dedup_hash(dedup, envelope->dedup_is_hash, envelope->dedup_id.data,
+	    envelope->dedup_id.length);
+	return dedup_see(dedup, &hash, now, now);
 }
 
 static void

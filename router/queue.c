@@ -10,12 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log/state.h"
 #include "message/envelope.h"
 #include "telemetry/event.h"
 
 enum {
 	MARK_BYTES = 256 << 10,     /* a mark for at least this much of the log */
-	SETTLED_PER_FRAME = 4096
+	SETTLED_PER_FRAME = 4096,
+	ENTRIES_PER_FRAME = 512,
+	CHUNKS_PER_FRAME = 512,
+	PIECE_BYTES = ENTRIES_PER_FRAME * sizeof(struct log_segment_entry) >
+		CHUNKS_PER_FRAME * sizeof(struct settled_chunk)
+	    ? ENTRIES_PER_FRAME * sizeof(struct log_segment_entry)
+	    : CHUNKS_PER_FRAME * sizeof(struct settled_chunk)
 };
 
 static void
@@ -37,6 +44,7 @@ queue_append(struct queue *queue, const void *envelope, size_t length, uint16_t 
 	writer_finish(&queue->writer, frame);
 	if (queue->batch_first_sequence == 0)
 		queue->batch_first_sequence = frame->sequence;
+	queue->segment_messages++;
 	count(&queue->control->counters.published, 1);
 	return frame->sequence;
 }
@@ -75,9 +83,20 @@ queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
 
 	if (rc <= 0)
 		return rc;
+	queue->settled_count++;
 	count(status < 300 ? &queue->control->counters.done : &queue->control->counters.failed, 1);
 	rc = add_pending(queue, sequence, status);
 	return rc < 0 ? rc : 1;
+}
+
+static void
+count_logged(struct queue *queue, const struct log_settled *range, size_t n)
+{
+	for (; n > 0; n--, range++)
+		if (range->status < 300)
+			queue->logged_done += range->count;
+		else
+			queue->logged_failed += range->count;
 }
 
 void
@@ -85,8 +104,6 @@ queue_log_settled(struct queue *queue)
 {
 	size_t done = 0;
 
-	if (queue->pending_count == 0)
-		return;
 	while (done < queue->pending_count) {
 		size_t n = queue->pending_count - done;
 		struct log_frame *frame;
@@ -100,11 +117,141 @@ queue_log_settled(struct queue *queue)
 		frame = writer_begin(&queue->writer, LOG_SETTLED, length);
 		memcpy(frame + 1, queue->pending + done, length);
 		writer_finish(&queue->writer, frame);
+		count_logged(queue, queue->pending + done, n);
 		done += n;
 	}
 	queue->pending_count -= done;
-	memmove(queue->pending, queue->pending + done,
-	    queue->pending_count * sizeof(*queue->pending));
+	if (queue->pending_count == 0)
+		queue->gathered.settled = queue->settled_count;
+	else
+		memmove(queue->pending, queue->pending + done,
+		    queue->pending_count * sizeof(*queue->pending));
+}
+
+/*
+ * The checkpoint that each segment begins with.
+ */
+
+static uint64_t
+read_counter(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void append_state(struct queue *);
+
+static void
+append_head(struct queue *queue)
+{
+	const struct control_counters *counters = &queue->control->counters;
+	struct log_checkpoint head = {
+		.next_sequence = queue->next_sequence,
+		.clock_ns = router_clock_ns(queue->router),
+		.published = read_counter(&counters->published),
+		.duplicates = read_counter(&counters->duplicates),
+		/* What waits to be logged comes behind, and is counted there. */
+		.done = queue->logged_done,
+		.failed = queue->logged_failed,
+		.dead_lettered = read_counter(&counters->dead_lettered),
+		.through = queue->settled.through,
+		.highest = queue->settled.highest,
+	};
+	struct log_frame *frame =
+	    writer_begin(&queue->writer, LOG_CHECKPOINT, (uint32_t)sizeof(head));
+
+	memcpy(frame + 1, &head, sizeof(head));
+	writer_finish(&queue->writer, frame);
+}
+
+void
+queue_segment_begun(struct writer *writer)
+{
+	struct queue *queue = (void *)((char *)writer - offsetof(struct queue, writer));
+	struct log_segment *last =
+	    writer->old_count > 0 ? &writer->old[writer->old_count - 1] : NULL;
+
+	if (last != NULL && last->end_sequence == 0) {
+		last->end_sequence = queue->next_sequence;
+		last->messages = queue->segment_messages;
+		last->end_clock_ns = router_clock_ns(queue->router);
+	}
+	writer->active.segment.first_sequence = queue->next_sequence;
+	queue->segment_messages = 0;
+	/* The segment is new: these always fit. */
+	append_head(queue);
+	append_state(queue);
+	queue->checkpoint_open = true;
+	queue->checkpoint_entry = 0;
+	queue->checkpoint_base = 0;
+	queue->checkpoint_highest = queue->settled.highest;
+	queue->router->batch_dirty = true;
+}
+
+static void
+append_entries(struct queue *queue)
+{
+	struct log_segment_entry entries[ENTRIES_PER_FRAME];
+	struct log_frame *frame;
+	uint32_t n = 0, length;
+
+	while (n < ENTRIES_PER_FRAME && queue->checkpoint_entry < queue->writer.old_count) {
+		const struct log_segment *segment = &queue->writer.old[queue->checkpoint_entry++];
+
+		entries[n++] = (struct log_segment_entry){
+			.number = segment->number,
+			.last_number = segment->last_number,
+			.first_sequence = segment->first_sequence,
+			.end_sequence = segment->end_sequence,
+			.messages = segment->messages,
+			.end_clock_ns = segment->end_clock_ns,
+			.data_bytes = segment->data_bytes,
+		};
+	}
+	length = n * (uint32_t)sizeof(*entries);
+	frame = writer_begin(&queue->writer, LOG_SEGMENTS, length);
+	memcpy(frame + 1, entries, length);
+	writer_finish(&queue->writer, frame);
+}
+
+static void
+append_chunks(struct queue *queue)
+{
+	struct settled_chunk chunks[CHUNKS_PER_FRAME];
+	struct log_frame *frame;
+	uint32_t length;
+	size_t n = settled_copy_chunks(
+	    &queue->settled, queue->checkpoint_base, chunks, CHUNKS_PER_FRAME);
+	bool last = n < CHUNKS_PER_FRAME;
+
+	while (n > 0 && chunks[n - 1].base > queue->checkpoint_highest) {
+		n--; /* newer than the checkpoint */
+		last = true;
+	}
+	length = (uint32_t)(n * sizeof(*chunks));
+	frame = writer_begin(&queue->writer, LOG_UNSETTLED, length);
+	memcpy(frame + 1, chunks, length);
+	if (last)
+		frame->flags |= LOG_FLAG_LAST;
+	writer_finish(&queue->writer, frame);
+	if (n > 0)
+		queue->checkpoint_base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
+	queue->checkpoint_open = !last;
+	if (last)
+		queue->gathered.checkpoint = queue->writer.active.segment.number;
+}
+
+void
+queue_log_checkpoint(struct queue *queue)
+{
+	/* writer_room() may begin a segment and with it a new checkpoint. */
+	while (queue->checkpoint_open && writer_room(&queue->writer, PIECE_BYTES) == 1) {
+		if (queue->checkpoint_entry < queue->writer.old_count)
+			append_entries(queue);
+		else
+			append_chunks(queue);
+	}
+	if (queue->checkpoint_open)
+		queue->router->batch_dirty = true; /* the rest goes with the next batch */
 }
 
 void
@@ -134,17 +281,14 @@ queue_change_state(struct queue *queue, uint64_t expected, enum control_state st
 		    detail->reason, NULL);
 }
 
-void
-queue_log_state(struct queue *queue)
+static void
+append_state(struct queue *queue)
 {
 	struct control_detail detail;
 	struct log_state state;
 	struct log_frame *frame;
-	uint64_t word = queue_state_word(queue);
+	uint64_t word;
 
-	if (control_word_generation(word) == queue->state_appended ||
-	    writer_room(&queue->writer, sizeof(state)) != 1)
-		return;
 	control_read_state(&queue->router->control, queue->index, &word, &detail);
 	log_state_from_detail(
 	    &state, control_word_state(word), control_word_generation(word), &detail);
@@ -153,6 +297,32 @@ queue_log_state(struct queue *queue)
 	writer_finish(&queue->writer, frame);
 	queue->state_appended = queue->state_gathered = state.generation;
 	queue->router->batch_dirty = true;
+}
+
+void
+queue_log_state(struct queue *queue)
+{
+	if (control_word_generation(queue_state_word(queue)) != queue->state_appended &&
+	    writer_room(&queue->writer, sizeof(struct log_state)) == 1 &&
+	    control_word_generation(queue_state_word(queue)) != queue->state_appended)
+		append_state(queue);
+}
+
+int
+queue_add_ids(struct queue *queue, uint64_t number, uint64_t newest_clock_s)
+{
+	if (queue->ids_count == queue->ids_capacity) {
+		size_t more = queue->ids_capacity ? 2 * queue->ids_capacity : 16;
+		void *bigger = realloc(queue->ids, more * sizeof(*queue->ids));
+
+		if (bigger == NULL)
+			return -ENOMEM;
+		queue->ids = bigger;
+		queue->ids_capacity = more;
+	}
+	queue->ids[queue->ids_count++] =
+	    (struct ids_file){ .number = number, .newest_clock_s = newest_clock_s };
+	return 0;
 }
 
 int
@@ -223,11 +393,13 @@ queue_batch_closed(struct queue *queue, uint64_t time_ns)
 	queue->batch_first_sequence = 0;
 	queue->state_flying = queue->state_gathered;
 	queue->state_gathered = 0;
+	queue->flying = queue->gathered;
 }
 
 void
 queue_batch_durable(struct queue *queue)
 {
+	queue->durable = queue->flying;
 	if (queue->state_flying == 0)
 		return;
 	/* Pairs with the acquire load of headgatectl, which then tells its user that it is logged. */
@@ -235,15 +407,25 @@ queue_batch_durable(struct queue *queue)
 	queue->state_flying = 0;
 }
 
-uint64_t
-queue_next_position(const struct queue *queue, uint64_t position, const struct log_frame *frame)
+void
+queue_move_marks(struct queue *queue, uint64_t from, uint64_t to, uint64_t sequence)
 {
-	const struct log_segment *segment = writer_find(&queue->writer, position);
-	uint64_t next = position + log_frame_bytes(frame->length);
+	struct mark first = { .position = from + LOG_HEADER_BYTES, .sequence = sequence };
+	size_t kept = 0;
+	bool placed = false;
 
-	if (segment != NULL && next >= segment->position + segment->size)
-		next = segment->position + segment->size + LOG_HEADER_BYTES;
-	return next;
+	for (size_t i = 0; i < queue->mark_count; i++) {
+		const struct mark mark = queue->marks[i];
+
+		if (mark.position < from || mark.position >= to) {
+			queue->marks[kept++] = mark;
+		} else if (!placed) {
+			first.time_ns = mark.time_ns;
+			queue->marks[kept++] = first;
+			placed = true;
+		}
+	}
+	queue->mark_count = kept;
 }
 
 /* Walks the log's memory from the first mark on. Returns the frame of the first message that is not
@@ -251,7 +433,7 @@ queue_next_position(const struct queue *queue, uint64_t position, const struct l
 static const struct log_frame *
 find_in_tail(const struct queue *queue, uint64_t sequence, uint64_t *position)
 {
-	while (*position < queue->writer.durable) {
+	while ((*position = writer_position(&queue->writer, *position)) < queue->writer.durable) {
 		const struct log_frame *frame = (const void *)writer_tail(&queue->writer, *position);
 
 		if (frame == NULL)
@@ -259,7 +441,7 @@ find_in_tail(const struct queue *queue, uint64_t sequence, uint64_t *position)
 		if (frame->type == LOG_MESSAGE && frame->sequence >= sequence &&
 		    !settled_has(&queue->settled, frame->sequence))
 			return frame;
-		*position = queue_next_position(queue, *position, frame);
+		*position += log_frame_bytes(frame->length);
 	}
 	return NULL;
 }
@@ -288,7 +470,8 @@ oldest_ns(const struct queue *queue)
 static const struct log_frame *
 read_frame(const struct queue *queue, uint64_t position, uint8_t *buffer, size_t capacity)
 {
-	const struct log_segment *segment = writer_find(&queue->writer, position);
+	uint64_t end;
+	const struct log_segment *segment = writer_find(&queue->writer, position, &end);
 	const struct log_frame *frame = (const void *)buffer;
 	char path[LOG_PATH_BYTES];
 	ssize_t n;
@@ -324,13 +507,14 @@ queue_find_message_id(const struct queue *queue, uint64_t sequence, char id[CONT
 	id[0] = '\0';
 	if (frame == NULL)
 		buffer = malloc(capacity);
-	while (frame == NULL && buffer != NULL && position < queue->writer.durable) {
+	while (frame == NULL && buffer != NULL &&
+	    (position = writer_position(&queue->writer, position)) < queue->writer.durable) {
 		frame = read_frame(queue, position, buffer, capacity);
 		if (frame == NULL)
 			break;
 		if (frame->type == LOG_MESSAGE && frame->sequence == sequence)
 			break;
-		position = queue_next_position(queue, position, frame);
+		position += log_frame_bytes(frame->length);
 		frame = NULL;
 	}
 	if (frame != NULL && open_frame(frame, &envelope) == 0) {

@@ -15,6 +15,16 @@ int queue_settle(struct queue *, uint64_t sequence, uint16_t status);
 /* Puts what is settled into the gathered batch, as far as there is room. */
 void queue_log_settled(struct queue *);
 
+/* A new segment became the active one: describes the one before and begins its checkpoint. Callback of
+ * the writer. */
+void queue_segment_begun(struct writer *);
+/* Puts what is left of the checkpoint into the gathered batch, as far as there is room. */
+void queue_log_checkpoint(struct queue *);
+
+/* A file of ids of freed segments is there, and needed until the clock is a window past newest_clock_s.
+ * Returns 0 or -ENOMEM. */
+int queue_add_ids(struct queue *, uint64_t number, uint64_t newest_clock_s);
+
 /* Changes the state; detail says why, who is this process. Does nothing when the word is no longer
  * expected. */
 void queue_change_state(struct queue *, uint64_t expected, enum control_state,
@@ -32,9 +42,8 @@ int queue_add_mark(struct queue *, uint64_t position, uint64_t sequence, uint64_
 /* A position from which a cursor meets every message that is not settled. */
 uint64_t queue_first_position(const struct queue *);
 
-/* Position behind the frame that stands at position. */
-uint64_t queue_next_position(
-    const struct queue *, uint64_t position, const struct log_frame *frame);
+/* Segments were replaced by one, [from, to): all marks in there become one at its start. */
+void queue_move_marks(struct queue *, uint64_t from, uint64_t to, uint64_t sequence);
 /* Message id of a message that is not settled; "" when it cannot be read. Reads the disk when it must:
  * for rare events. */
 void queue_find_message_id(const struct queue *, uint64_t sequence, char id[CONTROL_ID_BYTES]);

@@ -10,48 +10,83 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log/ids.h"
+#include "log/scan.h"
+#include "log/state.h"
+#include "log/summary.h"
 #include "message/envelope.h"
 #include "router/queue.h"
 #include "telemetry/event.h"
+
+enum { PROGRESS_NS = 1000000000 };
 
 /* One log while all of them are looked at. */
 struct found {
 	char dir[LOG_PATH_BYTES];
 	struct log_list list; /* count 0: there is none yet */
+	struct log_scan scan;
 	struct log_tail tail;
-	uint64_t end;         /* where it will go on */
+	struct log_base base;
+	uint64_t end; /* where it will go on */
 	bool cut;
+};
+
+/* All of them. */
+struct recovery {
+	struct router *router;
+	struct found *found;
+	unsigned count;
+	uint64_t highest_batch;
+	uint64_t bytes, told_ns; /* read so far; when that was told last */
+	char *error;
+	size_t error_bytes;
 };
 
 struct replay {
 	struct queue *queue;
 	struct recovered_state *state;
-	uint64_t batch_time_ns, wall_ns;
+	uint64_t batch_time_ns;
+	uint32_t batch_clock_s;
 };
 
 static int
-complain(char *error, size_t error_bytes, int rc, const char *what, const char *why)
+complain(const struct recovery *recovery, int rc, const char *what, const char *why)
 {
-	snprintf(error, error_bytes, "%s: %s", what, why);
+	snprintf(recovery->error, recovery->error_bytes, "%s: %s", what, why);
 	return rc;
 }
 
+static void
+tell_progress(void *context, uint64_t bytes)
+{
+	struct recovery *recovery = context;
+	uint64_t now_ns = io_monotonic_ns();
+
+	recovery->bytes += bytes;
+	if (now_ns - recovery->told_ns < PROGRESS_NS)
+		return;
+	recovery->told_ns = now_ns;
+	event(EVENT_INFO, "recovery.progress", "u:bytes_read", recovery->bytes, NULL);
+}
+
 static int
-find_log(struct found *found, const struct router *router, const char *name, char *error,
-    size_t error_bytes)
+find_log(struct recovery *recovery, struct found *found, const char *name)
 {
 	int rc;
 
-	snprintf(found->dir, sizeof(found->dir), "%s/queues/%s", router->config->state_dir, name);
+	snprintf(found->dir, sizeof(found->dir), "%s/queues/%s",
+	    recovery->router->config->state_dir, name);
 	rc = io_make_dir(found->dir);
 	if (rc != 0)
-		return complain(error, error_bytes, rc, found->dir, strerror(-rc));
-	rc = log_list_open(&found->list, found->dir, error, error_bytes);
+		return complain(recovery, rc, found->dir, strerror(-rc));
+	rc = log_list_open(&found->list, found->dir, recovery->error, recovery->error_bytes);
 	if (rc == -ENOENT)
 		return 0;
+	log_scan_init(&found->scan, &found->list, recovery->error, recovery->error_bytes);
+	found->scan.progress = tell_progress;
+	found->scan.progress_context = recovery;
 	if (rc == 0)
-		rc = log_scan(
-		    &found->list, UINT64_MAX, NULL, &found->tail, error, error_bytes);
+		rc = log_scan_tail(&found->scan, &found->tail);
 	found->end = found->tail.end;
 	return rc;
 }
@@ -97,46 +132,62 @@ batch_complete(const struct found *found, unsigned count, uint64_t batch)
 }
 
 static int
-refuse_lower(const struct found *found, uint64_t highest, char *error, size_t error_bytes)
+refuse_lower(const struct recovery *recovery, const struct found *found)
 {
-	snprintf(error, error_bytes,
+	snprintf(recovery->error, recovery->error_bytes,
 	    "%s: position %" PRIu64 ": batch %" PRIu64 " is damaged, and batch %" PRIu64
 	    " was written after it",
-	    found->dir, found->tail.end, found->tail.torn_batch, highest);
+	    found->dir, found->tail.end, found->tail.torn_batch, recovery->highest_batch);
 	return -EBADMSG;
 }
 
-/* Cuts the highest batch where it is not complete, and repairs what is torn. */
+/* Cuts the highest batch of a log where it is not complete, and repairs what is torn. */
 static int
-repair(struct found *found, unsigned count, uint64_t *highest, char *error, size_t error_bytes)
+repair_log(struct recovery *recovery, struct found *log, bool complete)
 {
-	bool complete = batch_complete(found, count, *highest);
+	const struct log_tail *tail = &log->tail;
+	uint64_t written = tail->torn_end > tail->end ? tail->torn_end : tail->end;
 	int rc;
 
-	for (unsigned i = 0; i < count; i++) {
-		struct found *log = &found[i];
-		uint64_t written = log->tail.end + log->tail.torn_bytes;
-
-		if (log->list.count == 0)
-			continue;
-		if (log->tail.torn_batch != 0 && log->tail.torn_batch < *highest)
-			return refuse_lower(log, *highest, error, error_bytes);
-		if (!complete && log->tail.last_batch == *highest) {
-			log->cut = true;
-			log->end = log->tail.before_end;
-		}
-		if (written > log->end)
-			event(EVENT_WARN, "log.torn_batch_cut", "s:log", log->dir, "u:bytes",
-			    written - log->end, "u:position", log->end, NULL);
-		rc = writer_repair(
-		    &log->list, log->cut ? 0 : log->tail.last_start, log->end, written);
-		if (rc != 0)
-			return complain(error, error_bytes, rc, log->dir, strerror(-rc));
-		if (log->tail.torn_batch > *highest)
-			*highest = log->tail.torn_batch;
+	if (tail->torn_batch != 0 && tail->torn_batch < recovery->highest_batch)
+		return refuse_lower(recovery, log);
+	if (!complete && tail->last_batch == recovery->highest_batch) {
+		log->cut = true;
+		log->end = tail->last_start;
+		log->scan.last_batch = tail->last_batch - 1;
 	}
-	return 0;
+	if (written > log->end)
+		event(EVENT_WARN, "log.torn_batch_cut", "s:log", log->dir, "u:bytes",
+		    written - log->end, "u:position", log->end, NULL);
+	rc = writer_repair(&log->list, log->cut ? 0 : tail->last_start, log->end, true);
+	return rc == 0 ? 0 : complain(recovery, rc, log->dir, strerror(-rc));
 }
+
+static int
+repair(struct recovery *recovery)
+{
+	bool complete;
+	int rc = 0;
+
+	recovery->highest_batch = highest_batch(recovery->found, recovery->count);
+	complete = batch_complete(recovery->found, recovery->count, recovery->highest_batch);
+	for (unsigned i = 0; rc == 0 && i < recovery->count; i++)
+		if (recovery->found[i].list.count > 0)
+			rc = repair_log(recovery, &recovery->found[i], complete);
+	for (unsigned i = 0; i < recovery->count; i++) {
+		const struct log_tail *tail = &recovery->found[i].tail;
+
+		if (tail->torn_batch > recovery->highest_batch)
+			recovery->highest_batch = tail->torn_batch;
+		if (tail->clock_ns > recovery->router->clock_ns)
+			recovery->router->clock_ns = tail->clock_ns;
+	}
+	return rc;
+}
+
+/*
+ * What the logs say.
+ */
 
 static void
 add(_Atomic uint64_t *counter, uint64_t n)
@@ -144,29 +195,43 @@ add(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+static bool
+in_window(const struct queue *queue, uint32_t clock_s)
+{
+	const struct router *router = queue->router;
+
+	return router_seconds(router) <=
+	    clock_s +
+	    (router->topics[queue->topic].config->dedup_window_ns + 999999999) / 1000000000;
+}
+
+static int
+remember_id(struct queue *queue, const struct log_frame *frame, uint32_t clock_s)
+{
+	struct dedup *dedup = queue->router->topics[queue->topic].dedup;
+	struct envelope envelope;
+	struct dedup_hash hash;
+
+	if (!in_window(queue, clock_s) ||
+	    envelope_open(&envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL) != 0 ||
+	    envelope.dedup_id.data == NULL)
+		return 0;
+	hash = dedup_hash(dedup, envelope.dedup_is_hash, envelope.dedup_id.data,
+	    envelope.dedup_id.length);
+	return dedup_see(dedup, &hash, clock_s, router_seconds(queue->router)) == DEDUP_NO_MEMORY
+	    ? -ENOMEM
+	    : 0;
+}
+
 static int
 replay_message(struct replay *replay, const struct log_frame *frame)
 {
 	struct queue *queue = replay->queue;
-	struct topic *topic = &queue->router->topics[queue->topic];
-	uint64_t age_s = replay->wall_ns > replay->batch_time_ns
-	    ? (replay->wall_ns - replay->batch_time_ns) / 1000000000
-	    : 0;
-	uint32_t now = router_seconds(queue->router);
-	struct envelope envelope;
 
-	if (queue->next_sequence == 1 && frame->sequence > 1)
-		settled_init(&queue->settled, frame->sequence - 1);
 	queue->next_sequence = frame->sequence + 1;
+	queue->segment_messages++;
 	add(&queue->control->counters.published, 1);
-	if (age_s > topic->config->dedup_window_ns / 1000000000 ||
-	    envelope_open(&envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL) != 0 ||
-	    envelope.dedup_id.data == NULL)
-		return 0;
-	return dedup_see(topic->dedup, envelope.dedup_is_hash, envelope.dedup_id.data,
-		   envelope.dedup_id.length, now - (uint32_t)age_s, now) == DEDUP_NO_MEMORY
-	    ? -ENOMEM
-	    : 0;
+	return remember_id(queue, frame, replay->batch_clock_s);
 }
 
 static int
@@ -179,9 +244,10 @@ replay_settled(struct queue *queue, const struct log_frame *frame)
 
 		if (added < 0)
 			return (int)added;
-		add(range[i].status < 300 ? &queue->control->counters.done
-					  : &queue->control->counters.failed,
-		    (uint64_t)added);
+		if (range[i].status < 300)
+			queue->logged_done += range[i].count;
+		else
+			queue->logged_failed += range[i].count;
 	}
 	return 0;
 }
@@ -192,6 +258,7 @@ replay_batch(void *context, const struct log_batch_end *end)
 	struct replay *replay = context;
 
 	replay->batch_time_ns = end->time_ns;
+	replay->batch_clock_s = (uint32_t)(end->clock_ns / 1000000000 + 1);
 	return 0;
 }
 
@@ -224,39 +291,214 @@ replay_frame(void *context, const struct log_frame *frame, uint64_t position)
 	}
 }
 
+/* Of a segment in front of the checkpoint only the ids matter. */
 static int
-open_queue(struct queue *queue, struct found *found, struct recovered_state *state, char *error,
-    size_t error_bytes)
+replay_id(void *context, const struct log_frame *frame, uint64_t position)
 {
-	struct replay replay = { .queue = queue, .state = state, .wall_ns = io_wall_ns() };
+	struct replay *replay = context;
+
+	(void)position;
+	return frame->type == LOG_MESSAGE
+	    ? remember_id(replay->queue, frame, replay->batch_clock_s)
+	    : 0;
+}
+
+/* Segments in front of the checkpoint: a mark each, and the ids within the window. */
+static int
+replay_old_segment(struct replay *replay, struct found *found, size_t i)
+{
+	const struct log_segment *segment = &found->list.segments[i];
+	struct log_visitor visitor = {
+		.batch = replay_batch,
+		.frame = replay_id,
+		.context = replay,
+	};
+	int rc;
+
+	if (segment->end_sequence == 0) {
+		snprintf(found->scan.error, found->scan.error_bytes,
+		    "%s: segment %016" PRIx64 ".log is in no checkpoint", found->dir,
+		    segment->number);
+		return -EBADMSG;
+	}
+	rc = queue_add_mark(replay->queue, segment->position + LOG_HEADER_BYTES,
+	    segment->first_sequence, io_wall_ns());
+	/* The ids of one that replaces others were taken out before. */
+	if (rc != 0 || log_segment_replaces(segment) ||
+	    !in_window(replay->queue, (uint32_t)(segment->end_clock_ns / 1000000000)))
+		return rc;
+	return log_scan_segment(&found->scan, i, &visitor, NULL);
+}
+
+/* From the checkpoint on, all counts. */
+static int
+replay_segment(struct replay *replay, struct found *found, size_t i)
+{
+	struct log_segment *segment = &found->list.segments[i];
+	struct queue *queue = replay->queue;
 	struct log_visitor visitor = {
 		.batch = replay_batch,
 		.frame = replay_frame,
-		.context = &replay,
+		.context = replay,
 	};
-	struct log_tail tail = { 0 };
+	uint64_t end;
+	int rc;
+
+	queue->segment_messages = 0;
+	segment->first_sequence = queue->next_sequence;
+	rc = log_scan_segment(&found->scan, i, &visitor, &end);
+	if (rc != 0 || i == found->tail.segment)
+		return rc;
+	if (segment->data_bytes == 0)
+		segment->data_bytes = end - segment->position;
+	segment->end_sequence = queue->next_sequence;
+	segment->messages = queue->segment_messages;
+	segment->end_clock_ns = (uint64_t)replay->batch_clock_s * 1000000000;
+	return 0;
+}
+
+/* Sequences that no segment holds must be settled: else a file is missing. */
+static int
+check_gaps(const struct recovery *recovery, const struct queue *queue, const struct found *found)
+{
+	uint64_t next = 1;
+
+	for (size_t i = 0; i <= found->tail.segment; i++) {
+		const struct log_segment *segment = &found->list.segments[i];
+		uint64_t missing =
+		    settled_count_left(&queue->settled, next, segment->first_sequence);
+
+		if (missing > 0) {
+			snprintf(recovery->error, recovery->error_bytes,
+			    "%s: a file in front of %016" PRIx64 ".log is missing, with %" PRIu64
+			    " messages that are not settled",
+			    found->dir, segment->number, missing);
+			return -EBADMSG;
+		}
+		next = segment->end_sequence;
+	}
+	return 0;
+}
+
+static void
+take_base(struct queue *queue, struct log_base *base)
+{
+	struct control_counters *counters = &queue->control->counters;
+
+	queue->next_sequence = base->head.next_sequence;
+	queue->settled = base->settled;
+	queue->logged_done = base->head.done;
+	queue->logged_failed = base->head.failed;
+	add(&counters->published, base->head.published);
+	add(&counters->duplicates, base->head.duplicates);
+	add(&counters->dead_lettered, base->head.dead_lettered);
+}
+
+static int
+replay_log(struct recovery *recovery, struct replay *replay, struct found *found)
+{
+	struct queue *queue = replay->queue;
+	int rc = log_scan_base(&found->scan, found->tail.segment, &found->base);
+
+	if (rc != 0)
+		return rc;
+	take_base(queue, &found->base);
+	for (size_t i = 0; rc == 0 && i <= found->tail.segment; i++)
+		rc = i < found->base.segment ? replay_old_segment(replay, found, i)
+					     : replay_segment(replay, found, i);
+	if (rc == 0)
+		rc = check_gaps(recovery, queue, found);
+	if (found->base.segment == found->tail.segment)
+		queue->durable.checkpoint = queue->flying.checkpoint = queue->gathered.checkpoint =
+		    found->list.segments[found->tail.segment].number;
+	return rc;
+}
+
+/*
+ * The ids of segments that are gone.
+ */
+
+static int
+load_ids(const struct recovery *recovery, struct queue *queue, const struct found *found,
+    uint64_t number)
+{
+	struct dedup *dedup = queue->router->topics[queue->topic].dedup;
+	uint32_t now = router_seconds(queue->router);
+	struct log_ids_header header;
+	char path[LOG_PATH_BYTES];
+	struct log_id *ids;
+	int rc = log_ids_read(found->dir, found->list.log_id, number, &header, &ids);
+
+	log_ids_path(path, found->dir, number);
+	if (rc == -EBADMSG)
+		return complain(recovery, rc, path,
+		    "damaged: without it a message that was published shortly before the router "
+		    "ended may be delivered twice; move it away to go on");
+	if (rc != 0)
+		return complain(recovery, rc, path, strerror(-rc));
+	for (uint64_t i = 0; rc == 0 && i < header.count; i++) {
+		struct dedup_hash hash;
+
+		memcpy(hash.word, ids[i].hash, sizeof(hash.word));
+		if (in_window(queue, ids[i].clock_s) &&
+		    dedup_see(dedup, &hash, ids[i].clock_s, now) == DEDUP_NO_MEMORY)
+			rc = complain(recovery, -ENOMEM, path, strerror(ENOMEM));
+	}
+	free(ids);
+	return rc == 0 ? queue_add_ids(queue, number, header.newest_clock_s) : rc;
+}
+
+static int
+load_all_ids(const struct recovery *recovery, struct queue *queue, const struct found *found)
+{
+	uint64_t *numbers;
+	size_t count;
+	int rc = log_ids_list(found->dir, &numbers, &count);
+
+	if (rc != 0)
+		return complain(recovery, rc, found->dir, strerror(-rc));
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = load_ids(recovery, queue, found, numbers[i]);
+	free(numbers);
+	return rc;
+}
+
+/*
+ * All together.
+ */
+
+static int
+open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
+    struct recovered_state *state)
+{
+	struct replay replay = { .queue = queue, .state = state };
+	struct control_counters *counters = &queue->control->counters;
 	bool exists = found->list.count > 0;
 	int rc = 0;
 
 	queue->next_sequence = 1;
 	settled_init(&queue->settled, 0);
 	if (exists)
-		rc = log_scan(&found->list, UINT64_MAX, &visitor, &tail, error, error_bytes);
-	log_tail_free(&tail);
+		rc = replay_log(recovery, &replay, found);
+	if (rc == 0 && exists)
+		rc = load_all_ids(recovery, queue, found);
 	if (rc != 0)
 		return rc;
+	add(&counters->done, queue->logged_done);
+	add(&counters->failed, queue->logged_failed);
 	rc = writer_open(&queue->writer, queue->router->io, found->dir, queue->config->name,
-	    exists ? &found->list : NULL, found->end);
+	    exists ? &found->list : NULL, found->tail.segment, found->end);
 	if (rc == 0 && queue->mark_count == 0)
 		rc = queue_add_mark(
-		    queue, queue->writer.durable, queue->next_sequence, replay.wall_ns);
-	return rc == 0 ? 0 : complain(error, error_bytes, rc, found->dir, strerror(-rc));
+		    queue, queue->writer.durable, queue->next_sequence, io_wall_ns());
+	return rc == 0 ? 0 : complain(recovery, rc, found->dir, strerror(-rc));
 }
 
 /* A queue that is no longer configured must not be forgotten with messages in it. */
 static int
-check_unconfigured(const struct router *router, char *error, size_t error_bytes)
+check_unconfigured(const struct recovery *recovery)
 {
+	const struct router *router = recovery->router;
 	char path[LOG_PATH_BYTES], log_error[LOG_ERROR_BYTES];
 	struct log_summary summary;
 	struct dirent *entry;
@@ -266,7 +508,7 @@ check_unconfigured(const struct router *router, char *error, size_t error_bytes)
 	snprintf(path, sizeof(path), "%s/queues", router->config->state_dir);
 	dir = opendir(path);
 	if (dir == NULL)
-		return complain(error, error_bytes, -errno, path, strerror(errno));
+		return complain(recovery, -errno, path, strerror(errno));
 	while (rc == 0 && (entry = readdir(dir)) != NULL) {
 		if (entry->d_name[0] == '.' || config_find_queue(router->config, entry->d_name))
 			continue;
@@ -275,7 +517,7 @@ check_unconfigured(const struct router *router, char *error, size_t error_bytes)
 		if (log_summarize(path, &summary, log_error, sizeof(log_error)) != 0 ||
 		    summary.depth == 0)
 			continue;
-		snprintf(error, error_bytes,
+		snprintf(recovery->error, recovery->error_bytes,
 		    "%.64s: has %" PRIu64 " messages and is not in the configuration: put the "
 		    "queue back, or move %.4000s away",
 		    entry->d_name, summary.depth, path);
@@ -289,26 +531,34 @@ int
 recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES], char *error,
     size_t error_bytes)
 {
-	struct found *found = calloc(router->queue_count, sizeof(*found));
-	uint64_t highest = 0;
-	int rc = found == NULL ? -ENOMEM : check_unconfigured(router, error, error_bytes);
+	struct recovery recovery = {
+		.router = router,
+		.found = calloc(router->queue_count, sizeof(*recovery.found)),
+		.count = router->queue_count,
+		.told_ns = io_monotonic_ns(),
+		.error = error,
+		.error_bytes = error_bytes,
+	};
+	int rc;
 
-	for (unsigned i = 0; rc == 0 && i < router->queue_count; i++)
-		rc = find_log(&found[i], router, router->queues[i].config->name, error,
-		    error_bytes);
-	if (rc == 0) {
-		highest = highest_batch(found, router->queue_count);
-		rc = repair(found, router->queue_count, &highest, error, error_bytes);
-	}
-	router->batch = highest + 1;
-	for (unsigned i = 0; rc == 0 && i < router->queue_count; i++) {
-		rc = open_queue(&router->queues[i], &found[i], &states[i], error, error_bytes);
+	if (recovery.found == NULL)
+		return complain(&recovery, -ENOMEM, "recovery", strerror(ENOMEM));
+	error[0] = '\0';
+	rc = check_unconfigured(&recovery);
+	for (unsigned i = 0; rc == 0 && i < recovery.count; i++)
+		rc = find_log(&recovery, &recovery.found[i], router->queues[i].config->name);
+	if (rc == 0)
+		rc = repair(&recovery);
+	router->batch = recovery.highest_batch + 1;
+	for (unsigned i = 0; rc == 0 && i < recovery.count; i++) {
+		rc = open_queue(&recovery, &router->queues[i], &recovery.found[i], &states[i]);
 		router->queues[i].writer.batch = router->batch;
 	}
-	for (unsigned i = 0; found != NULL && i < router->queue_count; i++) {
-		log_list_close(&found[i].list);
-		log_tail_free(&found[i].tail);
+	for (unsigned i = 0; i < recovery.count; i++) {
+		log_scan_free(&recovery.found[i].scan);
+		log_list_close(&recovery.found[i].list);
+		log_tail_free(&recovery.found[i].tail);
 	}
-	free(found);
+	free(recovery.found);
 	return rc;
 }

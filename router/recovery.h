@@ -1,7 +1,8 @@
 /*
  * recovery - what the router does with the logs that it finds.
  *
- * Each log is read whole and checked. The highest batch of all of them counts only if every log that
+ * The end of each log is read and checked, from its newest checkpoint on, and older segments as far as
+ * they hold ids within the deduplication window. The highest batch of all of them counts only if every log that
  * it names has its end frame; else it is cut from all: nobody was told of it. What is cut is zeroed,
  * the last batch that counts is written again, both are synced, and only then is anything answered.
  * A damaged place in front of a whole batch is no torn write: the router refuses to start.

@@ -3,7 +3,9 @@
 #endif
 #include "router/writer.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,10 +27,11 @@ align_up(uint64_t value, uint64_t unit)
 	return (value + unit - 1) & ~(unit - 1);
 }
 
+/* Positions behind a segment. */
 static uint64_t
 segment_end(const struct log_segment *segment)
 {
-	return segment->position + segment->size;
+	return segment->position + segment->span;
 }
 
 static uint8_t *
@@ -146,9 +149,11 @@ fill_header(struct writer *writer)
 	struct log_segment_header header = {
 		.log_id = writer->log_id,
 		.number = writer->next.segment.number,
+		.last_number = writer->next.segment.number,
 		.salt = writer->next.segment.salt,
 		.position = writer->next.segment.position,
 		.size = writer->next.segment.size,
+		.span = writer->next.segment.size,
 		.created_ns = io_wall_ns(),
 	};
 
@@ -175,30 +180,60 @@ reserve_old(struct writer *writer)
 	return 0;
 }
 
+static void
+spare_path(const struct writer *writer, uint64_t number, char path[LOG_PATH_BYTES])
+{
+	snprintf(path, LOG_PATH_BYTES, "%.4096s/%016" PRIx64 ".free", writer->dir, number);
+}
+
+/* Takes the spare file for the next segment. Its blocks are written already: no zeros are needed, the
+ * salt tells what is new. */
+static bool
+reuse_spare(struct writer *writer, const char *path)
+{
+	char from[LOG_PATH_BYTES];
+	bool good;
+
+	if (writer->spare == 0 || writer->spare_bytes != writer->next.segment.size)
+		return false;
+	spare_path(writer, writer->spare, from);
+	writer->spare = 0;
+	good = io_rename(from, path) == 0;
+	if (good)
+		writer->next.fd = io_open_log(path, false, writer->direct);
+	return good && writer->next.fd >= 0;
+}
+
+static int
+make_file(struct writer *writer, const char *path)
+{
+	writer->next.fd = io_open_log(path, true, writer->direct);
+	return writer->next.fd < 0 ? writer->next.fd
+				   : io_allocate(writer->next.fd, writer->next.segment.size);
+}
+
 /* Starts to make the segment behind position, with this number. */
 static void
 make_next(struct writer *writer, uint64_t number, uint64_t position)
 {
 	char path[LOG_PATH_BYTES];
-	int rc;
+	int rc = reserve_old(writer);
 
 	writer->next.segment = (struct log_segment){
 		.number = number,
+		.last_number = number,
 		.position = position,
 		.size = next_size(number),
+		.span = next_size(number),
 	};
 	io_random(&writer->next.segment.salt, sizeof(writer->next.segment.salt));
 	writer->next_written = 0;
 	writer->next_request.done = next_written;
 	next_path(writer, path, false);
-	writer->next.fd = io_open_log(path, true, writer->direct);
-	if (writer->next.fd < 0) {
-		next_failed(writer, writer->next.fd);
-		return;
-	}
-	rc = reserve_old(writer);
-	if (rc == 0)
-		rc = io_allocate(writer->next.fd, writer->next.segment.size);
+	if (rc == 0 && reuse_spare(writer, path))
+		writer->next_written = writer->next.segment.size;
+	else if (rc == 0)
+		rc = make_file(writer, path);
 	if (rc != 0) {
 		next_failed(writer, rc);
 		return;
@@ -208,9 +243,15 @@ make_next(struct writer *writer, uint64_t number, uint64_t position)
 	next_step(writer);
 }
 
-/* Starts the next segment once a quarter of this one is used. */
+static bool
+fits_segment(const struct log_segment *segment, uint64_t position, uint64_t bytes)
+{
+	return position + bytes + WRITER_RESERVE_BYTES <= segment_end(segment);
+}
+
+/* Starts the next segment once a quarter of this one is used, or too little is left of it. */
 static void
-prepare_next(struct writer *writer)
+prepare_next(struct writer *writer, uint64_t bytes)
 {
 	const struct log_segment *active = &writer->active.segment;
 
@@ -219,7 +260,8 @@ prepare_next(struct writer *writer)
 		return;
 	if (writer->next_state != WRITER_NEXT_NONE && writer->next_state != WRITER_NEXT_FAILED)
 		return;
-	if (writer->end - active->position < active->size / 4)
+	if (writer->end - active->position < active->size / 4 &&
+	    fits_segment(active, writer->end, bytes))
 		return;
 	make_next(writer, active->number + 1, segment_end(active));
 }
@@ -228,31 +270,43 @@ prepare_next(struct writer *writer)
  * Appending.
  */
 
-static bool
-fits_segment(const struct log_segment *segment, uint64_t position, uint64_t bytes)
+/* The next segment becomes the active one. Nothing is gathered. */
+static void
+switch_segment(struct writer *writer)
 {
-	return position + bytes + WRITER_RESERVE_BYTES <= segment_end(segment);
+	struct log_segment *last = &writer->old[writer->old_count++]; /* reserve_old() made room */
+
+	*last = writer->active.segment;
+	last->data_bytes = writer->sealed - last->position;
+	if (writer->flying_length > 0)
+		writer->flying_closes = true;
+	else
+		io_close(writer->active.fd);
+	writer->active = writer->next;
+	writer->next.fd = -1;
+	writer->next_state = WRITER_NEXT_NONE;
+	writer->end = writer->sealed = writer->active.segment.position + LOG_HEADER_BYTES;
+	writer->switched(writer);
 }
 
 int
 writer_room(struct writer *writer, uint64_t payload_length)
 {
 	uint64_t bytes = log_frame_bytes(payload_length);
-	uint64_t end = writer->end;
 
-	prepare_next(writer);
-	if (!fits_segment(&writer->active.segment, end, bytes)) {
+	prepare_next(writer, bytes);
+	if (!fits_segment(&writer->active.segment, writer->end, bytes)) {
 		if (writer->next_state == WRITER_NEXT_FAILED)
 			return writer->next_error;
-		if (writer->next_state != WRITER_NEXT_READY)
+		if (writer->next_state != WRITER_NEXT_READY || writer->batch_start != 0)
 			return 0;
-		if (writer->gathering_count == WRITER_PIECES - 1)
-			return 0;
-		end = writer->next.segment.position + LOG_HEADER_BYTES;
+		switch_segment(writer);
+		if (!fits_segment(&writer->active.segment, writer->end, bytes))
+			return writer_room(writer, payload_length); /* segments grow */
 	}
-	if (writer->batch_start != 0 && end + bytes - writer->sealed > WRITER_GATHER_BYTES)
+	if (writer->batch_start != 0 && writer->end + bytes - writer->sealed > WRITER_GATHER_BYTES)
 		return 0;
-	return end + bytes + WRITER_RESERVE_BYTES - writer->durable <= WRITER_TAIL_BYTES;
+	return writer->end + bytes + WRITER_RESERVE_BYTES - writer->durable <= WRITER_TAIL_BYTES;
 }
 
 /* A frame at end, which is known to fit in the active segment. */
@@ -271,75 +325,26 @@ place_frame(struct writer *writer, enum log_type type, uint32_t length, bool fir
 	return frame;
 }
 
-/* A frame that covers what is left up to position; only its header is written. */
+/* A frame that fills up to position. */
 static void
-place_pad(struct writer *writer, uint64_t position, bool first)
+place_pad(struct writer *writer, uint64_t position)
 {
 	uint64_t left = position - writer->end;
-	uint64_t written;
 
 	if (left == 0)
 		return;
 	log_frame_seal(place_frame(
-	    writer, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame)), first));
-	written = align_up(writer->end + sizeof(struct log_frame), writer->block);
+	    writer, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame)), false));
 	memset(tail_at(writer, writer->end) + sizeof(struct log_frame), 0,
-	    (written < position ? written : position) - writer->end - sizeof(struct log_frame));
-}
-
-/* Ends the piece of the gathered batch that lies in the active segment, up to position. */
-static void
-add_piece(struct writer *writer, uint64_t from, uint64_t to, bool last_of_segment)
-{
-	struct writer_piece *piece = &writer->gathering[writer->gathering_count++];
-
-	*piece = (struct writer_piece){
-		.writer = writer,
-		.data = tail_at(writer, from),
-		.length = to - from,
-		.offset = (int64_t)(from - writer->active.segment.position),
-		.fd = writer->active.fd,
-		.close_after = last_of_segment,
-	};
-}
-
-/* Where the piece being gathered starts: at the batch's start, or behind this segment's header. */
-static uint64_t
-piece_start(const struct writer *writer)
-{
-	uint64_t first = writer->active.segment.position + LOG_HEADER_BYTES;
-
-	return writer->sealed > first ? writer->sealed : first;
-}
-
-static void
-switch_segment(struct writer *writer)
-{
-	uint64_t from = piece_start(writer);
-	uint64_t limit = segment_end(&writer->active.segment);
-	uint64_t written = align_up(writer->end + sizeof(struct log_frame), writer->block);
-
-	place_pad(writer, limit, writer->batch_start == 0);
-	if (writer->batch_start == 0)
-		writer->batch_start = writer->end;
-	add_piece(writer, from, written < limit ? written : limit, true);
-	writer->old[writer->old_count++] = writer->active.segment; /* reserve_old() made room */
-	writer->active = writer->next;
-	writer->next.fd = -1;
-	writer->next_state = WRITER_NEXT_NONE;
-	writer->end = writer->active.segment.position + LOG_HEADER_BYTES;
+	    left - sizeof(struct log_frame));
 }
 
 struct log_frame *
 writer_begin(struct writer *writer, enum log_type type, uint32_t length)
 {
-	uint64_t bytes = log_frame_bytes(length);
-	struct log_frame *frame;
+	struct log_frame *frame =
+	    place_frame(writer, type, length, writer->batch_start == 0);
 
-	if (type != LOG_BATCH_END &&
-	    !fits_segment(&writer->active.segment, writer->end, bytes))
-		switch_segment(writer);
-	frame = place_frame(writer, type, length, writer->batch_start == 0);
 	if (writer->batch_start == 0)
 		writer->batch_start = writer->end;
 	return frame;
@@ -360,54 +365,46 @@ writer_finish(struct writer *writer, struct log_frame *frame)
  * Writing.
  */
 
-static void piece_written(struct io_request *request, int64_t result);
-
 static void
-write_piece(struct writer_piece *piece)
+write_flying(struct writer *writer)
 {
-	struct io *io = piece->writer->io;
-
-	piece->request.done = piece_written;
-	io->operations->write(
-	    io, piece->fd, piece->data, piece->length, piece->offset, &piece->request);
+	writer->io->operations->write(writer->io, writer->flying_fd, writer->flying_data,
+	    writer->flying_length, writer->flying_offset, &writer->flying);
 }
 
 static void
-piece_written(struct io_request *request, int64_t result)
+flying_written(struct io_request *request, int64_t result)
 {
-	struct writer_piece *piece =
-	    (void *)((char *)request - offsetof(struct writer_piece, request));
-	struct writer *writer = piece->writer;
+	struct writer *writer = (void *)((char *)request - offsetof(struct writer, flying));
 
 	if (result == -EINTR || result == -EAGAIN) {
-		write_piece(piece);
+		write_flying(writer);
 		return;
 	}
 	if (result <= 0 || (uint64_t)result % writer->block != 0) {
 		writer->durable_done(writer, result < 0 ? (int)result : -EIO);
 		return;
 	}
-	piece->data += result;
-	piece->length -= (size_t)result;
-	piece->offset += result;
-	if (piece->length > 0) {
-		write_piece(piece);
+	writer->flying_data += result;
+	writer->flying_length -= (size_t)result;
+	writer->flying_offset += result;
+	if (writer->flying_length > 0) {
+		write_flying(writer);
 		return;
 	}
-	if (piece->close_after)
-		io_close(piece->fd);
-	if (--writer->outstanding > 0)
-		return;
-	writer->durable = writer->sealed; /* one batch is in flight at a time */
+	if (writer->flying_closes)
+		io_close(writer->flying_fd);
+	writer->flying_closes = false;
+	writer->durable = writer->flying_end;
 	writer->durable_done(writer, 0);
 }
 
 void
-writer_commit(struct writer *writer, uint64_t time_ns, const uint64_t *log_ids, uint32_t logs)
+writer_commit(struct writer *writer, uint64_t time_ns, uint64_t clock_ns, const uint64_t *log_ids,
+    uint32_t logs)
 {
 	struct log_batch_end *end;
 	struct log_frame *frame;
-	uint64_t start = writer->batch_start;
 	uint64_t aligned;
 
 	frame = writer_begin(
@@ -416,7 +413,8 @@ writer_commit(struct writer *writer, uint64_t time_ns, const uint64_t *log_ids, 
 	*end = (struct log_batch_end){
 		.batch = writer->batch,
 		.time_ns = time_ns,
-		.start = start,
+		.clock_ns = clock_ns,
+		.start = writer->batch_start,
 		.logs = logs,
 	};
 	memcpy(end + 1, log_ids, logs * sizeof(*log_ids));
@@ -425,16 +423,15 @@ writer_commit(struct writer *writer, uint64_t time_ns, const uint64_t *log_ids, 
 	aligned = align_up(writer->end, writer->block);
 	if (aligned != writer->end && aligned - writer->end < sizeof(struct log_frame))
 		aligned += writer->block;
-	place_pad(writer, aligned, false);
-	add_piece(writer, piece_start(writer), aligned, false);
-	writer->end = writer->sealed = aligned;
+	place_pad(writer, aligned);
+	writer->flying.done = flying_written;
+	writer->flying_data = tail_at(writer, writer->sealed);
+	writer->flying_length = aligned - writer->sealed;
+	writer->flying_offset = (int64_t)(writer->sealed - writer->active.segment.position);
+	writer->flying_fd = writer->active.fd;
+	writer->flying_end = writer->end = writer->sealed = aligned;
 	writer->batch_start = 0;
-
-	memcpy(writer->flying, writer->gathering, sizeof(writer->flying));
-	writer->flying_count = writer->outstanding = writer->gathering_count;
-	writer->gathering_count = 0;
-	for (unsigned i = 0; i < writer->flying_count; i++)
-		write_piece(&writer->flying[i]);
+	write_flying(writer);
 }
 
 /*
@@ -510,46 +507,52 @@ adopt_next(struct writer *writer)
 static int
 open_new(struct writer *writer)
 {
+	int rc;
+
 	io_random(&writer->log_id, sizeof(writer->log_id));
 	writer->log_id = (writer->log_id >> 1) | 1;
 	make_next(writer, 1, LOG_BLOCK_BYTES); /* position 0 stays free to mean "none" */
-	return adopt_next(writer);
+	rc = adopt_next(writer);
+	writer->end = writer->active.segment.position + LOG_HEADER_BYTES;
+	return rc;
 }
 
 static int
-open_listed(struct writer *writer, const struct log_list *list, uint64_t end)
+open_segment(struct writer *writer, struct writer_segment *to, const struct log_segment *segment)
 {
 	char path[LOG_PATH_BYTES];
 
+	to->segment = *segment;
+	log_segment_path(path, writer->dir, segment->number);
+	to->fd = io_open_log(path, false, writer->direct);
+	return to->fd < 0 ? to->fd : 0;
+}
+
+static int
+open_listed(struct writer *writer, const struct log_list *list, size_t active, uint64_t end)
+{
+	int rc = 0;
+
 	writer->log_id = list->log_id;
-	for (size_t i = 0; i < list->count; i++) {
-		writer->active.segment = list->segments[i];
-		if (end <= segment_end(&list->segments[i]))
-			break;
-		if (reserve_old(writer) != 0)
-			return -ENOMEM;
-		writer->old[writer->old_count++] = list->segments[i];
+	for (size_t i = 0; rc == 0 && i < active; i++) {
+		rc = reserve_old(writer);
+		if (rc == 0)
+			writer->old[writer->old_count++] = list->segments[i];
 	}
-	log_segment_path(path, writer->dir, writer->active.segment.number);
-	writer->active.fd = io_open_log(path, false, writer->direct);
-	if (writer->active.fd < 0)
-		return writer->active.fd;
+	if (rc == 0)
+		rc = open_segment(writer, &writer->active, &list->segments[active]);
 	writer->end = end;
-	if (writer->active.segment.number < list->segments[list->count - 1].number) {
-		/* Made ahead and not used yet; writer_repair() left no more than one. */
-		writer->next.segment = list->segments[list->count - 1];
-		log_segment_path(path, writer->dir, writer->next.segment.number);
-		writer->next.fd = io_open_log(path, false, writer->direct);
-		if (writer->next.fd < 0)
-			return writer->next.fd;
+	if (rc == 0 && active + 1 < list->count) {
+		/* Made ahead and not used yet. */
+		rc = open_segment(writer, &writer->next, &list->segments[active + 1]);
 		writer->next_state = WRITER_NEXT_READY;
 	}
-	return reserve_old(writer);
+	return rc == 0 ? reserve_old(writer) : rc;
 }
 
 int
 writer_open(struct writer *writer, struct io *io, const char *dir, const char *queue,
-    const struct log_list *list, uint64_t end)
+    const struct log_list *list, size_t active, uint64_t end)
 {
 	int rc;
 
@@ -561,15 +564,15 @@ writer_open(struct writer *writer, struct io *io, const char *dir, const char *q
 	if (writer->header_block == NULL)
 		return -ENOMEM;
 	rc = probe(writer);
-	if (end % LOG_BLOCK_BYTES % (rc == 0 ? writer->block : 1) != 0) {
+	if (end % (rc == 0 ? writer->block : 1) != 0) {
 		/* Copied here from a disk with smaller sectors. Through the page cache all goes. */
 		writer->direct = false;
-		writer->block = 512;
+		writer->block = LOG_SECTOR_BYTES;
 	}
 	if (rc == 0)
 		rc = map_tail(writer);
 	if (rc == 0)
-		rc = list != NULL ? open_listed(writer, list, end) : open_new(writer);
+		rc = list != NULL ? open_listed(writer, list, active, end) : open_new(writer);
 	writer->tail_floor = writer->sealed = writer->durable = writer->end;
 	return rc;
 }
@@ -587,15 +590,55 @@ writer_close(struct writer *writer)
 	free(writer->old);
 }
 
-const struct log_segment *
-writer_find(const struct writer *writer, uint64_t position)
+/* Index of the last old segment that begins at or before position; old_count when there is none. */
+static size_t
+find_old(const struct writer *writer, uint64_t position)
 {
-	if (position >= writer->active.segment.position)
-		return &writer->active.segment;
-	for (size_t i = writer->old_count; i-- > 0;)
-		if (position >= writer->old[i].position)
-			return position < segment_end(&writer->old[i]) ? &writer->old[i] : NULL;
-	return NULL;
+	size_t low = 0, high = writer->old_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (writer->old[middle].position <= position)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 ? low - 1 : writer->old_count;
+}
+
+uint64_t
+writer_position(const struct writer *writer, uint64_t position)
+{
+	const struct log_segment *next = &writer->active.segment;
+	size_t i;
+
+	if (position >= next->position)
+		return position;
+	i = find_old(writer, position);
+	if (i == writer->old_count) /* before all that is left */
+		next = i > 0 ? &writer->old[0] : next;
+	else if (position < log_segment_data_end(&writer->old[i]))
+		return position;
+	else if (i + 1 < writer->old_count)
+		next = &writer->old[i + 1];
+	return next->position + LOG_HEADER_BYTES;
+}
+
+const struct log_segment *
+writer_find(const struct writer *writer, uint64_t position, uint64_t *end)
+{
+	size_t i;
+
+	if (position >= writer->active.segment.position) {
+		*end = writer->durable;
+		return position < writer->durable ? &writer->active.segment : NULL;
+	}
+	i = find_old(writer, position);
+	if (i == writer->old_count || position >= log_segment_data_end(&writer->old[i]))
+		return NULL;
+	*end = log_segment_data_end(&writer->old[i]);
+	return &writer->old[i];
 }
 
 uint64_t
@@ -607,73 +650,133 @@ writer_bytes(const struct writer *writer)
 		bytes += writer->old[i].size;
 	if (writer->next_state == WRITER_NEXT_READY)
 		bytes += writer->next.segment.size;
-	return bytes;
+	return writer->spare != 0 ? bytes + writer->spare_bytes : bytes;
+}
+
+/*
+ * Giving back.
+ */
+
+/* A file that nobody needs: kept as the spare, or removed. */
+static int
+discard(struct writer *writer, const struct log_segment *segment)
+{
+	char path[LOG_PATH_BYTES], to[LOG_PATH_BYTES];
+
+	log_segment_path(path, writer->dir, segment->number);
+	if (writer->spare != 0 || segment->size != next_size(writer->active.segment.number + 1))
+		return io_unlink(path);
+	spare_path(writer, segment->number, to);
+	writer->spare = segment->number;
+	writer->spare_bytes = segment->size;
+	return io_rename(path, to);
+}
+
+int
+writer_free(struct writer *writer, size_t index, size_t count, const struct log_segment *replacement)
+{
+	size_t keep = replacement != NULL ? 1 : 0;
+	struct log_segment *first = &writer->old[index];
+	int result = 0, rc;
+
+	for (size_t i = keep; i < count; i++) {
+		rc = discard(writer, &first[i]);
+		result = result != 0 ? result : rc;
+	}
+	if (replacement != NULL)
+		*first = *replacement;
+	memmove(first + keep, first + count,
+	    (writer->old_count - index - count) * sizeof(*first));
+	writer->old_count -= count - keep;
+	return result;
 }
 
 /*
  * Repair, before a log is opened.
  */
 
-/* Applies change to [from, to) of the log, piece by piece and each piece inside one segment. */
+/* Writes [from, to) of a segment again, or zeros over it. */
 static int
-rewrite(const struct log_list *list, uint64_t from, uint64_t to, bool zero)
+rewrite(int fd, uint64_t from, uint64_t to, bool zero)
 {
 	uint8_t *buffer = malloc(ZERO_PIECE_BYTES);
 	int rc = buffer == NULL ? -ENOMEM : 0;
 
+	if (rc == 0)
+		memset(buffer, 0, ZERO_PIECE_BYTES);
 	while (rc == 0 && from < to) {
-		const struct log_segment *segment = log_list_find(list, from);
-		char path[LOG_PATH_BYTES];
-		uint64_t length = to - from;
-		ssize_t n;
-		int fd;
+		size_t length = to - from < ZERO_PIECE_BYTES ? to - from : ZERO_PIECE_BYTES;
 
-		if (segment == NULL)
-			break;
-		if (length > segment_end(segment) - from)
-			length = segment_end(segment) - from;
-		if (length > ZERO_PIECE_BYTES)
-			length = ZERO_PIECE_BYTES;
-		log_segment_path(path, list->dir, segment->number);
-		fd = io_open_log(path, false, false);
-		if (fd < 0) {
-			rc = fd;
-			break;
-		}
-		n = (ssize_t)length;
-		if (zero && from < segment->position + LOG_HEADER_BYTES)
-			length = segment->position + LOG_HEADER_BYTES - from;
-		else if (zero)
-			n = pwrite(fd, zeros, length, (off_t)(from - segment->position));
-		else if (pread(fd, buffer, length, (off_t)(from - segment->position)) == n)
-			n = pwrite(fd, buffer, length, (off_t)(from - segment->position));
-		else
-			n = -1;
-		if (n <= 0)
-			rc = errno ? -errno : -EIO;
-		else
-			from += length;
-		io_close(fd);
+		if (!zero)
+			rc = io_read_all(fd, buffer, length, from);
+		if (rc == 0)
+			rc = io_write_all(fd, buffer, length, from);
+		from += length;
 	}
 	free(buffer);
 	return rc;
 }
 
-int
-writer_repair(struct log_list *list, uint64_t last_start, uint64_t from, uint64_t to)
+/* Does the name say that a file is left over from making or giving back a segment? */
+static bool
+is_rest(const char *name)
 {
+	size_t length = strlen(name);
+
+	return (length > 4 && strcmp(name + length - 4, ".new") == 0) ||
+	    (length > 5 && strcmp(name + length - 5, ".free") == 0);
+}
+
+static int
+remove_rests(const struct log_list *list)
+{
+	char path[LOG_PATH_BYTES];
+	DIR *dir = opendir(list->dir);
+	struct dirent *entry;
 	int rc = 0;
 
-	if (last_start != 0)
-		rc = rewrite(list, last_start, from, false);
-	if (rc == 0 && from < to)
-		rc = rewrite(list, from, to, true);
-	while (rc == 0 && list->count > 2 &&
-	    list->segments[list->count - 2].position >= from) {
-		char path[LOG_PATH_BYTES];
-
-		log_segment_path(path, list->dir, list->segments[--list->count].number);
+	if (dir == NULL)
+		return -errno;
+	for (size_t i = 0; rc == 0 && i < list->leftover_count; i++) {
+		log_segment_path(path, list->dir, list->leftovers[i]);
 		rc = io_unlink(path);
 	}
+	while (rc == 0 && (entry = readdir(dir)) != NULL) {
+		if (!is_rest(entry->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%.4000s/%.255s", list->dir, entry->d_name);
+		rc = io_unlink(path);
+	}
+	closedir(dir);
+	return rc;
+}
+
+int
+writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, bool torn)
+{
+	uint64_t places[2][2] = { { last_start, last_start != 0 ? end : 0 }, { end, 0 } };
+	int rc = 0;
+
+	for (int zero = 0; rc == 0 && zero <= torn; zero++) {
+		const struct log_segment *segment = log_list_find(list, places[zero][0]);
+		char path[LOG_PATH_BYTES];
+		uint64_t to = places[zero][1];
+		int fd;
+
+		if (segment == NULL)
+			continue;
+		if (zero) /* the largest batch that can have been under way */
+			to = end + WRITER_GATHER_BYTES + WRITER_RESERVE_BYTES;
+		if (to > segment->position + segment->size)
+			to = segment->position + segment->size;
+		log_segment_path(path, list->dir, segment->number);
+		fd = io_open_log(path, false, false);
+		if (fd < 0)
+			return fd;
+		rc = rewrite(fd, places[zero][0] - segment->position, to - segment->position, zero);
+		io_close(fd);
+	}
+	if (rc == 0)
+		rc = remove_rests(list);
 	return rc == 0 ? io_sync_dir(list->dir) : rc;
 }

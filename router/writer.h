@@ -9,35 +9,25 @@
  *   ------+----------------+------------------+------------------+-------> positions
  *         |  on disk       |  being written   |  being gathered  |
  *
- * One batch is gathered while the one before it is on its way to the disk.
+ * One batch is gathered while the one before it is on its way to the disk. Each batch lies in one
+ * segment: when a frame does not fit the active one, the batch is closed first, and the next begins
+ * the next segment.
  */
 #ifndef HEADGATE_ROUTER_WRITER_H
 #define HEADGATE_ROUTER_WRITER_H
 
-#include "log/format.h"
-#include "log/scan.h"
+#include "log/list.h"
 #include "router/io.h"
 
 enum {
 	WRITER_TAIL_BYTES = 8 << 20,
-	WRITER_GATHER_BYTES = 2 << 20,  /* a batch takes no more than this in one log ... */
-	WRITER_RESERVE_BYTES = 16 << 10, /* ... and what closes it always fits behind */
-	WRITER_PIECES = 4               /* segments that one batch may be spread over */
+	WRITER_GATHER_BYTES = 2 << 20,  /* a batch takes no more than this ... */
+	WRITER_RESERVE_BYTES = 16 << 10 /* ... and what closes it always fits behind */
 };
 
 struct writer_segment {
 	struct log_segment segment;
 	int fd; /* -1: closed */
-};
-
-struct writer_piece { /* of a batch being written: one contiguous write */
-	struct io_request request;
-	struct writer *writer;
-	const uint8_t *data;
-	size_t length;
-	int64_t offset;
-	int fd;
-	bool close_after; /* the last write to this segment */
 };
 
 /* How the next segment comes to be. */
@@ -58,30 +48,48 @@ struct writer {
 	uint64_t next_written, next_retry_ns;
 	struct io_request next_request;
 	uint8_t *header_block;
+	uint64_t spare, spare_bytes; /* number and size of a file to be used again; 0: none */
 
 	uint8_t *tail;
 	uint64_t tail_floor; /* nothing older was ever in the tail */
 	uint64_t end, sealed, durable;
 	uint64_t batch;       /* number of the one being gathered */
 	uint64_t batch_start; /* where it begins; 0: nothing gathered */
-	struct writer_piece gathering[WRITER_PIECES], flying[WRITER_PIECES];
-	unsigned gathering_count, flying_count, outstanding;
 
+	/* The batch on its way to the disk: what is left of it. */
+	struct io_request flying;
+	const uint8_t *flying_data;
+	size_t flying_length; /* 0: none */
+	int64_t flying_offset;
+	uint64_t flying_end; /* position behind it */
+	int flying_fd;
+	bool flying_closes; /* the segment takes no more behind it */
+
+	/* A new segment became the active one: its checkpoint is to be appended. */
+	void (*switched)(struct writer *);
 	/* The batch is durable (0), or a write failed (-errno), which is final. */
 	void (*durable_done)(struct writer *, int result);
 	/* The next segment became ready, or failed. */
 	void (*next_done)(struct writer *);
 };
 
-/* Opens a log that a scan found whole up to position end, or makes a new one (list NULL) with a random
- * id. Runs io until the active segment is there. The two callbacks must be set before.
- * Returns 0 or -errno. */
+/* Opens a log that was found whole up to position end in its segment with index active, or makes a new
+ * one (list NULL) with a random id. Runs io until the active segment is there; when nothing is in it
+ * (writer_fresh()), it still needs its checkpoint. The callbacks must be set before. Returns 0 or
+ * -errno. */
 int writer_open(struct writer *, struct io *, const char *dir, const char *queue,
-    const struct log_list *list, uint64_t end);
+    const struct log_list *list, size_t active, uint64_t end);
 void writer_close(struct writer *);
 
-/* Can a frame with a payload of this length be appended now? 1 yes; 0 not before a batch is durable or
- * a segment is ready; -ENOSPC or another -errno when no segment can be made. */
+static inline bool
+writer_fresh(const struct writer *writer)
+{
+	return writer->end == writer->active.segment.position + LOG_HEADER_BYTES;
+}
+
+/* Can a frame with a payload of this length be appended now? May begin a new segment. 1 yes; 0 not
+ * before a batch is durable or a segment is ready; -ENOSPC or another -errno when no segment can be
+ * made. */
 int writer_room(struct writer *, uint64_t payload_length);
 
 /* Appends a frame; the caller fills the payload (behind the header) and calls writer_finish() before
@@ -97,18 +105,29 @@ writer_touched(const struct writer *writer)
 }
 
 /* Closes the gathered batch with its end frame and hands it to the disk. durable_done() follows. */
-void writer_commit(struct writer *, uint64_t time_ns, const uint64_t *log_ids, uint32_t logs);
+void writer_commit(struct writer *, uint64_t time_ns, uint64_t clock_ns, const uint64_t *log_ids,
+    uint32_t logs);
 
 /* The newest bytes, from memory: pointer to position, or NULL when the tail has it no more. */
 const uint8_t *writer_tail(const struct writer *, uint64_t position);
 
-/* Segment that holds a position on disk (NULL: none), and the number of bytes of all segments. */
-const struct log_segment *writer_find(const struct writer *, uint64_t position);
+/* Where a reader that came to position goes on: there, or at the next segment's first batch when this
+ * one's data ends there or is gone. */
+uint64_t writer_position(const struct writer *, uint64_t position);
+/* Segment that holds such a position on disk (NULL: none); *end is where its data ends. */
+const struct log_segment *writer_find(
+    const struct writer *, uint64_t position, uint64_t *end);
+/* Number of bytes of all segments. */
 uint64_t writer_bytes(const struct writer *);
 
-/* For recovery, before the log is opened; synchronous. Writes the last whole batch, [last_start, from),
- * again, so that it is on the disk and not only in the page cache; zeroes the torn bytes behind it,
- * [from, to); removes segments that held nothing but these. Returns 0 or -errno. */
-int writer_repair(struct log_list *, uint64_t last_start, uint64_t from, uint64_t to);
+/* Gives back the disk of count old segments from index on, or puts replacement (which has the place of
+ * the first already) where they were. Returns 0, or -errno: some files are left over. */
+int writer_free(
+    struct writer *, size_t index, size_t count, const struct log_segment *replacement);
+
+/* For recovery, before the log is opened; synchronous. Writes the last whole batch, [last_start, end),
+ * again, so that it is on the disk and not only in the page cache; zeroes what a torn batch may have left
+ * behind it; removes what is left over in the directory. Returns 0 or -errno. */
+int writer_repair(const struct log_list *, uint64_t last_start, uint64_t end, bool torn);
 
 #endif

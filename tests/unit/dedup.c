@@ -10,8 +10,9 @@ see(struct dedup *dedup, unsigned id, uint32_t now)
 {
 	char text[32];
 	int length = snprintf(text, sizeof(text), "message-%u", id);
+	struct dedup_hash hash = dedup_hash(dedup, 0, text, (size_t)length);
 
-	return dedup_see(dedup, 0, text, (size_t)length, now, now);
+	return dedup_see(dedup, &hash, now, now);
 }
 
 Test(dedup, sees_each_id_once_within_the_window)
@@ -38,10 +39,11 @@ Test(dedup, a_duplicate_does_not_make_the_window_longer)
 Test(dedup, kinds_are_different_ids)
 {
 	struct dedup *dedup = dedup_new(key, 300);
+	struct dedup_hash id = dedup_hash(dedup, 0, "x", 1), content = dedup_hash(dedup, 1, "x", 1);
 
-	cr_assert(dedup_see(dedup, 0, "x", 1, 1, 1) == DEDUP_NEW, "kind 0");
-	cr_assert(dedup_see(dedup, 1, "x", 1, 1, 1) == DEDUP_NEW, "kind 1");
-	cr_assert(dedup_see(dedup, 1, "x", 1, 1, 1) == DEDUP_SEEN, "kind 1 again");
+	cr_assert(dedup_see(dedup, &id, 1, 1) == DEDUP_NEW, "kind 0");
+	cr_assert(dedup_see(dedup, &content, 1, 1) == DEDUP_NEW, "kind 1");
+	cr_assert(dedup_see(dedup, &content, 1, 1) == DEDUP_SEEN, "kind 1 again");
 	dedup_free(dedup);
 }
 

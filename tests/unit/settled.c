@@ -1,5 +1,7 @@
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "log/settled.h"
 
@@ -11,7 +13,7 @@ Test(settled, in_order_keeps_no_bitmap)
 	for (uint64_t s = 1; s <= 100000; s++)
 		cr_assert(settled_add(&set, s) == 1, "sequence %lu", (unsigned long)s);
 	cr_assert(set.through == 100000, "through %lu", (unsigned long)set.through);
-	cr_assert(set.words == NULL, "no memory for what is in order");
+	cr_assert(set.chunks == NULL, "no memory for what is in order");
 	cr_assert(settled_add(&set, 5) == 0, "a second time is no news");
 	settled_free(&set);
 }
@@ -43,33 +45,85 @@ Test(settled, random_order_agrees_with_a_plain_array)
 	settled_free(&set);
 }
 
-Test(settled, one_old_message_costs_one_bit_each)
+Test(settled, one_old_message_costs_one_chunk)
 {
 	struct settled set;
 
 	settled_init(&set, 0);
 	cr_assert(settled_add_range(&set, 2, 1000000) == 1000000, "all are new");
 	cr_assert(set.through == 0, "1 is still there");
-	cr_assert(set.bits / 8 <= 2 * 131072 + 1024, "%lu bytes", (unsigned long)set.bits / 8);
+	cr_assert(set.count < 200 && set.capacity < 512, "%zu chunks", set.count);
+	cr_assert(settled_count_left(&set, 1, 1000002) == 1, "one is left");
+	cr_assert(settled_count_left(&set, 2, 1000002) == 0, "the others are not");
 	cr_assert(settled_add(&set, 1) == 1, "1 is settled last");
 	cr_assert(set.through == 1000001, "through %lu", (unsigned long)set.through);
 	settled_free(&set);
 }
 
-Test(settled, ranges_overlap_and_skip)
+Test(settled, ranges_overlap)
 {
 	struct settled set;
 
 	settled_init(&set, 10);
 	cr_assert(settled_add_range(&set, 5, 10) == 4, "11 to 14 are new");
 	cr_assert(set.through == 14, "through");
-	cr_assert(settled_add(&set, 20) == 1, "20");
-	cr_assert(settled_skip(&set, 18) == 0, "skip");
-	cr_assert(set.through == 18, "through after a skip");
-	cr_assert(settled_skip(&set, 19) == 0, "skip");
-	cr_assert(set.through == 20, "20 was settled already");
-	cr_assert(settled_skip(&set, 1000) == 0, "skip beyond all");
-	cr_assert(!settled_has(&set, 1001) && settled_has(&set, 1000), "exactly");
+	cr_assert(settled_add(&set, 2000) == 1, "2000");
+	cr_assert(settled_count_left(&set, 1, 3001) == 3000 - 15, "%lu left",
+	    (unsigned long)settled_count_left(&set, 1, 3001));
+	cr_assert(settled_add_range(&set, 15, 1985) == 1985, "15 to 1999 are new");
+	cr_assert(set.through == 2000 && set.count == 0, "all is in order again");
+	cr_assert(!settled_has(&set, 2001) && settled_has(&set, 2000), "exactly");
+	settled_free(&set);
+}
+
+/* What a checkpoint holds, in pieces, is the same set; also when it went on growing meanwhile. */
+Test(settled, restored_from_its_chunks)
+{
+	enum { N = 60000 };
+	struct settled set, copy;
+	struct settled_chunk chunks[7];
+	uint64_t base = 0, through, highest;
+	unsigned seed = 7;
+	size_t n;
+
+	settled_init(&set, 0);
+	for (int i = 0; i < 40000; i++)
+		settled_add(&set, 1 + (uint64_t)rand_r(&seed) % N);
+	through = set.through;
+	highest = set.highest;
+	settled_init(&copy, 0);
+	cr_assert(settled_restore(&copy, through, highest) == 0, "restore");
+	while ((n = settled_copy_chunks(&set, base, chunks, 7)) > 0) {
+		for (size_t i = 0; i < n && chunks[i].base <= highest; i++)
+			cr_assert(settled_restore_chunk(&copy, &chunks[i]) == 0, "chunk %lu",
+			    (unsigned long)chunks[i].base);
+		base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
+	}
+	for (uint64_t s = 1; s <= N + 600; s++)
+		cr_assert(settled_has(&set, s) == settled_has(&copy, s), "%lu", (unsigned long)s);
+	cr_assert(settled_count_left(&copy, 1, N + 1) == settled_count_left(&set, 1, N + 1), "left");
+	for (uint64_t s = 1; s <= N; s++)
+		cr_assert(settled_add(&set, s) == settled_add(&copy, s), "%lu", (unsigned long)s);
+	cr_assert(copy.through == N && copy.count == 0, "all settled");
+	settled_free(&set);
+	settled_free(&copy);
+}
+
+Test(settled, a_checkpoint_that_makes_no_sense_is_refused)
+{
+	struct settled_chunk chunk = { .base = 512 }, odd = { .base = 500 }, high = { .base = 4096 };
+	struct settled_chunk full = { .base = 1024 };
+	struct settled set;
+
+	memset(full.words, 0xff, sizeof(full.words));
+	settled_init(&set, 0);
+	cr_assert(settled_restore(&set, 10, 9) == -EINVAL, "highest below through");
+	cr_assert(settled_restore(&set, 10, 2000) == 0, "good");
+	cr_assert(settled_restore_chunk(&set, &odd) == -EINVAL, "odd base");
+	cr_assert(settled_restore_chunk(&set, &high) == -EINVAL, "above all");
+	cr_assert(settled_restore_chunk(&set, &full) == -EINVAL, "full");
+	cr_assert(settled_restore_chunk(&set, &chunk) == 0, "good");
+	cr_assert(settled_restore_chunk(&set, &chunk) == -EINVAL, "twice");
 	settled_free(&set);
 }
 

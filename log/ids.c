@@ -1,0 +1,115 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "log/ids.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum { NAME_DIGITS = 16 };
+
+void
+log_ids_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number)
+{
+	snprintf(path, LOG_PATH_BYTES, "%.4096s/%016" PRIx64 ".ids", dir, number);
+}
+
+static uint64_t
+header_sum(const struct log_ids_header *header)
+{
+	return XXH3_64bits(header, offsetof(struct log_ids_header, header_checksum));
+}
+
+void
+log_ids_seal(struct log_ids_header *header, const struct log_id *ids)
+{
+	memcpy(header->magic, LOG_IDS_MAGIC, sizeof(header->magic));
+	header->checksum = XXH3_64bits(ids, header->count * sizeof(*ids));
+	header->header_checksum = header_sum(header);
+}
+
+static int
+read_file(FILE *file, uint64_t log_id, uint64_t number, struct log_ids_header *header,
+    struct log_id **ids)
+{
+	if (fread(header, sizeof(*header), 1, file) != 1 ||
+	    memcmp(header->magic, LOG_IDS_MAGIC, sizeof(header->magic)) != 0 ||
+	    header->header_checksum != header_sum(header) || header->log_id != log_id ||
+	    header->number != number || header->count > SIZE_MAX / sizeof(**ids))
+		return -EBADMSG;
+	*ids = malloc(header->count * sizeof(**ids) + 1);
+	if (*ids == NULL)
+		return -ENOMEM;
+	if (fread(*ids, sizeof(**ids), header->count, file) == header->count &&
+	    XXH3_64bits(*ids, header->count * sizeof(**ids)) == header->checksum)
+		return 0;
+	free(*ids);
+	return -EBADMSG;
+}
+
+int
+log_ids_read(const char *dir, uint64_t log_id, uint64_t number, struct log_ids_header *header,
+    struct log_id **ids)
+{
+	char path[LOG_PATH_BYTES];
+	FILE *file;
+	int rc;
+
+	log_ids_path(path, dir, number);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return -errno;
+	rc = read_file(file, log_id, number, header, ids);
+	fclose(file);
+	return rc;
+}
+
+static uint64_t
+file_number(const char *name)
+{
+	if (strlen(name) != NAME_DIGITS + 4 || strcmp(name + NAME_DIGITS, ".ids") != 0 ||
+	    strspn(name, "0123456789abcdef") != NAME_DIGITS)
+		return 0;
+	return strtoull(name, NULL, 16);
+}
+
+int
+log_ids_list(const char *dir_path, uint64_t **numbers, size_t *count)
+{
+	DIR *dir = opendir(dir_path);
+	size_t capacity = 0;
+	int rc = 0;
+
+	*numbers = NULL;
+	*count = 0;
+	if (dir == NULL)
+		return -errno;
+	for (struct dirent *entry; rc == 0 && (entry = readdir(dir)) != NULL;) {
+		uint64_t number = file_number(entry->d_name);
+		void *bigger = *numbers;
+
+		if (number == 0)
+			continue;
+		if (*count == capacity) {
+			capacity = capacity ? 2 * capacity : 16;
+			bigger = realloc(*numbers, capacity * sizeof(**numbers));
+		}
+		if (bigger == NULL) {
+			rc = -ENOMEM;
+			break;
+		}
+		*numbers = bigger;
+		(*numbers)[(*count)++] = number;
+	}
+	closedir(dir);
+	if (rc != 0)
+		free(*numbers);
+	return rc;
+}

@@ -1,0 +1,58 @@
+/*
+ * list - the segments of a log, as their files' headers tell.
+ */
+#ifndef HEADGATE_LOG_LIST_H
+#define HEADGATE_LOG_LIST_H
+
+#include "log/format.h"
+
+enum { LOG_PATH_BYTES = 4352, LOG_ERROR_BYTES = 4800 };
+
+struct log_segment {
+	uint64_t number, last_number; /* last_number > number: it replaces these */
+	uint64_t position, span, size, salt;
+	/* Of one that takes no more, as far as it is known: see struct log_segment_entry. */
+	uint64_t first_sequence, end_sequence, messages, end_clock_ns;
+	uint64_t data_bytes; /* 0: not known */
+};
+
+/* Position behind the last batch of a segment that takes no more. */
+static inline uint64_t
+log_segment_data_end(const struct log_segment *segment)
+{
+	return segment->position + segment->data_bytes;
+}
+
+/* Does it hold what was left over of others? */
+static inline bool
+log_segment_replaces(const struct log_segment *segment)
+{
+	return segment->messages != 0 && segment->span != segment->size;
+}
+
+/* In order of their positions. */
+struct log_list {
+	char dir[LOG_PATH_BYTES];
+	char queue[LOG_QUEUE_NAME_BYTES];
+	uint64_t log_id;
+	struct log_segment *segments;
+	size_t count;
+	uint64_t *leftovers; /* numbers of files that another segment has replaced */
+	size_t leftover_count;
+};
+
+/* Path of a segment of dir. */
+void log_segment_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number);
+
+/* Lists the segments of a directory and checks that they are of one log. Returns 0; -ENOENT when there
+ * is no log; -EBADMSG or -ESTALE with error naming the file; or -errno. */
+int log_list_open(struct log_list *, const char *dir, char *error, size_t error_bytes);
+void log_list_close(struct log_list *);
+
+/* Segment that holds a position, or NULL. */
+const struct log_segment *log_list_find(const struct log_list *, uint64_t position);
+
+/* Takes over what a checkpoint says of a segment. False when the segment is not in the list. */
+bool log_list_describe(struct log_list *, const struct log_segment_entry *);
+
+#endif
