@@ -2,8 +2,12 @@ noinst_LIBRARIES += shm/libshm.a
 shm_libshm_a_SOURCES = shm/ring.c shm/ring.h shm/doorbell.c shm/doorbell.h shm/lane.c shm/lane.h \
 	shm/control.c shm/control.h
 
-check_PROGRAMS += tests/unit/test-ring tests/unit/test-lane
-TESTS += tests/unit/test-ring tests/unit/test-lane
+SHM_TESTS = tests/unit/test-doorbell tests/unit/test-lane tests/unit/test-ring
+check_PROGRAMS += $(SHM_TESTS)
+TESTS += $(SHM_TESTS)
+tests_unit_test_doorbell_SOURCES = tests/unit/doorbell.c
+tests_unit_test_doorbell_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_doorbell_LDADD = $(SHM_LIBS) $(CRITERION_LIBS)
 tests_unit_test_ring_SOURCES = tests/unit/ring.c
 tests_unit_test_ring_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_ring_LDADD = $(SHM_LIBS) $(CRITERION_LIBS)
