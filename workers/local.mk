@@ -14,8 +14,12 @@ headgate_bank_account_LDADD = $(WORKER_LIBS)
 headgate_payment_SOURCES = workers/payment-main.c
 headgate_payment_LDADD = $(WORKER_LIBS)
 
-check_PROGRAMS += tests/unit/test-amount
-TESTS += tests/unit/test-amount
+WORKER_TESTS = tests/unit/test-amount tests/unit/test-services
+check_PROGRAMS += $(WORKER_TESTS)
+TESTS += $(WORKER_TESTS)
 tests_unit_test_amount_SOURCES = tests/unit/amount.c
 tests_unit_test_amount_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_amount_LDADD = workers/libworker.a $(CRITERION_LIBS)
+tests_unit_test_services_SOURCES = tests/unit/services.c
+tests_unit_test_services_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_services_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)
