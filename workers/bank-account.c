@@ -127,9 +127,8 @@ handle(struct service_context *context, const struct message *message, struct ou
 		service_answer(outcome, 400, "Invalid account number format");
 		return;
 	}
-	if (values[ACCOUNT_TYPE].type != 0 && values[ACCOUNT_TYPE].type != JSON_NULL &&
-	    values[ACCOUNT_TYPE].type != JSON_STRING) {
-		service_answer(outcome, 400, "Invalid account type format");
+	if (!service_may_have_text(&values[ACCOUNT_TYPE])) {
+		service_invalid(outcome, names[ACCOUNT_TYPE]);
 		return;
 	}
 	if (context->config->fault_markers && service_contains(account->customer_id, "SLOW"))

@@ -59,6 +59,16 @@ missing_field(const struct json_value values[FIELDS])
 	return service_has_text(&values[PAYMENT_METHOD]) ? NULL : names[PAYMENT_METHOD];
 }
 
+/* An optional field that is there and no string. */
+static const char *
+invalid_field(const struct json_value values[FIELDS])
+{
+	for (int i = BILL_TYPE; i <= CURRENCY; i++)
+		if (!service_may_have_text(&values[i]))
+			return names[i];
+	return NULL;
+}
+
 static void
 make_ids(struct payment *payment, const struct message *message)
 {
@@ -87,7 +97,11 @@ handle(struct service_context *context, const struct message *message, struct ou
 		return;
 	}
 	if (!read_amount(scratch, &values[AMOUNT], &payment->amount_cents)) {
-		service_answer(outcome, 400, "Invalid amount format");
+		service_invalid(outcome, names[AMOUNT]);
+		return;
+	}
+	if (invalid_field(values) != NULL) {
+		service_invalid(outcome, invalid_field(values));
 		return;
 	}
 	payment->customer_id = service_text(scratch, &values[CUSTOMER_ID]);

@@ -21,10 +21,23 @@ service_missing(struct outcome *outcome, const char *field)
 	snprintf(outcome->reason, sizeof(outcome->reason), "Missing required field: %s", field);
 }
 
+void
+service_invalid(struct outcome *outcome, const char *field)
+{
+	outcome->status = 400;
+	snprintf(outcome->reason, sizeof(outcome->reason), "Invalid %s format", field);
+}
+
 bool
 service_has_text(const struct json_value *value)
 {
 	return value->type == JSON_STRING && value->raw.length > 0;
+}
+
+bool
+service_may_have_text(const struct json_value *value)
+{
+	return value->type == 0 || value->type == JSON_NULL || value->type == JSON_STRING;
 }
 
 bool

@@ -54,8 +54,12 @@ extern const struct service service_bank_account, service_payment;
 void service_answer(struct outcome *, int status, const char *reason);
 /* 400 "Missing required field: NAME". */
 void service_missing(struct outcome *, const char *field);
+/* 400 "Invalid NAME format". */
+void service_invalid(struct outcome *, const char *field);
 /* A required field: a string that is not empty. */
 bool service_has_text(const struct json_value *);
+/* An optional field: absent, null, or a string. */
+bool service_may_have_text(const struct json_value *);
 /* The fault that a customer id asks for, where the configuration allows it: 0, 400 or 500. */
 int service_fault(const struct service_context *, struct span customer_id);
 /* Does the text contain the word, in any case? */

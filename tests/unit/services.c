@@ -301,6 +301,13 @@ Test(payment, amounts_fees_and_what_is_left)
 Test(payment, optional_fields)
 {
 	static const struct rule rules[] = {
+		{ PAID("\"currency\":5"), "Invalid currency format", 400 },
+		{ PAID("\"currency\":{}"), "Invalid currency format", 400 },
+		{ PAID("\"currency\":false"), "Invalid currency format", 400 },
+		{ PAID("\"due_date\":{}"), "Invalid due_date format", 400 },
+		{ PAID("\"due_date\":20261201"), "Invalid due_date format", 400 },
+		{ PAID("\"bill_type\":[]"), "Invalid bill_type format", 400 },
+		{ PAID("\"bill_type\":[\"water\"]"), "Invalid bill_type format", 400 },
 		{ PAID("\"bill_type\":null,\"due_date\":null,\"currency\":null"), "", 200 },
 		{ PAID("\"something\":[{}]"), "", 200 },
 		/* Required fields come first. */
@@ -343,6 +350,8 @@ Test(payment, fault_markers)
 		{ "{\"customer_id\":\"ERROR500\",\"amount\":-5,\"payment_method\":\"card\"}",
 		    "Invalid amount format", 400 },
 		{ "{\"customer_id\":\"ERROR500\",\"amount\":5}", MISSING("payment_method"), 400 },
+		{ "{\"customer_id\":\"ERROR500\",\"amount\":5,\"payment_method\":\"card\","
+		  "\"currency\":5}", "Invalid currency format", 400 },
 	};
 
 	cr_assert(handle(rules[0].json) == 200 && handle(rules[2].json) == 200, "they are off");
@@ -471,6 +480,10 @@ Test(bank_account, the_aba_checksum_is_looked_at_where_the_configuration_says_so
 Test(bank_account, account_type)
 {
 	static const struct rule rules[] = {
+		{ TYPED("7"), "Invalid account_type format", 400 },
+		{ TYPED("{}"), "Invalid account_type format", 400 },
+		{ TYPED("[\"savings\"]"), "Invalid account_type format", 400 },
+		{ TYPED("true"), "Invalid account_type format", 400 },
 		{ TYPED("null"), "", 200 },
 	};
 
@@ -493,6 +506,8 @@ Test(bank_account, fault_markers)
 		{ BANK("\"C\"", "\"123456789\"", "\"1\""), "", 200 },
 		{ BANK("\"ERROR500\"", "\"12345678\"", "\"1\""), "Invalid routing number format", 400 },
 		{ BANK("\"ERROR500\"", "\"123456789\"", "\"\""), MISSING("account_number"), 400 },
+		{ "{\"customer_id\":\"ERROR500\",\"routing_number\":\"123456789\","
+		  "\"account_number\":\"1\",\"account_type\":7}", "Invalid account_type format", 400 },
 	};
 
 	cr_assert(handle(rules[0].json) == 200 && handle(rules[1].json) == 200, "they are off");
