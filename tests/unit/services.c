@@ -329,6 +329,21 @@ Test(payment, optional_fields)
 	expect("bill_type", "caf\xc3\xa9");
 }
 
+Test(payment, every_field_may_have_escapes)
+{
+	cr_assert(handle("{\"customer_id\":\"\\u0041\",\"amount\":\"\\u0035.25\","
+			 "\"payment_method\":\"\\u0042\\\\\",\"bill_type\":\"\\n\","
+			 "\"due_date\":\"\\\"\",\"curr\\u0065ncy\":\"\\u20ac\"}") == 200, "%s",
+	    outcome.reason);
+	store();
+	expect("customer_id", "A");
+	expect("amount_cents", "525");
+	expect("payment_method", "B\\");
+	expect("bill_type", "\n");
+	expect("due_date", "\"");
+	expect("currency", "\xe2\x82\xac");
+}
+
 Test(payment, fault_markers)
 {
 	static const struct rule rules[] = {
@@ -444,6 +459,8 @@ Test(bank_account, routing_and_account_numbers)
 		{ BANK("\"C\"", "\"12345678\"", "\"1\""), "Invalid routing number format", 400 },
 		{ BANK("\"C\"", "\"1234567890\"", "\"1\""), "Invalid routing number format", 400 },
 		{ BANK("\"C\"", "\"12345678a\"", "\"1\""), "Invalid routing number format", 400 },
+		{ BANK("\"C\"", "\"12345678:\"", "\"1\""), "Invalid routing number format", 400 },
+		{ BANK("\"C\"", "\"/12345678\"", "\"1\""), "Invalid routing number format", 400 },
 		{ BANK("\"C\"", "\"12345678 \"", "\"1\""), "Invalid routing number format", 400 },
 		{ BANK("\"C\"", "\" 123456789\"", "\"1\""), "Invalid routing number format", 400 },
 		{ BANK("\"C\"", "\"123456789\\u0000\"", "\"1\""), "Invalid routing number format", 400 },
