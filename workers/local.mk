@@ -14,7 +14,7 @@ headgate_bank_account_LDADD = $(WORKER_LIBS)
 headgate_payment_SOURCES = workers/payment-main.c
 headgate_payment_LDADD = $(WORKER_LIBS)
 
-WORKER_TESTS = tests/unit/test-amount tests/unit/test-services
+WORKER_TESTS = tests/unit/test-amount tests/unit/test-services tests/unit/test-store
 check_PROGRAMS += $(WORKER_TESTS)
 TESTS += $(WORKER_TESTS)
 tests_unit_test_amount_SOURCES = tests/unit/amount.c
@@ -23,3 +23,6 @@ tests_unit_test_amount_LDADD = workers/libworker.a $(CRITERION_LIBS)
 tests_unit_test_services_SOURCES = tests/unit/services.c
 tests_unit_test_services_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_services_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)
+tests_unit_test_store_SOURCES = tests/unit/store.c
+tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_store_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)
