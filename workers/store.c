@@ -180,9 +180,10 @@ open_database(struct store *store, const char *path)
 	    SQLITE_OK)
 		return remember_error(store);
 	sqlite3_busy_timeout(store->db, 5000);
-	rc = set_wal(store);
+	/* Before anything is written: the journal mode stands in the file, too. */
+	rc = check_version(store);
 	if (rc == 0)
-		rc = check_version(store);
+		rc = set_wal(store);
 	if (rc == 0)
 		rc = execute(store, store->service->table);
 	if (rc == 0)
@@ -201,8 +202,9 @@ store_open(struct store **out, const char *state_dir, const struct service *serv
 	*out = NULL;
 	snprintf(path, sizeof(path), "%s/stores", state_dir);
 	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-		snprintf(error, error_bytes, "%s: %s", path, strerror(errno));
-		return -errno;
+		rc = -errno;
+		snprintf(error, error_bytes, "%s: %s", path, strerror(-rc));
+		return rc;
 	}
 	store = calloc(1, sizeof(*store));
 	if (store == NULL)

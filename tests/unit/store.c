@@ -434,18 +434,34 @@ make_database(const char *sql)
 	sqlite3_close(db);
 }
 
-/* It is refused in words that name the file. */
+static size_t
+read_database(char *bytes, size_t capacity)
+{
+	FILE *file = fopen(path, "r");
+	size_t length;
+
+	cr_assert(file != NULL, "%s", path);
+	length = fread(bytes, 1, capacity, file);
+	fclose(file);
+	return length;
+}
+
+/* It is refused in words that name the file, and not a byte of it is another. */
 static void
 expect_refused(int status)
 {
+	static char before[1 << 16], after[1 << 16];
+	size_t length = read_database(before, sizeof(before));
 	struct store *store;
 	int rc = store_open(&store, dir, &service_payment, error, sizeof(error));
 
 	cr_assert(rc == status && store == NULL, "%d: %s", rc, error);
 	cr_assert(strstr(error, path) != NULL && strlen(error) > strlen(path) + 2, "%s", error);
+	cr_assert(read_database(after, sizeof(after)) == length && memcmp(before, after, length) == 0,
+	    "it was changed: %s", error);
 }
 
-Test(store, a_database_of_another_program_is_refused)
+Test(store, a_database_of_another_program_is_refused_and_left_alone)
 {
 	make_database("PRAGMA application_id = 4711; CREATE TABLE theirs (a)");
 	expect_refused(-ESTALE);
@@ -455,7 +471,7 @@ Test(store, a_database_of_another_program_is_refused)
 	expect_refused(-ESTALE);
 }
 
-Test(store, a_store_of_another_version_is_refused)
+Test(store, a_store_of_another_version_is_refused_and_left_alone)
 {
 	struct store *store = open_store();
 
@@ -467,7 +483,7 @@ Test(store, a_store_of_another_version_is_refused)
 	expect_refused(-ESTALE);
 }
 
-Test(store, what_is_no_database_is_refused)
+Test(store, what_is_no_database_is_refused_and_left_alone)
 {
 	char bytes[8192];
 	FILE *file;
