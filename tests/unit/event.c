@@ -1,0 +1,287 @@
+/*
+ * Events: every line is one JSON object, whatever it is about.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "message/json.h"
+#include "telemetry/event.h"
+
+enum { OUTPUT_BYTES = 1 << 22, FIELDS = 16 };
+
+static char *output;
+static size_t output_length;
+static int file, saved;
+
+/* What is written to stderr from here on goes to a file. */
+static void
+capture(bool verbose)
+{
+	saved = dup(STDERR_FILENO);
+	file = memfd_create("events", MFD_CLOEXEC);
+	cr_assert(file >= 0 && dup2(file, STDERR_FILENO) == STDERR_FILENO, "stderr");
+	event_init("headgate-test", verbose);
+}
+
+/* ... and from here on no more. */
+static void
+end_capture(void)
+{
+	ssize_t n;
+
+	dup2(saved, STDERR_FILENO);
+	free(output);
+	output = calloc(1, OUTPUT_BYTES + JSON_PADDING);
+	n = pread(file, output, OUTPUT_BYTES, 0);
+	cr_assert(n >= 0 && n < OUTPUT_BYTES, "read");
+	output_length = (size_t)n;
+	close(file);
+	close(saved);
+}
+
+struct fields {
+	struct json_field field[FIELDS];
+	size_t count;
+};
+
+static int
+keep(void *context, const struct json_field *field)
+{
+	struct fields *fields = context;
+
+	if (fields->count == FIELDS)
+		return 1;
+	fields->field[fields->count++] = *field;
+	return 0;
+}
+
+/* The first line of what there is: strictly JSON, and what comes with every event. */
+static void
+parse_line(struct fields *fields)
+{
+	static const char *const always[] = { "timestamp", "severity", "event", "service" };
+	struct json_reader *reader = json_reader_new(OUTPUT_BYTES);
+	char *end = memchr(output, '\n', output_length);
+	enum json_error error;
+
+	cr_assert(end != NULL, "no line: %s", output);
+	fields->count = 0;
+	error = json_walk(reader, output, (size_t)(end - output), keep, fields);
+	cr_assert(error == JSON_OK, "%s: %.*s", json_error_text(error), (int)(end - output), output);
+	json_reader_free(reader);
+	cr_assert(fields->count >= 4, "%.*s", (int)(end - output), output);
+	for (size_t i = 0; i < 4; i++)
+		cr_assert(strncmp(fields->field[i].name.data, always[i], strlen(always[i])) == 0, "%s",
+		    always[i]);
+}
+
+static const struct json_value *
+find(const struct fields *fields, const char *name)
+{
+	for (size_t i = 0; i < fields->count; i++)
+		if (fields->field[i].name.length == strlen(name) &&
+		    memcmp(fields->field[i].name.data, name, strlen(name)) == 0)
+			return &fields->field[i].value;
+	return NULL;
+}
+
+/* A text field's value. Its start must be all or the beginning of text. Returns its length. */
+static size_t
+expect_start(const struct fields *fields, const char *name, const char *text, size_t length)
+{
+	const struct json_value *value = find(fields, name);
+	char *plain = malloc(OUTPUT_BYTES);
+	long n;
+
+	cr_assert(value != NULL && value->type == JSON_STRING, "%s is not there", name);
+	n = json_unescape(value, plain, OUTPUT_BYTES);
+	cr_assert(n >= 0 && (size_t)n <= length && memcmp(plain, text, (size_t)n) == 0, "%s: %.*s",
+	    name, (int)n, plain);
+	free(plain);
+	return (size_t)n;
+}
+
+static void
+expect_text(const struct fields *fields, const char *name, const char *text)
+{
+	size_t length = expect_start(fields, name, text, strlen(text));
+
+	cr_assert(length == strlen(text), "%s is cut", name);
+}
+
+static void
+expect_number(const struct fields *fields, const char *name, const char *text)
+{
+	const struct json_value *value = find(fields, name);
+
+	cr_assert(value != NULL && value->type == JSON_NUMBER && value->raw.length == strlen(text) &&
+		memcmp(value->raw.data, text, strlen(text)) == 0, "%s", name);
+}
+
+TestSuite(event, .timeout = 60);
+
+Test(event, a_line_has_everything_it_was_given)
+{
+	struct fields fields;
+
+	capture(false);
+	event(EVENT_WARN, "queue.opened", "s:queue", "payments", "u:depth", UINT64_MAX, "d:status", -5,
+	    "s:absent", NULL, "s:empty", "", "u:zero", (uint64_t)0, NULL);
+	end_capture();
+	parse_line(&fields);
+	expect_text(&fields, "severity", "warn");
+	expect_text(&fields, "event", "queue.opened");
+	expect_text(&fields, "service", "headgate-test");
+	expect_text(&fields, "queue", "payments");
+	expect_number(&fields, "depth", "18446744073709551615");
+	expect_number(&fields, "status", "-5");
+	expect_number(&fields, "zero", "0");
+	cr_assert(find(&fields, "absent") == NULL && fields.count == 8, "%zu fields", fields.count);
+}
+
+Test(event, debug_is_for_the_verbose)
+{
+	struct fields fields;
+
+	capture(false);
+	event(EVENT_DEBUG, "a", NULL);
+	end_capture();
+	cr_assert(output_length == 0, "%s", output);
+	capture(true);
+	event(EVENT_DEBUG, "a", NULL);
+	end_capture();
+	parse_line(&fields);
+	expect_text(&fields, "severity", "debug");
+}
+
+Test(event, what_json_must_escape_is_escaped)
+{
+	char every[128] = "";
+	struct fields fields;
+
+	for (int i = 1; i < 128; i++)
+		every[i - 1] = (char)i;
+	capture(false);
+	event(EVENT_INFO, "a", "s:every", every, "s:quoted", "he said \"\\\"", "s:utf8",
+	    "\xe2\x82\xac \xf0\x9f\x98\x80", "d:behind", 1, NULL);
+	end_capture();
+	parse_line(&fields);
+	expect_text(&fields, "every", every);
+	expect_text(&fields, "quoted", "he said \"\\\"");
+	expect_text(&fields, "utf8", "\xe2\x82\xac \xf0\x9f\x98\x80");
+	expect_number(&fields, "behind", "1");
+	cr_assert((char *)memchr(output, '\n', output_length) == output + output_length - 1, "one line");
+}
+
+Test(event, bytes_that_are_no_text_still_make_json)
+{
+	static const char *const bad[] = { "\xff", "\xc3", "a\xe2\x82", "\x80\x80", "\xed\xa0\x80",
+		"\xf4\x90\x80\x80", "\xc0\xaf" };
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct fields fields;
+
+		capture(false);
+		event(EVENT_INFO, "a", "s:bad", bad[i], "d:behind", 1, NULL);
+		end_capture();
+		parse_line(&fields);
+		expect_number(&fields, "behind", "1");
+	}
+}
+
+Test(event, lines_of_several_processes_do_not_mix)
+{
+	enum { WRITERS = 4, EVENTS = 500 };
+	static const char letters[WRITERS + 1] = "abcd";
+	size_t at = 0;
+	unsigned lines = 0;
+	pid_t child[WRITERS];
+	int status;
+
+	capture(false);
+	fcntl(STDERR_FILENO, F_SETFL, O_APPEND);
+	for (int i = 0; i < WRITERS; i++) {
+		child[i] = fork();
+		if (child[i] == 0) {
+			char text[600];
+
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			memset(text, letters[i], sizeof(text));
+			text[sizeof(text) - 1] = '\0';
+			for (int n = 0; n < EVENTS; n++)
+				event(EVENT_INFO, "a", "s:text", text, NULL);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < WRITERS; i++)
+		cr_assert(waitpid(child[i], &status, 0) == child[i] && status == 0, "%x", status);
+	end_capture();
+	while (at < output_length) {
+		char *line = output + at, *end = memchr(line, '\n', output_length - at);
+		char *text;
+
+		cr_assert(end != NULL, "a line has no end");
+		*end = '\0';
+		text = strstr(line, "\"text\":\"");
+		cr_assert(text != NULL && end[-1] == '}', "%s", line);
+		text += 8;
+		cr_assert(strspn(text, (char[]){ *text, '\0' }) == 599, "%s", line);
+		at = (size_t)(end + 1 - output);
+		lines++;
+	}
+	cr_assert(lines == WRITERS * EVENTS, "%u lines", lines);
+}
+
+/* What a person sees on a terminal. */
+static void
+capture_terminal(const char *value)
+{
+	char text[8192];
+	size_t length = 0;
+	int person, terminal;
+	ssize_t n;
+
+	saved = dup(STDERR_FILENO);
+	cr_assert(openpty(&person, &terminal, NULL, NULL, NULL) == 0, "openpty");
+	cr_assert(dup2(terminal, STDERR_FILENO) == STDERR_FILENO, "stderr");
+	event_init("headgate-test", false);
+	event(EVENT_INFO, "queue.opened", "s:value", value, "d:behind", 1, NULL);
+	dup2(saved, STDERR_FILENO);
+	while (length < sizeof(text) - 1 && memchr(text, '\n', length) == NULL) {
+		struct pollfd polled = { .fd = person, .events = POLLIN };
+
+		cr_assert(poll(&polled, 1, 20000) == 1, "nothing on the terminal");
+		n = read(person, text + length, sizeof(text) - 1 - length);
+		cr_assert(n > 0, "read");
+		length += (size_t)n;
+	}
+	close(person);
+	close(terminal);
+	free(output);
+	output = calloc(1, length + 1);
+	memcpy(output, text, length);
+	output_length = length;
+}
+
+Test(event, on_a_terminal_it_reads_well)
+{
+	capture_terminal("payments");
+	cr_assert(strstr(output, "Z info queue.opened value=payments behind=1\r\n") != NULL, "%s", output);
+	capture_terminal("two words");
+	cr_assert(strstr(output, " value=\"two words\" behind=1\r\n") != NULL, "%s", output);
+	capture_terminal("a\nb");
+	cr_assert(strstr(output, " value=\"a\\u000ab\" behind=1\r\n") != NULL, "%s", output);
+}
