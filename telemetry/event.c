@@ -32,10 +32,11 @@ event_init(const char *program, bool be_verbose)
 	readable = isatty(STDERR_FILENO);
 }
 
-/* A line being put together; what does not fit is left out. */
+/* A line being put together; a field that does not fit is left out. */
 struct line {
 	char text[LINE_BYTES];
 	size_t length;
+	bool full; /* something did not fit */
 };
 
 static void
@@ -44,6 +45,8 @@ add(struct line *line, const char *text, size_t length)
 	if (length < sizeof(line->text) - line->length - 2) { /* room to end it */
 		memcpy(line->text + line->length, text, length);
 		line->length += length;
+	} else {
+		line->full = true;
 	}
 }
 
@@ -53,14 +56,32 @@ add_text(struct line *line, const char *text)
 	add(line, text, strlen(text));
 }
 
+/* Shortens a text to length bytes or a little less, so that no character is cut. */
+static size_t
+whole(const char *text, size_t length)
+{
+	size_t start = length;
+
+	while (start > 0 && length - start < 3 && ((unsigned char)text[start] & 0xc0) == 0x80)
+		start--;
+	return start;
+}
+
+/* Cuts what is longer than a value may be. */
 static void
 add_quoted(struct line *line, const char *text)
 {
-	char quoted[6 * VALUE_BYTES + 2];
-	long length = json_quote(quoted, sizeof(quoted), text, strnlen(text, VALUE_BYTES));
+	char quoted[VALUE_BYTES + 2];
+	size_t length = strnlen(text, VALUE_BYTES + 1);
+	long n;
 
-	if (length > 0)
-		add(line, quoted, (size_t)length);
+	if (length > VALUE_BYTES)
+		length = whole(text, VALUE_BYTES);
+	/* Escapes make it longer: at most six times. */
+	while ((n = json_quote(quoted, sizeof(quoted), text, length)) < 0 && length > 0)
+		length = whole(text, length - length / 8 - 1);
+	if (n >= 0)
+		add(line, quoted, (size_t)n);
 }
 
 /* RFC 3339, UTC, milliseconds. */
@@ -93,11 +114,24 @@ add_name(struct line *line, const char *name)
 	}
 }
 
+/* One word of ASCII, without anything that a terminal takes for a command. */
+static bool
+is_word(const char *text)
+{
+	size_t length = 0;
+
+	for (; text[length] != '\0' && length <= VALUE_BYTES; length++)
+		if (text[length] <= ' ' || text[length] > '~' || text[length] == '"' ||
+		    text[length] == '\\')
+			return false;
+	return length > 0 && length <= VALUE_BYTES;
+}
+
 /* Words are easier to read without quotes where they need none. */
 static void
 add_value(struct line *line, const char *text)
 {
-	if (readable && text[0] != '\0' && strcspn(text, " \t\r\n\"\\") == strlen(text))
+	if (readable && is_word(text))
 		add_text(line, text);
 	else
 		add_quoted(line, text);
@@ -109,6 +143,7 @@ add_fields(struct line *line, va_list fields)
 	const char *name;
 
 	while ((name = va_arg(fields, const char *)) != NULL) {
+		size_t before = line->length;
 		char number[24];
 		const char *text;
 
@@ -133,6 +168,9 @@ add_fields(struct line *line, va_list fields)
 		default: /* the rest cannot be read without knowing its type */
 			return;
 		}
+		if (line->full)
+			line->length = before; /* a name without its value would be no JSON */
+		line->full = false;
 	}
 }
 

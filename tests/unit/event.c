@@ -202,6 +202,55 @@ Test(event, bytes_that_are_no_text_still_make_json)
 	}
 }
 
+/* Texts of one character again and again, of every length around where lines and values end. */
+Test(event, long_values_are_cut_and_the_line_stays_whole)
+{
+	static const char *const characters[] = { "x", "\"", "\x01", "\xc3\xa9", "\xe2\x82\xac",
+		"\xf0\x9f\x98\x80" };
+	char text[10000];
+
+	for (size_t which = 0; which < sizeof(characters) / sizeof(characters[0]); which++) {
+		size_t each = strlen(characters[which]);
+
+		for (size_t length = 100; length < 5000; length += length < 700 || length > 4200 ? 97 : 7) {
+			struct fields fields;
+			size_t kept, characters_kept;
+
+			for (size_t i = 0; i < length; i++)
+				text[i] = characters[which][i % each];
+			text[length - length % each] = '\0';
+			capture(false);
+			event(EVENT_INFO, "a", "s:first", text, "d:behind", 1, NULL);
+			end_capture();
+			parse_line(&fields);
+			kept = expect_start(&fields, "first", text, strlen(text));
+			characters_kept = kept / each;
+			cr_assert(kept == strlen(text) || characters_kept >= 100, "%zu of %zu", kept, length);
+			cr_assert(kept % each == 0, "cut in a character: %zu of %zu", kept, each);
+			expect_number(&fields, "behind", "1");
+		}
+	}
+}
+
+Test(event, more_than_a_line_holds_leaves_whole_fields_out)
+{
+	char text[3000];
+
+	for (size_t length = 1; length < sizeof(text); length += 13) {
+		struct fields fields;
+
+		memset(text, 'x', length);
+		text[length] = '\0';
+		capture(false);
+		event(EVENT_INFO, "a", "s:a", text, "s:b", text, "s:c", text, "s:d", text, "s:e", text,
+		    "u:f", UINT64_MAX, NULL);
+		end_capture();
+		cr_assert(output_length <= 4096, "%zu bytes", output_length);
+		parse_line(&fields);
+		expect_start(&fields, "a", text, length);
+	}
+}
+
 Test(event, lines_of_several_processes_do_not_mix)
 {
 	enum { WRITERS = 4, EVENTS = 500 };
@@ -284,4 +333,22 @@ Test(event, on_a_terminal_it_reads_well)
 	cr_assert(strstr(output, " value=\"two words\" behind=1\r\n") != NULL, "%s", output);
 	capture_terminal("a\nb");
 	cr_assert(strstr(output, " value=\"a\\u000ab\" behind=1\r\n") != NULL, "%s", output);
+}
+
+Test(event, a_terminal_is_not_told_what_to_do_by_a_value)
+{
+	capture_terminal("a\x1b[2Jb");
+	cr_assert(strchr(output, '\x1b') == NULL, "an escape sequence went through");
+	cr_assert(strstr(output, " behind=1\r\n") != NULL, "%s", output);
+}
+
+Test(event, long_values_are_cut_on_a_terminal_too)
+{
+	char text[6000];
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	capture_terminal(text);
+	cr_assert(strstr(output, " value=\"xxxxxxxxxx") != NULL && strstr(output, "x\" behind=1\r\n") != NULL,
+	    "%s", output);
 }
