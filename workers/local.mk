@@ -14,7 +14,8 @@ headgate_bank_account_LDADD = $(WORKER_LIBS)
 headgate_payment_SOURCES = workers/payment-main.c
 headgate_payment_LDADD = $(WORKER_LIBS)
 
-WORKER_TESTS = tests/unit/test-amount tests/unit/test-services tests/unit/test-store
+WORKER_TESTS = tests/unit/test-amount tests/unit/test-services tests/unit/test-store \
+	tests/unit/test-worker-run
 check_PROGRAMS += $(WORKER_TESTS)
 TESTS += $(WORKER_TESTS)
 tests_unit_test_amount_SOURCES = tests/unit/amount.c
@@ -26,3 +27,6 @@ tests_unit_test_services_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)
 tests_unit_test_store_SOURCES = tests/unit/store.c
 tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_store_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)
+tests_unit_test_worker_run_SOURCES = tests/unit/worker_run.c
+tests_unit_test_worker_run_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_worker_run_LDADD = $(MESSAGE_LIBS) $(SHM_LIBS) $(SQLITE_LIBS) $(CRITERION_LIBS)

@@ -1,0 +1,1052 @@
+/*
+ * A worker program as a process, with this test as its router: handshake, lanes, doorbells and state
+ * word are the real ones, what is done with them is what happens on a bad day.
+ *
+ * Everything that is waited for has a deadline; nothing sleeps.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <msgpack.h>
+#include <poll.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "message/envelope.h"
+#include "message/wire.h"
+#include "shm/control.h"
+#include "shm/lane.h"
+
+enum {
+	LANES = 2,
+	LOG = 4711,
+	DEADLINE_MS = 30000,
+	STOP_MS = 10000,
+	ENVELOPE_BYTES = 4096,
+	WORKERS = 2
+};
+
+static char dir[64];
+static const char *program, *queue;
+static pid_t worker[WORKERS];
+static struct control control;
+static sqlite3 *db;
+
+/* The router's side of the connection. */
+static int listen_fd = -1, router_fd = -1, bell_fd = -1;
+static pid_t peer; /* the working child */
+static unsigned generation;
+static size_t completion_bytes = LANE_COMPLETION_BYTES;
+static struct lane lane[LANES];
+static struct ring_producer delivery[LANES];
+static struct ring_consumer completion[LANES];
+
+static char *
+path(const char *name)
+{
+	static char paths[8][192];
+	static int turn;
+	char *at = paths[turn++ % 8];
+
+	snprintf(at, sizeof(paths[0]), "%s/%s", dir, name);
+	return at;
+}
+
+static int64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Between two looks at what nobody rings for. */
+static void
+look_again(int64_t deadline_ms, const char *what)
+{
+	cr_assert(now_ms() < deadline_ms, "%s does not happen", what);
+	poll(NULL, 0, 1);
+}
+
+/*
+ * The programs.
+ */
+
+static pid_t
+start_worker(int which)
+{
+	const char *build = getenv("top_builddir");
+	char file[512], *errors = path("err");
+	pid_t parent = getpid();
+
+	snprintf(file, sizeof(file), "%s/%s", build != NULL ? build : ".", program);
+	worker[which] = fork();
+	cr_assert(worker[which] >= 0, "fork");
+	if (worker[which] == 0) {
+		int fd = open(errors, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (fd < 0 || getppid() != parent || dup2(fd, STDERR_FILENO) < 0)
+			_exit(125);
+		unsetenv("HEADGATE_ENVIRONMENT");
+		execl(file, program, "-v", "-D", dir, (char *)NULL);
+		_exit(126);
+	}
+	return worker[which];
+}
+
+/* Its wait status; it must end within this time. */
+static int
+wait_worker(int which, int within_ms)
+{
+	int64_t deadline_ms = now_ms() + within_ms;
+	int status = 0;
+
+	while (waitpid(worker[which], &status, WNOHANG) == 0)
+		look_again(deadline_ms, "the worker's end");
+	worker[which] = 0;
+	return status;
+}
+
+static char *
+read_errors(void)
+{
+	static char text[1 << 20];
+	FILE *file = fopen(path("err"), "r");
+	size_t length = file != NULL ? fread(text, 1, sizeof(text) - 1, file) : 0;
+
+	text[length] = '\0';
+	if (file != NULL)
+		fclose(file);
+	return text;
+}
+
+static void
+wait_for_event(const char *name)
+{
+	int64_t deadline_ms = now_ms() + DEADLINE_MS;
+
+	while (strstr(read_errors(), name) == NULL)
+		look_again(deadline_ms, name);
+}
+
+/* Ends it like an administrator. No child of it may have died by itself. */
+static void
+stop_worker(void)
+{
+	int status;
+
+	kill(worker[0], SIGTERM);
+	status = wait_worker(0, STOP_MS);
+	cr_assert(status == 0, "status %x: %s", status, read_errors());
+	cr_assert(strstr(read_errors(), "worker.died") == NULL, "%s", read_errors());
+}
+
+/*
+ * The store.
+ */
+
+static void
+open_store(void)
+{
+	char name[128];
+
+	if (db != NULL)
+		return;
+	snprintf(name, sizeof(name), "state/stores/%s.db", queue);
+	cr_assert(sqlite3_open_v2(path(name), &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK, "%s",
+	    path(name));
+	sqlite3_busy_timeout(db, DEADLINE_MS);
+}
+
+static const char *
+query(const char *sql)
+{
+	static char value[512];
+	sqlite3_stmt *statement;
+
+	open_store();
+	cr_assert(sqlite3_prepare_v2(db, sql, -1, &statement, NULL) == SQLITE_OK, "%s: %s", sql,
+	    sqlite3_errmsg(db));
+	cr_assert(sqlite3_step(statement) == SQLITE_ROW, "%s: %s", sql, sqlite3_errmsg(db));
+	snprintf(value, sizeof(value), "%s", (const char *)sqlite3_column_text(statement, 0));
+	sqlite3_finalize(statement);
+	return value;
+}
+
+static long
+count(const char *what)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s", what);
+	return strtol(query(sql), NULL, 10);
+}
+
+static const char *
+table(void)
+{
+	return strcmp(program, "headgate-payment") == 0 ? "payments" : "bank_accounts";
+}
+
+static long
+rows(void)
+{
+	return count(table());
+}
+
+/*
+ * The router.
+ */
+
+static void
+router_listen(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/run/router.sock", dir);
+	unlink(address.sun_path);
+	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert(bind(listen_fd, (struct sockaddr *)&address, sizeof(address)) == 0, "bind");
+	cr_assert(listen(listen_fd, 4) == 0, "listen");
+}
+
+static void
+router_hang_up(void)
+{
+	close(router_fd);
+	close(bell_fd);
+	router_fd = bell_fd = -1;
+	for (int i = 0; i < LANES; i++)
+		lane_drop(&lane[i]);
+}
+
+static void
+check_hello(const char *payload, size_t length)
+{
+	msgpack_unpacked unpacked;
+	const msgpack_object *field;
+
+	cr_assert(wire_check(payload, length, 4), "hello");
+	msgpack_unpacked_init(&unpacked);
+	cr_assert(msgpack_unpack_next(&unpacked, payload, length, NULL) == MSGPACK_UNPACK_SUCCESS &&
+		unpacked.data.type == MSGPACK_OBJECT_ARRAY && unpacked.data.via.array.size == 6,
+	    "hello");
+	field = unpacked.data.via.array.ptr;
+	cr_assert(field[0].via.u64 == WIRE_VERSION && field[1].via.u64 == WIRE_WORKER, "hello");
+	cr_assert(field[2].via.str.size == strlen(program) &&
+		memcmp(field[2].via.str.ptr, program, strlen(program)) == 0, "program");
+	cr_assert(field[3].via.str.size == strlen(queue) &&
+		memcmp(field[3].via.str.ptr, queue, strlen(queue)) == 0, "queue");
+	cr_assert(field[5].via.u64 == UINT64_MAX, "all lanes");
+	msgpack_unpacked_destroy(&unpacked);
+}
+
+/* The descriptor that comes with a HELLO is of the queue's lock, and it is locked. */
+static void
+check_lock(int fd)
+{
+	char name[96];
+	struct stat sent, there;
+	int other;
+
+	snprintf(name, sizeof(name), "run/%s.lock", queue);
+	other = open(path(name), O_RDWR | O_CLOEXEC);
+	cr_assert(other >= 0 && fstat(fd, &sent) == 0 && fstat(other, &there) == 0, "lock");
+	cr_assert(sent.st_ino == there.st_ino && sent.st_dev == there.st_dev, "another file");
+	cr_assert(flock(other, LOCK_EX | LOCK_NB) != 0, "the queue is not locked");
+	close(other);
+	close(fd);
+}
+
+static void
+router_accept(void)
+{
+	struct pollfd polled = { .fd = listen_fd, .events = POLLIN };
+	static char payload[WIRE_SMALL_BYTES];
+	struct ucred credentials;
+	socklen_t size = sizeof(credentials);
+	size_t length, fd_count = 1;
+	enum wire_type type;
+	int fd = -1, rc;
+
+	cr_assert(poll(&polled, 1, DEADLINE_MS) == 1, "no worker: %s", read_errors());
+	router_fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	cr_assert(getsockopt(router_fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0, "peer");
+	peer = credentials.pid;
+	rc = wire_receive(router_fd, &type, payload, &length, &fd, &fd_count, DEADLINE_MS);
+	cr_assert(rc == 0 && type == WIRE_HELLO && fd_count == 1, "%s", strerror(-rc));
+	check_hello(payload, length);
+	check_lock(fd);
+}
+
+static void
+router_welcome(void)
+{
+	struct lane_params params = {
+		.queue = queue,
+		.log_id = LOG,
+		.generation = ++generation,
+		.delivery_capacity = LANE_DELIVERY_BYTES,
+		.completion_capacity = completion_bytes,
+		.lanes = LANES,
+		.max_message_bytes = ENVELOPE_BODY_BYTES,
+	};
+	int fds[1 + LANES];
+	msgpack_sbuffer buffer;
+	msgpack_packer packer;
+
+	msgpack_sbuffer_init(&buffer);
+	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+	msgpack_pack_array(&packer, 2);
+	msgpack_pack_int(&packer, 0);
+	msgpack_pack_array(&packer, LANES);
+	fds[0] = bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	for (unsigned i = 0; i < LANES; i++) {
+		msgpack_pack_uint32(&packer, i);
+		params.lane = i;
+		cr_assert(lane_create(&lane[i], &params) == 0, "lane");
+		cr_assert(ring_producer_init(&delivery[i], &lane[i].shared->delivery,
+			      lane[i].delivery_data, LANE_DELIVERY_BYTES) == 0, "delivery");
+		cr_assert(ring_consumer_init(&completion[i], &lane[i].shared->completion,
+			      lane[i].completion_data, completion_bytes) == 0, "completion");
+		fds[1 + i] = lane[i].fd;
+	}
+	cr_assert(wire_send(router_fd, WIRE_WELCOME, buffer.data, buffer.size, fds, 1 + LANES) == 0,
+	    "welcome");
+	msgpack_sbuffer_destroy(&buffer);
+}
+
+static void
+router_attach(void)
+{
+	router_accept();
+	router_welcome();
+}
+
+static void
+set_state(enum control_state state, uint64_t number)
+{
+	atomic_store(&control.shared->queue[0].state, control_word(state, 0, number));
+	if (lane[0].shared != NULL)
+		doorbell_ring(&lane[0].shared->worker_bell);
+}
+
+/* Puts bytes into a lane as a delivery. Visible with show(). */
+static void
+deliver_bytes(unsigned which, uint64_t sequence, const void *bytes, size_t length)
+{
+	struct lane_delivery head = { .sequence = sequence };
+	void *payload;
+
+	cr_assert(ring_reserve(&delivery[which], LANE_TAG_DELIVERY,
+		      (uint32_t)(sizeof(head) + length), &payload) == 1, "the lane is full");
+	memcpy(payload, &head, sizeof(head));
+	memcpy((char *)payload + sizeof(head), bytes, length);
+}
+
+static void
+show(void)
+{
+	for (int i = 0; i < LANES; i++)
+		ring_publish(&delivery[i]);
+	doorbell_ring(&lane[0].shared->worker_bell);
+}
+
+static size_t
+pack(uint8_t buffer[ENVELOPE_BYTES], uint64_t sequence, const char *body)
+{
+	char id[32];
+	const struct envelope_source source = {
+		.head = {
+			.topic = 7,
+			.group = { "C", 1 },
+			.message_id = { id, (size_t)sprintf(id, "m%lu", (unsigned long)sequence) },
+			.body = { body, strlen(body) },
+		},
+	};
+	long length = envelope_pack(buffer, ENVELOPE_BYTES, &source);
+
+	cr_assert(length > 0, "pack");
+	return (size_t)length;
+}
+
+static void
+deliver(uint64_t sequence, const char *body)
+{
+	uint8_t buffer[ENVELOPE_BYTES];
+
+	deliver_bytes(sequence % LANES, sequence, buffer, pack(buffer, sequence, body));
+}
+
+static void
+deliver_payment(uint64_t sequence, const char *customer, const char *amount)
+{
+	char body[256];
+
+	snprintf(body, sizeof(body),
+	    "{\"customer_id\":\"%s\",\"amount\":%s,\"payment_method\":\"card\"}", customer, amount);
+	deliver(sequence, body);
+}
+
+struct taken {
+	uint64_t sequence, state;
+	int status;
+	char reason[LANE_REASON_BYTES + 1];
+};
+
+/* Takes a completion that is there. */
+static bool
+take_now(unsigned which, struct taken *taken)
+{
+	struct lane_completion head;
+	struct ring_record record;
+	int rc = ring_peek(&completion[which], &record);
+
+	cr_assert(rc >= 0, "the worker broke the ring");
+	if (rc == 0)
+		return false;
+	cr_assert(record.tag == LANE_TAG_COMPLETION && record.length >= sizeof(head), "no completion");
+	memcpy(&head, record.payload, sizeof(head));
+	cr_assert(head.reason_length <= LANE_REASON_BYTES &&
+		record.length == sizeof(head) + head.reason_length, "its length");
+	*taken = (struct taken){ .sequence = head.sequence, .state = head.state_seen,
+		.status = head.status };
+	memcpy(taken->reason, (const char *)record.payload + sizeof(head), head.reason_length);
+	ring_release(&completion[which]);
+	return true;
+}
+
+/* Sleeps like the router until a completion is there. False: the worker hung up. */
+static bool
+take(unsigned which, struct taken *taken)
+{
+	int64_t deadline_ms = now_ms() + DEADLINE_MS;
+	struct doorbell *bell = &lane[0].shared->router_bell;
+	uint64_t wakes;
+
+	while (!take_now(which, taken)) {
+		struct pollfd polled[] = { { .fd = bell_fd, .events = POLLIN },
+			{ .fd = router_fd, .events = POLLRDHUP } };
+
+		doorbell_prepare(bell);
+		if (ring_filled_bytes(&completion[which]) == 0)
+			poll(polled, 2, DEADLINE_MS);
+		doorbell_cancel(bell);
+		if (polled[1].revents != 0)
+			return take_now(which, taken);
+		if (read(bell_fd, &wakes, sizeof(wakes)) < 0)
+			cr_assert(errno == EAGAIN, "eventfd");
+		cr_assert(now_ms() < deadline_ms, "nothing comes: %s", read_errors());
+	}
+	return true;
+}
+
+/* The next completion of this message's lane is this one; what it says is in the store already. */
+static void
+expect_done(uint64_t sequence, int status, const char *reason)
+{
+	struct taken taken;
+	char what[128];
+
+	cr_assert(take(sequence % LANES, &taken), "the worker hung up: %s", read_errors());
+	cr_assert(taken.sequence == sequence && taken.status == status &&
+		strcmp(taken.reason, reason) == 0, "%lu: %d %s instead of %lu: %d %s",
+	    (unsigned long)taken.sequence, taken.status, taken.reason, (unsigned long)sequence, status,
+	    reason);
+	if (status >= 500)
+		return;
+	snprintf(what, sizeof(what), "%s WHERE log = %d AND sequence = %lu",
+	    status < 300 ? table() : "failures", LOG, (unsigned long)sequence);
+	cr_assert(count(what) == 1, "completed before it was stored: %s", what);
+}
+
+/* Nothing is completed although the worker had the time for it: it looked at its rings this often. */
+static void
+expect_idle(void)
+{
+	int64_t deadline_ms = now_ms() + DEADLINE_MS;
+	struct taken taken;
+
+	for (int beats = 0; beats < 4; beats++) {
+		uint64_t before = atomic_load(&lane[0].shared->worker.heartbeat_ns);
+
+		while (atomic_load(&lane[0].shared->worker.heartbeat_ns) == before)
+			look_again(deadline_ms, "a heartbeat");
+	}
+	for (unsigned i = 0; i < LANES; i++)
+		cr_assert(!take_now(i, &taken), "%lu was handled", (unsigned long)taken.sequence);
+	cr_assert(atomic_load(&lane[0].shared->worker.starting) == 0, "it is at work");
+}
+
+/* Until it is at this message, or has already ended a batch. */
+static void
+wait_for_start(uint64_t sequence)
+{
+	int64_t deadline_ms = now_ms() + DEADLINE_MS;
+	struct lane_worker_words *words = &lane[0].shared->worker;
+
+	while (atomic_load(&words->starting) < sequence && atomic_load(&words->handled) == 0)
+		cr_assert(now_ms() < deadline_ms, "%lu is not begun", (unsigned long)sequence);
+}
+
+/*
+ * Around a test.
+ */
+
+static void
+set_up(const char *its_program, const char *its_queue)
+{
+	program = its_program;
+	queue = its_queue;
+	signal(SIGPIPE, SIG_IGN);
+	strcpy(dir, "/tmp/hg-worker-XXXXXX");
+	cr_assert(mkdtemp(dir) != NULL && mkdir(path("run"), 0700) == 0, "mkdir");
+	cr_assert(control_create(&control, path("run/control")) == 0, "control");
+	control.shared->queues = 1;
+	snprintf(control.shared->queue[0].name, CONTROL_NAME_BYTES, "%s", queue);
+	set_state(CONTROL_RUNNING, 1);
+	control_publish(&control);
+	for (int i = 0; i < LANES; i++)
+		lane[i].fd = -1;
+	router_listen();
+}
+
+static void
+setup_payment(void)
+{
+	set_up("headgate-payment", "payment-processing");
+}
+
+static void
+setup_bank_account(void)
+{
+	set_up("headgate-bank-account", "bank-account-setup");
+}
+
+static void
+teardown(void)
+{
+	char command[96];
+
+	sqlite3_close(db);
+	for (int i = 0; i < WORKERS; i++) {
+		if (worker[i] > 0) {
+			kill(worker[i], SIGKILL);
+			waitpid(worker[i], NULL, 0);
+		}
+	}
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	if (system(command) != 0)
+		fprintf(stderr, "# %s is left behind\n", dir);
+}
+
+TestSuite(worker_run, .init = setup_payment, .fini = teardown, .timeout = 120);
+TestSuite(worker_run_bank, .init = setup_bank_account, .fini = teardown, .timeout = 120);
+
+/*
+ * What it does.
+ */
+
+Test(worker_run, what_is_completed_is_in_the_store)
+{
+	start_worker(0);
+	router_attach();
+	for (uint64_t i = 1; i <= 300; i++) {
+		if (i % 7 == 0)
+			deliver_payment(i, "C", "-1");
+		else
+			deliver_payment(i, "C", "150.75");
+		if (i % 50 == 0)
+			show();
+	}
+	for (uint64_t i = 1; i <= 300; i++)
+		expect_done(i, i % 7 == 0 ? 400 : 200, i % 7 == 0 ? "Invalid amount format" : "");
+	cr_assert(rows() == 258 && count("failures") == 42, "%ld rows", rows());
+	cr_assert(strcmp(query("SELECT fees_cents FROM payments WHERE sequence = 300"), "377") == 0, "it");
+	/* The lowest sequence of all lanes comes first. */
+	cr_assert(count("payments a JOIN payments b ON a.rowid < b.rowid AND a.sequence > b.sequence "
+			"AND a.processed_at = b.processed_at") == 0, "out of order");
+	stop_worker();
+}
+
+Test(worker_run, one_message_after_the_other_wakes_it_each_time)
+{
+	start_worker(0);
+	router_attach();
+	for (uint64_t i = 1; i <= 200; i++) {
+		deliver_payment(i, "C", "5");
+		show();
+		expect_done(i, 200, "");
+	}
+	stop_worker();
+}
+
+Test(worker_run, a_message_that_was_handled_before_gives_its_outcome_again)
+{
+	char before[512];
+
+	start_worker(0);
+	router_attach();
+	for (int round = 0; round < 3; round++) {
+		for (uint64_t i = 1; i <= 20; i++)
+			deliver_payment(i, i == 8 ? "ERROR400" : "C", i == 5 ? "\"x\"" : "5");
+		show();
+		for (uint64_t i = 1; i <= 20; i++)
+			expect_done(i, i == 5 || i == 8 ? 400 : 200,
+			    i == 5 ? "Invalid amount format" : i == 8 ? "Insufficient funds in account" : "");
+		cr_assert(rows() == 18 && count("failures") == 2, "%ld rows", rows());
+		if (round == 0)
+			snprintf(before, sizeof(before), "%s",
+			    query("SELECT group_concat(processed_at || transaction_id) FROM payments "
+				  "WHERE sequence < 8"));
+		if (round == 1)
+			continue; /* over the same connection */
+		/* Its working child dies, and what it had told nobody heard. */
+		kill(peer, SIGKILL);
+		router_hang_up();
+		router_attach();
+	}
+	cr_assert(strcmp(before, query("SELECT group_concat(processed_at || transaction_id) FROM payments "
+				       "WHERE sequence < 8")) == 0, "handled again");
+	kill(worker[0], SIGTERM);
+	cr_assert(wait_worker(0, STOP_MS) == 0, "%s", read_errors());
+}
+
+Test(worker_run, killed_in_the_middle_of_batches_nothing_is_lost_or_doubled)
+{
+	enum { MESSAGES = 3000 };
+	const char *given = getenv("WORKER_SEED");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)getpid();
+	uint64_t first = 1;
+
+	fprintf(stderr, "# WORKER_SEED=%u\n", seed);
+	start_worker(0);
+	for (int round = 0; round < 6 && first <= MESSAGES; round++) {
+		uint64_t stop = first + (uint64_t)rand_r(&seed) % (MESSAGES / 6);
+		pid_t before = peer;
+		struct taken taken;
+
+		router_attach();
+		cr_assert(peer != before, "the same child");
+		for (uint64_t i = first; i <= MESSAGES; i++)
+			deliver_payment(i, "C", i % 10 == 0 ? "[]" : "5");
+		show();
+		if (round == 5)
+			break;
+		wait_for_start(stop);
+		kill(peer, SIGKILL);
+		/* As much as the router heard of is settled; the rest comes again. */
+		for (bool more = true; more;) {
+			more = take_now(first % LANES, &taken);
+			cr_assert(!more || taken.sequence == first, "out of order");
+			first += more;
+		}
+		router_hang_up();
+	}
+	for (; first <= MESSAGES; first++)
+		expect_done(first, first % 10 == 0 ? 400 : 200, first % 10 == 0 ? "Invalid amount format" : "");
+	cr_assert(rows() == MESSAGES * 9 / 10 && count("failures") == MESSAGES / 10, "%ld rows", rows());
+	kill(worker[0], SIGTERM);
+	cr_assert(wait_worker(0, STOP_MS) == 0, "%s", read_errors());
+}
+
+/* Room for 127 completions: the rest of the batch waits for the router, and only for it. */
+Test(worker_run, completions_wait_for_room)
+{
+	int64_t deadline_ms = now_ms() + DEADLINE_MS;
+
+	completion_bytes = RING_CAPACITY_MIN;
+	start_worker(0);
+	router_attach();
+	for (uint64_t i = 1; i <= 1000; i++)
+		deliver_payment(i, "C", "5");
+	show();
+	while (rows() < 1000 && ring_filled_bytes(&completion[0]) < RING_CAPACITY_MIN - 64)
+		look_again(deadline_ms, "a full ring");
+	for (uint64_t i = 1; i <= 1000; i++)
+		expect_done(i, 200, "");
+	/* The router goes while it waits. */
+	for (uint64_t i = 1001; i <= 2000; i++)
+		deliver_payment(i, "C", "5");
+	show();
+	while (ring_filled_bytes(&completion[0]) < RING_CAPACITY_MIN - 64)
+		look_again(deadline_ms, "a full ring");
+	router_hang_up();
+	router_attach();
+	deliver_payment(2000, "C", "5");
+	show();
+	expect_done(2000, 200, "");
+	/* The router's position is garbage while it waits. */
+	for (uint64_t i = 2001; i <= 3000; i++)
+		deliver_payment(i, "C", "5");
+	show();
+	while (ring_filled_bytes(&completion[0]) < RING_CAPACITY_MIN - 64)
+		look_again(deadline_ms, "a full ring");
+	for (int i = 0; i < LANES; i++)
+		atomic_store(&lane[i].shared->completion.tail, UINT64_MAX / 2);
+	wait_for_event("worker.detached");
+	router_hang_up();
+	router_attach();
+	stop_worker();
+	cr_assert(rows() >= 2000, "%ld rows", rows());
+}
+
+#define ACCOUNT "9182736455463728"
+
+static void
+deliver_account(uint64_t sequence, const char *customer, const char *routing)
+{
+	char body[256];
+
+	snprintf(body, sizeof(body), "{\"customer_id\":\"%s\",\"routing_number\":\"%s\","
+				     "\"account_number\":\"" ACCOUNT "\"}", customer, routing);
+	deliver(sequence, body);
+}
+
+/* A slow message holds the batch open: the ones before it are handled, but not committed. */
+Test(worker_run_bank, killed_before_the_commit_nothing_of_the_batch_is_there)
+{
+	start_worker(0);
+	router_attach();
+	set_state(CONTROL_STOPPED, 2);
+	for (int round = 0; round < 2; round++) {
+		for (uint64_t i = 1; i <= 5; i++)
+			deliver_account(i, i == 4 ? "SLOW" : "C", i == 2 ? "12" : "123456789");
+		show();
+		set_state(CONTROL_RUNNING, 3 + (uint64_t)round);
+		if (round == 1)
+			break;
+		wait_for_start(4);
+		kill(peer, SIGKILL);
+		router_hang_up();
+		set_state(CONTROL_STOPPED, 2);
+		router_attach();
+		cr_assert(rows() == 0 && count("failures") == 0, "%ld rows of half a batch", rows());
+	}
+	for (uint64_t i = 1; i <= 5; i++)
+		expect_done(i, i == 2 ? 400 : 200, i == 2 ? "Invalid routing number format" : "");
+	cr_assert(rows() == 4 && count("failures") == 1, "%ld rows", rows());
+}
+
+Test(worker_run_bank, no_account_number_is_in_what_it_says)
+{
+	start_worker(0);
+	router_attach();
+	deliver_account(1, "C", "123456789");
+	deliver_account(2, "C", "12345678");
+	deliver_account(3, "ERROR400", "123456789");
+	deliver_account(4, "ERROR500", "123456789");
+	show();
+	expect_done(1, 200, "");
+	expect_done(2, 400, "Invalid routing number format");
+	expect_done(3, 400, "Invalid account number format");
+	expect_done(4, 500, "Bank validation service temporarily unavailable");
+	cr_assert(strcmp(query("SELECT account_number_masked FROM bank_accounts"), "****3728") == 0,
+	    "%s", query("SELECT account_number_masked FROM bank_accounts"));
+	stop_worker();
+	cr_assert(strstr(read_errors(), "message.server_error") != NULL, "%s", read_errors());
+	cr_assert(strstr(read_errors(), ACCOUNT) == NULL, "%s", read_errors());
+}
+
+/*
+ * The gate.
+ */
+
+Test(worker_run, a_server_error_ends_its_work_until_there_is_a_new_state)
+{
+	struct taken taken;
+
+	start_worker(0);
+	router_attach();
+	set_state(CONTROL_STOPPED, 2);
+	deliver_payment(1, "C", "5");
+	deliver_payment(2, "C", "{}");
+	deliver_payment(3, "ERROR500", "5");
+	deliver_payment(4, "C", "5");
+	deliver_payment(5, "C", "5");
+	show();
+	expect_idle();
+	set_state(CONTROL_RUNNING, 3);
+	expect_done(1, 200, "");
+	expect_done(2, 400, "Missing required field: amount");
+	cr_assert(take(3 % LANES, &taken) && taken.sequence == 3 && taken.status == 500 &&
+		taken.state == control_word(CONTROL_RUNNING, 0, 3), "%lu %d %lx",
+	    (unsigned long)taken.sequence, taken.status, (unsigned long)taken.state);
+	expect_idle();
+	set_state(CONTROL_TRIPPED, 4);
+	expect_idle();
+	cr_assert(rows() == 1 && count("failures") == 1, "%ld rows", rows());
+	/* The same one is tried first. */
+	set_state(CONTROL_RUNNING, 5);
+	cr_assert(take(3 % LANES, &taken) && taken.sequence == 3 && taken.status == 500 &&
+		taken.state == control_word(CONTROL_RUNNING, 0, 5), "%lu", (unsigned long)taken.sequence);
+	expect_idle();
+	cr_assert(rows() == 1, "%ld rows", rows());
+	stop_worker();
+}
+
+Test(worker_run, a_store_that_cannot_be_written_is_a_server_error_and_then_it_goes_on)
+{
+	struct taken taken;
+
+	start_worker(0);
+	router_attach();
+	deliver_payment(1, "C", "5");
+	show();
+	expect_done(1, 200, "");
+	open_store();
+	cr_assert(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK, "lock");
+	for (uint64_t i = 2; i <= 10; i++)
+		deliver_payment(i, "C", "5");
+	show();
+	cr_assert(take(2 % LANES, &taken) && taken.sequence == 2 && taken.status == 500 &&
+		strstr(taken.reason, "locked") != NULL, "%lu: %s", (unsigned long)taken.sequence,
+	    taken.reason);
+	cr_assert(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK, "unlock");
+	expect_idle();
+	set_state(CONTROL_RUNNING, 2);
+	for (uint64_t i = 2; i <= 10; i++)
+		expect_done(i, 200, "");
+	cr_assert(rows() == 10, "%ld rows", rows());
+	stop_worker();
+}
+
+/*
+ * Routers that go and come.
+ */
+
+Test(worker_run, it_attaches_again_when_the_router_is_back)
+{
+	pid_t child;
+
+	start_worker(0);
+	router_attach();
+	child = peer;
+	deliver_payment(1, "C", "5");
+	show();
+	expect_done(1, 200, "");
+	router_hang_up();
+	router_attach(); /* at once */
+	deliver_payment(2, "C", "5");
+	show();
+	expect_done(2, 200, "");
+	close(listen_fd);
+	unlink(path("run/router.sock"));
+	router_hang_up();
+	wait_for_event("worker.waiting");
+	router_listen();
+	router_attach();
+	cr_assert(peer == child, "it need not have died for that");
+	deliver_payment(2, "C", "5");
+	deliver_payment(3, "C", "5");
+	show();
+	expect_done(2, 200, "");
+	expect_done(3, 200, "");
+	cr_assert(rows() == 3, "%ld rows", rows());
+	stop_worker();
+}
+
+Test(worker_run, a_router_that_refuses_or_talks_nonsense_is_asked_again)
+{
+	static const char refusal[] = "\x92\xcd\x01\xf7\xa4wait", nonsense[] = "\x92\xc1\xc1";
+
+	start_worker(0);
+	router_accept();
+	wire_send(router_fd, WIRE_ERROR, refusal, sizeof(refusal) - 1, NULL, 0);
+	router_hang_up();
+	router_accept();
+	wire_send(router_fd, WIRE_WELCOME, nonsense, sizeof(nonsense) - 1, NULL, 0);
+	router_hang_up();
+	router_accept();
+	wire_send(router_fd, WIRE_ERROR, nonsense, sizeof(nonsense) - 1, &listen_fd, 1);
+	router_hang_up();
+	router_accept();
+	wire_send(router_fd, WIRE_WELCOME, "\x92\x00\x91\x00", 4, (int[]){ listen_fd, router_fd }, 2);
+	router_hang_up();
+	router_accept();
+	cr_assert(write(router_fd, "\xff\xff\xff\xff\xff\xff\xff\xff", 8) == 8, "write");
+	router_hang_up();
+	router_attach();
+	deliver_payment(1, "C", "5");
+	show();
+	expect_done(1, 200, "");
+	stop_worker();
+}
+
+Test(worker_run, a_second_one_stands_by_and_takes_over)
+{
+	pid_t first;
+
+	start_worker(0);
+	router_attach();
+	first = peer;
+	start_worker(1);
+	wait_for_event("worker.standby");
+	deliver_payment(1, "C", "5");
+	show();
+	expect_done(1, 200, "");
+	kill(worker[0], SIGKILL);
+	wait_worker(0, DEADLINE_MS);
+	router_hang_up();
+	router_attach();
+	cr_assert(peer != first, "a child outlived its parent");
+	deliver_payment(1, "C", "5");
+	deliver_payment(2, "C", "5");
+	show();
+	expect_done(1, 200, "");
+	expect_done(2, 200, "");
+	cr_assert(rows() == 2, "%ld rows", rows());
+	kill(worker[1], SIGTERM);
+	cr_assert(wait_worker(1, STOP_MS) == 0, "%s", read_errors());
+}
+
+/*
+ * Its end.
+ */
+
+Test(worker_run, it_is_stopped_without_a_router)
+{
+	close(listen_fd);
+	unlink(path("run/router.sock"));
+	start_worker(0);
+	wait_for_event("worker.waiting");
+	stop_worker();
+}
+
+Test(worker_run, it_is_stopped_while_the_gate_is_closed)
+{
+	set_state(CONTROL_STOPPED, 2);
+	start_worker(0);
+	router_attach();
+	deliver_payment(1, "C", "5");
+	show();
+	expect_idle();
+	stop_worker();
+}
+
+Test(worker_run, it_is_stopped_under_load_and_what_it_completed_is_stored)
+{
+	struct taken taken;
+	long done = 0;
+
+	start_worker(0);
+	router_attach();
+	for (uint64_t i = 1; i <= 4000; i++)
+		deliver_payment(i, "C", "5");
+	show();
+	wait_for_start(100);
+	stop_worker();
+	for (unsigned i = 0; i < LANES; i++)
+		while (take_now(i, &taken))
+			done++;
+	cr_assert(done == rows(), "%ld completed, %ld stored", done, rows());
+}
+
+Test(worker_run, it_is_stopped_as_a_standby)
+{
+	start_worker(0);
+	router_attach();
+	start_worker(1);
+	wait_for_event("worker.standby");
+	kill(worker[1], SIGTERM);
+	cr_assert(wait_worker(1, STOP_MS) == 0, "%s", read_errors());
+	stop_worker();
+}
+
+/*
+ * Garbage.
+ */
+
+/* It attaches again, or has reported a failure: it never crashes (stop_worker() looks for that). */
+static void
+expect_reported(void)
+{
+	struct taken taken;
+
+	if (take(0, &taken))
+		cr_assert(taken.status >= 500 && taken.reason[0] != '\0', "%d %s", taken.status,
+		    taken.reason);
+	router_hang_up();
+	router_attach();
+}
+
+Test(worker_run, garbage_in_the_lanes_is_reported)
+{
+	void *payload;
+
+	start_worker(0);
+	router_attach();
+	cr_assert(ring_reserve(&delivery[0], 99, 100, &payload) == 1, "no tag of ours");
+	show();
+	expect_reported();
+	cr_assert(ring_reserve(&delivery[0], LANE_TAG_DELIVERY, 3, &payload) == 1, "too short");
+	show();
+	expect_reported();
+	deliver_bytes(0, 2, "", 0); /* no envelope */
+	show();
+	expect_reported();
+	/* Positions that cannot be. */
+	atomic_store(&lane[0].shared->delivery.head, UINT64_MAX / 2);
+	doorbell_ring(&lane[0].shared->worker_bell);
+	expect_reported();
+	atomic_store(&lane[0].shared->delivery.head, 12);
+	doorbell_ring(&lane[0].shared->worker_bell);
+	expect_reported();
+	/* A record that ends beyond what was published. */
+	memset(lane[0].delivery_data, 0xff, LANE_DELIVERY_BYTES);
+	atomic_store(&lane[0].shared->delivery.head, 64);
+	doorbell_ring(&lane[0].shared->worker_bell);
+	expect_reported();
+	deliver_payment(2, "C", "5");
+	show();
+	expect_done(2, 200, "");
+	cr_assert(rows() == 1, "%ld rows", rows());
+	stop_worker();
+}
+
+Test(worker_run, garbage_in_envelopes_is_reported)
+{
+	const char *given = getenv("WORKER_SEED");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)getpid();
+
+	fprintf(stderr, "# WORKER_SEED=%u\n", seed);
+	start_worker(0);
+	router_attach();
+	for (uint64_t i = 2; i <= 300; i += 2) {
+		uint8_t buffer[ENVELOPE_BYTES];
+		size_t length = pack(buffer, i,
+		    "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"card\"}");
+		struct taken taken;
+
+		for (int changes = rand_r(&seed) % 4; changes >= 0; changes--)
+			buffer[(size_t)rand_r(&seed) % length] = (uint8_t)rand_r(&seed);
+		if (rand_r(&seed) % 4 == 0)
+			length = (size_t)rand_r(&seed) % length;
+		deliver_bytes(0, i, buffer, length);
+		show();
+		cr_assert(take(0, &taken) && taken.sequence == i, "%s", read_errors());
+		cr_assert(taken.status == 200 || taken.reason[0] != '\0', "%d", taken.status);
+		if (taken.status < 500)
+			continue;
+		router_hang_up();
+		router_attach();
+	}
+	stop_worker();
+}
