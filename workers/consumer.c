@@ -252,10 +252,11 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 	return 0;
 }
 
-/* Puts a completion into its ring; waits for room as long as the router lives. */
+/* Puts a completion into its ring; waits for room as long as the router lives and nobody says stop. What
+ * is not told then is told when the message comes again. */
 static int
-complete(struct attachment *attachment, const struct item *item, uint64_t state, int status,
-    const char *reason)
+complete(const struct consumer *consumer, struct attachment *attachment, const struct item *item,
+    uint64_t state, int status, const char *reason)
 {
 	int rc;
 
@@ -264,7 +265,7 @@ complete(struct attachment *attachment, const struct item *item, uint64_t state,
 		struct pollfd poller = { .fd = attachment->socket, .events = POLLRDHUP };
 
 		attachment_publish(attachment);
-		if (poll(&poller, 1, 1) > 0)
+		if (*consumer->stop || poll(&poller, 1, 1) > 0)
 			return -EPIPE;
 	}
 	return rc < 0 ? rc : 0;
@@ -278,15 +279,15 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 	for (; rc == 0 && consumer->next < batch->end; consumer->next++) {
 		struct item *item = &consumer->items[consumer->next];
 
-		rc = complete(attachment, item, batch->state, item->status,
+		rc = complete(consumer, attachment, item, batch->state, item->status,
 		    item->reason ? item->reason : "");
 		if (item->sequence > consumer->highest)
 			consumer->highest = item->sequence;
 		consumer->handled++;
 	}
 	if (rc == 0 && batch->server_error)
-		rc = complete(attachment, &consumer->items[batch->end], batch->state,
-		    batch->error.status, batch->error.reason);
+		rc = complete(consumer, attachment, &consumer->items[batch->end],
+		    batch->state, batch->error.status, batch->error.reason);
 	attachment_publish(attachment);
 	return rc;
 }

@@ -959,6 +959,22 @@ Test(worker_run, it_is_stopped_under_load_and_what_it_completed_is_stored)
 	cr_assert(done == rows(), "%ld completed, %ld stored", done, rows());
 }
 
+Test(worker_run, it_is_stopped_though_nobody_takes_its_completions)
+{
+	int64_t deadline_ms = now_ms() + DEADLINE_MS;
+
+	completion_bytes = RING_CAPACITY_MIN;
+	start_worker(0);
+	router_attach();
+	for (uint64_t i = 1; i <= 1000; i++)
+		deliver_payment(i, "C", "5");
+	show();
+	while (ring_filled_bytes(&completion[0]) < RING_CAPACITY_MIN - 64)
+		look_again(deadline_ms, "a full ring");
+	stop_worker();
+	cr_assert(rows() > 0, "what it did is stored");
+}
+
 Test(worker_run, it_is_stopped_as_a_standby)
 {
 	start_worker(0);
