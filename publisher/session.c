@@ -180,7 +180,6 @@ session_send(struct session *session, struct window *window)
 			return errno == EAGAIN ? 1 : -errno;
 		session->sent += (size_t)n;
 		session->sending = session->sent < sizeof(session->head) + session->frame.length;
-		/* Not before may they be answered: an answer lets go of what is being sent. */
 		if (!session->sending)
 			session->next_number += session->frame.count;
 	}
@@ -207,6 +206,14 @@ read_places(const msgpack_object *object, struct session_result *result)
 	return true;
 }
 
+/* Number behind the last message that may be answered. Of a frame that is under way the router has
+ * perhaps all but the last: as long as that one has no answer, what is being sent stays in memory. */
+static uint64_t
+answerable_end(const struct session *session)
+{
+	return session->next_number + (session->sending ? session->frame.count - 1 : 0);
+}
+
 /* One run: [first, count, status, duplicate, queues or reason]. It must follow the one before, and
  * speak of messages that were sent. */
 static bool
@@ -221,7 +228,7 @@ read_result(struct session *session, const msgpack_object *object, struct sessio
 	if (!unpack_uint(&field[0], UINT64_MAX, &first) ||
 	    !unpack_uint(&field[1], UINT32_MAX, &count) || !unpack_uint(&field[2], 599, &status) ||
 	    !unpack_bool(&field[3], &result->duplicate) || count == 0 ||
-	    first != session->settled + 1 || count > session->next_number - first)
+	    first != session->settled + 1 || count > answerable_end(session) - first)
 		return false;
 	session->settled += count;
 	result->count = (uint32_t)count;

@@ -805,6 +805,41 @@ Test(publisher_run, an_answer_to_a_frame_that_is_under_way_is_not_believed)
 	cr_assert(WEXITSTATUS(ended) != 0, "believed: %s", read_file("err"));
 }
 
+/* A router answers what is durable, whether or not the frame it came in is at its end. */
+Test(publisher_run, an_answer_to_the_front_of_a_frame_that_is_under_way_counts)
+{
+	enum { N = 400, LENGTH = 6000, SOCKET_BYTES = 240 << 10 };
+	char *in = malloc(N * (LENGTH + 64));
+	unsigned answered = 0, under_way = 0;
+	struct publisher publisher;
+	struct envelope envelope;
+	size_t used = 0;
+
+	for (int i = 0; i < N; i++)
+		used += (size_t)sprintf(
+		    in + used, "{\"customer_id\":\"C\",\"x\":\"%0*d\"}\n", LENGTH - 40, i);
+	write_file("in", in, used);
+	free(in);
+	publisher = publish("", "--wait", "200ms", NULL);
+	router_accept();
+	close(listen_fd); /* it cannot come back */
+	router_welcome();
+	for (unsigned i = 1; i <= N; i++) {
+		bool begins = messages_left == 0;
+
+		router_take(&envelope);
+		/* While the first ones filled the socket, long frames were made. */
+		if (!begins || messages_left * LENGTH < SOCKET_BYTES)
+			continue;
+		under_way++;
+		router_answer(answered + 1, i - answered, 200, false, 0, NULL);
+		answered = i;
+	}
+	cr_assert(under_way > 0, "no frame was longer than the socket holds");
+	router_answer(answered + 1, N - answered, 200, false, 0, NULL);
+	finish(&publisher, 0);
+}
+
 /* A router that is there but refuses this publisher: bounded by --wait, or ended at once. */
 Test(publisher_run, a_router_that_always_refuses_is_not_asked_for_ever)
 {
