@@ -17,6 +17,7 @@
 
 #include "message/envelope.h"
 #include "router/batch.h"
+#include "router/cleaner.h"
 #include "router/connection.h"
 #include "router/delivery.h"
 #include "router/queue.h"
@@ -302,6 +303,9 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 		rc = recovery_run(router, states, error, error_bytes);
 	if (rc != 0)
 		return rc;
+	router->cleaner = cleaner_new(router);
+	if (router->cleaner == NULL)
+		return complain(error, error_bytes, -ENOMEM, "cleaner", strerror(ENOMEM));
 	take_over_states(router, states);
 	for (unsigned i = 0; i < router->queue_count; i++)
 		set_first_state(&router->queues[i], &states[i]);
@@ -418,6 +422,8 @@ router_step(struct router *router, int64_t max_wait_ns)
 	due_ns = batch_commit(router);
 	pump_all(router);
 	wait_ns = tick(router);
+	if (cleaner_step(router->cleaner))
+		wait_ns = 0;
 	connection_sweep(router);
 	if (router->failed != 0)
 		return router->failed;
@@ -462,6 +468,7 @@ router_close(struct router *router)
 		router->io->operations->run(router->io, 1000000);
 		connection_sweep(router);
 	}
+	cleaner_free(router->cleaner);
 	if (shared != NULL) {
 		for (unsigned i = 0; i < router->queue_count; i++)
 			queue_publish_figures(&router->queues[i]);

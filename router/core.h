@@ -24,6 +24,7 @@
 #include "router/writer.h"
 #include "shm/control.h"
 
+struct cleaner;
 struct connection;
 struct worker;
 struct router;
@@ -97,6 +98,7 @@ struct router {
 	struct queue queues[CONFIG_QUEUES];
 	unsigned topic_count, queue_count;
 	struct connection_list connections;
+	struct cleaner *cleaner;
 	int listen_fd, run_lock, state_lock;
 	struct io_request accept_request;
 

@@ -603,6 +603,18 @@ delivery_pump(struct worker *worker)
 	delivery_ring(worker);
 }
 
+void
+delivery_rewind(struct worker *worker, const struct log_segment *segment)
+{
+	if (worker->window_segment >= segment->number &&
+	    worker->window_segment <= segment->last_number)
+		worker->window_segment = 0; /* it is of a file that is gone */
+	/* What was delivered is behind worker->delivered, and not delivered again. */
+	if (worker->cursor >= segment->position &&
+	    worker->cursor < segment->position + segment->span)
+		worker->cursor = segment->position + LOG_HEADER_BYTES;
+}
+
 /*
  * Sleep and figures.
  */

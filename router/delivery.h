@@ -57,6 +57,9 @@ bool delivery_settle(struct worker *);
 /* Fills the worker's rings as far as there is room and the subscription runs. */
 void delivery_pump(struct worker *);
 
+/* Segments were replaced by this one: what was in front of the cursor may now be in it. */
+void delivery_rewind(struct worker *, const struct log_segment *);
+
 /* Before the router sleeps: asks to be woken. Returns false when there is work already. */
 bool delivery_may_sleep(struct worker *);
 void delivery_awake(struct worker *);

@@ -3,7 +3,7 @@ include router/filter.mk
 sbin_PROGRAMS += headgate-router
 headgate_router_SOURCES = router/main.c router/core.c router/core.h router/batch.c router/batch.h \
 	router/connection.c router/connection.h router/publish.c router/queue.c router/queue.h \
-	router/delivery.c router/delivery.h router/recovery.c router/recovery.h router/writer.c \
+	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/recovery.c router/recovery.h router/writer.c \
 	router/writer.h router/dedup.c router/dedup.h router/io.h router/io_system.c \
 	router/io_uring.c
 headgate_router_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
