@@ -2,8 +2,8 @@
  * io - everything that the router's core asks of the world: files, sockets, clock, random numbers.
  *
  * The core never makes a system call; it fills a struct io_request, hands it over and is called back
- * from io_run(). The same core runs on io_uring and, later, on other back ends, so the interface is a
- * table of functions and no back end's types show.
+ * from io_run(). The same core runs on io_uring and, where there is none, on poll(2), so the interface
+ * is a table of functions and no back end's types show.
  *
  * A request belongs to the back end from the call until its done() is called, and its buffer with it.
  * done() is only ever called from io_run(). A result is a byte count or a descriptor, or -errno.
@@ -14,13 +14,29 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
+/* What is asked for, kept by a back end that has no other place for it. Requests are never refused for
+ * want of memory this way. */
+struct io_task {
+	STAILQ_ENTRY(io_request) link;
+	union {
+		void *in;
+		const void *out;
+	} buffer;
+	size_t length;
+	int64_t offset;
+	int fd;
+	int kind;
+};
+
 struct io_request {
 	void (*done)(struct io_request *, int64_t result);
 	bool pending; /* the back end has it */
+	struct io_task task;
 };
 
 /* A receive that also takes one descriptor (SCM_RIGHTS). */
@@ -41,7 +57,8 @@ struct io_operations {
 
 	/* Asynchronous. */
 	/* Accepts connections on a listening socket, again and again: done() is called with each new
-	 * descriptor and the request stays pending. -errno ends it. */
+	 * descriptor and the request stays pending. -errno ends it; asked again at once it may fail
+	 * at once (-EMFILE), so who asks again waits first. */
 	void (*accept)(struct io *, int fd, struct io_request *);
 	void (*receive)(struct io *, int fd, void *buffer, size_t length, struct io_request *);
 	void (*send)(struct io *, int fd, const void *buffer, size_t length, struct io_request *);
@@ -67,6 +84,8 @@ struct io {
 
 /* io_uring, or -errno (ENOSYS, EPERM: this kernel or container has none). */
 int io_uring_create(struct io **);
+/* poll(2) and plain system calls, which every machine has. 0 or -ENOMEM. */
+int io_poll_create(struct io **);
 
 /*
  * Calls that are rare and short, and so synchronous.

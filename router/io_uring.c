@@ -134,7 +134,7 @@ uring_destroy(struct io *io)
 }
 
 static const struct io_operations uring_operations = {
-	.name = "io_uring",
+	.name = "uring",
 	.accept = uring_accept,
 	.receive = uring_receive,
 	.receive_message = uring_receive_message,
@@ -162,7 +162,13 @@ io_uring_create(struct io **io)
 		if (rc != -EINVAL)
 			break;
 	}
-	if (rc != 0) {
+	if (rc == 0) {
+		/* Whoever may set a ring up need not be allowed to use it. */
+		rc = io_uring_submit_and_get_events(&uring->ring);
+		if (rc < 0)
+			io_uring_queue_exit(&uring->ring);
+	}
+	if (rc < 0) {
 		free(uring);
 		return rc;
 	}

@@ -5,13 +5,16 @@ headgate_router_SOURCES = router/main.c router/core.c router/core.h router/batch
 	router/connection.c router/connection.h router/publish.c router/queue.c router/queue.h \
 	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/recovery.c router/recovery.h router/writer.c \
 	router/writer.h router/dedup.c router/dedup.h router/io.h router/io_system.c \
-	router/io_uring.c
+	router/io_uring.c router/io_poll.c
 headgate_router_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
 headgate_router_LDADD = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(TELEMETRY_LIBS) \
 	$(MESSAGE_LIBS) $(SHM_LIBS) $(URING_LIBS) $(BSD_LIBS)
 
-check_PROGRAMS += tests/unit/test-dedup
-TESTS += tests/unit/test-dedup
+check_PROGRAMS += tests/unit/test-dedup tests/unit/test-io
+TESTS += tests/unit/test-dedup tests/unit/test-io
 tests_unit_test_dedup_SOURCES = tests/unit/dedup.c router/dedup.c
 tests_unit_test_dedup_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_dedup_LDADD = $(CRITERION_LIBS)
+tests_unit_test_io_SOURCES = tests/unit/io.c router/io_uring.c router/io_poll.c router/io_system.c
+tests_unit_test_io_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_io_LDADD = $(CRITERION_LIBS) $(URING_LIBS)

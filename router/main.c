@@ -21,6 +21,8 @@
 
 #define STOP_WAIT_NS 8000000000ull /* a stop takes no longer, whatever the disk does */
 
+enum { OPTION_IO = 256 }; /* has no letter */
+
 static volatile sig_atomic_t stop_signal;
 
 static void
@@ -32,20 +34,42 @@ on_signal(int signal)
 static void
 usage(FILE *out)
 {
-	fputs("usage: headgate-router [-dhVv] [-c FILE] [-D DIR]\n"
+	fputs("usage: headgate-router [-dhVv] [-c FILE] [-D DIR] [--io auto|uring|poll]\n"
 	      "  -c, --config FILE     configuration; without it the built-in utility system\n"
 	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
 	      "  -d, --detach          go to the background when ready\n"
+	      "      --io WHICH        auto (io_uring, or else poll), uring, poll\n"
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
 	    out);
 }
 
+enum io_choice { IO_AUTO, IO_URING, IO_POLL };
+
 struct settings {
 	struct config_options config;
+	enum io_choice io;
 	bool detach, verbose;
 };
+
+/* from: the option or the variable that says so. */
+static enum io_choice
+read_io(const char *from, const char *text)
+{
+	static const char *const names[] = {
+		[IO_AUTO] = "auto",
+		[IO_URING] = "uring",
+		[IO_POLL] = "poll",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0)
+			return (enum io_choice)i;
+	warnx("%s=%s: it is auto, uring or poll", from, text);
+	usage(stderr);
+	exit(EX_USAGE);
+}
 
 static void
 read_options(struct settings *settings, int argc, char **argv)
@@ -54,11 +78,14 @@ read_options(struct settings *settings, int argc, char **argv)
 		{ "config", required_argument, NULL, 'c' },
 		{ "directory", required_argument, NULL, 'D' },
 		{ "detach", no_argument, NULL, 'd' },
+		{ "io", required_argument, NULL, OPTION_IO },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
+	const char *io = getenv("HEADGATE_IO");
+	const char *io_from = "HEADGATE_IO";
 	int option;
 
 	while ((option = getopt_long(argc, argv, "c:D:dvVh", options, NULL)) != -1) {
@@ -71,6 +98,10 @@ read_options(struct settings *settings, int argc, char **argv)
 			break;
 		case 'd':
 			settings->detach = true;
+			break;
+		case OPTION_IO:
+			io = optarg;
+			io_from = "--io";
 			break;
 		case 'v':
 			settings->verbose = true;
@@ -91,6 +122,8 @@ read_options(struct settings *settings, int argc, char **argv)
 		usage(stderr);
 		exit(EX_USAGE);
 	}
+	if (io != NULL && io[0] != '\0')
+		settings->io = read_io(io_from, io);
 }
 
 /* The parent waits until the child is ready or dead, and ends with what the child says. */
@@ -159,6 +192,30 @@ exit_status(int rc)
 	}
 }
 
+/* What was chosen; by itself io_uring, and poll where there is none. error is filled when it fails. */
+static int
+open_io(enum io_choice choice, struct io **io, char *error, size_t error_bytes)
+{
+	int rc;
+
+	if (choice != IO_POLL) {
+		rc = io_uring_create(io);
+		if (rc == 0)
+			return 0;
+		if (choice == IO_URING) {
+			snprintf(error, error_bytes,
+			    "this machine does not let us use io_uring: %s; try --io=poll",
+			    strerror(-rc));
+			return rc;
+		}
+		event(EVENT_INFO, "router.no_io_uring", "s:error", strerror(-rc), NULL);
+	}
+	rc = io_poll_create(io);
+	if (rc != 0)
+		snprintf(error, error_bytes, "poll: %s", strerror(-rc));
+	return rc;
+}
+
 static void
 catch_signals(void)
 {
@@ -213,10 +270,10 @@ main(int argc, char **argv)
 	if (settings.detach)
 		ready_fd = detach();
 	catch_signals();
-	rc = io_uring_create(&io);
+	rc = open_io(settings.io, &io, error, sizeof(error));
 	if (rc != 0) {
-		report_ready(ready_fd, EX_OSERR);
-		errc(EX_OSERR, -rc, "io_uring is not to be had on this machine");
+		report_ready(ready_fd, EX_UNAVAILABLE);
+		errx(EX_UNAVAILABLE, "%s", error);
 	}
 	rc = router_open(&router, io, &config, error, sizeof(error));
 	if (rc != 0) {

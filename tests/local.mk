@@ -7,12 +7,13 @@ SH_LOG_COMPILER = timeout -k 10 300 bash
 AM_TESTS_ENVIRONMENT = top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	export top_srcdir top_builddir;
 
-check_PROGRAMS += tests/generate
+check_PROGRAMS += tests/generate tests/forbid
 tests_generate_SOURCES = tests/generate.c
 tests_generate_LDADD = $(BSD_LIBS)
+tests_forbid_SOURCES = tests/forbid.c
 
 E2E_TESTS = tests/e2e/happy.sh tests/e2e/lines.sh tests/e2e/failures.sh tests/e2e/gate.sh tests/e2e/startup.sh \
-	tests/e2e/order.sh tests/e2e/kill.sh tests/e2e/man.sh
+	tests/e2e/order.sh tests/e2e/kill.sh tests/e2e/io.sh tests/e2e/man.sh
 dist_check_SCRIPTS += $(E2E_TESTS)
 TESTS += $(E2E_TESTS)
 EXTRA_DIST += tests/run-unit tests/lib.sh
