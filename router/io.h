@@ -62,7 +62,7 @@ struct io_operations {
 	void (*accept)(struct io *, int fd, struct io_request *);
 	void (*receive)(struct io *, int fd, void *buffer, size_t length, struct io_request *);
 	void (*send)(struct io *, int fd, const void *buffer, size_t length, struct io_request *);
-	/* Receives into message->buffer; message->fd is set before done(). */
+	/* Receives into message->buffer; done() takes message->fd out by io_message_finish(). */
 	void (*receive_message)(struct io *, int fd, struct io_message *);
 	/* Reads at an offset; or, with offset -1, from a descriptor without one (an eventfd). */
 	void (*read)(struct io *, int fd, void *buffer, size_t length, int64_t offset,
@@ -91,8 +91,9 @@ int io_poll_create(struct io **);
  * Calls that are rare and short, and so synchronous.
  */
 
-/* Back ends: prepares message->header for recvmsg(2), and takes the descriptor out of it. */
+/* Back ends: prepares message->header for recvmsg(2). */
 void io_message_prepare(struct io_message *);
+/* Takes the descriptor out of it, once; without one, or when it was taken, fd stays as it is. */
 void io_message_finish(struct io_message *, int64_t result);
 
 /* Opens a log file so that each write is durable when it returns (O_DSYNC). Returns fd or -errno. */

@@ -29,7 +29,8 @@ io_message_prepare(struct io_message *message)
 		.msg_iov = &message->iov,
 		.msg_iovlen = 1,
 		.msg_control = message->control,
-		.msg_controllen = sizeof(message->control),
+		/* Not CMSG_SPACE: its padding would hold a second descriptor, that nobody closes. */
+		.msg_controllen = CMSG_LEN(sizeof(int)),
 	};
 }
 
@@ -44,6 +45,7 @@ io_message_finish(struct io_message *message, int64_t result)
 	if (header != NULL && header->cmsg_level == SOL_SOCKET &&
 	    header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&message->fd, CMSG_DATA(header), sizeof(int));
+	message->header.msg_controllen = 0; /* a later receive() must not find it again */
 }
 
 int

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #endif
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -126,6 +128,18 @@ caller(const struct sockaddr_un *address, socklen_t length)
 
 	cr_assert(connect(fd, (const void *)address, length) == 0, "connect");
 	return fd;
+}
+
+static unsigned
+open_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(dir) != NULL)
+		count++;
+	closedir(dir);
+	return count;
 }
 
 /* A log file that is gone when the test is. */
@@ -243,6 +257,54 @@ note_message(struct io_request *request, int64_t result)
 	io_message_finish(&answer->message, result);
 	answer->result = result;
 	answer->done = true;
+}
+
+static void
+get_message(struct io *io, int fd, struct message_answer *answer, char *buffer, size_t length)
+{
+	answer->message.buffer = buffer;
+	answer->message.length = length;
+	answer->message.request.done = note_message;
+	answer->done = false;
+	io->operations->receive_message(io, fd, &answer->message);
+	for (int i = 0; i < 200 && !answer->done; i++)
+		turn(io, WAIT_NS);
+	cr_assert(answer->done && answer->result > 0, "%d", (int)answer->result);
+}
+
+BOTH(receives_a_descriptor_once)
+{
+	struct message_answer answer = { 0 };
+	char buffer[16];
+	struct stat sent, got;
+	int ends[2], extra[2];
+	unsigned before;
+
+	pair(ends);
+	pair(extra);
+	before = open_descriptors();
+	cr_assert(io_send_fds(ends[1], "one", 3, extra, 1) == 0, "send");
+	get_message(io, ends[0], &answer, buffer, sizeof(buffer));
+	cr_assert(answer.result == 3 && memcmp(buffer, "one", 3) == 0, "%d", (int)answer.result);
+	cr_assert(answer.message.fd >= 0, "a descriptor");
+	cr_assert(fcntl(answer.message.fd, F_GETFD) & FD_CLOEXEC, "not for children");
+	cr_assert(fstat(extra[0], &sent) == 0 && fstat(answer.message.fd, &got) == 0 &&
+	    sent.st_ino == got.st_ino, "the one that was sent");
+	close(answer.message.fd);
+
+	answer.message.fd = -1;
+	io_message_finish(&answer.message, 1);
+	cr_assert(answer.message.fd == -1, "it is not there a second time");
+
+	cr_assert(io_send_fds(ends[1], "two", 3, extra, 2) == 0, "send");
+	get_message(io, ends[0], &answer, buffer, sizeof(buffer));
+	if (answer.message.fd >= 0)
+		close(answer.message.fd);
+	cr_assert(open_descriptors() == before, "nobody has closed the second");
+	cr_assert(write(ends[1], "none", 4) == 4, "write");
+	get_message(io, ends[0], &answer, buffer, sizeof(buffer));
+	cr_assert(answer.result == 4 && answer.message.fd == -1, "%d", answer.message.fd);
+	io->operations->destroy(io);
 }
 
 BOTH(sends_more_than_a_socket_holds)
