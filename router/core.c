@@ -216,12 +216,27 @@ accepted(struct io_request *request, int64_t result)
 	struct router *router =
 	    (void *)((char *)request - offsetof(struct router, accept_request));
 
-	if (result >= 0)
+	if (result >= 0) {
 		connection_accept(router, (int)result);
-	else if (result != -ECANCELED)
+		router->accept_failing = false;
+	} else if (!router->accept_failing) {
 		event(EVENT_WARN, "router.accept_failed", "s:error", strerror((int)-result), NULL);
-	if (!request->pending && !router->stopping && result != -ECANCELED)
-		router->io->operations->accept(router->io, router->listen_fd, request);
+		router->accept_failing = true;
+	}
+	/* Who could not be accepted for want of descriptors is still there: not at once. */
+	if (!request->pending)
+		router->accept_again_ns = io_monotonic_ns() + (result < 0 ? TICK_NS : 0);
+}
+
+/* Goes on accepting, after a pause when it failed. */
+static void
+accept_again(struct router *router)
+{
+	if (router->accept_again_ns == 0 || router->stopping ||
+	    io_monotonic_ns() < router->accept_again_ns)
+		return;
+	router->accept_again_ns = 0;
+	router->io->operations->accept(router->io, router->listen_fd, &router->accept_request);
 }
 
 static int
@@ -419,6 +434,7 @@ router_step(struct router *router, int64_t max_wait_ns)
 	settle_all(router);
 	look_at_states(router);
 	resume_paused(router);
+	accept_again(router);
 	due_ns = batch_commit(router);
 	pump_all(router);
 	wait_ns = tick(router);

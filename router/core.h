@@ -101,6 +101,8 @@ struct router {
 	struct cleaner *cleaner;
 	int listen_fd, run_lock, state_lock;
 	struct io_request accept_request;
+	uint64_t accept_again_ns; /* accepting ended: when to go on; 0: it did not */
+	bool accept_failing;      /* ... with an error, and that was said */
 
 	uint64_t batch;        /* number of the one being gathered */
 	bool batch_dirty;      /* something in it waits for the disk (settlements do not) */

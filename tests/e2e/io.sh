@@ -67,4 +67,34 @@ ok "and names what there is" grep -q -- '--io=bogus: it is auto, uring or poll' 
 HEADGATE_IO=bogus "$program" 2>"$dir/err"
 is "HEADGATE_IO=bogus is too" 64 $?
 
+# More publishers than descriptors: who is too many waits, the router neither spins nor ends.
+cpu_ticks() {
+  awk '{ print $14 + $15 }' "/proc/$router/stat"
+}
+
+mkfifo "$dir/hold"
+exec 7<>"$dir/hold"
+for which in poll auto; do
+  router_in bash -c 'ulimit -n 32 && exec "$@"' - "$program" --io=$which
+  ok "$which: ready with few descriptors" wait_for 20 ready
+  publishers=
+  for _ in $(seq 32); do
+    "$top_builddir/headgate-publish" <"$dir/hold" 2>/dev/null &
+    publishers="$publishers $!"
+  done
+  pids="$pids $publishers"
+  ok "$which: too many publishers are noted" wait_for 20 \
+    grep -q '"router.accept_failed"' "$dir/headgate-router.log"
+  before=$(cpu_ticks)
+  sleep 1 # a second's worth of turns is what is measured
+  ok "$which: the router rests meanwhile" test $(($(cpu_ticks) - before)) -lt $(($(getconf CLK_TCK) / 2))
+  # Once, and again when a worker that found no room had gone.
+  ok "$which: it is not said at every turn" \
+    test "$(grep -c '"router.accept_failed"' "$dir/headgate-router.log")" -lt 20
+  # shellcheck disable=SC2086
+  kill -KILL $publishers
+  # shellcheck disable=SC2086
+  wait $publishers 2>/dev/null
+  works "$which, when they are gone" "$(jq -r 'select(.io) | .io' "$dir/headgate-router.log")"
+done
 done_testing
