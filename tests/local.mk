@@ -18,6 +18,11 @@ dist_check_SCRIPTS += $(E2E_TESTS)
 TESTS += $(E2E_TESTS)
 EXTRA_DIST += tests/run-unit tests/lib.sh
 
+# The end-to-end tests with the router's other back end.
+check-poll:
+	HEADGATE_IO=poll $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(E2E_TESTS)'
+.PHONY: check-poll
+
 # A million messages while the router and the workers are killed every half second.
 check-million: all tests/generate
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' KILL_COUNT=1000000 \
