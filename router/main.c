@@ -16,6 +16,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "config/detach.h"
 #include "router/core.h"
 #include "telemetry/event.h"
 
@@ -126,51 +127,6 @@ read_options(struct settings *settings, int argc, char **argv)
 		settings->io = read_io(io_from, io);
 }
 
-/* The parent waits until the child is ready or dead, and ends with what the child says. */
-static int
-detach(void)
-{
-	int ends[2];
-	unsigned char status = EX_SOFTWARE;
-	pid_t child;
-
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		err(EX_OSERR, "pipe");
-	child = fork();
-	if (child < 0)
-		err(EX_OSERR, "fork");
-	if (child == 0) {
-		close(ends[0]);
-		setsid();
-		return ends[1];
-	}
-	close(ends[1]);
-	while (read(ends[0], &status, 1) < 0 && errno == EINTR)
-		;
-	_exit(status);
-}
-
-/* Tells the waiting parent how it went; its terminal is not ours any more. */
-static void
-report_ready(int fd, unsigned char status)
-{
-	int null;
-
-	if (fd < 0)
-		return;
-	if (write(fd, &status, 1) != 1)
-		warn("cannot tell the parent process");
-	close(fd);
-	if (status != 0)
-		return;
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
-		dup2(null, STDOUT_FILENO);
-		close(null);
-	}
-}
-
 static int
 exit_status(int rc)
 {
@@ -268,21 +224,21 @@ main(int argc, char **argv)
 	if (rc != 0)
 		errx(exit_status(rc) == EX_NOPERM ? EX_NOPERM : EX_CANTCREAT, "%s", error);
 	if (settings.detach)
-		ready_fd = detach();
+		ready_fd = detach_begin();
 	catch_signals();
 	rc = open_io(settings.io, &io, error, sizeof(error));
 	if (rc != 0) {
-		report_ready(ready_fd, EX_UNAVAILABLE);
+		detach_ready(&ready_fd, EX_UNAVAILABLE);
 		errx(EX_UNAVAILABLE, "%s", error);
 	}
 	rc = router_open(&router, io, &config, error, sizeof(error));
 	if (rc != 0) {
-		report_ready(ready_fd, (unsigned char)exit_status(rc));
+		detach_ready(&ready_fd, exit_status(rc));
 		errx(exit_status(rc), "%s", error);
 	}
 	event(EVENT_INFO, "router.ready", "s:io", io->operations->name, "s:run", config.run_dir,
 	    "s:state", config.state_dir, "u:queues", (uint64_t)router.queue_count, NULL);
-	report_ready(ready_fd, 0);
+	detach_ready(&ready_fd, 0);
 	rc = run(&router);
 	if (rc != 0)
 		event(EVENT_ERROR, "router.failed", "s:error", strerror(-rc), NULL);

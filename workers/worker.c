@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "config/detach.h"
 #include "telemetry/event.h"
 #include "workers/attachment.h"
 #include "workers/consumer.h"
@@ -152,20 +153,6 @@ pause_ms(int ms)
 	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
-/* Tells the process that waits for us to be ready. */
-static void
-tell_ready(int *fd)
-{
-	unsigned char status = 0;
-
-	if (*fd < 0)
-		return;
-	if (write(*fd, &status, 1) != 1)
-		warn("cannot tell the parent process");
-	close(*fd);
-	*fd = -1;
-}
-
 /*
  * The child.
  */
@@ -185,7 +172,7 @@ take_lock(const struct config *config, const char *queue, int *ready_fd)
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd;
 	event(EVENT_INFO, "worker.standby", "s:queue", queue, NULL);
-	tell_ready(ready_fd);
+	detach_ready(ready_fd, 0);
 	while (stop_signal == 0) {
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 			return fd;
@@ -219,7 +206,7 @@ serve(const struct service *service, const struct config *config, struct consume
 			continue;
 		}
 		event(EVENT_INFO, "worker.attached", "s:queue", service->queue, NULL);
-		tell_ready(ready_fd);
+		detach_ready(ready_fd, 0);
 		said = false;
 		wait_ms = CONNECT_MS_MIN;
 		rc = consumer_run(consumer, &attachment);
@@ -329,49 +316,17 @@ supervise(const struct service *service, const struct config *config, int ready_
 		event(EVENT_ERROR, "worker.died", "s:queue", service->queue, "d:signal",
 		    WIFSIGNALED(status) ? WTERMSIG(status) : 0, "d:status",
 		    WIFEXITED(status) ? WEXITSTATUS(status) : 0, NULL);
-		if (is_final(status))
+		if (is_final(status)) {
+			detach_ready(&ready_fd, WEXITSTATUS(status));
 			return WEXITSTATUS(status);
+		}
 		if (time(NULL) - born >= HEALTHY_S)
 			wait_ms = RESPAWN_MS_MIN;
-		if (ready_fd >= 0)
-			close(ready_fd); /* whoever waits is told by the end of the pipe */
-		ready_fd = -1;
 		pause_ms(wait_ms);
 		wait_ms = wait_ms * 2 < RESPAWN_MS_MAX ? wait_ms * 2 : RESPAWN_MS_MAX;
 		if (stop_signal != 0)
 			return 0;
 	}
-}
-
-/* The caller's process waits here until the one in the background is ready or dead. */
-static int
-detach(void)
-{
-	unsigned char status = EX_UNAVAILABLE;
-	int ends[2];
-	pid_t child;
-
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		err(EX_OSERR, "pipe");
-	child = fork();
-	if (child < 0)
-		err(EX_OSERR, "fork");
-	if (child == 0) {
-		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-		close(ends[0]);
-		setsid();
-		if (null >= 0) {
-			dup2(null, STDIN_FILENO);
-			dup2(null, STDOUT_FILENO);
-			close(null);
-		}
-		return ends[1];
-	}
-	close(ends[1]);
-	while (read(ends[0], &status, 1) < 0 && errno == EINTR)
-		;
-	_exit(status);
 }
 
 int
@@ -396,9 +351,9 @@ worker_main(const struct service *service, int argc, char **argv)
 	rc = config_make_dirs(&config, error, sizeof(error));
 	if (rc != 0)
 		errx(rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT, "%s", error);
-	catch_signals();
 	if (settings.detach)
-		ready_fd = detach();
+		ready_fd = detach_begin();
+	catch_signals();
 	rc = supervise(service, &config, ready_fd);
 	config_free(&config);
 	return rc;

@@ -1,0 +1,16 @@
+/*
+ * detach - a program that goes to the background once it is ready.
+ */
+#ifndef HEADGATE_CONFIG_DETACH_H
+#define HEADGATE_CONFIG_DETACH_H
+
+/* Goes on in a new process, in the background, and returns a descriptor there; does not return in the
+ * one that was started. That one waits until detach_ready() is called or the new process ends, and ends
+ * with the status it is told; stopped by SIGINT or SIGTERM it stops the new process too. */
+int detach_begin(void);
+
+/* Ready (status 0), or not to become ready (an exit status). *fd: as detach_begin() returned it, or -1
+ * for nothing to tell; -1 afterwards. */
+void detach_ready(int *fd, int status);
+
+#endif
