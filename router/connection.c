@@ -19,6 +19,7 @@ enum {
 	IN_BYTES = 256 << 10,
 	IN_BYTES_MAX = ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES + 64,
 	BUFFER_BYTES = 4096,
+	HELLO_S = 10,              /* whoever connects says hello within */
 	OUT_BYTES_HIGH = 4 << 20, /* a publisher that does not read its results is not read either */
 	HELLO_FIELDS = 6
 };
@@ -206,11 +207,15 @@ connection_sweep(struct router *router)
 {
 	struct connection *connection, *next;
 
-	TAILQ_FOREACH_SAFE (connection, &router->connections, link, next)
+	TAILQ_FOREACH_SAFE (connection, &router->connections, link, next) {
+		if (connection->role == 0 &&
+		    router->ticked_ns > connection->opened_ns + HELLO_S * UINT64_C(1000000000))
+			connection_close(connection);
 		if (connection->closed && !connection->receive.request.pending &&
 		    !connection->send_request.pending &&
 		    (connection->worker == NULL || delivery_free(connection->worker)))
 			free_connection(connection);
+	}
 }
 
 /*
@@ -480,6 +485,7 @@ connection_accept(struct router *router, int fd)
 		return;
 	}
 	connection->router = router;
+	connection->opened_ns = io_monotonic_ns();
 	connection->fd = fd;
 	connection->received_fd = connection->receive.fd = -1;
 	connection->in_capacity = IN_BYTES;

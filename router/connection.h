@@ -28,6 +28,7 @@ struct connection {
 	uint32_t peer_uid, peer_pid;
 	enum wire_role role; /* 0: no HELLO yet */
 	char program[CONFIG_NAME_BYTES];
+	uint64_t opened_ns;    /* CLOCK_MONOTONIC */
 	bool closed;  /* freed as soon as nothing is pending */
 	bool paused;  /* holds bytes that there is no room for in a log yet */
 	bool ending;  /* closed when all of out is sent */

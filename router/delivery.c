@@ -14,13 +14,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "message/envelope.h"
 #include "router/connection.h"
 #include "router/queue.h"
 #include "telemetry/event.h"
 
 enum {
 	WINDOW_BYTES = 2 << 20,   /* holds the longest frame and more */
-	WINDOW_READ_BYTES = 512 << 10
+	WINDOW_READ_BYTES = 512 << 10,
+	SETTLE_MAX = 65536, /* completions in one turn ... */
+	/* ... and turns that all completion rings can fill */
+	SETTLE_TURNS_MAX = CONFIG_LANES_MAX * (LANE_COMPLETION_BYTES / RING_ALIGNMENT / SETTLE_MAX + 1)
 };
 
 /*
@@ -254,11 +258,12 @@ void
 delivery_detach(struct worker *worker)
 {
 	struct queue *queue = worker->queue;
-	uint64_t one = 1;
+	struct io *io = queue->router->io;
 
 	if (worker->detached)
 		return;
-	while (delivery_settle(worker))
+	/* What is in the rings, and not what somebody may go on putting into them. */
+	for (int turns = 0; turns < SETTLE_TURNS_MAX && delivery_settle(worker); turns++)
 		;
 	worker->detached = true;
 	if (queue->worker == worker)
@@ -266,9 +271,8 @@ delivery_detach(struct worker *worker)
 	if (worker->control != NULL)
 		atomic_store_explicit(&worker->control->pid, 0, memory_order_release);
 	atomic_store_explicit(&queue->control->counters.in_flight, 0, memory_order_relaxed);
-	/* Ends the read that the back end still has. */
-	if (worker->bell_request.pending && write(worker->bell_fd, &one, sizeof(one)) < 0)
-		event(EVENT_WARN, "worker.bell_stuck", "s:error", strerror(errno), NULL);
+	if (worker->bell_request.pending)
+		io->operations->cancel(io, &worker->bell_request);
 	event(EVENT_INFO, "worker.gone", "s:queue", queue->config->name, "u:pid",
 	    (uint64_t)worker->connection->peer_pid, NULL);
 }
@@ -371,18 +375,18 @@ delivery_settle(struct worker *worker)
 {
 	struct lane_completion completion;
 	char reason[LANE_REASON_BYTES + 1];
-	bool any = false;
-	int lane, rc;
+	unsigned n = 0;
+	int lane = -1, rc;
 
-	if (worker->detached)
+	if (worker->detached || worker->broken)
 		return false;
-	while ((lane = lowest_head(worker)) >= 0) {
+	while (n < SETTLE_MAX && (lane = lowest_head(worker)) >= 0) {
 		worker->has_head[lane] = false;
 		if (!read_completion(worker, &worker->head[lane], &completion, reason)) {
 			lane = -2;
 			break;
 		}
-		any = true;
+		n++;
 		if (completion.status >= 500) {
 			trip(worker, &completion, reason);
 			continue;
@@ -397,10 +401,11 @@ delivery_settle(struct worker *worker)
 	for (unsigned i = 0; i < worker->lane_count; i++)
 		ring_release(&worker->completion[i]);
 	if (lane < -1) {
+		worker->broken = true; /* what else is in its rings is not believed */
 		drop_misbehaving(worker, "a completion that cannot be");
 		return false;
 	}
-	return any;
+	return n > 0;
 }
 
 /*
@@ -507,6 +512,20 @@ stop_for_damage(struct worker *worker, const struct log_segment *segment)
 	queue_change_state(queue, queue_state_word(queue), CONTROL_STOPPED, &detail);
 }
 
+/* An older configuration allowed more. */
+static void
+stop_for_size(struct worker *worker, uint64_t sequence)
+{
+	struct control_detail detail = { .sequence = sequence };
+
+	queue_detail_by_router(&detail);
+	snprintf(detail.reason, sizeof(detail.reason),
+	    "message %" PRIu64 " is longer than max_message_size: set it as high as it was, and "
+	    "restart the router", sequence);
+	queue_change_state(
+	    worker->queue, queue_state_word(worker->queue), CONTROL_STOPPED, &detail);
+}
+
 /* The frame at the cursor from wherever it is, or NULL for now. */
 static const struct log_frame *
 frame_at_cursor(struct worker *worker)
@@ -547,6 +566,10 @@ deliver(struct worker *worker, const struct log_frame *frame)
 	if (lane < 0 || frame->sequence <= worker->delivered ||
 	    settled_has(&queue->settled, frame->sequence))
 		return 1;
+	if (frame->length > worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
+		stop_for_size(worker, frame->sequence);
+		return 0;
+	}
 	rc = ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY,
 	    (uint32_t)sizeof(delivery) + frame->length, &payload);
 	if (rc == 0) {
@@ -593,6 +616,7 @@ delivery_pump(struct worker *worker)
 		worker->cursor += log_frame_bytes(frame->length);
 	}
 	if (rc < 0) {
+		worker->broken = true;
 		drop_misbehaving(worker, "a ring position that cannot be");
 		return;
 	}

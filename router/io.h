@@ -71,6 +71,10 @@ struct io_operations {
 	void (*write)(struct io *, int fd, const void *buffer, size_t length, int64_t offset,
 	    struct io_request *);
 
+	/* Ends a request that is pending, if it still can be: done() is called all the same, with -ECANCELED
+	 * or with what it came to. */
+	void (*cancel)(struct io *, struct io_request *);
+
 	/* Hands over what was asked for and waits until something is done, at most timeout_ns (0: does
 	 * not wait). Then calls done() of all that is done. Returns 0 or -errno. */
 	int (*run)(struct io *, int64_t timeout_ns);

@@ -386,6 +386,30 @@ poller_write(struct io *io, int fd, const void *buffer, size_t length, int64_t o
 	STAILQ_INSERT_TAIL(&poller->writes, request, task.link);
 }
 
+/* Only what waits for a descriptor can wait long. */
+static void
+poller_cancel(struct io *io, struct io_request *request)
+{
+	struct poller *poller = poller_of(io);
+	struct io_task *task = &request->task;
+	struct io_request *waiting;
+	struct request_list *list;
+
+	if (!request->pending || task->fd < 0 || (size_t)task->fd >= poller->slot_count)
+		return;
+	list = task->kind == SEND ? &poller->slots[task->fd].out : &poller->slots[task->fd].in;
+	STAILQ_FOREACH (waiting, list, task.link) {
+		if (waiting != request)
+			continue;
+		STAILQ_REMOVE(list, request, io_request, task.link);
+		update_polled(poller, task->fd);
+		task->kind = REFUSED;
+		task->offset = -ECANCELED;
+		STAILQ_INSERT_TAIL(&poller->ready, request, task.link);
+		return;
+	}
+}
+
 /* Does not look at the requests that are pending: they may be gone. */
 static void
 poller_destroy(struct io *io)
@@ -405,6 +429,7 @@ static const struct io_operations poller_operations = {
 	.send = poller_send,
 	.read = poller_read,
 	.write = poller_write,
+	.cancel = poller_cancel,
 	.run = poller_run,
 	.destroy = poller_destroy,
 };

@@ -95,6 +95,18 @@ uring_write(struct io *io, int fd, const void *buffer, size_t length, int64_t of
 	io_uring_sqe_set_data(entry, request);
 }
 
+static void
+uring_cancel(struct io *io, struct io_request *request)
+{
+	struct uring *uring = uring_of(io);
+	struct io_uring_sqe *entry;
+
+	while ((entry = io_uring_get_sqe(&uring->ring)) == NULL)
+		io_uring_submit(&uring->ring);
+	io_uring_prep_cancel(entry, request, 0);
+	io_uring_sqe_set_data(entry, NULL); /* how it went shows in the request */
+}
+
 static int
 uring_run(struct io *io, int64_t timeout_ns)
 {
@@ -141,6 +153,7 @@ static const struct io_operations uring_operations = {
 	.send = uring_send,
 	.read = uring_read,
 	.write = uring_write,
+	.cancel = uring_cancel,
 	.run = uring_run,
 	.destroy = uring_destroy,
 };
