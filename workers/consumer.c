@@ -36,6 +36,7 @@ struct consumer {
 	struct item *items;
 	size_t count, next; /* items in the arena; the first that is not completed */
 	uint64_t highest;   /* up to here a message may have been applied before */
+	bool one_by_one;    /* the store failed: to find out with which message */
 	uint64_t handled, alive_ns;
 };
 
@@ -146,6 +147,7 @@ take(struct consumer *consumer, struct attachment *attachment)
 	int rc;
 
 	forget_items(consumer);
+	consumer->one_by_one = false;
 	while ((rc = attachment_take(attachment, &record, &lane)) == 1) {
 		if (!copy_item(consumer, &record, lane)) {
 			attachment_untake(attachment, &record, lane);
@@ -175,7 +177,7 @@ open_message(struct consumer *consumer, const struct attachment *attachment,
 		.lane = attachment->lane[item->lane].shared->lane,
 	};
 	if (envelope_open(&message->envelope, consumer->arena + item->offset, item->length,
-		attachment->max_message_bytes, &why) == 0)
+		consumer->max_message_bytes, &why) == 0)
 		return 0;
 	service_answer(outcome, 500, why); /* the router checked it: something is badly wrong */
 	return -EBADMSG;
@@ -231,7 +233,8 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 
 	batch->end = consumer->next;
 	batch->server_error = false;
-	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS) {
+	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS &&
+	    !(consumer->one_by_one && batch->end > consumer->next)) {
 		struct item *item = &consumer->items[batch->end];
 		int rc;
 
@@ -292,16 +295,21 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 	return rc;
 }
 
-/* The store failed: nothing of the batch was applied. Its first message answers for it. */
+/* The store failed: nothing of the batch was applied. Of several messages each is tried by itself then,
+ * so that the one that cannot be stored answers for it. */
 static void
 fail_batch(struct consumer *consumer, struct batch *batch)
 {
+	bool several = batch->end > consumer->next;
+
 	store_rollback(consumer->store);
 	/* A commit that failed may have taken place: look before anything is applied again. */
 	consumer->highest = UINT64_MAX;
 	batch->end = consumer->next;
-	batch->server_error = true;
-	service_answer(&batch->error, 500, store_error(consumer->store));
+	batch->server_error = consumer->one_by_one || !several;
+	consumer->one_by_one = true;
+	if (batch->server_error)
+		service_answer(&batch->error, 500, store_error(consumer->store));
 }
 
 /* One transaction. */
