@@ -109,6 +109,8 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	out->published = summary.published;
 	out->done = summary.done;
 	out->failed = summary.failed;
+	out->duplicates = summary.duplicates;
+	out->dead_lettered = summary.dead_lettered;
 	out->oldest_age_s = summary.oldest_ns ? age_s(summary.oldest_ns, ctl_wall_ns()) : -1;
 }
 

@@ -66,8 +66,9 @@ batch_end_valid(const struct log_frame *frame)
 	const struct log_batch_end *end = (const void *)(frame + 1);
 
 	return frame->length >= sizeof(*end) && end->logs >= 1 && end->logs <= LOG_LOGS_MAX &&
-	    frame->length == sizeof(*end) + end->logs * sizeof(uint64_t) &&
-	    end->batch == frame->batch;
+	    end->previous_logs <= LOG_LOGS_MAX &&
+	    frame->length == log_batch_end_bytes(end->logs, end->previous_logs) &&
+	    end->batch == frame->batch && end->previous < end->batch;
 }
 
 static bool

@@ -71,7 +71,7 @@ enum log_type {
 	LOG_SETTLED,     /* payload: struct log_settled, one or more */
 	LOG_RECEIVED,    /* payload: struct log_received, one or more */
 	LOG_STATE,       /* payload: struct log_state */
-	LOG_BATCH_END,   /* payload: struct log_batch_end and the ids of the logs touched */
+	LOG_BATCH_END,   /* payload: struct log_batch_end and ids of logs */
 	LOG_CHECKPOINT,  /* payload: struct log_checkpoint */
 	LOG_PAD,         /* to the next block; its payload is not written */
 	LOG_SEGMENTS,    /* payload: struct log_segment_entry, one or more */
@@ -126,10 +126,19 @@ struct log_batch_end {
 	uint64_t time_ns;  /* CLOCK_REALTIME at which the batch was closed */
 	uint64_t clock_ns; /* time that routers have spent running, then: it never goes back */
 	uint64_t start;    /* position of the batch's first frame in this log */
-	uint32_t logs;     /* ids that follow, each a uint64_t */
-	uint32_t pad;
+	uint64_t previous; /* number of the batch before, 0 for the first */
+	uint32_t logs;     /* ids that follow, each a uint64_t: of the logs it touches ... */
+	uint32_t previous_logs; /* ... then of those that the one before touched */
 };
-_Static_assert(sizeof(struct log_batch_end) == 40, "disk layout");
+_Static_assert(sizeof(struct log_batch_end) == 48, "disk layout");
+
+/* Bytes of such a payload. */
+static inline uint32_t
+log_batch_end_bytes(uint32_t logs, uint32_t previous_logs)
+{
+	return (uint32_t)(sizeof(struct log_batch_end) +
+	    ((uint64_t)logs + previous_logs) * sizeof(uint64_t));
+}
 
 struct log_checkpoint {
 	uint64_t next_sequence; /* that a message may have from here on */

@@ -288,7 +288,8 @@ judge_bad_place(struct walk *walk, struct log_tail *tail)
 
 /* Reads segment i for its last batch. */
 static int
-read_tail(struct log_scan *scan, size_t i, struct log_tail *tail)
+read_tail(
+    struct log_scan *scan, size_t i, const struct log_visitor *visitor, struct log_tail *tail)
 {
 	const struct log_batch_end *end;
 	struct walk walk;
@@ -296,6 +297,8 @@ read_tail(struct log_scan *scan, size_t i, struct log_tail *tail)
 
 	while (rc == 0 && (end = next_batch(&walk)) != NULL) {
 		rc = remember_batch(tail, &walk, end);
+		if (rc == 0 && visitor != NULL)
+			rc = visitor->batch(visitor->context, end);
 		end_batch(&walk);
 	}
 	if (rc != 0)
@@ -309,14 +312,15 @@ read_tail(struct log_scan *scan, size_t i, struct log_tail *tail)
 }
 
 int
-log_scan_tail(struct log_scan *scan, struct log_tail *tail)
+log_scan_tail(
+    struct log_scan *scan, const struct log_visitor *visitor, struct log_tail *tail)
 {
 	int rc = 0;
 
 	*tail = (struct log_tail){ 0 };
 	/* The newest may be made ahead and not used yet, or hold nothing but a torn batch. */
 	for (size_t i = scan->list->count; rc == 0 && i-- > 0 && tail->last_batch == 0;)
-		rc = read_tail(scan, i, tail);
+		rc = read_tail(scan, i, visitor, tail);
 	if (rc != 0)
 		log_tail_free(tail);
 	return rc;

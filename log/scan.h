@@ -48,9 +48,10 @@ struct log_scan {
 void log_scan_init(struct log_scan *, struct log_list *, char *error, size_t error_bytes);
 void log_scan_free(struct log_scan *);
 
-/* Finds where the log ends. Returns 0; -EBADMSG with error naming file and offset when something is
- * damaged in front of a whole batch; or -errno. */
-int log_scan_tail(struct log_scan *, struct log_tail *);
+/* Finds where the log ends. visitor (may be NULL) is shown the ends of the batches that are read for
+ * that. Returns 0; -EBADMSG with error naming file and offset when something is damaged in front of a
+ * whole batch; what the visitor returned; or -errno. */
+int log_scan_tail(struct log_scan *, const struct log_visitor *, struct log_tail *);
 void log_tail_free(struct log_tail *);
 
 /* Shows segment index i to the visitor, whole batches up to last_batch. When it is known where the

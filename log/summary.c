@@ -80,7 +80,7 @@ read_log(struct log_scan *scan, struct reader *reader)
 	struct log_summary *summary = reader->summary;
 	struct log_tail tail;
 	struct log_base base;
-	int rc = log_scan_tail(scan, &tail);
+	int rc = log_scan_tail(scan, NULL, &tail);
 
 	if (rc != 0)
 		return rc;

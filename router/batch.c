@@ -60,9 +60,13 @@ settlements_pending(const struct router *router)
 static void
 hand_to_disk(struct router *router, uint64_t now_ns)
 {
-	uint64_t ids[CONFIG_QUEUES];
-	uint64_t time_ns = io_wall_ns(), clock_ns = router_clock_ns(router);
-	uint32_t logs = 0;
+	struct log_batch_end end = {
+		.time_ns = io_wall_ns(),
+		.clock_ns = router_clock_ns(router),
+		.previous = router->previous_batch,
+		.previous_logs = router->previous_logs,
+	};
+	uint64_t ids[2 * CONFIG_QUEUES];
 
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
@@ -70,22 +74,28 @@ hand_to_disk(struct router *router, uint64_t now_ns)
 		queue_log_settled(queue);
 		queue_log_checkpoint(queue);
 		if (writer_touched(&queue->writer))
-			ids[logs++] = queue->writer.log_id;
+			ids[end.logs++] = queue->writer.log_id;
 	}
+	memcpy(ids + end.logs, router->previous_ids, end.previous_logs * sizeof(*ids));
 	connection_results_closed(router);
 	router->flying = true;
-	router->flying_logs = logs;
+	router->flying_logs = end.logs;
 	router->committed_ns = now_ns;
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
 		if (!writer_touched(&queue->writer))
 			continue;
-		queue_batch_closed(queue, time_ns);
-		writer_commit(&queue->writer, time_ns, clock_ns, ids, logs);
+		queue_batch_closed(queue, end.time_ns);
+		writer_commit(&queue->writer, &end, ids);
+	}
+	if (end.logs > 0) {
+		router->previous_batch = router->batch;
+		router->previous_logs = end.logs;
+		memcpy(router->previous_ids, ids, end.logs * sizeof(*ids));
 	}
 	begin_next(router);
-	if (logs == 0)
+	if (end.logs == 0)
 		finish(router);
 }
 

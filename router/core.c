@@ -300,8 +300,14 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	rc = io_make_dir(path);
 	if (rc == 0)
 		rc = read_key(config, key);
+	if (rc == -EBADMSG)
+		snprintf(error, error_bytes, "%s/dedup.key: damaged: move it away, and messages that "
+		    "are published again within the deduplication window are delivered again",
+		    config->state_dir);
+	else if (rc != 0)
+		complain(error, error_bytes, rc, config->state_dir, strerror(-rc));
 	if (rc != 0)
-		return complain(error, error_bytes, rc, config->state_dir, strerror(-rc));
+		return rc;
 
 	/* Beside the old one until it is whole: what the old one says is still needed. */
 	snprintf(path, sizeof(path), "%s/control.next", config->run_dir);

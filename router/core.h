@@ -105,6 +105,8 @@ struct router {
 	bool accept_failing;      /* ... with an error, and that was said */
 
 	uint64_t batch;        /* number of the one being gathered */
+	uint64_t previous_batch, previous_ids[CONFIG_QUEUES]; /* the one before, and its logs */
+	uint32_t previous_logs;
 	bool batch_dirty;      /* something in it waits for the disk (settlements do not) */
 	bool flying;           /* a batch is on its way to the disk */
 	unsigned flying_logs;  /* that are not durable yet */

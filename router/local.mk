@@ -18,3 +18,9 @@ tests_unit_test_dedup_LDADD = $(CRITERION_LIBS)
 tests_unit_test_io_SOURCES = tests/unit/io.c router/io_uring.c router/io_poll.c router/io_system.c
 tests_unit_test_io_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_io_LDADD = $(CRITERION_LIBS) $(URING_LIBS)
+
+check_PROGRAMS += tests/unit/test-router-run
+TESTS += tests/unit/test-router-run
+tests_unit_test_router_run_SOURCES = tests/unit/router_run.c
+tests_unit_test_router_run_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_router_run_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)

@@ -19,6 +19,7 @@ enum {
 	SETTLED_PER_FRAME = 4096,
 	ENTRIES_PER_FRAME = 512,
 	CHUNKS_PER_FRAME = 512,
+	SHORT_READ_BYTES = 4096,
 	PIECE_BYTES = ENTRIES_PER_FRAME * sizeof(struct log_segment_entry) >
 		CHUNKS_PER_FRAME * sizeof(struct settled_chunk)
 	    ? ENTRIES_PER_FRAME * sizeof(struct log_segment_entry)
@@ -483,7 +484,10 @@ read_frame(const struct queue *queue, uint64_t position, uint8_t *buffer, size_t
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return NULL;
-	n = pread(fd, buffer, capacity, (off_t)(position - segment->position));
+	/* Most messages are short. */
+	n = pread(fd, buffer, SHORT_READ_BYTES, (off_t)(position - segment->position));
+	if (n >= (ssize_t)sizeof(*frame) && log_frame_bytes(frame->length) > (uint64_t)n)
+		n = pread(fd, buffer, capacity, (off_t)(position - segment->position));
 	close(fd);
 	if (n < (ssize_t)sizeof(*frame) ||
 	    !log_frame_header_valid(frame, UINT64_MAX, segment->salt))

@@ -27,7 +27,7 @@ struct found {
 	struct log_scan scan;
 	struct log_tail tail;
 	struct log_base base;
-	uint64_t end; /* where it will go on */
+	uint64_t end;    /* where it will go on */
 	bool cut;
 };
 
@@ -37,6 +37,11 @@ struct recovery {
 	struct found *found;
 	unsigned count;
 	uint64_t highest_batch;
+	bool complete; /* it is in all its logs */
+	struct proof { /* what batch ends say of other logs */
+		uint64_t log_id, batch, said_in;
+	} *proofs;
+	size_t proof_count, proof_capacity;
 	uint64_t bytes, told_ns; /* read so far; when that was told last */
 	char *error;
 	size_t error_bytes;
@@ -69,9 +74,48 @@ tell_progress(void *context, uint64_t bytes)
 	event(EVENT_INFO, "recovery.progress", "u:bytes_read", recovery->bytes, NULL);
 }
 
+/* Remembers that a batch was in a log. */
+static int
+add_proof(struct recovery *recovery, uint64_t log_id, uint64_t batch, uint64_t said_in)
+{
+	size_t i = 0;
+
+	while (i < recovery->proof_count && recovery->proofs[i].log_id != log_id)
+		i++;
+	if (i == recovery->proof_capacity) {
+		size_t more = i ? 2 * i : 64;
+		void *bigger = realloc(recovery->proofs, more * sizeof(*recovery->proofs));
+
+		if (bigger == NULL)
+			return -ENOMEM;
+		recovery->proofs = bigger;
+		recovery->proof_capacity = more;
+	}
+	if (i == recovery->proof_count)
+		recovery->proofs[recovery->proof_count++] = (struct proof){ .log_id = log_id };
+	if (batch > recovery->proofs[i].batch)
+		recovery->proofs[i] =
+		    (struct proof){ .log_id = log_id, .batch = batch, .said_in = said_in };
+	return 0;
+}
+
+/* A batch is written only when the one before is durable in all its logs: its end proves that one. */
+static int
+read_proof(void *context, const struct log_batch_end *end)
+{
+	struct recovery *recovery = context;
+	const uint64_t *ids = (const void *)(end + 1);
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < end->previous_logs; i++)
+		rc = add_proof(recovery, ids[end->logs + i], end->previous, end->batch);
+	return rc;
+}
+
 static int
 find_log(struct recovery *recovery, struct found *found, const char *name)
 {
+	struct log_visitor visitor = { .batch = read_proof, .context = recovery };
 	int rc;
 
 	snprintf(found->dir, sizeof(found->dir), "%s/queues/%s",
@@ -86,7 +130,7 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 	found->scan.progress = tell_progress;
 	found->scan.progress_context = recovery;
 	if (rc == 0)
-		rc = log_scan_tail(&found->scan, &found->tail);
+		rc = log_scan_tail(&found->scan, &visitor, &found->tail);
 	found->end = found->tail.end;
 	return rc;
 }
@@ -131,27 +175,77 @@ batch_complete(const struct found *found, unsigned count, uint64_t batch)
 	return true;
 }
 
+/* Does a log's end of this batch name the log? */
+static bool
+is_named(const struct recovery *recovery, const struct found *log, uint64_t batch)
+{
+	for (unsigned i = 0; i < recovery->count; i++) {
+		const struct log_tail *tail = &recovery->found[i].tail;
+
+		for (size_t k = 0; tail->last_batch == batch && k < tail->last_log_count; k++)
+			if (tail->last_logs[k] == log->list.log_id)
+				return true;
+	}
+	return false;
+}
+
+/* A batch that was acknowledged is not whole in this log. */
 static int
-refuse_lower(const struct recovery *recovery, const struct found *found)
+refuse_lost(const struct recovery *recovery, const struct found *found, uint64_t lost, uint64_t later)
 {
 	snprintf(recovery->error, recovery->error_bytes,
 	    "%s: position %" PRIu64 ": batch %" PRIu64 " is damaged, and batch %" PRIu64
 	    " was written after it",
-	    found->dir, found->tail.end, found->tail.torn_batch, recovery->highest_batch);
+	    found->dir, found->tail.end, lost, later);
 	return -EBADMSG;
+}
+
+/* Decides, before anything is written, whether what is not whole was torn: that can only be the batch
+ * that was being written, the highest of all. */
+static int
+judge(struct recovery *recovery)
+{
+	uint64_t highest = highest_batch(recovery->found, recovery->count), begun = highest;
+
+	recovery->complete = batch_complete(recovery->found, recovery->count, highest);
+	for (unsigned i = 0; i < recovery->count; i++)
+		if (recovery->found[i].tail.torn_batch > begun)
+			begun = recovery->found[i].tail.torn_batch;
+	for (unsigned i = 0; i < recovery->count; i++) {
+		const struct found *log = &recovery->found[i];
+
+		if (log->tail.torn_batch != 0 && log->tail.torn_batch < begun)
+			return refuse_lost(recovery, log, log->tail.torn_batch, begun);
+	}
+	for (unsigned i = 0; i < recovery->count; i++) {
+		const struct found *log = &recovery->found[i];
+
+		for (size_t k = 0; k < recovery->proof_count; k++) {
+			const struct proof *proof = &recovery->proofs[k];
+
+			if (log->list.count > 0 && proof->log_id == log->list.log_id &&
+			    proof->batch > log->tail.last_batch)
+				return refuse_lost(
+				    recovery, log, proof->batch, proof->said_in);
+		}
+		/* A frame of a later batch proves the highest one, too. */
+		if (!recovery->complete && begun > highest && log->list.count > 0 &&
+		    is_named(recovery, log, highest) && log->tail.last_batch < highest)
+			return refuse_lost(recovery, log, highest, begun);
+	}
+	recovery->highest_batch = highest;
+	return 0;
 }
 
 /* Cuts the highest batch of a log where it is not complete, and repairs what is torn. */
 static int
-repair_log(struct recovery *recovery, struct found *log, bool complete)
+repair_log(struct recovery *recovery, struct found *log)
 {
 	const struct log_tail *tail = &log->tail;
 	uint64_t written = tail->torn_end > tail->end ? tail->torn_end : tail->end;
 	int rc;
 
-	if (tail->torn_batch != 0 && tail->torn_batch < recovery->highest_batch)
-		return refuse_lower(recovery, log);
-	if (!complete && tail->last_batch == recovery->highest_batch) {
+	if (!recovery->complete && tail->last_batch == recovery->highest_batch) {
 		log->cut = true;
 		log->end = tail->last_start;
 		log->scan.last_batch = tail->last_batch - 1;
@@ -166,14 +260,11 @@ repair_log(struct recovery *recovery, struct found *log, bool complete)
 static int
 repair(struct recovery *recovery)
 {
-	bool complete;
-	int rc = 0;
+	int rc = judge(recovery);
 
-	recovery->highest_batch = highest_batch(recovery->found, recovery->count);
-	complete = batch_complete(recovery->found, recovery->count, recovery->highest_batch);
 	for (unsigned i = 0; rc == 0 && i < recovery->count; i++)
 		if (recovery->found[i].list.count > 0)
-			rc = repair_log(recovery, &recovery->found[i], complete);
+			rc = repair_log(recovery, &recovery->found[i]);
 	for (unsigned i = 0; i < recovery->count; i++) {
 		const struct log_tail *tail = &recovery->found[i].tail;
 
@@ -514,9 +605,17 @@ check_unconfigured(const struct recovery *recovery)
 			continue;
 		snprintf(path, sizeof(path), "%.4000s/queues/%.64s", router->config->state_dir,
 		    entry->d_name);
-		if (log_summarize(path, &summary, log_error, sizeof(log_error)) != 0 ||
-		    summary.depth == 0)
+		rc = log_summarize(path, &summary, log_error, sizeof(log_error));
+		if (rc == -ENOENT || rc == -ENOTDIR || (rc == 0 && summary.depth == 0)) {
+			rc = 0;
 			continue;
+		}
+		if (rc != 0) {
+			snprintf(recovery->error, recovery->error_bytes,
+			    "%.64s: is not in the configuration, and not whole: %.4600s",
+			    entry->d_name, log_error);
+			continue;
+		}
 		snprintf(recovery->error, recovery->error_bytes,
 		    "%.64s: has %" PRIu64 " messages and is not in the configuration: put the "
 		    "queue back, or move %.4000s away",
@@ -560,5 +659,6 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		log_tail_free(&recovery.found[i].tail);
 	}
 	free(recovery.found);
+	free(recovery.proofs);
 	return rc;
 }

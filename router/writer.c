@@ -72,8 +72,10 @@ next_failed(struct writer *writer, int rc)
 	io_unlink(path);
 	writer->next.fd = -1;
 	writer->next_state = WRITER_NEXT_FAILED;
-	writer->next_error = rc;
 	writer->next_retry_ns = io_monotonic_ns() + NEXT_RETRY_NS;
+	if (writer->next_error == rc)
+		return; /* it was told */
+	writer->next_error = rc;
 	writer->next_done(writer);
 }
 
@@ -113,6 +115,7 @@ next_written(struct io_request *request, int64_t result)
 		return;
 	}
 	writer->next_state = WRITER_NEXT_READY;
+	writer->next_error = 0;
 	writer->next_done(writer);
 }
 
@@ -400,24 +403,17 @@ flying_written(struct io_request *request, int64_t result)
 }
 
 void
-writer_commit(struct writer *writer, uint64_t time_ns, uint64_t clock_ns, const uint64_t *log_ids,
-    uint32_t logs)
+writer_commit(struct writer *writer, const struct log_batch_end *end, const uint64_t *log_ids)
 {
-	struct log_batch_end *end;
-	struct log_frame *frame;
+	uint32_t length = log_batch_end_bytes(end->logs, end->previous_logs);
+	struct log_frame *frame = writer_begin(writer, LOG_BATCH_END, length);
+	struct log_batch_end *payload = (void *)(frame + 1);
 	uint64_t aligned;
 
-	frame = writer_begin(
-	    writer, LOG_BATCH_END, (uint32_t)(sizeof(*end) + logs * sizeof(*log_ids)));
-	end = (void *)(frame + 1);
-	*end = (struct log_batch_end){
-		.batch = writer->batch,
-		.time_ns = time_ns,
-		.clock_ns = clock_ns,
-		.start = writer->batch_start,
-		.logs = logs,
-	};
-	memcpy(end + 1, log_ids, logs * sizeof(*log_ids));
+	*payload = *end;
+	payload->batch = writer->batch;
+	payload->start = writer->batch_start;
+	memcpy(payload + 1, log_ids, length - sizeof(*end));
 	writer_finish(writer, frame);
 
 	aligned = align_up(writer->end, writer->block);

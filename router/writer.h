@@ -44,7 +44,7 @@ struct writer {
 	size_t old_count, old_capacity;
 	struct writer_segment active, next;
 	enum writer_next next_state;
-	int next_error;
+	int next_error; /* why the last attempt failed; 0 once one went well */
 	uint64_t next_written, next_retry_ns;
 	struct io_request next_request;
 	uint8_t *header_block;
@@ -104,9 +104,9 @@ writer_touched(const struct writer *writer)
 	return writer->batch_start != 0;
 }
 
-/* Closes the gathered batch with its end frame and hands it to the disk. durable_done() follows. */
-void writer_commit(struct writer *, uint64_t time_ns, uint64_t clock_ns, const uint64_t *log_ids,
-    uint32_t logs);
+/* Closes the gathered batch with its end frame and hands it to the disk. durable_done() follows.
+ * end: what that says; batch and start are filled in. log_ids: as many as it announces. */
+void writer_commit(struct writer *, const struct log_batch_end *end, const uint64_t *log_ids);
 
 /* The newest bytes, from memory: pointer to position, or NULL when the tail has it no more. */
 const uint8_t *writer_tail(const struct writer *, uint64_t position);

@@ -2,7 +2,7 @@
  * control - the control segment: what is running, what is stopped, by whom and why.
  *
  * One file, RUN/control, written by the router and headgatectl, mapped read-only by everybody else.
- * Described for users in control(5).
+ * Described for users in headgate-control(5).
  *
  * The state of a subscription is one 64-bit word, so that one compare-and-swap changes it:
  *

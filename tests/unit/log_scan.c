@@ -127,7 +127,7 @@ scan(const struct image *image, struct log_tail *tail, unsigned *messages)
 	rc = log_list_open(&list, image->dir, error, sizeof(error));
 	if (rc == 0) {
 		log_scan_init(&scan, &list, error, sizeof(error));
-		rc = log_scan_tail(&scan, tail);
+		rc = log_scan_tail(&scan, NULL, tail);
 		for (size_t i = 0; rc == 0 && i <= tail->segment; i++)
 			rc = log_scan_segment(&scan, i, &visitor, NULL);
 		log_scan_free(&scan);
