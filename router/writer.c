@@ -679,8 +679,12 @@ writer_free(struct writer *writer, size_t index, size_t count, const struct log_
 		rc = discard(writer, &first[i]);
 		result = result != 0 ? result : rc;
 	}
-	if (replacement != NULL)
+	if (replacement != NULL) {
 		*first = *replacement;
+		/* The tail has these positions as they were before. */
+		if (writer->tail_floor < segment_end(replacement))
+			writer->tail_floor = segment_end(replacement);
+	}
 	memmove(first + keep, first + count,
 	    (writer->old_count - index - count) * sizeof(*first));
 	writer->old_count -= count - keep;

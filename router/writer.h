@@ -51,7 +51,7 @@ struct writer {
 	uint64_t spare, spare_bytes; /* number and size of a file to be used again; 0: none */
 
 	uint8_t *tail;
-	uint64_t tail_floor; /* nothing older was ever in the tail */
+	uint64_t tail_floor; /* nothing older was ever in the tail, or is as it is there */
 	uint64_t end, sealed, durable;
 	uint64_t batch;       /* number of the one being gathered */
 	uint64_t batch_start; /* where it begins; 0: nothing gathered */

@@ -284,6 +284,21 @@ Test(router_run, what_is_left_over_pins_no_disk_and_keeps_its_order)
 	wait_for_bytes(64u << 20);
 }
 
+/* The newest 8 MB of a log are in memory, too, as they were written: what was moved within them must be
+ * read where it is now. */
+Test(router_run, what_is_left_over_comes_in_order_when_it_was_moved_lately)
+{
+	enum { N = 6000 };
+
+	attach();
+	publish(1, N, 1000);
+	cr_assert(work(N, every_1000th) == N, "all");
+	wait_for_bytes(13u << 20); /* 1 + 2 MB were replaced, 4 and 8 MB are there */
+	attachment_close(&worker);
+	attach();
+	cr_assert(work(N - 1000 + 7, every_1000th) == N / 1000, "what is left comes, in order");
+}
+
 static bool
 second_half(uint64_t sequence)
 {
