@@ -36,12 +36,18 @@
 
 #define LOG_MAGIC "HGLOG002"
 
+/* The fault tests make them smaller, so that there are many. */
+#ifndef LOG_SEGMENT_MIN
+#define LOG_SEGMENT_MIN (1 << 20)
+#define LOG_SEGMENT_MAX (64 << 20)
+#endif
+
 enum {
 	LOG_HEADER_BYTES = 4096,
 	LOG_BLOCK_BYTES = 4096,          /* largest unit that a write is aligned to */
 	LOG_SECTOR_BYTES = 512,          /* smallest: each batch ends at a multiple of it */
-	LOG_SEGMENT_BYTES_MIN = 1 << 20, /* the first segment of a log */
-	LOG_SEGMENT_BYTES_MAX = 64 << 20,
+	LOG_SEGMENT_BYTES_MIN = LOG_SEGMENT_MIN, /* the first segment of a log */
+	LOG_SEGMENT_BYTES_MAX = LOG_SEGMENT_MAX,
 	LOG_SEGMENT_BYTES_LIMIT = 256 << 20, /* that a reader believes */
 	LOG_QUEUE_NAME_BYTES = 64,
 	LOG_LOGS_MAX = 256 /* that one batch may touch */

@@ -8,6 +8,7 @@
 
 #include "router/connection.h"
 #include "router/queue.h"
+#include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum { SETTLE_PAUSE_NS = 2000000 }; /* settlements alone are written when the router was idle so long */
@@ -25,10 +26,13 @@ begin_next(struct router *router)
 static void
 finish(struct router *router)
 {
+	CRASH_POINT("batch.durable");
 	router->flying = false;
 	for (unsigned i = 0; i < router->queue_count; i++)
 		queue_batch_durable(&router->queues[i]);
+	CRASH_POINT("batch.counted");
 	connection_results_durable(router);
+	CRASH_POINT("batch.acknowledged");
 }
 
 void
@@ -77,6 +81,7 @@ hand_to_disk(struct router *router, uint64_t now_ns)
 			ids[end.logs++] = queue->writer.log_id;
 	}
 	memcpy(ids + end.logs, router->previous_ids, end.previous_logs * sizeof(*ids));
+	CRASH_POINT("batch.gathered");
 	connection_results_closed(router);
 	router->flying = true;
 	router->flying_logs = end.logs;
@@ -88,6 +93,7 @@ hand_to_disk(struct router *router, uint64_t now_ns)
 			continue;
 		queue_batch_closed(queue, end.time_ns);
 		writer_commit(&queue->writer, &end, ids);
+		CRASH_POINT("batch.closed");
 	}
 	if (end.logs > 0) {
 		router->previous_batch = router->batch;

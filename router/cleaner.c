@@ -15,6 +15,7 @@
 #include "message/envelope.h"
 #include "router/delivery.h"
 #include "router/queue.h"
+#include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum {
@@ -24,7 +25,7 @@ enum {
 	IDS_WRITE_BYTES = 1 << 20,
 	LOOK_NS = 100000000,          /* between looks for something to do */
 	RETRY_NS = 5000000000,        /* after a job that failed, e.g. for want of space */
-	WORTH_BYTES = 1 << 20,        /* what a move must win at least */
+	WORTH_BYTES = LOG_SEGMENT_BYTES_MIN, /* what a move must win at least */
 	MOVED_BYTES_MAX = LOG_SEGMENT_BYTES_MAX / 2
 };
 
@@ -601,9 +602,12 @@ finish_ids(struct cleaner *cleaner)
 	new_ids_path(cleaner, ids_number(cleaner), from);
 	log_ids_path(to, dir, ids_number(cleaner));
 	close_fd(&cleaner->ids_fd);
+	CRASH_POINT("ids.written");
 	rc = io_rename(from, to);
+	CRASH_POINT("ids.renamed");
 	if (rc == 0)
 		rc = io_sync_dir(dir);
+	CRASH_POINT("ids.durable");
 	return rc == 0
 	    ? queue_add_ids(cleaner->queue, ids_number(cleaner), cleaner->newest_clock_s)
 	    : rc;
@@ -626,15 +630,19 @@ free_segments(struct cleaner *cleaner)
 		new_segment_path(cleaner, from);
 		log_segment_path(to, queue->writer.dir, segment->number);
 		close_fd(&cleaner->out_fd);
+		CRASH_POINT("move.header_written");
 		rc = io_rename(from, to);
+		CRASH_POINT("move.renamed");
 		if (rc == 0)
 			rc = io_sync_dir(queue->writer.dir);
+		CRASH_POINT("move.durable");
 	}
 	if (rc != 0)
 		return rc;
 	rc = writer_free(&queue->writer, cleaner->first, cleaner->count, segment);
 	if (rc == 0)
 		rc = io_sync_dir(queue->writer.dir);
+	CRASH_POINT("segments.given_back");
 	if (segment != NULL) {
 		queue_move_marks(queue, segment->position, segment->position + segment->span,
 		    segment->first_sequence);
@@ -655,6 +663,7 @@ finish_copy(struct cleaner *cleaner)
 	if (cleaner->ids_bytes > sizeof(struct log_ids_header) && cleaner->ids_written == 0)
 		return begin_ids(cleaner);
 	if (cleaner->segment.messages > 0) {
+		CRASH_POINT("move.copied");
 		write_header(cleaner);
 		return 0;
 	}
@@ -798,6 +807,8 @@ drop_ids(struct queue *queue)
 		log_ids_path(path, queue->writer.dir, queue->ids[i].number);
 		if (now_s > queue->ids[i].newest_clock_s + topic->dedup_window_ns / 1000000000 + 1)
 			rc = io_unlink(path);
+		if (rc == 0)
+			CRASH_POINT("ids.dropped");
 		if (rc != 0 && rc != -ENOENT)
 			queue->ids[kept++] = queue->ids[i];
 	}
@@ -824,6 +835,7 @@ cleaner_step(struct cleaner *cleaner)
 	}
 	if (cleaner->step == WAITING && cleaner->queue->durable.settled < cleaner->settled)
 		return false;
+	CRASH_POINT("cleaner.step");
 	rc = go_on(cleaner);
 	if (rc != 0)
 		fail_job(cleaner, rc);

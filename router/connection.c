@@ -13,6 +13,7 @@
 #include "message/envelope.h"
 #include "router/delivery.h"
 #include "router/queue.h"
+#include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum {
@@ -64,6 +65,7 @@ sent(struct io_request *request, int64_t result)
 	}
 	if (result > 0)
 		connection->sent += (size_t)result;
+	CRASH_POINT("results.sent");
 	send_rest(connection);
 }
 
@@ -436,6 +438,7 @@ received(struct io_request *request, int64_t result)
 		return;
 	}
 	connection->in_end += (size_t)result;
+	CRASH_POINT("publish.received");
 	consume(connection);
 }
 

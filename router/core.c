@@ -22,6 +22,7 @@
 #include "router/delivery.h"
 #include "router/queue.h"
 #include "router/recovery.h"
+#include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum {
@@ -152,8 +153,10 @@ read_key(const struct config *config, uint8_t key[DEDUP_KEY_BYTES])
 		return -errno;
 	rc = write(fd, key, DEDUP_KEY_BYTES) == DEDUP_KEY_BYTES && fsync(fd) == 0 ? 0 : -EIO;
 	close(fd);
+	CRASH_POINT("key.written");
 	if (rc == 0)
 		rc = io_rename(new_path, path);
+	CRASH_POINT("key.renamed");
 	return rc == 0 ? io_sync_dir(config->state_dir) : rc;
 }
 
@@ -268,10 +271,12 @@ publish_segment(struct router *router, char *error, size_t error_bytes)
 	char from[CONFIG_PATH_BYTES + 32], to[CONFIG_PATH_BYTES + 32];
 	int rc;
 
+	CRASH_POINT("router.opened");
 	control_publish(&router->control);
 	snprintf(from, sizeof(from), "%s/control.next", router->config->run_dir);
 	snprintf(to, sizeof(to), "%s/control", router->config->run_dir);
 	rc = io_rename(from, to);
+	CRASH_POINT("router.published");
 	return rc == 0 ? 0 : complain(error, error_bytes, rc, to, strerror(-rc));
 }
 

@@ -17,6 +17,7 @@
 #include "message/envelope.h"
 #include "router/connection.h"
 #include "router/queue.h"
+#include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum {
@@ -398,6 +399,8 @@ delivery_settle(struct worker *worker)
 		}
 		worker->in_flight -= rc > 0 && worker->in_flight > 0;
 	}
+	if (n > 0)
+		CRASH_POINT("completions.settled");
 	for (unsigned i = 0; i < worker->lane_count; i++)
 		ring_release(&worker->completion[i]);
 	if (lane < -1) {
@@ -622,8 +625,10 @@ delivery_pump(struct worker *worker)
 	}
 	if (worker->detached || worker->in_flight == before)
 		return;
+	CRASH_POINT("delivery.reserved");
 	for (unsigned i = 0; i < worker->lane_count; i++)
 		ring_publish(&worker->delivery[i]);
+	CRASH_POINT("delivery.published");
 	delivery_ring(worker);
 }
 

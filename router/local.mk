@@ -1,14 +1,16 @@
 include router/filter.mk
 
 sbin_PROGRAMS += headgate-router
-headgate_router_SOURCES = router/main.c router/core.c router/core.h router/batch.c router/batch.h \
+ROUTER_FILES = router/main.c router/core.c router/core.h router/batch.c router/batch.h \
 	router/connection.c router/connection.h router/publish.c router/queue.c router/queue.h \
 	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/recovery.c router/recovery.h router/writer.c \
 	router/writer.h router/dedup.c router/dedup.h router/io.h router/io_system.c \
 	router/io_uring.c router/io_poll.c
+headgate_router_SOURCES = $(ROUTER_FILES)
 headgate_router_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
-headgate_router_LDADD = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(TELEMETRY_LIBS) \
+ROUTER_LIBS = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(TELEMETRY_LIBS) \
 	$(MESSAGE_LIBS) $(SHM_LIBS) $(URING_LIBS) $(BSD_LIBS)
+headgate_router_LDADD = $(ROUTER_LIBS)
 
 check_PROGRAMS += tests/unit/test-dedup tests/unit/test-io
 TESTS += tests/unit/test-dedup tests/unit/test-io

@@ -12,6 +12,7 @@
 
 #include "log/state.h"
 #include "message/envelope.h"
+#include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum {
@@ -119,6 +120,7 @@ queue_log_settled(struct queue *queue)
 		memcpy(frame + 1, queue->pending + done, length);
 		writer_finish(&queue->writer, frame);
 		count_logged(queue, queue->pending + done, n);
+		CRASH_POINT("settled.appended");
 		done += n;
 	}
 	queue->pending_count -= done;
@@ -186,6 +188,7 @@ queue_segment_begun(struct writer *writer)
 	queue->checkpoint_base = 0;
 	queue->checkpoint_highest = queue->settled.highest;
 	queue->router->batch_dirty = true;
+	CRASH_POINT("checkpoint.begun");
 }
 
 static void
@@ -239,6 +242,7 @@ append_chunks(struct queue *queue)
 	queue->checkpoint_open = !last;
 	if (last)
 		queue->gathered.checkpoint = queue->writer.active.segment.number;
+	CRASH_POINT("checkpoint.appended");
 }
 
 void

@@ -16,6 +16,7 @@
 #include "log/summary.h"
 #include "message/envelope.h"
 #include "router/queue.h"
+#include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum { PROGRESS_NS = 1000000000 };
@@ -262,6 +263,7 @@ repair(struct recovery *recovery)
 {
 	int rc = judge(recovery);
 
+	CRASH_POINT("recovery.judged");
 	for (unsigned i = 0; rc == 0 && i < recovery->count; i++)
 		if (recovery->found[i].list.count > 0)
 			rc = repair_log(recovery, &recovery->found[i]);
@@ -577,6 +579,7 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 		return rc;
 	add(&counters->done, queue->logged_done);
 	add(&counters->failed, queue->logged_failed);
+	CRASH_POINT("recovery.replayed");
 	rc = writer_open(&queue->writer, queue->router->io, found->dir, queue->config->name,
 	    exists ? &found->list : NULL, found->tail.segment, found->end);
 	if (rc == 0 && queue->mark_count == 0)
@@ -640,6 +643,7 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 	};
 	int rc;
 
+	CRASH_POINT("recovery.begun");
 	if (recovery.found == NULL)
 		return complain(&recovery, -ENOMEM, "recovery", strerror(ENOMEM));
 	error[0] = '\0';

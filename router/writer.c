@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "shm/lane.h"
+#include "telemetry/crash.h"
 
 enum {
 	ZERO_PIECE_BYTES = 256 << 10,
@@ -87,7 +88,9 @@ name_next(struct writer *writer)
 
 	next_path(writer, from, false);
 	next_path(writer, to, true);
+	CRASH_POINT("next.written");
 	rc = io_rename(from, to);
+	CRASH_POINT("next.renamed");
 	return rc == 0 ? io_sync_dir(writer->dir) : rc;
 }
 
@@ -114,6 +117,7 @@ next_written(struct io_request *request, int64_t result)
 		next_failed(writer, rc);
 		return;
 	}
+	CRASH_POINT("next.ready");
 	writer->next_state = WRITER_NEXT_READY;
 	writer->next_error = 0;
 	writer->next_done(writer);
@@ -130,6 +134,7 @@ next_step(struct writer *writer)
 		    (int64_t)writer->next_written, &writer->next_request);
 		return;
 	}
+	CRASH_POINT("next.zeroed");
 	writer->next_state = WRITER_NEXT_HEADER;
 	writer->io->operations->write(writer->io, writer->next.fd, writer->header_block,
 	    LOG_HEADER_BYTES, 0, &writer->next_request);
@@ -202,6 +207,7 @@ reuse_spare(struct writer *writer, const char *path)
 	spare_path(writer, writer->spare, from);
 	writer->spare = 0;
 	good = io_rename(from, path) == 0;
+	CRASH_POINT("next.recycled");
 	if (good)
 		writer->next.fd = io_open_log(path, false, writer->direct);
 	return good && writer->next.fd >= 0;
@@ -211,6 +217,7 @@ static int
 make_file(struct writer *writer, const char *path)
 {
 	writer->next.fd = io_open_log(path, true, writer->direct);
+	CRASH_POINT("next.created");
 	return writer->next.fd < 0 ? writer->next.fd
 				   : io_allocate(writer->next.fd, writer->next.segment.size);
 }
@@ -290,6 +297,7 @@ switch_segment(struct writer *writer)
 	writer->next_state = WRITER_NEXT_NONE;
 	writer->end = writer->sealed = writer->active.segment.position + LOG_HEADER_BYTES;
 	writer->switched(writer);
+	CRASH_POINT("segment.switched");
 }
 
 int
@@ -397,6 +405,7 @@ flying_written(struct io_request *request, int64_t result)
 	}
 	if (writer->flying_closes)
 		io_close(writer->flying_fd);
+	CRASH_POINT("log.written");
 	writer->flying_closes = false;
 	writer->durable = writer->flying_end;
 	writer->durable_done(writer, 0);
@@ -659,6 +668,7 @@ discard(struct writer *writer, const struct log_segment *segment)
 {
 	char path[LOG_PATH_BYTES], to[LOG_PATH_BYTES];
 
+	CRASH_POINT("segment.unneeded");
 	log_segment_path(path, writer->dir, segment->number);
 	if (writer->spare != 0 || segment->size != next_size(writer->active.segment.number + 1))
 		return io_unlink(path);
@@ -678,6 +688,7 @@ writer_free(struct writer *writer, size_t index, size_t count, const struct log_
 	for (size_t i = keep; i < count; i++) {
 		rc = discard(writer, &first[i]);
 		result = result != 0 ? result : rc;
+		CRASH_POINT("segment.freed");
 	}
 	if (replacement != NULL) {
 		*first = *replacement;
@@ -775,8 +786,10 @@ writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, bo
 			return fd;
 		rc = rewrite(fd, places[zero][0] - segment->position, to - segment->position, zero);
 		io_close(fd);
+		CRASH_POINT("recovery.rewritten");
 	}
 	if (rc == 0)
 		rc = remove_rests(list);
+	CRASH_POINT("recovery.tidied");
 	return rc == 0 ? io_sync_dir(list->dir) : rc;
 }

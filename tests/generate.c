@@ -42,22 +42,24 @@ number(const char *option, const char *text)
 int
 main(int argc, char **argv)
 {
-	uint64_t count = 1000, customers = 10000, seed = 1;
+	uint64_t count = 1000, customers = 10000, seed = 1, padding = 0;
 	uint32_t *accounts, *payments;
 	int option;
 
-	while ((option = getopt(argc, argv, "n:c:s:")) != -1) {
+	while ((option = getopt(argc, argv, "n:c:s:b:")) != -1) {
 		if (option == 'n')
 			count = number("n", optarg);
 		else if (option == 'c')
 			customers = number("c", optarg);
 		else if (option == 's')
 			seed = number("s", optarg);
+		else if (option == 'b' && number("b", optarg) <= 100000)
+			padding = number("b", optarg);
 		else
-			errx(EX_USAGE, "usage: generate [-n count] [-c customers] [-s seed]");
+			errx(EX_USAGE, "usage: generate [-n count] [-c customers] [-s seed] [-b padding]");
 	}
 	if (customers == 0 || optind < argc)
-		errx(EX_USAGE, "usage: generate [-n count] [-c customers] [-s seed]");
+		errx(EX_USAGE, "usage: generate [-n count] [-c customers] [-s seed] [-b padding]");
 	state = seed;
 	accounts = calloc(customers, sizeof(*accounts));
 	payments = calloc(customers, sizeof(*payments));
@@ -71,7 +73,7 @@ main(int argc, char **argv)
 			       "\"customer_id\":\"CUST-%06" PRIu64 "\","
 			       "\"transaction_type\":\"bank_account_setup\","
 			       "\"routing_number\":\"123456789\",\"account_number\":\"%010" PRIu64
-			       "\",\"account_type\":\"%08u\",\"source\":\"utility-portal-web\"}\n",
+			       "\",\"account_type\":\"%08u\",\"source\":\"utility-portal-web\"",
 			    seed, i, customer, next_random() % 10000000000u,
 			    ++accounts[customer]);
 		else
@@ -79,9 +81,12 @@ main(int argc, char **argv)
 			       "\"customer_id\":\"CUST-%06" PRIu64 "\","
 			       "\"transaction_type\":\"payment\",\"amount\":%" PRIu64 ".%02" PRIu64
 			       ",\"payment_method\":\"bank_account\",\"bill_type\":\"electricity\","
-			       "\"due_date\":\"%08u\",\"currency\":\"USD\"}\n",
+			       "\"due_date\":\"%08u\",\"currency\":\"USD\"",
 			    seed, i, customer, 1 + next_random() % 900, next_random() % 100,
 			    ++payments[customer]);
+		if (padding > 0)
+			printf(",\"memo\":\"%0*d\"", (int)padding, 0);
+		puts("}");
 	}
 	if (fflush(stdout) != 0)
 		err(EX_IOERR, "stdout");

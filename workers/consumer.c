@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum {
@@ -156,8 +157,11 @@ take(struct consumer *consumer, struct attachment *attachment)
 	}
 	if (rc < 0)
 		return rc;
-	if (consumer->count > 0)
-		attachment_release(attachment);
+	if (consumer->count == 0)
+		return 0;
+	CRASH_POINT("messages.taken");
+	attachment_release(attachment);
+	CRASH_POINT("messages.released");
 	return 0;
 }
 
@@ -251,6 +255,7 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 		}
 		keep_outcome(item, &batch->error);
 		batch->end++;
+		CRASH_POINT("message.handled");
 	}
 	return 0;
 }
@@ -287,11 +292,13 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 		if (item->sequence > consumer->highest)
 			consumer->highest = item->sequence;
 		consumer->handled++;
+		CRASH_POINT("message.completed");
 	}
 	if (rc == 0 && batch->server_error)
 		rc = complete(consumer, attachment, &consumer->items[batch->end],
 		    batch->state, batch->error.status, batch->error.reason);
 	attachment_publish(attachment);
+	CRASH_POINT("completions.published");
 	return rc;
 }
 
@@ -325,8 +332,10 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 	if (rc == 0)
 		rc = handle_batch(consumer, attachment, batch);
 	attachment_starting(attachment, 0, 0);
+	CRASH_POINT("batch.handled");
 	if (rc == 0 && consumer->store != NULL)
 		rc = store_commit(consumer->store);
+	CRASH_POINT("batch.committed");
 	if (rc != 0)
 		fail_batch(consumer, batch);
 	event(EVENT_DEBUG, "batch.committed", "s:queue", consumer->service->queue, "u:messages",

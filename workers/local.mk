@@ -1,12 +1,14 @@
 noinst_LIBRARIES += workers/libworker.a
-workers_libworker_a_SOURCES = workers/amount.c workers/amount.h workers/attachment.c \
+WORKER_FILES = workers/amount.c workers/amount.h workers/attachment.c \
 	workers/attachment.h workers/consumer.c workers/consumer.h workers/invoke.c \
 	workers/invoke.h workers/service.c workers/service.h \
 	workers/bank-account.c workers/payment.c workers/store.c workers/store.h \
 	workers/worker.c workers/worker.h
+workers_libworker_a_SOURCES = $(WORKER_FILES)
 workers_libworker_a_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
-WORKER_LIBS = workers/libworker.a $(CONFIG_LIBS) $(TELEMETRY_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) \
+WORKER_BASE_LIBS = $(CONFIG_LIBS) $(TELEMETRY_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) \
 	$(SQLITE_LIBS) $(BSD_LIBS)
+WORKER_LIBS = workers/libworker.a $(WORKER_BASE_LIBS)
 
 sbin_PROGRAMS += headgate-bank-account headgate-payment
 headgate_bank_account_SOURCES = workers/bank-account-main.c

@@ -1,0 +1,61 @@
+# What the fault tests share, beside tests/lib.sh. FAULTS_ALL=1 tries each place; without it a part is
+# tried, the same each time.
+. "$top_srcdir/tests/lib.sh"
+
+faults=$top_builddir/tests/faults
+all=${FAULTS_ALL:-}
+unset HEADGATE_CRASH HEADGATE_CRASH_DONE HEADGATE_CRASH_LIST
+
+cleanup() {
+  for pid in $pids $(cat "$dir"/*.pid 2>/dev/null); do
+    kill -KILL "$pid" 2>/dev/null
+  done
+  wait 2>/dev/null
+  rm -rf "$dir"
+}
+
+# A program that is started again each time it dies by SIGKILL; its pid is in $dir/NAME.pid.
+keep() { # keep NAME COMMAND...
+  name=$1
+  shift
+  (
+    trap - EXIT INT TERM HUP
+    while :; do
+      "$@" 2>>"$dir/$name.log" &
+      echo $! >"$dir/$name.pid"
+      wait $! 2>/dev/null
+      status=$?
+      [ $status -eq 137 ] && [ ! -e "$dir/$name.stop" ] && continue
+      echo $status >"$dir/$name.status"
+      exit
+    done
+  ) &
+  pids="$pids $!"
+}
+
+ended() { [ -e "$dir/$1.status" ]; }
+
+end() { # end SIGNAL NAME...: of what keep() started
+  signal=$1
+  shift
+  for name; do
+    : >"$dir/$name.stop"
+    kill -"$signal" "$(cat "$dir/$name.pid")" 2>/dev/null
+  done
+  for name; do
+    wait_for 20 ended "$name" || return 1
+  done
+}
+
+clear_all() { # for the next try
+  rm -rf "${dir:?}/state" "$dir/run" "$dir"/*.log "$dir"/*.pid "$dir"/*.stop "$dir"/*.status "$dir"/done* \
+    "$dir"/receipts* "$dir"/applied "$dir"/publish.err
+  pids=
+}
+
+drained() { "$top_builddir/headgatectl" wait --empty -t 2 >/dev/null 2>&1; }
+
+all_durable() { # all_durable FILE COUNT: so many receipts, all of them good
+  [ "$(grep -c '"status":200,' "$1")" = "$2" ]
+}
+all_duplicates() { [ "$(grep -c '"status":200,"duplicate":true' "$1")" = "$2" ]; }

@@ -1,0 +1,32 @@
+# Programs of the fault tests: the real sources, with places to die at and small segments.
+FAULTS_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"' -DHEADGATE_CRASH_POINTS \
+	-DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072
+FAULTS_BUILT = tests/faults/headgate-router tests/faults/headgate-payment \
+	tests/faults/headgate-bank-account tests/faults/worker
+check_PROGRAMS += $(FAULTS_BUILT)
+tests_faults_headgate_router_SOURCES = $(ROUTER_FILES) tests/faults/crash.c
+tests_faults_headgate_router_CPPFLAGS = $(FAULTS_CPPFLAGS)
+tests_faults_headgate_router_LDADD = $(ROUTER_LIBS)
+tests_faults_headgate_payment_SOURCES = $(WORKER_FILES) workers/payment-main.c tests/faults/crash.c
+tests_faults_headgate_payment_CPPFLAGS = $(FAULTS_CPPFLAGS)
+tests_faults_headgate_payment_LDADD = $(WORKER_BASE_LIBS)
+tests_faults_headgate_bank_account_SOURCES = $(WORKER_FILES) workers/bank-account-main.c \
+	tests/faults/crash.c
+tests_faults_headgate_bank_account_CPPFLAGS = $(FAULTS_CPPFLAGS)
+tests_faults_headgate_bank_account_LDADD = $(WORKER_BASE_LIBS)
+tests_faults_worker_SOURCES = tests/faults/worker.c
+tests_faults_worker_LDADD = $(WORKER_LIBS)
+
+FAULTS_TESTS = tests/faults/crash.sh
+dist_check_SCRIPTS += $(FAULTS_TESTS)
+TESTS += $(FAULTS_TESTS)
+EXTRA_DIST += tests/faults/lib.sh
+
+# Each place, each call, each cut: hours rather than minutes on a slow disk.
+check-faults: all $(check_PROGRAMS)
+	@for test in $(FAULTS_TESTS); do \
+		echo "$$test"; \
+		FAULTS_ALL=1 top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+			bash $(top_srcdir)/$$test || exit 1; \
+	done
+.PHONY: check-faults
