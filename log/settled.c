@@ -245,12 +245,14 @@ settled_count_left(const struct settled *set, uint64_t first, uint64_t end)
 
 	if (first <= set->through)
 		first = set->through + 1;
-	if (end > set->highest + 1) {
+	if (first >= end)
+		return 0;
+	if (end > set->highest + 1) { /* none of these is */
 		left = end - (first > set->highest + 1 ? first : set->highest + 1);
 		end = set->highest + 1;
 	}
 	if (first >= end)
-		return first < end + left ? left : 0;
+		return left;
 	for (size_t i = lower_bound(set, base_of(first));
 	     i < set->count && set->chunks[i].base < end; i++) {
 		const struct settled_chunk *chunk = &set->chunks[i];

@@ -76,6 +76,25 @@ Test(settled, ranges_overlap)
 	settled_free(&set);
 }
 
+/* Each range of a small set, whose holes are before, at and behind its ends. */
+Test(settled, what_is_left_of_a_range_is_counted_wherever_it_is)
+{
+	enum { N = 60, THROUGH = 10, HIGHEST = 25 };
+	struct settled set;
+
+	settled_init(&set, THROUGH);
+	cr_assert(settled_add_range(&set, 14, 3) == 3 && settled_add(&set, HIGHEST) == 1, "added");
+	for (uint64_t first = 1; first < N; first++) {
+		uint64_t left = 0;
+
+		for (uint64_t end = first; end < N; left += !settled_has(&set, end++))
+			cr_assert(settled_count_left(&set, first, end) == left,
+			    "[%lu, %lu): %lu, not %lu", first, end,
+			    settled_count_left(&set, first, end), left);
+	}
+	settled_free(&set);
+}
+
 /* What a checkpoint holds, in pieces, is the same set; also when it went on growing meanwhile. */
 Test(settled, restored_from_its_chunks)
 {
