@@ -61,6 +61,18 @@ settlements_pending(const struct router *router)
 	return false;
 }
 
+/* The rest of a checkpoint, for which the batch that was closed last had no room? Where there is still no
+ * room, it waits for that. */
+static bool
+checkpoints_due(struct router *router)
+{
+	bool due = false;
+
+	for (unsigned i = 0; i < router->queue_count; i++)
+		due |= queue_checkpoint_due(&router->queues[i]);
+	return due;
+}
+
 static void
 hand_to_disk(struct router *router, uint64_t now_ns)
 {
@@ -112,7 +124,7 @@ batch_commit(struct router *router)
 
 	if (router->flying || router->failed != 0)
 		return -1;
-	if (!router->batch_dirty && !settlements_pending(router))
+	if (!router->batch_dirty && !settlements_pending(router) && !checkpoints_due(router))
 		return -1;
 	now_ns = io_monotonic_ns();
 	if (!router->batch_dirty && !router->stopping &&

@@ -255,8 +255,12 @@ queue_log_checkpoint(struct queue *queue)
 		else
 			append_chunks(queue);
 	}
-	if (queue->checkpoint_open)
-		queue->router->batch_dirty = true; /* the rest goes with the next batch */
+}
+
+bool
+queue_checkpoint_due(struct queue *queue)
+{
+	return queue->checkpoint_open && writer_room(&queue->writer, PIECE_BYTES) == 1;
 }
 
 void

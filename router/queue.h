@@ -20,6 +20,8 @@ void queue_log_settled(struct queue *);
 void queue_segment_begun(struct writer *);
 /* Puts what is left of the checkpoint into the gathered batch, as far as there is room. */
 void queue_log_checkpoint(struct queue *);
+/* Is some of it left, and room for that? May begin a segment. */
+bool queue_checkpoint_due(struct queue *);
 
 /* A file of ids of freed segments is there, and needed until the clock is a window past newest_clock_s.
  * Returns 0 or -ENOMEM. */
