@@ -2,7 +2,8 @@
 FAULTS_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"' -DHEADGATE_CRASH_POINTS \
 	-DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072
 FAULTS_BUILT = tests/faults/headgate-router tests/faults/headgate-payment \
-	tests/faults/headgate-bank-account tests/faults/worker
+	tests/faults/headgate-bank-account tests/faults/worker tests/faults/fail.so \
+	tests/faults/powercut
 check_PROGRAMS += $(FAULTS_BUILT)
 tests_faults_headgate_router_SOURCES = $(ROUTER_FILES) tests/faults/crash.c
 tests_faults_headgate_router_CPPFLAGS = $(FAULTS_CPPFLAGS)
@@ -16,8 +17,14 @@ tests_faults_headgate_bank_account_CPPFLAGS = $(FAULTS_CPPFLAGS)
 tests_faults_headgate_bank_account_LDADD = $(WORKER_BASE_LIBS)
 tests_faults_worker_SOURCES = tests/faults/worker.c
 tests_faults_worker_LDADD = $(WORKER_LIBS)
+# Not a program, but built as one; without the sanitizers, whose runtime must come first.
+tests_faults_fail_so_SOURCES = tests/faults/fail.c tests/faults/journal.h
+tests_faults_fail_so_CFLAGS = -std=gnu11 $(HG_WARN_CFLAGS) -fPIC
+tests_faults_fail_so_LDFLAGS = -shared
+tests_faults_powercut_SOURCES = tests/faults/powercut.c tests/faults/journal.h
+tests_faults_powercut_LDADD = $(MESSAGE_LIBS)
 
-FAULTS_TESTS = tests/faults/crash.sh
+FAULTS_TESTS = tests/faults/crash.sh tests/faults/powercut.sh
 dist_check_SCRIPTS += $(FAULTS_TESTS)
 TESTS += $(FAULTS_TESTS)
 EXTRA_DIST += tests/faults/lib.sh

@@ -1,6 +1,6 @@
 /*
  * worker DIR QUEUE FILE [-e EVERY] [-l SEQUENCE] - settles what the router delivers and appends a line
- * "sequence message_id" to FILE for each message the first time. Leaves unsettled every EVERY-th
+ * "sequence message_id time" to FILE for each message the first time. Leaves unsettled every EVERY-th
  * sequence, or one, until SIGUSR1: then it attaches again and takes these too. FILE - keeps nothing.
  *
  * Ends with status 1 when a message comes out of order.
@@ -39,6 +39,15 @@ on_signal(int signal)
 	take_all = 1;
 }
 
+static uint64_t
+monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 /* True the first time. */
 static bool
 see(uint64_t sequence)
@@ -65,8 +74,8 @@ apply(uint64_t sequence, const void *bytes, size_t length)
 		errx(1, "message %" PRIu64 ": %s", sequence, why);
 	if (out == NULL || !see(sequence))
 		return;
-	fprintf(out, "%" PRIu64 " %.*s\n", sequence, (int)envelope.message_id.length,
-	    envelope.message_id.data);
+	fprintf(out, "%" PRIu64 " %.*s %" PRIu64 "\n", sequence, (int)envelope.message_id.length,
+	    envelope.message_id.data, monotonic_ns());
 	if (fflush(out) != 0)
 		err(1, "write");
 }
@@ -96,13 +105,9 @@ work(struct attachment *attachment)
 			return;
 		}
 		if (rc == 0) {
-			struct timespec now;
-
 			attachment_release(attachment);
 			attachment_publish(attachment);
-			clock_gettime(CLOCK_MONOTONIC, &now);
-			attachment_heartbeat(attachment, state, 0,
-			    (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+			attachment_heartbeat(attachment, state, 0, monotonic_ns());
 			attachment_wait(attachment, state, true, WAIT_NS);
 			continue;
 		}
