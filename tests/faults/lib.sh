@@ -11,7 +11,7 @@ cleanup() {
     kill -KILL "$pid" 2>/dev/null
   done
   wait 2>/dev/null
-  rm -rf "$dir"
+  rm -rf "${dir:?}"
 }
 
 # A program that is started again each time it dies by SIGKILL; its pid is in $dir/NAME.pid.

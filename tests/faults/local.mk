@@ -3,7 +3,7 @@ FAULTS_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"' -DHEADGAT
 	-DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072
 FAULTS_BUILT = tests/faults/headgate-router tests/faults/headgate-payment \
 	tests/faults/headgate-bank-account tests/faults/worker tests/faults/fail.so \
-	tests/faults/powercut
+	tests/faults/powercut tests/faults/flip
 check_PROGRAMS += $(FAULTS_BUILT)
 tests_faults_headgate_router_SOURCES = $(ROUTER_FILES) tests/faults/crash.c
 tests_faults_headgate_router_CPPFLAGS = $(FAULTS_CPPFLAGS)
@@ -24,7 +24,7 @@ tests_faults_fail_so_LDFLAGS = -shared
 tests_faults_powercut_SOURCES = tests/faults/powercut.c tests/faults/journal.h
 tests_faults_powercut_LDADD = $(MESSAGE_LIBS)
 
-FAULTS_TESTS = tests/faults/crash.sh tests/faults/powercut.sh
+FAULTS_TESTS = tests/faults/crash.sh tests/faults/calls.sh tests/faults/powercut.sh tests/faults/flip.sh
 dist_check_SCRIPTS += $(FAULTS_TESTS)
 TESTS += $(FAULTS_TESTS)
 EXTRA_DIST += tests/faults/lib.sh
@@ -37,3 +37,5 @@ check-faults: all $(check_PROGRAMS)
 			bash $(top_srcdir)/$$test || exit 1; \
 	done
 .PHONY: check-faults
+tests_faults_flip_SOURCES = tests/faults/flip.c
+tests_faults_flip_LDADD = $(WORKER_LIBS)
