@@ -462,13 +462,23 @@ accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 	return (int)syscall(SYS_accept4, fd, address, length, flags);
 }
 
-/* What the program asks for itself; not while it is loaded. */
+/* Only what the program asks for itself: libraries may take it as they like. */
+static bool
+is_program(const void *caller)
+{
+	Dl_info info;
+
+	return dladdr(caller, &info) != 0 && info.dli_fname != NULL &&
+	    strstr(info.dli_fname, "/headgate-") != NULL;
+}
+
 void *
 realloc(void *old, size_t bytes)
 {
 	REAL(void *(*)(void *, size_t), "realloc")
 
-	if (fault("realloc", true) > 0) {
+	if (getenv("FAIL_CALL") != NULL &&
+	    fault("realloc", is_program(__builtin_return_address(0))) > 0) {
 		errno = ENOMEM;
 		return NULL;
 	}

@@ -23,19 +23,24 @@ tests_faults_fail_so_CFLAGS = -std=gnu11 $(HG_WARN_CFLAGS) -fPIC
 tests_faults_fail_so_LDFLAGS = -shared
 tests_faults_powercut_SOURCES = tests/faults/powercut.c tests/faults/journal.h
 tests_faults_powercut_LDADD = $(MESSAGE_LIBS)
+tests_faults_flip_SOURCES = tests/faults/flip.c
+tests_faults_flip_LDADD = $(WORKER_LIBS)
 
 FAULTS_TESTS = tests/faults/crash.sh tests/faults/calls.sh tests/faults/powercut.sh tests/faults/flip.sh
 dist_check_SCRIPTS += $(FAULTS_TESTS)
 TESTS += $(FAULTS_TESTS)
-EXTRA_DIST += tests/faults/lib.sh
+EXTRA_DIST += tests/faults/lib.sh tests/faults/soak.sh
 
-# Each place, each call, each cut: hours rather than minutes on a slow disk.
-check-faults: all $(check_PROGRAMS)
+# Each place, each call, each byte.
+check-faults: all tests/generate $(FAULTS_BUILT)
 	@for test in $(FAULTS_TESTS); do \
 		echo "$$test"; \
 		FAULTS_ALL=1 top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 			bash $(top_srcdir)/$$test || exit 1; \
 	done
 .PHONY: check-faults
-tests_faults_flip_SOURCES = tests/faults/flip.c
-tests_faults_flip_LDADD = $(WORKER_LIBS)
+
+# SOAK_MINUTES at full rate: nothing grows.
+check-soak: all tests/generate tests/faults/worker
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' bash $(top_srcdir)/tests/faults/soak.sh
+.PHONY: check-soak
