@@ -228,8 +228,10 @@ main(int argc, char **argv)
 	catch_signals();
 	rc = open_io(settings.io, &io, error, sizeof(error));
 	if (rc != 0) {
-		detach_ready(&ready_fd, EX_UNAVAILABLE);
-		errx(EX_UNAVAILABLE, "%s", error);
+		int status = settings.io == IO_URING ? EX_UNAVAILABLE : EX_OSERR;
+
+		detach_ready(&ready_fd, status);
+		errx(status, "%s", error);
 	}
 	rc = router_open(&router, io, &config, error, sizeof(error));
 	if (rc != 0) {
