@@ -9,6 +9,8 @@ echo "# messages of seed 5"
 "$top_builddir/tests/generate" -n $count -c 8 -s 5 -b 3000 >"$dir/in"
 accounts_wanted=$(grep -c bank_account_setup "$dir/in")
 payments_wanted=$((count - accounts_wanted))
+head -n $((count / 2)) "$dir/in" >"$dir/half"
+prepared=
 total=0
 export ASAN_OPTIONS=verify_asan_link_order=0
 
@@ -72,6 +74,13 @@ finished_or_ended() { ended router || finished; }
 # The router fails at its N-th call, then it is started without a fault.
 try_router() {
   rm -f "$dir/gone"
+  if [ -n "$prepared" ]; then # there is something to recover
+    keep router "$faults/headgate-router"
+    publish --wait 20 "$dir/half" || { why="publish a half"; return; }
+    end KILL router
+    rm -f "$dir"/router.*
+    since=$(date +%s%N)
+  fi
   keep router failing_router
   begin_workers
   "$top_builddir/headgate-publish" --receipts --wait 20 "$dir/in" >"$dir/receipts" 2>"$dir/publish.err" &
@@ -153,7 +162,7 @@ try_each() { # try_each VICTIM CALL HOW STEP [on]
     [ -e "$dir/done" ] || break # it has no such call
   done
   total=$((total + tries))
-  is "$victim: $call fails with $how, $often: $tries tries in $(($(date +%s) - began)) s$(
+  is "$victim${prepared:+ that recovers}: $call fails with $how, $often: $tries tries in $(($(date +%s) - began)) s$(
     [ -n "$ends_seen" ] && echo ", ended with$(echo "$ends_seen" | tr ' ' '\n' | grep . | sort | uniq -c | awk '{ printf " %s (%s times)", $2, $1 }')")" 0 $bad
 }
 
@@ -172,6 +181,22 @@ try_each router accept4 EMFILE 2
 try_each router realloc ENOMEM 17
 try_each payment pwrite ENOSPC 25
 try_each payment pwrite EIO 60 on
+prepared=1
+try_each router pwrite EIO 8
+try_each router pread EIO 5
+try_each router open EMFILE 12
+try_each router realloc ENOMEM 13
+if [ -n "$all" ]; then
+  try_each router pwrite ENOSPC 1
+  try_each router pread EINTR 1
+  try_each router pread SHORT 1
+  try_each router open EACCES 1
+  try_each router rename EIO 1
+  try_each router unlink EIO 1
+  try_each router unlink EACCES 1 on
+  try_each router fsync EIO 1
+fi
+prepared=
 if [ -n "$all" ]; then
   try_each router pwrite EINTR 1
   try_each router open ENOSPC 1
