@@ -16,6 +16,14 @@
 
 enum { NAME_WIDTH_MIN = 22 };
 
+static const char *
+state_text(enum control_state state)
+{
+	const char *name = control_state_name(state);
+
+	return name != NULL ? name : "UNKNOWN"; /* somebody wrote into the control segment */
+}
+
 /*
  * JSON.
  */
@@ -82,7 +90,7 @@ json_queue(const struct status_queue *queue)
 	fputs("{\"name\":", stdout);
 	quote(queue->name);
 	fputs(",\"state\":", stdout);
-	quote(control_state_name(queue->state));
+	quote(state_text(queue->state));
 	fputs(",\"reason\":", stdout);
 	json_text_or_null(detail->reason);
 	fputs(",\"by\":", stdout);
@@ -214,7 +222,7 @@ print_row(const struct status_queue *queue, int width)
 	if (queue->oldest_age_s >= 0)
 		format_age(age, sizeof(age), queue->oldest_age_s);
 	printf("%-*s  %s%-8s%s %10" PRIu64 " %10" PRIu64 " %9s %12" PRIu64 " %9" PRIu64 " %8u\n",
-	    width, queue->name, colour_of(queue->state), control_state_name(queue->state),
+	    width, queue->name, colour_of(queue->state), state_text(queue->state),
 	    colours() ? "\033[0m" : "", queue->depth, queue->in_flight, age, queue->done,
 	    queue->failed, queue->worker_count);
 }
@@ -233,7 +241,7 @@ print_closed(const struct status_queue *queue, const struct status *status)
 	format_time(since, sizeof(since), detail->since_ns);
 	format_age(age, sizeof(age), (double)(ctl_wall_ns() - detail->since_ns) / 1e9);
 	printf("\n%s is %s since %s (%s), by %s (%s, pid %" PRIu32 ")\n", queue->name,
-	    control_state_name(queue->state), since, age, detail->user, detail->program,
+	    state_text(queue->state), since, age, detail->user, detail->program,
 	    detail->pid);
 	if (detail->reason[0] != '\0')
 		printf("    why:     %s\n", detail->reason);
