@@ -90,5 +90,7 @@ main(int argc, char **argv)
 	}
 	if (fflush(stdout) != 0)
 		err(EX_IOERR, "stdout");
+	free(accounts);
+	free(payments);
 	return 0;
 }

@@ -57,6 +57,7 @@ while read -r from to; do
 done < <("$faults/flip" sizes 2 2)
 is "no byte of the control segment ($flips of them) makes anything hang or die" 0 $bad
 is "the router is still the same" "$first_router" "$(router_pid)"
+ok "no sanitizer says anything" eval '! grep -q "Sanitizer\|runtime error" "$dir"/*.log'
 ok "no worker died by a signal" eval '! grep -q "\"signal\":[1-9]" "$dir"/payment.log "$dir"/account.log'
 
 # A state that is none, while a segment begins and with it a checkpoint, which has the state.

@@ -39,10 +39,12 @@ end() { # end SIGNAL NAME...: of what keep() started
   signal=$1
   shift
   for name; do
+    [ -e "$dir/$name.pid" ] || continue # it was not started
     : >"$dir/$name.stop"
     kill -"$signal" "$(cat "$dir/$name.pid")" 2>/dev/null
   done
   for name; do
+    [ -e "$dir/$name.pid" ] || continue
     wait_for 20 ended "$name" || return 1
   done
 }

@@ -35,6 +35,7 @@ struct node {
 	bool is_dir;
 	uint8_t *now, *disk, *dirty; /* dirty: a byte a sector */
 	uint64_t size, disk_size, capacity;
+	struct node *next; /* of all that there ever were */
 };
 
 struct name {
@@ -69,6 +70,7 @@ static struct {
 } file[FDS];
 static unsigned connections;
 static const char *prefix;
+static struct node *nodes;
 static bool nosync;
 static uint64_t random_state;
 
@@ -256,6 +258,8 @@ new_node(bool is_dir)
 	struct node *node = must(calloc(1, sizeof(*node)));
 
 	node->is_dir = is_dir;
+	node->next = nodes;
+	nodes = node;
 	return node;
 }
 
@@ -338,6 +342,8 @@ replay(const struct journal_entry *entry, const char *a, const char *b, const ui
 
 	switch ((enum journal_kind)entry->kind) {
 	case JOURNAL_BEGIN:
+		for (size_t i = 0; i < FDS; i++)
+			free(file[i].stream);
 		memset(file, 0, sizeof(file));
 		return;
 	case JOURNAL_OPEN:
@@ -476,8 +482,8 @@ int
 main(int argc, char **argv)
 {
 	uint64_t cut = UINT64_MAX, n = 0;
+	static uint8_t *data;
 	size_t bytes;
-	uint8_t *data;
 
 	if (argc != 3 && argc != 6 && argc != 7)
 		errx(EX_USAGE, "usage: powercut JOURNAL PREFIX [CUT SEED OUT [nosync]]");
@@ -513,6 +519,5 @@ main(int argc, char **argv)
 	}
 	cut_namespace();
 	write_all(argv[5]);
-	free(data);
 	return 0;
 }
