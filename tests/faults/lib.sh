@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the fault tests share, beside tests/lib.sh. FAULTS_ALL=1 tries each place; without it a part is
 # tried, the same each time.
 . "$top_srcdir/tests/lib.sh"
@@ -26,7 +27,8 @@ keep() { # keep NAME COMMAND...
       wait $! 2>/dev/null
       status=$?
       [ $status -eq 137 ] && [ ! -e "$dir/$name.stop" ] && continue
-      echo $status >"$dir/$name.status"
+      echo $status >"$dir/$name.ended" # it is looked for: whole or not at all
+      mv "$dir/$name.ended" "$dir/$name.status"
       exit
     done
   ) &
