@@ -330,8 +330,6 @@ static int
 refuse_unsupported(struct loader *loader, cfg_t *section)
 {
 	static const char *const names[] = {
-		"visibility_timeout",
-		"max_receive_count",
 		"require_account",
 	};
 
@@ -340,6 +338,19 @@ refuse_unsupported(struct loader *loader, cfg_t *section)
 			return fail(
 			    loader, section->line, "%s is not supported yet", names[i]);
 	return 0;
+}
+
+static int
+read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
+{
+	int rc = read_duration(loader, section, "visibility_timeout", &queue->visibility_ns);
+
+	if (rc == 0 &&
+	    (queue->visibility_ns < 1000000000 || queue->visibility_ns > 43200000000000))
+		rc = fail(loader, section->line, "visibility_timeout: not within 1s and 12h");
+	return rc == 0 ? read_count(loader, section, "max_receive_count", CONFIG_RECEIVES_MAX,
+			     &queue->max_receive_count)
+		       : rc;
 }
 
 static int
@@ -360,12 +371,16 @@ read_queue(struct loader *loader, cfg_t *section)
 	*queue = (struct config_queue){
 		.line = (int)section->line,
 		.lanes = 4,
+		.visibility_ns = 300000000000,
+		.max_receive_count = 3,
 		.fault_markers = strcmp(config->environment, "dev") == 0,
 	};
 	strcpy(queue->name, name);
 	rc = find_topic(loader, section, &queue->topic);
 	if (rc == 0)
 		rc = read_count(loader, section, "lanes", CONFIG_LANES_MAX, &queue->lanes);
+	if (rc == 0)
+		rc = read_limits(loader, section, queue);
 	if (rc == 0)
 		rc = read_policies(loader, section, queue);
 	if (rc == 0)
@@ -604,6 +619,8 @@ print_queue(FILE *out, const struct config *config, const struct config_queue *q
 	}
 	fprintf(out, "    lanes = %u\n    server_error = stop\n    client_error = record\n",
 	    queue->lanes);
+	fprintf(out, "    visibility_timeout = %llums\n    max_receive_count = %u\n",
+	    (unsigned long long)(queue->visibility_ns / 1000000), queue->max_receive_count);
 	fprintf(out, "    fault_markers = %s\n    routing_check = %s\n}\n",
 	    queue->fault_markers ? "on" : "off", queue->routing_check_aba ? "aba" : "none");
 }

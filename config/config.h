@@ -15,6 +15,7 @@ enum {
 	CONFIG_QUEUES = 64,
 	CONFIG_FIELDS = 8, /* group_by, dedup_by */
 	CONFIG_LANES_MAX = 64,
+	CONFIG_RECEIVES_MAX = 1000,
 	CONFIG_PATH_BYTES = 4096
 };
 
@@ -36,6 +37,8 @@ struct config_queue {
 	char *filter_policy; /* JSON text, NULL: takes everything of its topic */
 	int line;            /* in the file, for messages; 0: built in */
 	unsigned lanes;
+	uint64_t visibility_ns; /* a handler that takes longer is ended */
+	unsigned max_receive_count; /* starts that a message may cost the worker's life */
 	enum config_server_error server_error;
 	enum config_client_error client_error;
 	bool fault_markers;

@@ -408,8 +408,11 @@ tick(struct router *router)
 			all_seen = false;
 	}
 	if (now_ns - router->ticked_ns >= TICK_NS) {
-		for (unsigned i = 0; i < router->queue_count; i++)
+		for (unsigned i = 0; i < router->queue_count; i++) {
 			queue_publish_figures(&router->queues[i]);
+			if (router->queues[i].worker != NULL)
+				delivery_check_time(router->queues[i].worker, now_ns);
+		}
 		atomic_store_explicit(&router->control.shared->router_heartbeat_ns, now_ns,
 		    memory_order_relaxed);
 		router->ticked_ns = now_ns;
@@ -510,6 +513,7 @@ router_close(struct router *router)
 		settled_free(&queue->settled);
 		filter_free(queue->filter);
 		free(queue->pending);
+		received_free(&queue->received);
 		free(queue->marks);
 		free(queue->ids);
 	}

@@ -21,6 +21,7 @@
 #include "router/dedup.h"
 #include "router/filter.h"
 #include "router/io.h"
+#include "router/received.h"
 #include "router/writer.h"
 #include "shm/control.h"
 
@@ -60,6 +61,7 @@ struct queue {
 	uint64_t batch_first_sequence; /* first of the gathered batch, 0: none */
 	struct settled settled;
 	uint64_t logged_done, logged_failed; /* as far as the log says */
+	struct received received;
 	struct log_settled *pending; /* settled, not yet in the log */
 	size_t pending_count, pending_capacity;
 	struct mark *marks;

@@ -7,10 +7,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <msgpack.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +21,9 @@
 #include "router/queue.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
+
+/* Without a heartbeat, as while it commits, a worker may take so long beyond the visibility timeout. */
+#define COMMIT_NS 30000000000u
 
 enum {
 	WINDOW_BYTES = 2 << 20,   /* holds the longest frame and more */
@@ -183,6 +188,7 @@ new_worker(struct connection *connection, struct queue *queue)
 	worker->queue = queue;
 	worker->connection = connection;
 	worker->window_fd = worker->full_lane = -1;
+	worker->pid_fd = pidfd_open((pid_t)connection->peer_pid, 0);
 	worker->bell_request.done = bell_rang;
 	worker->bell_fd = eventfd(0, EFD_CLOEXEC);
 	for (unsigned i = 0; i < CONFIG_LANES_MAX; i++)
@@ -245,10 +251,60 @@ delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 		connection_close(connection);
 		return;
 	}
+	worker->attached_ns = io_monotonic_ns();
 	worker->cursor = queue_first_position(queue);
 	bell_rang(&worker->bell_request, -EAGAIN);
 	event(EVENT_INFO, "worker.attached", "s:queue", name, "u:pid",
 	    (uint64_t)connection->peer_pid, "u:generation", queue->lane_generation, NULL);
+}
+
+/*
+ * A worker's time.
+ */
+
+void
+delivery_check_time(struct worker *worker, uint64_t now_ns)
+{
+	const struct lane_worker_words *words;
+	uint64_t limit_ns = worker->queue->config->visibility_ns;
+	uint64_t since_ns, heartbeat_ns;
+
+	if (worker->lane_count == 0 || worker->killed || worker->detached || worker->in_flight == 0)
+		return;
+	words = &worker->lane[0].shared->worker;
+	since_ns = atomic_load_explicit(&words->starting, memory_order_relaxed) == 0
+	    ? UINT64_MAX
+	    : atomic_load_explicit(&words->starting_since_ns, memory_order_relaxed);
+	heartbeat_ns = atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed);
+	if (heartbeat_ns < worker->attached_ns)
+		heartbeat_ns = worker->attached_ns;
+	if ((since_ns >= now_ns || now_ns - since_ns < limit_ns) &&
+	    (heartbeat_ns >= now_ns || now_ns - heartbeat_ns < limit_ns + COMMIT_NS))
+		return;
+	event(EVENT_ERROR, "worker.too_slow", "s:queue", worker->queue->config->name, "u:pid",
+	    (uint64_t)worker->connection->peer_pid, "u:sequence",
+	    atomic_load_explicit(&words->starting, memory_order_relaxed), NULL);
+	/* Nothing is delivered again before it is dead: its connection and its lock tell. */
+	if (worker->pid_fd >= 0 && pidfd_send_signal(worker->pid_fd, SIGKILL, NULL, 0) == 0)
+		worker->killed = true;
+}
+
+/* The message that a worker was at when it died. What it says of itself is not believed blindly: it must
+ * have been given the message. */
+static void
+count_receive(struct worker *worker)
+{
+	uint64_t sequence;
+
+	if (worker->lane_count == 0 || worker->broken)
+		return;
+	sequence = atomic_load_explicit(
+	    &worker->lane[0].shared->worker.starting, memory_order_relaxed);
+	if (sequence == 0 || sequence > worker->delivered ||
+	    settled_has(&worker->queue->settled, sequence))
+		return;
+	if (queue_count_receive(worker->queue, sequence) != 0)
+		worker->queue->router->failed = -ENOMEM;
 }
 
 /*
@@ -266,6 +322,8 @@ delivery_detach(struct worker *worker)
 	/* What is in the rings, and not what somebody may go on putting into them. */
 	for (int turns = 0; turns < SETTLE_TURNS_MAX && delivery_settle(worker); turns++)
 		;
+	if (!queue->router->stopping)
+		count_receive(worker);
 	worker->detached = true;
 	if (queue->worker == worker)
 		queue->worker = NULL;
@@ -289,6 +347,8 @@ delivery_free(struct worker *worker)
 		close(worker->bell_fd);
 	if (worker->window_fd >= 0)
 		close(worker->window_fd);
+	if (worker->pid_fd >= 0)
+		close(worker->pid_fd);
 	free(worker->window);
 	free(worker);
 	return true;
@@ -556,6 +616,24 @@ frame_at_cursor(struct worker *worker)
 	return frame;
 }
 
+/* May this message be delivered now? One that has cost a worker's life before runs alone, so that its
+ * neighbours lose nothing when it does so again. */
+static bool
+may_deliver(struct worker *worker, uint64_t sequence)
+{
+	const struct queue *queue = worker->queue;
+
+	if (worker->alone != 0 && !settled_has(&queue->settled, worker->alone))
+		return false;
+	worker->alone = 0;
+	if (received_count(&queue->received, sequence) == 0)
+		return true;
+	if (worker->in_flight > 0)
+		return false;
+	worker->alone = sequence;
+	return true;
+}
+
 /* Puts a message into its lane. Returns as ring_reserve(); 1 also for one that is not for it. */
 static int
 deliver(struct worker *worker, const struct log_frame *frame)
@@ -573,6 +651,9 @@ deliver(struct worker *worker, const struct log_frame *frame)
 		stop_for_size(worker, frame->sequence);
 		return 0;
 	}
+	if ((queue->received.count > 0 || worker->alone != 0) &&
+	    !may_deliver(worker, frame->sequence))
+		return 0;
 	rc = ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY,
 	    (uint32_t)sizeof(delivery) + frame->length, &payload);
 	if (rc == 0) {

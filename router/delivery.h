@@ -31,6 +31,10 @@ struct worker {
 	uint64_t cursor;    /* position of the next frame to look at */
 	uint64_t delivered; /* highest sequence that is in a ring */
 	uint64_t in_flight; /* delivered and not completed */
+	uint64_t alone;     /* a message that has cost a worker's life: nothing beside it; 0: none */
+	int pid_fd;         /* to end the worker by; -1 */
+	bool killed;
+	uint64_t attached_ns; /* CLOCK_MONOTONIC */
 	int full_lane;      /* the cursor waits for room in this one; -1: it does not */
 	uint64_t full_bytes;
 
@@ -48,6 +52,9 @@ struct worker {
 /* A worker's HELLO: checks that it holds the queue's lock and gives it fresh lanes. Answers on the
  * connection either way. lanes: bit n asks for lane n. */
 void delivery_attach(struct connection *, const char *queue, uint64_t lanes);
+
+/* Ends a worker that has been at one message for too long, or does not stir. */
+void delivery_check_time(struct worker *, uint64_t now_ns);
 
 /* The worker is gone: settles what it completed and drops its lanes. */
 void delivery_detach(struct worker *);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ enum {
 	MARK_BYTES = 256 << 10,     /* a mark for at least this much of the log */
 	SETTLED_PER_FRAME = 4096,
 	ENTRIES_PER_FRAME = 512,
+	RECEIVED_PER_FRAME = 1024,
 	CHUNKS_PER_FRAME = 512,
 	SHORT_READ_BYTES = 4096,
 	PIECE_BYTES = ENTRIES_PER_FRAME * sizeof(struct log_segment_entry) >
@@ -85,6 +87,8 @@ queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
 
 	if (rc <= 0)
 		return rc;
+	if (queue->received.count > 0)
+		received_remove(&queue->received, sequence);
 	queue->settled_count++;
 	count(status < 300 ? &queue->control->counters.done : &queue->control->counters.failed, 1);
 	rc = add_pending(queue, sequence, status);
@@ -142,6 +146,7 @@ read_counter(const _Atomic uint64_t *counter)
 }
 
 static void append_state(struct queue *);
+static void append_received(struct queue *, const struct log_received *, size_t);
 
 static void
 append_head(struct queue *queue)
@@ -183,6 +188,7 @@ queue_segment_begun(struct writer *writer)
 	/* The segment is new: these always fit. */
 	append_head(queue);
 	append_state(queue);
+	append_received(queue, queue->received.counts, queue->received.count);
 	queue->checkpoint_open = true;
 	queue->checkpoint_entry = 0;
 	queue->checkpoint_base = 0;
@@ -315,6 +321,59 @@ queue_log_state(struct queue *queue)
 	    writer_room(&queue->writer, sizeof(struct log_state)) == 1 &&
 	    control_word_generation(queue_state_word(queue)) != queue->state_appended)
 		append_state(queue);
+}
+
+/* More than one only in a checkpoint. Of so many that they do not fit, the rest begins anew: that costs
+ * a worker more, never a message. */
+static void
+append_received(struct queue *queue, const struct log_received *counts, size_t n)
+{
+	uint32_t length = (uint32_t)((n < RECEIVED_PER_FRAME ? n : RECEIVED_PER_FRAME) *
+	    sizeof(*counts));
+	struct log_frame *frame;
+
+	if (n == 0)
+		return;
+	frame = writer_begin(&queue->writer, LOG_RECEIVED, length);
+	memcpy(frame + 1, counts, length);
+	writer_finish(&queue->writer, frame);
+	queue->router->batch_dirty = true;
+}
+
+static void
+trip_for_receives(struct queue *queue, uint64_t sequence, uint32_t count_now)
+{
+	struct control_detail detail = { .sequence = sequence, .status = 500 };
+	uint64_t word = queue_state_word(queue);
+
+	if (control_word_state(word) != CONTROL_RUNNING)
+		return;
+	queue_detail_by_router(&detail);
+	snprintf(detail.error, sizeof(detail.error),
+	    "the worker died, or took too long, %u times while it handled this message", count_now);
+	strlcpy(detail.reason, "max_receive_count", sizeof(detail.reason));
+	queue_find_message_id(queue, sequence, detail.message_id);
+	queue_change_state(queue, word, CONTROL_TRIPPED, &detail);
+}
+
+int
+queue_count_receive(struct queue *queue, uint64_t sequence)
+{
+	struct log_received received = {
+		.sequence = sequence,
+		.count = received_count(&queue->received, sequence) + 1,
+	};
+	int rc = received_set(&queue->received, sequence, received.count);
+
+	if (rc != 0)
+		return rc;
+	event(EVENT_WARN, "message.not_survived", "s:queue", queue->config->name, "u:sequence",
+	    sequence, "u:receives", (uint64_t)received.count, NULL);
+	if (writer_room(&queue->writer, sizeof(received)) == 1)
+		append_received(queue, &received, 1);
+	if (received.count >= queue->config->max_receive_count)
+		trip_for_receives(queue, sequence, received.count);
+	return 0;
 }
 
 int

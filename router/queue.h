@@ -15,6 +15,10 @@ int queue_settle(struct queue *, uint64_t sequence, uint16_t status);
 /* Puts what is settled into the gathered batch, as far as there is room. */
 void queue_log_settled(struct queue *);
 
+/* A worker died, or was ended, while it handled this message: counts it, and stops the queue when that
+ * was too often. Returns 0 or -ENOMEM. */
+int queue_count_receive(struct queue *, uint64_t sequence);
+
 /* A new segment became the active one: describes the one before and begins its checkpoint. Callback of
  * the writer. */
 void queue_segment_begun(struct writer *);

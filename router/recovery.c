@@ -346,6 +346,28 @@ replay_settled(struct queue *queue, const struct log_frame *frame)
 }
 
 static int
+replay_received(struct queue *queue, const struct log_frame *frame)
+{
+	const struct log_received *received = (const void *)(frame + 1);
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < frame->length / sizeof(*received); i++)
+		if (!settled_has(&queue->settled, received[i].sequence))
+			rc = received_set(
+			    &queue->received, received[i].sequence, received[i].count);
+	return rc;
+}
+
+/* What was settled after it was counted. */
+static void
+drop_settled_receives(struct queue *queue)
+{
+	for (size_t i = queue->received.count; i-- > 0;)
+		if (settled_has(&queue->settled, queue->received.counts[i].sequence))
+			received_remove(&queue->received, queue->received.counts[i].sequence);
+}
+
+static int
 replay_batch(void *context, const struct log_batch_end *end)
 {
 	struct replay *replay = context;
@@ -374,6 +396,8 @@ replay_frame(void *context, const struct log_frame *frame, uint64_t position)
 		return replay_message(replay, frame);
 	case LOG_SETTLED:
 		return replay_settled(queue, frame);
+	case LOG_RECEIVED:
+		return replay_received(queue, frame);
 	case LOG_STATE:
 		replay->state->state = (enum control_state)state->state;
 		replay->state->generation = state->generation;
@@ -499,6 +523,7 @@ replay_log(struct recovery *recovery, struct replay *replay, struct found *found
 	for (size_t i = 0; rc == 0 && i <= found->tail.segment; i++)
 		rc = i < found->base.segment ? replay_old_segment(replay, found, i)
 					     : replay_segment(replay, found, i);
+	drop_settled_receives(queue);
 	if (rc == 0)
 		rc = check_gaps(recovery, queue, found);
 	if (found->base.segment == found->tail.segment)

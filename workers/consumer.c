@@ -8,13 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
 enum {
 	WAIT_NS = 100000000,   /* how long a sleep lasts at most: the socket is looked at in between */
-	ALIVE_NS = 100000000
+	ALIVE_NS = 100000000,
+	ALARM_S = 2
 };
 
 /* A message in the arena. */
@@ -237,6 +239,8 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 
 	batch->end = consumer->next;
 	batch->server_error = false;
+	/* The router ends a worker that takes too long for one message. If it cannot, this does. */
+	alarm((unsigned)(consumer->context.config->visibility_ns / 1000000000) + ALARM_S);
 	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS &&
 	    !(consumer->one_by_one && batch->end > consumer->next)) {
 		struct item *item = &consumer->items[batch->end];
@@ -332,6 +336,7 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 	if (rc == 0)
 		rc = handle_batch(consumer, attachment, batch);
 	attachment_starting(attachment, 0, 0);
+	alarm(0);
 	CRASH_POINT("batch.handled");
 	if (rc == 0 && consumer->store != NULL)
 		rc = store_commit(consumer->store);
