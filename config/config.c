@@ -262,6 +262,7 @@ read_topic(struct loader *loader, cfg_t *section)
 	strcpy(topic->name, name);
 	topic->control = strcmp(name, control_topic) == 0;
 	topic->dedup_window_ns = 300000000000;
+	topic->dedup_max = 50000000;
 	rc = read_fields(loader, section, "group_by", topic->group_by, &topic->group_by_count);
 	if (rc == 0)
 		rc = read_fields(
@@ -272,6 +273,8 @@ read_topic(struct loader *loader, cfg_t *section)
 		rc = read_duration(loader, section, "dedup_window", &topic->dedup_window_ns);
 	if (rc == 0 && topic->dedup_window_ns > 86400000000000)
 		rc = fail(loader, section->line, "dedup_window: longer than a day");
+	if (rc == 0)
+		rc = read_count(loader, section, "dedup_max", CONFIG_DEDUP_MAX, &topic->dedup_max);
 	config->topic_count++;
 	return rc;
 }
@@ -341,6 +344,19 @@ refuse_unsupported(struct loader *loader, cfg_t *section)
 }
 
 static int
+read_size(struct loader *loader, cfg_t *section, const char *option, uint64_t *bytes)
+{
+	const char *text = cfg_getstr(section, option);
+
+	if (text == NULL)
+		return 0;
+	if (config_parse_size(text, bytes) != 0 || *bytes == 0)
+		return fail(loader, section->line,
+		    "%s: \"%s\" is no size: bytes, or with K, M, G", option, text);
+	return 0;
+}
+
+static int
 read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 {
 	int rc = read_duration(loader, section, "visibility_timeout", &queue->visibility_ns);
@@ -348,9 +364,10 @@ read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 	if (rc == 0 &&
 	    (queue->visibility_ns < 1000000000 || queue->visibility_ns > 43200000000000))
 		rc = fail(loader, section->line, "visibility_timeout: not within 1s and 12h");
-	return rc == 0 ? read_count(loader, section, "max_receive_count", CONFIG_RECEIVES_MAX,
-			     &queue->max_receive_count)
-		       : rc;
+	if (rc == 0)
+		rc = read_count(loader, section, "max_receive_count", CONFIG_RECEIVES_MAX,
+		    &queue->max_receive_count);
+	return rc == 0 ? read_size(loader, section, "max_bytes", &queue->max_bytes) : rc;
 }
 
 static int
@@ -452,6 +469,7 @@ parse(struct loader *loader, const char *text)
 		CFG_STR_LIST("group_by", NULL, CFGF_NONE),
 		CFG_STR_LIST("dedup_by", dedup_default, CFGF_NONE),
 		CFG_STR("dedup_window", NULL, CFGF_NONE),
+		CFG_STR("dedup_max", NULL, CFGF_NONE),
 		CFG_END(),
 	};
 	cfg_opt_t queue_options[] = {
@@ -464,6 +482,7 @@ parse(struct loader *loader, const char *text)
 		CFG_STR("routing_check", NULL, CFGF_NONE),
 		CFG_STR("visibility_timeout", NULL, CFGF_NONE),
 		CFG_STR("max_receive_count", NULL, CFGF_NONE),
+		CFG_STR("max_bytes", NULL, CFGF_NONE),
 		CFG_STR("require_account", NULL, CFGF_NONE),
 		CFG_END(),
 	};
@@ -591,8 +610,8 @@ print_topic(FILE *out, const struct config_topic *topic)
 	fprintf(out, "topic %s {\n", topic->name);
 	print_list(out, "group_by", topic->group_by, topic->group_by_count);
 	print_list(out, "dedup_by", topic->dedup_by, topic->dedup_by_count);
-	fprintf(out, "    dedup_window = %llums\n}\n",
-	    (unsigned long long)(topic->dedup_window_ns / 1000000));
+	fprintf(out, "    dedup_window = %llums\n    dedup_max = %u\n}\n",
+	    (unsigned long long)(topic->dedup_window_ns / 1000000), topic->dedup_max);
 }
 
 /* A single-quoted string: only ' and \ need a backslash. */
@@ -621,6 +640,8 @@ print_queue(FILE *out, const struct config *config, const struct config_queue *q
 	    queue->lanes);
 	fprintf(out, "    visibility_timeout = %llums\n    max_receive_count = %u\n",
 	    (unsigned long long)(queue->visibility_ns / 1000000), queue->max_receive_count);
+	if (queue->max_bytes > 0)
+		fprintf(out, "    max_bytes = %llu\n", (unsigned long long)queue->max_bytes);
 	fprintf(out, "    fault_markers = %s\n    routing_check = %s\n}\n",
 	    queue->fault_markers ? "on" : "off", queue->routing_check_aba ? "aba" : "none");
 }

@@ -16,6 +16,7 @@ enum {
 	CONFIG_FIELDS = 8, /* group_by, dedup_by */
 	CONFIG_LANES_MAX = 64,
 	CONFIG_RECEIVES_MAX = 1000,
+	CONFIG_DEDUP_MAX = 1000000000,
 	CONFIG_PATH_BYTES = 4096
 };
 
@@ -28,6 +29,7 @@ struct config_topic {
 	char dedup_by[CONFIG_FIELDS][CONFIG_NAME_BYTES]; /* "message_id", "content" */
 	size_t group_by_count, dedup_by_count;
 	uint64_t dedup_window_ns;
+	unsigned dedup_max; /* ids remembered at once */
 	bool control; /* subscription-control: one constant group, no deduplication by content */
 };
 
@@ -39,6 +41,7 @@ struct config_queue {
 	unsigned lanes;
 	uint64_t visibility_ns; /* a handler that takes longer is ended */
 	unsigned max_receive_count; /* starts that a message may cost the worker's life */
+	uint64_t max_bytes;     /* of messages that are not settled; 0: no limit */
 	enum config_server_error server_error;
 	enum config_client_error client_error;
 	bool fault_markers;

@@ -28,7 +28,8 @@
 enum {
 	TICK_NS = 100000000,       /* figures in the control segment are no older */
 	TICK_UNSEEN_NS = 5000000,  /* ... while a worker has not seen a new state */
-	BACKLOG = 128
+	BACKLOG = 128,
+	SWEEP_PAGES = 64           /* of each window, a tick: all of 50,000,000 ids in 2 minutes */
 };
 
 uint64_t
@@ -332,6 +333,8 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	router->cleaner = cleaner_new(router);
 	if (router->cleaner == NULL)
 		return complain(error, error_bytes, -ENOMEM, "cleaner", strerror(ENOMEM));
+	for (unsigned i = 0; i < router->topic_count; i++)
+		dedup_set_max(router->topics[i].dedup, router->topics[i].config->dedup_max);
 	take_over_states(router, states);
 	for (unsigned i = 0; i < router->queue_count; i++)
 		set_first_state(&router->queues[i], &states[i]);
@@ -408,6 +411,8 @@ tick(struct router *router)
 			all_seen = false;
 	}
 	if (now_ns - router->ticked_ns >= TICK_NS) {
+		for (unsigned i = 0; i < router->topic_count; i++)
+			dedup_sweep(router->topics[i].dedup, router_seconds(router), SWEEP_PAGES);
 		for (unsigned i = 0; i < router->queue_count; i++) {
 			queue_publish_figures(&router->queues[i]);
 			if (router->queues[i].worker != NULL)

@@ -9,7 +9,8 @@
 enum {
 	PAGE_SLOTS_MIN = 1024, /* 20 KiB; a page grows by a third, twice, and is then split */
 	PAGE_SLOTS_MAX = 1820,
-	DEPTH_MAX = 30
+	DEPTH_MAX = 30,
+	SWEEP_PAGES = 4 /* looked at for each id that finds no room */
 };
 
 struct entry {
@@ -31,7 +32,8 @@ struct dedup {
 	uint32_t depth;      /* the directory has 1 << depth slots */
 	struct page **pages; /* a page of depth d stands in 1 << (depth - d) neighbouring slots */
 	uint64_t page_bytes; /* of all pages */
-	uint64_t ids;
+	uint64_t ids, max;
+	uint64_t swept; /* slot of the directory where dedup_sweep() goes on */
 };
 
 struct dedup_hash
@@ -119,6 +121,7 @@ dedup_new(const uint8_t key[DEDUP_KEY_BYTES], uint32_t window)
 		return NULL;
 	memcpy(dedup->key, key, sizeof(dedup->key));
 	dedup->window = window;
+	dedup->max = UINT64_MAX;
 	dedup->pages = calloc(1, sizeof(*dedup->pages));
 	if (dedup->pages != NULL)
 		dedup->pages[0] = new_page(0, PAGE_SLOTS_MIN);
@@ -206,6 +209,31 @@ next_slots(const struct page *page, uint32_t live)
 	return page->slots < PAGE_SLOTS_MAX ? page->slots + page->slots / 3 : PAGE_SLOTS_MIN;
 }
 
+/* Puts a new page of so many slots, or two, with what is live in the page, in its place. first: the
+ * first slot of the directory that it stands in. */
+static bool
+replace_page(struct dedup *dedup, uint64_t first, uint32_t slots, bool split, uint32_t now)
+{
+	struct page *page = dedup->pages[first];
+	struct page *low = new_page(page->depth + split, slots);
+	struct page *high = split ? new_page(page->depth + 1, slots) : NULL;
+	uint64_t span = span_of(dedup, page);
+
+	if (low == NULL || (split && high == NULL)) {
+		free(low);
+		free(high);
+		return false;
+	}
+	divide(dedup, page, low, high, now);
+	for (uint64_t i = 0; i < span; i++)
+		dedup->pages[first + i] = split && i >= span / 2 ? high : low;
+	dedup->ids -= page->count;
+	dedup->ids += low->count + (split ? high->count : 0);
+	dedup->page_bytes += page_bytes(slots) * (1 + split) - page_bytes(page->slots);
+	free(page);
+	return true;
+}
+
 /* Makes room in the page that this hash belongs to: forgets, grows or splits. */
 static bool
 make_room(struct dedup *dedup, const uint32_t hash[4], uint32_t now)
@@ -213,28 +241,37 @@ make_room(struct dedup *dedup, const uint32_t hash[4], uint32_t now)
 	struct page *page = dedup->pages[slot_of(dedup, hash)];
 	uint32_t slots = next_slots(page, count_live(dedup, page, now));
 	bool split = slots < page->slots;
-	struct page *low, *high = NULL;
-	uint64_t first, span;
 
 	if (split && page->depth == dedup->depth && !double_directory(dedup))
 		return false;
-	low = new_page(page->depth + split, slots);
-	if (split)
-		high = new_page(page->depth + 1, slots);
-	if (low == NULL || (split && high == NULL)) {
-		free(low);
-		free(high);
-		return false;
+	return replace_page(
+	    dedup, slot_of(dedup, hash) & ~(span_of(dedup, page) - 1), slots, split, now);
+}
+
+void
+dedup_set_max(struct dedup *dedup, uint64_t ids)
+{
+	dedup->max = ids;
+}
+
+void
+dedup_sweep(struct dedup *dedup, uint32_t now, unsigned pages)
+{
+	for (; pages > 0; pages--) {
+		struct page *page;
+		uint32_t live;
+
+		if (dedup->swept >= 1ull << dedup->depth)
+			dedup->swept = 0;
+		/* The directory may have doubled since: not into the middle of a page's slots. */
+		page = dedup->pages[dedup->swept];
+		dedup->swept &= ~(span_of(dedup, page) - 1);
+		live = count_live(dedup, page, now);
+		if (live < page->count)
+			replace_page(dedup, dedup->swept,
+			    live < PAGE_SLOTS_MIN / 2 ? PAGE_SLOTS_MIN : page->slots, false, now);
+		dedup->swept += span_of(dedup, dedup->pages[dedup->swept]);
 	}
-	divide(dedup, page, low, high, now);
-	span = span_of(dedup, page);
-	first = slot_of(dedup, hash) & ~(span - 1);
-	for (uint64_t i = 0; i < span; i++)
-		dedup->pages[first + i] = split && i >= span / 2 ? high : low;
-	dedup->ids += low->count + (split ? high->count : 0) - page->count;
-	dedup->page_bytes += page_bytes(slots) * (1 + split) - page_bytes(page->slots);
-	free(page);
-	return true;
 }
 
 enum dedup_result
@@ -249,6 +286,13 @@ dedup_see(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uin
 		if (!seen)
 			entry->time = time + 1;
 		return seen ? DEDUP_SEEN : DEDUP_NEW;
+	}
+	if (dedup->ids >= dedup->max) {
+		dedup_sweep(dedup, now, SWEEP_PAGES);
+		if (dedup->ids >= dedup->max)
+			return DEDUP_FULL;
+		page = dedup->pages[slot_of(dedup, hash->word)];
+		entry = find(page, hash->word);
 	}
 	while (full(page)) {
 		if (!make_room(dedup, hash->word, now))

@@ -19,6 +19,8 @@ struct dedup;
 
 /* window and all times: seconds on a clock that never goes back. Returns NULL without memory. */
 struct dedup *dedup_new(const uint8_t key[DEDUP_KEY_BYTES], uint32_t window);
+/* From now on no more ids than this are remembered at once; what is remembered already stays. */
+void dedup_set_max(struct dedup *, uint64_t ids);
 void dedup_free(struct dedup *);
 
 /* What is remembered of an id: a hash keyed with the secret, so that nobody can make ids collide. */
@@ -28,11 +30,15 @@ struct dedup_hash {
 /* kind tells ids of different make apart (an explicit id, a content hash). */
 struct dedup_hash dedup_hash(const struct dedup *, uint8_t kind, const void *id, size_t length);
 
-enum dedup_result { DEDUP_NEW, DEDUP_SEEN, DEDUP_NO_MEMORY };
+enum dedup_result { DEDUP_NEW, DEDUP_SEEN, DEDUP_NO_MEMORY, DEDUP_FULL };
 
 /* Looks an id up, and remembers it as seen at this time when it is new. */
 enum dedup_result dedup_see(
     struct dedup *, const struct dedup_hash *, uint32_t time, uint32_t now);
+
+/* Looks at so many pages, on from where the last call ended, and gives back what is older than the
+ * window. */
+void dedup_sweep(struct dedup *, uint32_t now, unsigned pages);
 
 /* Bytes of memory in use and ids remembered (some may be older than the window). */
 void dedup_usage(const struct dedup *, uint64_t *bytes, uint64_t *ids);

@@ -141,16 +141,17 @@ route(struct connection *connection, const struct envelope *envelope,
 	return count;
 }
 
-/* Room in all of these logs? As writer_room(); *short_of is a queue that has none. */
+/* Room in all of these logs? As writer_room(), or -EDQUOT; *short_of is a queue that has none. */
 static int
 room_in_all(struct router *router, const unsigned queues[], unsigned count, size_t length,
     const struct queue **short_of)
 {
 	for (unsigned i = 0; i < count; i++) {
-		int rc = writer_room(&router->queues[queues[i]].writer, length);
+		struct queue *queue = &router->queues[queues[i]];
+		int rc = queue->over_max_bytes ? -EDQUOT : writer_room(&queue->writer, length);
 
 		if (rc != 1) {
-			*short_of = &router->queues[queues[i]];
+			*short_of = queue;
 			return rc;
 		}
 	}
@@ -158,12 +159,11 @@ room_in_all(struct router *router, const unsigned queues[], unsigned count, size
 }
 
 static void
-refuse_for_now(struct connection *connection, const struct queue *queue, int rc)
+refuse_for_now(struct connection *connection, const struct queue *queue, const char *why)
 {
 	char reason[REASON_BYTES];
 
-	snprintf(reason, sizeof(reason), "queue %s: %s: try again", queue->config->name,
-	    strerror(-rc));
+	snprintf(reason, sizeof(reason), "queue %s: %s: try again", queue->config->name, why);
 	connection->refusing = true;
 	answer_error(connection, 503, reason);
 }
@@ -249,7 +249,8 @@ take_message(struct connection *connection, const void *bytes, size_t length)
 	if (room == 0)
 		return false;
 	if (room < 0) {
-		refuse_for_now(connection, short_of, room);
+		refuse_for_now(connection, short_of,
+		    room == -EDQUOT ? "it holds max_bytes of messages" : strerror(-room));
 		return true;
 	}
 	switch (deduplicate(connection, &envelope)) {
@@ -260,7 +261,11 @@ take_message(struct connection *connection, const void *bytes, size_t length)
 		count_duplicate(connection, queues, count);
 		break;
 	case DEDUP_NO_MEMORY:
-		refuse_for_now(connection, &router->queues[queues[0]], -ENOMEM);
+		refuse_for_now(connection, &router->queues[queues[0]], strerror(ENOMEM));
+		break;
+	case DEDUP_FULL:
+		refuse_for_now(connection, &router->queues[queues[0]],
+		    "as many ids as dedup_max allows are remembered");
 		break;
 	}
 	return true;

@@ -595,6 +595,31 @@ queue_find_message_id(const struct queue *queue, uint64_t sequence, char id[CONT
 	free(buffer);
 }
 
+static uint64_t
+share(uint64_t bytes, uint64_t left, uint64_t messages)
+{
+	return messages == 0 ? 0 : (uint64_t)((__uint128_t)bytes * left / messages);
+}
+
+uint64_t
+queue_unsettled_bytes(const struct queue *queue)
+{
+	const struct writer *writer = &queue->writer;
+	uint64_t bytes = 0, left;
+
+	for (size_t i = 0; i < writer->old_count; i++) {
+		const struct log_segment *segment = &writer->old[i];
+
+		left = settled_count_left(
+		    &queue->settled, segment->first_sequence, segment->end_sequence);
+		bytes += share(segment->data_bytes, left, segment->messages);
+	}
+	left = settled_count_left(&queue->settled, writer->active.segment.first_sequence,
+	    queue->next_sequence);
+	return bytes + share(writer->end - writer->active.segment.position, left,
+	    queue->segment_messages);
+}
+
 void
 queue_publish_figures(struct queue *queue)
 {
@@ -607,6 +632,8 @@ queue_publish_figures(struct queue *queue)
 	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);
 	atomic_store_explicit(
 	    &counters->log_bytes, writer_bytes(&queue->writer), memory_order_relaxed);
+	queue->over_max_bytes = queue->config->max_bytes > 0 &&
+	    queue_unsettled_bytes(queue) >= queue->config->max_bytes;
 	drop_marks(queue);
 	if (published == ended || queue->mark_count == 0) {
 		atomic_store_explicit(&counters->oldest_ns, 0, memory_order_relaxed);

@@ -54,6 +54,9 @@ void queue_move_marks(struct queue *, uint64_t from, uint64_t to, uint64_t seque
  * for rare events. */
 void queue_find_message_id(const struct queue *, uint64_t sequence, char id[CONTROL_ID_BYTES]);
 
+/* Bytes of log that messages take which are not settled; from the mean length in each segment. */
+uint64_t queue_unsettled_bytes(const struct queue *);
+
 /* Brings the figures in the control segment up to date. */
 void queue_publish_figures(struct queue *);
 

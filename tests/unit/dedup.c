@@ -80,3 +80,40 @@ Test(dedup, old_ids_make_room_for_new_ones, .timeout = 60)
 	    (unsigned long)bytes);
 	dedup_free(dedup);
 }
+
+Test(dedup, no_more_than_the_maximum_until_some_are_old)
+{
+	struct dedup *dedup = dedup_new(key, 300);
+	unsigned full = 0;
+
+	dedup_set_max(dedup, 5000);
+	for (unsigned i = 0; i < 5000; i++)
+		cr_assert(see(dedup, i, 1000 + i / 20) == DEDUP_NEW, "id %u", i);
+	cr_assert(see(dedup, 5000, 1300) == DEDUP_FULL, "one too many");
+	cr_assert(see(dedup, 0, 1300) == DEDUP_SEEN, "the others are known");
+	/* 1000 of them are older than the window now; each call looks at some pages. */
+	for (unsigned i = 0; i < 1000; i++)
+		full += see(dedup, 6000 + i, 1350) == DEDUP_FULL;
+	cr_assert(full < 10, "%u times full", full);
+	cr_assert(see(dedup, 4999, 1350) == DEDUP_SEEN, "the others are still known");
+	dedup_free(dedup);
+}
+
+Test(dedup, a_sweep_gives_memory_back)
+{
+	struct dedup *dedup = dedup_new(key, 300);
+	uint64_t bytes, ids;
+
+	for (unsigned i = 0; i < 200000; i++)
+		cr_assert(see(dedup, i, i < 100000 ? 1000 : 1200) == DEDUP_NEW, "id %u", i);
+	dedup_sweep(dedup, 1301, 100000);
+	dedup_usage(dedup, &bytes, &ids);
+	cr_assert(ids == 100000, "%lu ids", (unsigned long)ids);
+	for (unsigned i = 0; i < 200000; i++)
+		cr_assert(see(dedup, i, 1302) == (i < 100000 ? DEDUP_NEW : DEDUP_SEEN), "id %u", i);
+	dedup_sweep(dedup, 2000, 100000);
+	dedup_usage(dedup, &bytes, &ids);
+	cr_assert(ids == 0, "%lu ids", (unsigned long)ids);
+	cr_assert(bytes < 6 << 20, "%lu bytes", (unsigned long)bytes);
+	dedup_free(dedup);
+}
