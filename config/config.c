@@ -279,14 +279,16 @@ read_topic(struct loader *loader, cfg_t *section)
 	return rc;
 }
 
+/* A queue without a topic must turn out to be a dead-letter queue. */
 static int
 find_topic(struct loader *loader, cfg_t *section, unsigned *topic)
 {
 	const struct config *config = loader->config;
 	const char *name = cfg_getstr(section, "topic");
 
+	*topic = CONFIG_TOPICS;
 	if (name == NULL)
-		return fail(loader, section->line, "queue %s: topic is missing", cfg_title(section));
+		return 0;
 	for (unsigned i = 0; i < config->topic_count; i++) {
 		if (strcmp(config->topics[i].name, name) == 0) {
 			*topic = i;
@@ -370,6 +372,89 @@ read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 	return rc == 0 ? read_size(loader, section, "max_bytes", &queue->max_bytes) : rc;
 }
 
+/*
+ * Dead-letter queues: one that is named as another's, or NAME-dlq, which is made here if there is none.
+ */
+
+static int
+add_dead_letter_queue(struct loader *loader, const struct config_queue *source, const char *name)
+{
+	struct config *config = loader->config;
+
+	if (config->queue_count == CONFIG_QUEUES)
+		return fail(loader, source->line, "more than %d queues, dead-letter queues among them",
+		    CONFIG_QUEUES);
+	config->queues[config->queue_count] = (struct config_queue){
+		.line = source->line,
+		.topic = CONFIG_TOPICS,
+		.lanes = source->lanes,
+		.visibility_ns = source->visibility_ns,
+		.max_receive_count = source->max_receive_count,
+		.server_error = CONFIG_SERVER_STOP,
+		.client_error = CONFIG_CLIENT_DEAD_LETTER,
+	};
+	strcpy(config->queues[config->queue_count++].name, name);
+	return 0;
+}
+
+static int
+link_dead_letter_queue(struct loader *loader, unsigned source)
+{
+	static const char suffix[] = "-dlq";
+	struct config *config = loader->config;
+	struct config_queue *queue = &config->queues[source];
+	char name[CONFIG_NAME_BYTES + sizeof(suffix)];
+	struct config_queue *dead;
+	unsigned i = 0;
+	int rc = 0;
+
+	if (queue->dead_letter_name[0] != '\0')
+		strcpy(name, queue->dead_letter_name);
+	else
+		snprintf(name, sizeof(name), "%s%s", queue->name, suffix);
+	if (!name_valid(name))
+		return fail(loader, queue->line, "queue %s: no name for a dead-letter queue: \"%s\"",
+		    queue->name, name);
+	while (i < config->queue_count && strcmp(config->queues[i].name, name) != 0)
+		i++;
+	if (i == config->queue_count)
+		rc = add_dead_letter_queue(loader, queue, name);
+	if (rc != 0)
+		return rc;
+	dead = &config->queues[i];
+	if (dead->topic != CONFIG_TOPICS && !dead->dead_letters)
+		return fail(loader, dead->line,
+		    "queue %s: it is the dead-letter queue of %s and cannot have a topic", name,
+		    queue->name);
+	if (dead->filter_policy != NULL || dead->dead_letter_name[0] != '\0')
+		return fail(loader, dead->line, "queue %s: a dead-letter queue has no %s", name,
+		    dead->filter_policy ? "filter_policy" : "dead_letter_queue");
+	if (!dead->dead_letters)
+		dead->topic = queue->topic;
+	dead->dead_letters = true;
+	dead->dead_letter_queue = i;
+	dead->client_error = CONFIG_CLIENT_RECORD; /* there is nowhere else for it to go */
+	queue->dead_letter_queue = i;
+	return 0;
+}
+
+static int
+link_dead_letter_queues(struct loader *loader)
+{
+	struct config *config = loader->config;
+	size_t count = config->queue_count;
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < count; i++)
+		if (config->queues[i].topic != CONFIG_TOPICS && !config->queues[i].dead_letters)
+			rc = link_dead_letter_queue(loader, i);
+	for (unsigned i = 0; rc == 0 && i < count; i++)
+		if (config->queues[i].topic == CONFIG_TOPICS)
+			rc = fail(loader, config->queues[i].line, "queue %s: topic is missing",
+			    config->queues[i].name);
+	return rc;
+}
+
 static int
 read_queue(struct loader *loader, cfg_t *section)
 {
@@ -377,6 +462,7 @@ read_queue(struct loader *loader, cfg_t *section)
 	struct config_queue *queue = &config->queues[config->queue_count];
 	const char *name = cfg_title(section);
 	const char *policy = cfg_getstr(section, "filter_policy");
+	const char *dead_letters = cfg_getstr(section, "dead_letter_queue");
 	int rc;
 
 	if (!name_valid(name))
@@ -393,6 +479,9 @@ read_queue(struct loader *loader, cfg_t *section)
 		.fault_markers = strcmp(config->environment, "dev") == 0,
 	};
 	strcpy(queue->name, name);
+	if (dead_letters != NULL && (!name_valid(dead_letters) || strcmp(dead_letters, name) == 0))
+		return fail(loader, section->line, "dead_letter_queue: bad name \"%s\"", dead_letters);
+	strcpy(queue->dead_letter_name, dead_letters ? dead_letters : "");
 	rc = find_topic(loader, section, &queue->topic);
 	if (rc == 0)
 		rc = read_count(loader, section, "lanes", CONFIG_LANES_MAX, &queue->lanes);
@@ -442,6 +531,8 @@ read_sections(struct loader *loader, cfg_t *top)
 		rc = read_topic(loader, cfg_getnsec(top, "topic", i));
 	for (unsigned i = 0; rc == 0 && i < cfg_size(top, "queue"); i++)
 		rc = read_queue(loader, cfg_getnsec(top, "queue", i));
+	if (rc == 0)
+		rc = link_dead_letter_queues(loader);
 	if (rc == 0 && loader->config->queue_count == 0)
 		rc = fail(loader, 0, "no queue");
 	return rc;
@@ -483,6 +574,7 @@ parse(struct loader *loader, const char *text)
 		CFG_STR("visibility_timeout", NULL, CFGF_NONE),
 		CFG_STR("max_receive_count", NULL, CFGF_NONE),
 		CFG_STR("max_bytes", NULL, CFGF_NONE),
+		CFG_STR("dead_letter_queue", NULL, CFGF_NONE),
 		CFG_STR("require_account", NULL, CFGF_NONE),
 		CFG_END(),
 	};
@@ -630,13 +722,18 @@ print_quoted(FILE *out, const char *text)
 static void
 print_queue(FILE *out, const struct config *config, const struct config_queue *queue)
 {
-	fprintf(out, "queue %s {\n    topic = %s\n", queue->name, config->topics[queue->topic].name);
+	fprintf(out, "queue %s {\n", queue->name);
+	if (!queue->dead_letters)
+		fprintf(out, "    topic = %s\n    dead_letter_queue = %s\n    client_error = %s\n",
+		    config->topics[queue->topic].name,
+		    config->queues[queue->dead_letter_queue].name,
+		    queue->client_error == CONFIG_CLIENT_RECORD ? "record" : "dead-letter");
 	if (queue->filter_policy != NULL) {
 		fputs("    filter_policy = ", out);
 		print_quoted(out, queue->filter_policy);
 		putc('\n', out);
 	}
-	fprintf(out, "    lanes = %u\n    server_error = stop\n    client_error = record\n",
+	fprintf(out, "    lanes = %u\n    server_error = stop\n",
 	    queue->lanes);
 	fprintf(out, "    visibility_timeout = %llums\n    max_receive_count = %u\n",
 	    (unsigned long long)(queue->visibility_ns / 1000000), queue->max_receive_count);

@@ -21,7 +21,7 @@ enum {
 };
 
 enum config_server_error { CONFIG_SERVER_STOP = 1 };
-enum config_client_error { CONFIG_CLIENT_RECORD = 1 };
+enum config_client_error { CONFIG_CLIENT_DEAD_LETTER = 1, CONFIG_CLIENT_RECORD };
 
 struct config_topic {
 	char name[CONFIG_NAME_BYTES];
@@ -35,7 +35,10 @@ struct config_topic {
 
 struct config_queue {
 	char name[CONFIG_NAME_BYTES];
-	unsigned topic;      /* index in topics */
+	unsigned topic;      /* index in topics; of a dead-letter queue: of the first that it serves */
+	bool dead_letters;   /* a dead-letter queue: takes no messages of a topic */
+	unsigned dead_letter_queue; /* index in queues; its own, of a dead-letter queue */
+	char dead_letter_name[CONFIG_NAME_BYTES]; /* as it was set; "" */
 	char *filter_policy; /* JSON text, NULL: takes everything of its topic */
 	int line;            /* in the file, for messages; 0: built in */
 	unsigned lanes;

@@ -31,7 +31,7 @@ int config_main(struct ctl *);
 /* Opens the control segment. Returns 0 or -errno. */
 int ctl_open_control(const struct ctl *, struct control *, bool writable);
 /* Is this queue meant when none is named? Dead-letter queues and control messages are not. */
-bool ctl_is_managed(const char *queue);
+bool ctl_is_managed(const struct ctl *, const char *queue);
 /* Ends the program with EX_USAGE when a queue that was named is not in the configuration. */
 void ctl_check_names(const struct ctl *);
 /* Is this queue among those named (or managed, when none is)? */

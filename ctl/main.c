@@ -69,19 +69,19 @@ ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 }
 
 bool
-ctl_is_managed(const char *queue)
+ctl_is_managed(const struct ctl *ctl, const char *name)
 {
-	size_t length = strlen(queue);
+	const struct config_queue *queue = config_find_queue(&ctl->config, name);
 
-	return strcmp(queue, "subscription-control") != 0 &&
-	    (length < 4 || strcmp(queue + length - 4, "-dlq") != 0);
+	return strcmp(name, "subscription-control") != 0 &&
+	    (queue == NULL || !queue->dead_letters);
 }
 
 bool
 ctl_is_selected(const struct ctl *ctl, const char *queue)
 {
 	if (ctl->queue_count == 0)
-		return ctl_is_managed(queue);
+		return ctl_is_managed(ctl, queue);
 	for (int i = 0; i < ctl->queue_count; i++)
 		if (strcmp(ctl->queues[i], queue) == 0)
 			return true;

@@ -227,6 +227,14 @@ print_row(const struct status_queue *queue, int width)
 	    queue->failed, queue->worker_count);
 }
 
+/* A dead-letter queue in which nothing ever was is no news. */
+static bool
+is_quiet(const struct status_queue *queue)
+{
+	return queue->dead_letters && queue->published == 0 &&
+	    queue->state == CONTROL_RUNNING && queue->error[0] == '\0';
+}
+
 /* Why a gate is closed, since when, and what to type next. */
 static void
 print_closed(const struct status_queue *queue, const struct status *status)
@@ -269,7 +277,8 @@ status_print_text(const struct status *status, const struct ctl *ctl)
 	printf("%-*s  %-8s %10s %10s %9s %12s %9s %8s\n", width, "QUEUE", "STATE", "DEPTH",
 	    "IN FLIGHT", "OLDEST", "DONE", "FAILED", "WORKERS");
 	for (unsigned i = 0; i < status->queue_count; i++)
-		print_row(&status->queues[i], width);
+		if (ctl->queue_count > 0 || !is_quiet(&status->queues[i]))
+			print_row(&status->queues[i], width);
 	for (unsigned i = 0; i < status->queue_count; i++)
 		print_closed(&status->queues[i], status);
 }

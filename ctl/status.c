@@ -128,6 +128,17 @@ gather_disk(struct status *status, const struct ctl *ctl)
 		    (struct status_topic){ .name = ctl->config.topics[i].name };
 }
 
+static void
+mark_dead_letters(struct status *status, const struct ctl *ctl)
+{
+	for (unsigned i = 0; i < status->queue_count; i++) {
+		const struct config_queue *queue =
+		    config_find_queue(&ctl->config, status->queues[i].name);
+
+		status->queues[i].dead_letters = queue != NULL && queue->dead_letters;
+	}
+}
+
 static int
 print_once(struct ctl *ctl)
 {
@@ -145,6 +156,7 @@ print_once(struct ctl *ctl)
 		gather_live(&status, &control, ctl);
 	else
 		gather_disk(&status, ctl);
+	mark_dead_letters(&status, ctl);
 	if (ctl->json)
 		status_print_json(&status);
 	else

@@ -15,6 +15,7 @@ struct status_worker {
 
 struct status_queue {
 	const char *name;
+	bool dead_letters;
 	enum control_state state;
 	struct control_detail detail;
 	uint64_t depth, in_flight, published, duplicates, done, failed, dead_lettered;

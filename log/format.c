@@ -20,6 +20,7 @@ static const char *const type_names[] = {
 	[LOG_PAD] = "pad",
 	[LOG_SEGMENTS] = "segments",
 	[LOG_UNSETTLED] = "unsettled",
+	[LOG_MOVED] = "moved",
 };
 
 const char *
@@ -121,6 +122,34 @@ state_valid(const struct log_frame *frame)
 	    state->reason[sizeof(state->reason) - 1] == '\0';
 }
 
+static bool
+moved_valid(const struct log_frame *frame)
+{
+	const struct log_origin *origin = (const void *)(frame + 1);
+
+	return frame->sequence != 0 && frame->length >= sizeof(*origin) &&
+	    origin->reason_length <= LOG_REASON_BYTES &&
+	    frame->length > log_origin_bytes(origin->reason_length) &&
+	    memchr(origin->queue, '\0', sizeof(origin->queue)) != NULL;
+}
+
+struct log_content
+log_content(const struct log_frame *frame)
+{
+	const struct log_origin *origin = (const void *)(frame + 1);
+	uint32_t front;
+
+	if (frame->type == LOG_MESSAGE)
+		return (struct log_content){ .envelope = frame + 1, .length = frame->length };
+	front = log_origin_bytes(origin->reason_length);
+	return (struct log_content){
+		.envelope = (const char *)(frame + 1) + front,
+		.length = frame->length - front,
+		.origin = origin,
+		.reason = (const char *)(origin + 1),
+	};
+}
+
 bool
 log_frame_payload_valid(const struct log_frame *frame)
 {
@@ -143,6 +172,8 @@ log_frame_payload_valid(const struct log_frame *frame)
 		return segments_valid(frame);
 	case LOG_UNSETTLED:
 		return frame->length % sizeof(struct settled_chunk) == 0;
+	case LOG_MOVED:
+		return moved_valid(frame);
 	case LOG_PAD:
 		return true;
 	}

@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOG_MAGIC "HGLOG002"
+#define LOG_MAGIC "HGLOG003"
 
 /* The fault tests make them smaller, so that there are many. */
 #ifndef LOG_SEGMENT_MIN
@@ -81,7 +81,8 @@ enum log_type {
 	LOG_CHECKPOINT,  /* payload: struct log_checkpoint */
 	LOG_PAD,         /* to the next block; its payload is not written */
 	LOG_SEGMENTS,    /* payload: struct log_segment_entry, one or more */
-	LOG_UNSETTLED    /* payload: struct settled_chunk (log/settled.h), one or more */
+	LOG_UNSETTLED,   /* payload: struct settled_chunk (log/settled.h), one or more */
+	LOG_MOVED        /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
 };
 /* "message" ..., or NULL. */
 const char *log_type_name(unsigned type);
@@ -108,9 +109,27 @@ struct log_settled { /* sequences [first, first + count) ended with this status 
 	uint64_t first;
 	uint32_t count;
 	uint16_t status; /* 2xx done, 4xx and 5xx failed */
-	uint16_t pad;
+	uint16_t flags;  /* enum log_settled_flag */
 };
 _Static_assert(sizeof(struct log_settled) == 16, "disk layout");
+
+enum log_settled_flag {
+	LOG_SETTLED_DEAD = 1, /* ... and were moved to the dead-letter queue, in the same batch */
+	LOG_SETTLED_MOVED = 2 /* ... were redriven (2xx) or purged (4xx) from a dead-letter queue */
+};
+
+/* Of a message that was dead-lettered or redriven: it was written in the same batch as the settlement of
+ * the one it was made from. Behind it: reason_length bytes of UTF-8. */
+struct log_origin {
+	char queue[LOG_QUEUE_NAME_BYTES]; /* where it was published to, and its place there */
+	uint64_t log_id, sequence;
+	uint64_t first_ns, last_ns; /* CLOCK_REALTIME at which it was dead-lettered first and last */
+	uint32_t receives;          /* handlers that were started on it, as far as that is known */
+	uint16_t status;            /* with which it failed last */
+	uint16_t reason_length;
+};
+_Static_assert(sizeof(struct log_origin) == 104, "disk layout");
+enum { LOG_REASON_BYTES = 512 }; /* longest reason */
 
 struct log_received { /* a handler was started on it and did not live to answer */
 	uint64_t sequence;
@@ -169,6 +188,29 @@ log_frame_bytes(uint64_t payload_length)
 {
 	return (sizeof(struct log_frame) + payload_length + 7) & ~(uint64_t)7;
 }
+
+/* Does this frame hold a message? */
+static inline bool
+log_is_message(const struct log_frame *frame)
+{
+	return frame->type == LOG_MESSAGE || frame->type == LOG_MOVED;
+}
+
+/* Bytes in front of a moved message's envelope. */
+static inline uint32_t
+log_origin_bytes(uint32_t reason_length)
+{
+	return ((uint32_t)sizeof(struct log_origin) + reason_length + 7) & ~(uint32_t)7;
+}
+
+/* The envelope of a frame that holds a message and is valid; NULL origin: it was never moved. */
+struct log_content {
+	const void *envelope;
+	uint32_t length;
+	const struct log_origin *origin;
+	const char *reason; /* origin->reason_length bytes */
+};
+struct log_content log_content(const struct log_frame *);
 
 /* Fills the checksums: of a payload that is in place behind the header, then of the header. */
 void log_frame_seal(struct log_frame *);

@@ -23,6 +23,8 @@ read_settled(struct reader *reader, const struct log_frame *frame)
 			reader->summary->done += range[i].count;
 		else
 			reader->summary->failed += range[i].count;
+		if (range[i].flags & LOG_SETTLED_DEAD)
+			reader->summary->dead_lettered += range[i].count;
 	}
 	return added < 0 ? (int)added : 0;
 }
@@ -36,6 +38,7 @@ read_frame(void *context, const struct log_frame *frame, uint64_t position)
 	(void)position;
 	switch (frame->type) {
 	case LOG_MESSAGE:
+	case LOG_MOVED:
 		reader->summary->published++;
 		return 0;
 	case LOG_SETTLED:
@@ -54,12 +57,15 @@ static int
 find_oldest(void *context, const struct log_frame *frame, uint64_t position)
 {
 	struct reader *reader = context;
+	struct log_content content;
 	struct envelope envelope;
 
 	(void)position;
-	if (frame->type != LOG_MESSAGE || settled_has(&reader->settled, frame->sequence))
+	if (!log_is_message(frame) || settled_has(&reader->settled, frame->sequence))
 		return 0;
-	if (envelope_open(&envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL) == 0)
+	content = log_content(frame);
+	if (envelope_open(&envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX,
+		NULL) == 0)
 		reader->summary->oldest_ns = envelope.published_ns;
 	return 1;
 }

@@ -357,7 +357,7 @@ copy_message(struct cleaner *cleaner, const struct log_frame *from)
 
 	if (first)
 		cleaner->batch = from->batch;
-	frame = place(cleaner, LOG_MESSAGE, from->length);
+	frame = place(cleaner, (enum log_type)from->type, from->length);
 	frame->flags = first ? LOG_FLAG_FIRST : 0;
 	frame->sequence = from->sequence;
 	frame->group_hash = from->group_hash;
@@ -375,12 +375,12 @@ take_frame(struct cleaner *cleaner, const struct log_frame *frame)
 
 	if (frame->type == LOG_BATCH_END)
 		date_ids(cleaner, frame);
-	if (frame->type != LOG_MESSAGE)
+	if (!log_is_message(frame))
 		return 0;
 	if (cleaner->move && !settled_has(&cleaner->queue->settled, frame->sequence))
 		copy_message(cleaner, frame);
-	/* Of one that replaces others the ids were kept before. */
-	return cleaner->keep_ids && !log_segment_replaces(segment) ? keep_id(cleaner, frame) : 0;
+	/* Of one that replaces others the ids were kept before; what was moved is in no window. */
+	return cleaner->keep_ids && frame->type == LOG_MESSAGE && !log_segment_replaces(segment) ? keep_id(cleaner, frame) : 0;
 }
 
 /* Takes the whole frames that were read. Returns 1 when more must be read, 0 when what is to be written

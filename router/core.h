@@ -60,7 +60,7 @@ struct queue {
 	uint64_t next_sequence;
 	uint64_t batch_first_sequence; /* first of the gathered batch, 0: none */
 	struct settled settled;
-	uint64_t logged_done, logged_failed; /* as far as the log says */
+	uint64_t logged_done, logged_failed, logged_dead; /* as far as the log says */
 	struct received received;
 	struct log_settled *pending; /* settled, not yet in the log */
 	size_t pending_count, pending_capacity;

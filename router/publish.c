@@ -135,6 +135,7 @@ route(struct connection *connection, const struct envelope *envelope,
 		struct queue *queue = &router->queues[i];
 
 		if (&router->topics[queue->topic] == connection->topic &&
+		    !queue->config->dead_letters &&
 		    filter_match(queue->filter, envelope))
 			queues[count++] = i;
 	}

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "log/state.h"
-#include "message/envelope.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -160,7 +159,7 @@ append_head(struct queue *queue)
 		/* What waits to be logged comes behind, and is counted there. */
 		.done = queue->logged_done,
 		.failed = queue->logged_failed,
-		.dead_lettered = read_counter(&counters->dead_lettered),
+		.dead_lettered = queue->logged_dead,
 		.through = queue->settled.through,
 		.highest = queue->settled.highest,
 	};
@@ -506,7 +505,7 @@ find_in_tail(const struct queue *queue, uint64_t sequence, uint64_t *position)
 
 		if (frame == NULL)
 			return NULL;
-		if (frame->type == LOG_MESSAGE && frame->sequence >= sequence &&
+		if (log_is_message(frame) && frame->sequence >= sequence &&
 		    !settled_has(&queue->settled, frame->sequence))
 			return frame;
 		*position += log_frame_bytes(frame->length);
@@ -517,7 +516,10 @@ find_in_tail(const struct queue *queue, uint64_t sequence, uint64_t *position)
 static int
 open_frame(const struct log_frame *frame, struct envelope *envelope)
 {
-	return envelope_open(envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL);
+	struct log_content content = log_content(frame);
+
+	return envelope_open(
+	    envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX, NULL);
 }
 
 /* Publish time of the oldest unsettled message; of its mark, when it is on disk only. */
@@ -569,7 +571,7 @@ read_frame(const struct queue *queue, uint64_t position, uint8_t *buffer, size_t
 void
 queue_find_message_id(const struct queue *queue, uint64_t sequence, char id[CONTROL_ID_BYTES])
 {
-	size_t capacity = ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES + LOG_BLOCK_BYTES;
+	size_t capacity = QUEUE_FRAME_BYTES;
 	uint64_t position = queue_first_position(queue);
 	const struct log_frame *frame = find_in_tail(queue, sequence, &position);
 	uint8_t *buffer = NULL;
@@ -583,7 +585,7 @@ queue_find_message_id(const struct queue *queue, uint64_t sequence, char id[CONT
 		frame = read_frame(queue, position, buffer, capacity);
 		if (frame == NULL)
 			break;
-		if (frame->type == LOG_MESSAGE && frame->sequence == sequence)
+		if (log_is_message(frame) && frame->sequence == sequence)
 			break;
 		position += log_frame_bytes(frame->length);
 		frame = NULL;

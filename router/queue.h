@@ -4,7 +4,13 @@
 #ifndef HEADGATE_ROUTER_QUEUE_H
 #define HEADGATE_ROUTER_QUEUE_H
 
+#include "message/envelope.h"
 #include "router/core.h"
+
+/* Longest frame that holds a message. */
+#define QUEUE_FRAME_BYTES \
+	(sizeof(struct log_frame) + sizeof(struct log_origin) + LOG_REASON_BYTES + \
+	    ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES + 16)
 
 /* Appends a message to the gathered batch; writer_room() said there is room. Returns its sequence. */
 uint64_t queue_append(struct queue *, const void *envelope, size_t length, uint16_t group_hash);

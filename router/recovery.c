@@ -305,7 +305,8 @@ remember_id(struct queue *queue, const struct log_frame *frame, uint32_t clock_s
 	struct envelope envelope;
 	struct dedup_hash hash;
 
-	if (!in_window(queue, clock_s) ||
+	/* What was moved came through the window when it was published. */
+	if (frame->type != LOG_MESSAGE || !in_window(queue, clock_s) ||
 	    envelope_open(&envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL) != 0 ||
 	    envelope.dedup_id.data == NULL)
 		return 0;
@@ -341,6 +342,8 @@ replay_settled(struct queue *queue, const struct log_frame *frame)
 			queue->logged_done += range[i].count;
 		else
 			queue->logged_failed += range[i].count;
+		if (range[i].flags & LOG_SETTLED_DEAD)
+			queue->logged_dead += range[i].count;
 	}
 	return 0;
 }
@@ -387,12 +390,13 @@ replay_frame(void *context, const struct log_frame *frame, uint64_t position)
 
 	if (frame->flags & LOG_FLAG_FIRST)
 		rc = queue_add_mark(queue, position,
-		    frame->type == LOG_MESSAGE ? frame->sequence : queue->next_sequence,
+		    log_is_message(frame) ? frame->sequence : queue->next_sequence,
 		    replay->batch_time_ns);
 	if (rc != 0)
 		return rc;
 	switch (frame->type) {
 	case LOG_MESSAGE:
+	case LOG_MOVED:
 		return replay_message(replay, frame);
 	case LOG_SETTLED:
 		return replay_settled(queue, frame);
@@ -415,9 +419,7 @@ replay_id(void *context, const struct log_frame *frame, uint64_t position)
 	struct replay *replay = context;
 
 	(void)position;
-	return frame->type == LOG_MESSAGE
-	    ? remember_id(replay->queue, frame, replay->batch_clock_s)
-	    : 0;
+	return remember_id(replay->queue, frame, replay->batch_clock_s);
 }
 
 /* Segments in front of the checkpoint: a mark each, and the ids within the window. */
@@ -508,7 +510,7 @@ take_base(struct queue *queue, struct log_base *base)
 	queue->logged_failed = base->head.failed;
 	add(&counters->published, base->head.published);
 	add(&counters->duplicates, base->head.duplicates);
-	add(&counters->dead_lettered, base->head.dead_lettered);
+	queue->logged_dead = base->head.dead_lettered;
 }
 
 static int
@@ -604,6 +606,7 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 		return rc;
 	add(&counters->done, queue->logged_done);
 	add(&counters->failed, queue->logged_failed);
+	add(&counters->dead_lettered, queue->logged_dead);
 	CRASH_POINT("recovery.replayed");
 	rc = writer_open(&queue->writer, queue->router->io, found->dir, queue->config->name,
 	    exists ? &found->list : NULL, found->tail.segment, found->end);

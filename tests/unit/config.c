@@ -35,7 +35,10 @@ Test(config, built_in_is_the_utility_system)
 	struct config_options options = { .base_dir = "/tmp/hg" };
 
 	cr_assert(config_load(&config, &options, error, sizeof(error)) == 0, "%s", error);
-	cr_expect(config.topic_count == 2 && config.queue_count == 2, "two of each");
+	cr_expect(config.topic_count == 2 && config.queue_count == 4, "two of each, two for dead letters");
+	cr_expect(strcmp(config.queues[3].name, "payment-processing-dlq") == 0, "%s",
+	    config.queues[3].name);
+	cr_expect(config.queues[1].dead_letter_queue == 3 && config.queues[3].dead_letters, "linked");
 	cr_expect(config_find_queue(&config, "payment-processing")->lanes == 4, "lanes");
 	cr_expect(config_find_topic(&config, "subscription-control")->control, "control");
 	cr_expect(strcmp(config.run_dir, "/tmp/hg/run") == 0, "%s", config.run_dir);
@@ -88,6 +91,11 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "topic t {}\nqueue q { topic = t max_receive_count = 0 }", "max_receive_count" },
 		{ "topic t {}\nqueue q { topic = t max_bytes = 0 }", "max_bytes" },
 		{ "topic t {}\nqueue q { topic = t max_bytes = many }", "max_bytes" },
+		{ "topic t {}\nqueue q { topic = t dead_letter_queue = q }", "dead_letter_queue" },
+		{ "topic t {}\nqueue q { topic = t dead_letter_queue = p }\nqueue p { topic = t }",
+		    ":3: queue p: it is the dead-letter queue of q" },
+		{ "topic t {}\nqueue q { topic = t dead_letter_queue = p }\nqueue p { filter_policy = '{}' }",
+		    "has no filter_policy" },
 		{ "topic t {}\ntopic t {}\nqueue q { topic = t }", "t" },
 		{ "topic t { dedup_window = 5x }\nqueue q { topic = t }", "no duration" },
 		{ "topic t { dedup_by = {colour} }\nqueue q { topic = t }", "neither" },
