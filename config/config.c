@@ -309,13 +309,13 @@ read_policies(struct loader *loader, cfg_t *section, struct config_queue *queue)
 		{ NULL, 0 },
 	};
 	static const struct word client_errors[] = {
-		{ "dead-letter", 0 },
+		{ "dead-letter", CONFIG_CLIENT_DEAD_LETTER },
 		{ "record", CONFIG_CLIENT_RECORD },
 		{ "retry", 0 },
 		{ NULL, 0 },
 	};
 	static const struct word routing_checks[] = { { "none", 1 }, { "aba", 2 }, { NULL, 0 } };
-	int server = CONFIG_SERVER_STOP, client = CONFIG_CLIENT_RECORD, check = 1;
+	int server = CONFIG_SERVER_STOP, client = CONFIG_CLIENT_DEAD_LETTER, check = 1;
 	int rc = read_word(loader, section, "server_error", server_errors, &server);
 
 	if (rc == 0)

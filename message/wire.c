@@ -17,7 +17,7 @@ enum { FDS_MAX = 253 }; /* SCM_MAX_FD */
 bool
 wire_header_valid(const struct wire_header *header)
 {
-	return header->type >= WIRE_HELLO && header->type <= WIRE_POKE &&
+	return header->type >= WIRE_HELLO && header->type <= WIRE_MOVED &&
 	    header->length <=
 	    (header->type == WIRE_PUBLISH ? (uint32_t)WIRE_PUBLISH_BYTES
 					  : (uint32_t)WIRE_SMALL_BYTES);

@@ -7,7 +7,7 @@
  *   role        client -> router                    router -> client
  *   publisher   HELLO, PUBLISH ...                  WELCOME, RESULT ..., ERROR
  *   worker      HELLO (with the lock file's fd)     WELCOME (with eventfd and lane memfds), ERROR
- *   control     HELLO, POKE                         WELCOME, ERROR
+ *   control     HELLO, POKE, MOVE                   WELCOME, MOVED, ERROR
  *
  * A worker that hangs up is gone; the router hangs up on one that breaks a rule.
  *
@@ -26,6 +26,12 @@
  *            last element is the text of the reason instead.
  *   ERROR    [status, text]   the connection ends behind it
  *   POKE     []               a state word in the control segment was changed
+ *   MOVE     [queue, target, [[sequence, position] ...]]
+ *            messages of a dead-letter queue, ascending by sequence, at most WIRE_MOVE_MAX, each with its
+ *            place in the log; go to the queue target, or away for good when that is ""
+ *   MOVED    [moved, gone, status, text]   when it is on disk: so many were moved, so many were settled
+ *            before. status 200; 404 no such queue; 409 a worker is attached, or a place is no longer
+ *            that message's: look again; 503 no room: try again. What was moved before that is done.
  */
 #ifndef HEADGATE_MESSAGE_WIRE_H
 #define HEADGATE_MESSAGE_WIRE_H
@@ -37,6 +43,7 @@
 enum {
 	WIRE_VERSION = 1,
 	WIRE_SMALL_BYTES = 64 << 10, /* longest payload of all but PUBLISH */
+	WIRE_MOVE_MAX = 1024,        /* messages of one MOVE */
 	WIRE_PUBLISH_BYTES = 2 << 20 /* longest PUBLISH payload; one message of 1 MiB always fits */
 };
 
@@ -46,7 +53,9 @@ enum wire_type {
 	WIRE_PUBLISH,
 	WIRE_RESULT,
 	WIRE_ERROR,
-	WIRE_POKE
+	WIRE_POKE,
+	WIRE_MOVE,
+	WIRE_MOVED
 };
 
 enum wire_role { WIRE_PUBLISHER = 1, WIRE_WORKER, WIRE_CONTROL };

@@ -12,6 +12,7 @@
 
 #include "message/envelope.h"
 #include "router/delivery.h"
+#include "router/move.h"
 #include "router/queue.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -96,7 +97,7 @@ connection_flush(struct connection *connection)
 	struct buffer *out = &connection->out;
 	size_t durable;
 
-	if (connection->role != WIRE_PUBLISHER || connection->ending)
+	if (connection->role == WIRE_WORKER || connection->ending)
 		connection->out_durable = connection->out_closed = out->length;
 	durable = connection->out_durable;
 	if (connection->closed || durable == 0 || connection->sending.length > 0)
@@ -112,6 +113,13 @@ connection_flush(struct connection *connection)
 	connection->out_closed -= durable;
 	connection->out_durable = 0;
 	send_rest(connection);
+}
+
+void
+connection_flush_now(struct connection *connection)
+{
+	connection->out_durable = connection->out_closed = connection->out.length;
+	connection_flush(connection);
 }
 
 uint8_t *
@@ -325,7 +333,7 @@ handle_hello(struct connection *connection, const void *payload, size_t length)
 		return 0;
 	case WIRE_CONTROL:
 		connection_frame(connection, WIRE_WELCOME, "\x90", 1); /* an empty array */
-		connection_flush(connection);
+		connection_flush_now(connection);
 		return 0;
 	}
 	return -EPROTO;
@@ -353,6 +361,9 @@ consume_frames(struct connection *connection)
 		rc = 0;
 		if (connection->role == 0 && header.type == WIRE_HELLO)
 			rc = handle_hello(connection,
+			    connection->in + connection->in_start + sizeof(header), header.length);
+		else if (connection->role == WIRE_CONTROL && header.type == WIRE_MOVE)
+			rc = move_handle(connection,
 			    connection->in + connection->in_start + sizeof(header), header.length);
 		else if (connection->role == 0 || header.type != WIRE_POKE)
 			rc = -EPROTO;

@@ -74,8 +74,10 @@ void connection_resume(struct connection *);
  * stands, or NULL without memory (the connection is then closed). */
 uint8_t *connection_frame(
     struct connection *, enum wire_type, const void *payload, size_t length);
-/* Lets everything in out be sent now. For frames that promise nothing about the disk. */
+/* Sends what is durable in out; of a worker's everything: that promises nothing about the disk. */
 void connection_flush(struct connection *);
+/* Lets everything in out be sent now. */
+void connection_flush_now(struct connection *);
 /* Sends an ERROR frame and ends the connection behind it. */
 void connection_refuse(struct connection *, int status, const char *text);
 

@@ -331,8 +331,9 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	if (rc != 0)
 		return rc;
 	router->cleaner = cleaner_new(router);
-	if (router->cleaner == NULL)
-		return complain(error, error_bytes, -ENOMEM, "cleaner", strerror(ENOMEM));
+	router->scratch = malloc(QUEUE_FRAME_BYTES);
+	if (router->cleaner == NULL || router->scratch == NULL)
+		return complain(error, error_bytes, -ENOMEM, "router", strerror(ENOMEM));
 	for (unsigned i = 0; i < router->topic_count; i++)
 		dedup_set_max(router->topics[i].dedup, router->topics[i].config->dedup_max);
 	take_over_states(router, states);
@@ -504,6 +505,7 @@ router_close(struct router *router)
 		connection_sweep(router);
 	}
 	cleaner_free(router->cleaner);
+	free(router->scratch);
 	if (shared != NULL) {
 		for (unsigned i = 0; i < router->queue_count; i++)
 			queue_publish_figures(&router->queues[i]);

@@ -102,6 +102,7 @@ struct router {
 	unsigned topic_count, queue_count;
 	struct connection_list connections;
 	struct cleaner *cleaner;
+	uint8_t *scratch; /* for queue_frame(): one frame that is read from the disk */
 	int listen_fd, run_lock, state_lock;
 	struct io_request accept_request;
 	uint64_t accept_again_ns; /* accepting ended: when to go on; 0: it did not */

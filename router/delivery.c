@@ -18,6 +18,7 @@
 
 #include "message/envelope.h"
 #include "router/connection.h"
+#include "router/move.h"
 #include "router/queue.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -349,6 +350,7 @@ delivery_free(struct worker *worker)
 		close(worker->window_fd);
 	if (worker->pid_fd >= 0)
 		close(worker->pid_fd);
+	flights_free(&worker->flights);
 	free(worker->window);
 	free(worker);
 	return true;
@@ -403,6 +405,36 @@ trip(struct worker *worker, const struct lane_completion *completion, const char
 	queue_change_state(queue, completion->state_seen, CONTROL_TRIPPED, &detail);
 }
 
+static bool
+goes_to_dead_letters(const struct queue *queue, uint16_t status)
+{
+	return status >= 400 && queue->config->client_error == CONFIG_CLIENT_DEAD_LETTER;
+}
+
+/* Ends a message by its outcome. Returns 1; 0 when it was settled before; -EAGAIN when there is no room for
+ * that now; or another -errno. */
+static int
+settle(struct worker *worker, const struct lane_completion *completion, const char *reason)
+{
+	struct queue *queue = worker->queue;
+	uint64_t sequence = completion->sequence;
+	struct failure failure = {
+		.sequence = sequence,
+		.position = flights_find(&worker->flights, sequence),
+		.status = completion->status,
+		.receives = received_count(&queue->received, sequence) + 1,
+		.reason = reason,
+	};
+	int rc;
+
+	if (!goes_to_dead_letters(queue, completion->status))
+		return queue_settle(queue, sequence, completion->status);
+	if (settled_has(&queue->settled, sequence))
+		return 0;
+	rc = move_to_dead_letters(queue, &failure);
+	return rc == 0 ? -EAGAIN : rc;
+}
+
 /* The lane whose next completion has the lowest sequence, or -1: so runs become ranges. */
 static int
 lowest_head(struct worker *worker)
@@ -431,39 +463,88 @@ lowest_head(struct worker *worker)
 	return best;
 }
 
-bool
-delivery_settle(struct worker *worker)
+/* Gives back the room of what was settled; what was only looked at comes again. */
+static void
+release(struct worker *worker)
+{
+	for (unsigned i = 0; i < worker->lane_count; i++) {
+		if (worker->has_head[i])
+			ring_unpeek(&worker->completion[i], &worker->head[i]);
+		worker->has_head[i] = false;
+		ring_release(&worker->completion[i]);
+	}
+}
+
+/* What is not settled although it was handled: nothing behind it may go first. */
+static void
+stop_unreadable(struct queue *queue, uint64_t sequence)
+{
+	struct control_detail detail = { .sequence = sequence };
+
+	queue_detail_by_router(&detail);
+	snprintf(detail.reason, sizeof(detail.reason),
+	    "log damaged: message %" PRIu64 " cannot be read again", sequence);
+	queue_change_state(queue, queue_state_word(queue), CONTROL_STOPPED, &detail);
+}
+
+/* Returns 0, -EAGAIN when it must be tried again, -EPROTO, or -ENOMEM. */
+static int
+take_completion(struct worker *worker, const struct ring_record *record)
 {
 	struct lane_completion completion;
 	char reason[LANE_REASON_BYTES + 1];
+	int rc;
+
+	if (!read_completion(worker, record, &completion, reason))
+		return -EPROTO;
+	if (completion.status >= 500) {
+		trip(worker, &completion, reason);
+		return 0;
+	}
+	rc = settle(worker, &completion, reason);
+	if (rc == -EBADMSG) {
+		stop_unreadable(worker->queue, completion.sequence);
+		return 0;
+	}
+	if (rc < 0)
+		return rc;
+	worker->in_flight -= rc > 0 && worker->in_flight > 0;
+	return 0;
+}
+
+static void
+forget_settled_flights(struct worker *worker)
+{
+	const struct flight *oldest;
+
+	while ((oldest = flights_oldest(&worker->flights)) != NULL &&
+	    settled_has(&worker->queue->settled, oldest->sequence))
+		flights_drop_oldest(&worker->flights);
+}
+
+bool
+delivery_settle(struct worker *worker)
+{
 	unsigned n = 0;
-	int lane = -1, rc;
+	int lane = -1, rc = 0;
 
 	if (worker->detached || worker->broken)
 		return false;
 	while (n < SETTLE_MAX && (lane = lowest_head(worker)) >= 0) {
+		rc = take_completion(worker, &worker->head[lane]);
+		if (rc != 0)
+			break;
 		worker->has_head[lane] = false;
-		if (!read_completion(worker, &worker->head[lane], &completion, reason)) {
-			lane = -2;
-			break;
-		}
 		n++;
-		if (completion.status >= 500) {
-			trip(worker, &completion, reason);
-			continue;
-		}
-		rc = queue_settle(worker->queue, completion.sequence, completion.status);
-		if (rc < 0) {
-			worker->queue->router->failed = rc;
-			break;
-		}
-		worker->in_flight -= rc > 0 && worker->in_flight > 0;
 	}
 	if (n > 0)
 		CRASH_POINT("completions.settled");
-	for (unsigned i = 0; i < worker->lane_count; i++)
-		ring_release(&worker->completion[i]);
-	if (lane < -1) {
+	worker->no_room = rc == -EAGAIN; /* it comes again when a batch is on disk */
+	forget_settled_flights(worker);
+	release(worker);
+	if (rc == -ENOMEM)
+		worker->queue->router->failed = rc;
+	if (lane < -1 || rc == -EPROTO) {
 		worker->broken = true; /* what else is in its rings is not believed */
 		drop_misbehaving(worker, "a completion that cannot be");
 		return false;
@@ -640,6 +721,7 @@ deliver(struct worker *worker, const struct log_frame *frame)
 {
 	struct queue *queue = worker->queue;
 	struct lane_delivery delivery = { .sequence = frame->sequence };
+	struct log_content content = log_content(frame);
 	int lane = worker->lane_index[frame->group_hash % queue->config->lanes];
 	void *payload;
 	int rc;
@@ -647,23 +729,28 @@ deliver(struct worker *worker, const struct log_frame *frame)
 	if (lane < 0 || frame->sequence <= worker->delivered ||
 	    settled_has(&queue->settled, frame->sequence))
 		return 1;
-	if (frame->length > worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
+	if (content.length > worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
 		stop_for_size(worker, frame->sequence);
 		return 0;
 	}
 	if ((queue->received.count > 0 || worker->alone != 0) &&
 	    !may_deliver(worker, frame->sequence))
 		return 0;
+	if (!flights_reserve(&worker->flights)) {
+		queue->router->failed = -ENOMEM;
+		return 0;
+	}
 	rc = ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY,
-	    (uint32_t)sizeof(delivery) + frame->length, &payload);
+	    (uint32_t)sizeof(delivery) + content.length, &payload);
 	if (rc == 0) {
 		worker->full_lane = lane;
-		worker->full_bytes = sizeof(delivery) + frame->length + 2 * RING_ALIGNMENT;
+		worker->full_bytes = sizeof(delivery) + content.length + 2 * RING_ALIGNMENT;
 	}
 	if (rc != 1)
 		return rc;
 	memcpy(payload, &delivery, sizeof(delivery));
-	memcpy((char *)payload + sizeof(delivery), frame + 1, frame->length);
+	memcpy((char *)payload + sizeof(delivery), content.envelope, content.length);
+	flights_add(&worker->flights, frame->sequence, worker->cursor);
 	worker->delivered = frame->sequence;
 	worker->in_flight++;
 	return 1;
@@ -693,7 +780,7 @@ delivery_pump(struct worker *worker)
 
 		if (frame == NULL)
 			break;
-		if (frame->type == LOG_MESSAGE)
+		if (log_is_message(frame))
 			rc = deliver(worker, frame);
 		if (rc != 1)
 			break;
@@ -736,7 +823,7 @@ delivery_may_sleep(struct worker *worker)
 		return true;
 	doorbell_prepare(&worker->lane[0].shared->router_bell);
 	for (unsigned i = 0; i < worker->lane_count; i++)
-		if (worker->has_head[i] || ring_filled_bytes(&worker->completion[i]) > 0)
+		if (!worker->no_room && ring_filled_bytes(&worker->completion[i]) > 0)
 			return false;
 	return worker->full_lane < 0 ||
 	    ring_free_bytes(&worker->delivery[worker->full_lane]) < worker->full_bytes;

@@ -10,6 +10,7 @@
 #define HEADGATE_ROUTER_DELIVERY_H
 
 #include "router/core.h"
+#include "router/flights.h"
 #include "shm/lane.h"
 
 struct worker {
@@ -23,6 +24,7 @@ struct worker {
 	struct ring_consumer completion[CONFIG_LANES_MAX];
 	struct ring_record head[CONFIG_LANES_MAX]; /* a completion taken but not settled yet */
 	bool has_head[CONFIG_LANES_MAX];
+	bool no_room; /* for what the next completion is to be put into a log */
 
 	int bell_fd; /* eventfd: the worker wakes the router */
 	uint64_t bell_count;
@@ -31,6 +33,7 @@ struct worker {
 	uint64_t cursor;    /* position of the next frame to look at */
 	uint64_t delivered; /* highest sequence that is in a ring */
 	uint64_t in_flight; /* delivered and not completed */
+	struct flights flights;
 	uint64_t alone;     /* a message that has cost a worker's life: nothing beside it; 0: none */
 	int pid_fd;         /* to end the worker by; -1 */
 	bool killed;

@@ -3,7 +3,7 @@ include router/filter.mk
 sbin_PROGRAMS += headgate-router
 ROUTER_FILES = router/main.c router/core.c router/core.h router/batch.c router/batch.h \
 	router/connection.c router/connection.h router/publish.c router/queue.c router/queue.h \
-	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/recovery.c router/recovery.h router/writer.c \
+	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/flights.c router/flights.h router/move.c router/move.h router/recovery.c router/recovery.h router/writer.c \
 	router/received.c router/received.h router/writer.h router/dedup.c router/dedup.h router/io.h router/io_system.c \
 	router/io_uring.c router/io_poll.c
 headgate_router_SOURCES = $(ROUTER_FILES)

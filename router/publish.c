@@ -372,6 +372,5 @@ publish_welcome(struct connection *connection)
 		pack_text(&packer, router->queues[i].config->name);
 	connection_frame(connection, WIRE_WELCOME, buffer.data, buffer.size);
 	msgpack_sbuffer_destroy(&buffer);
-	connection->out_durable = connection->out_closed = connection->out.length;
-	connection_flush(connection);
+	connection_flush_now(connection);
 }

@@ -36,20 +36,41 @@ count(_Atomic uint64_t *counter, uint64_t n)
 	    atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-uint64_t
-queue_append(struct queue *queue, const void *envelope, size_t length, uint16_t group_hash)
+/* Gives the next sequence to a frame that holds a message and is filled. */
+static uint64_t
+finish_message(struct queue *queue, struct log_frame *frame, uint16_t group_hash)
 {
-	struct log_frame *frame = writer_begin(&queue->writer, LOG_MESSAGE, (uint32_t)length);
-
 	frame->sequence = queue->next_sequence++;
 	frame->group_hash = group_hash;
-	memcpy(frame + 1, envelope, length);
 	writer_finish(&queue->writer, frame);
 	if (queue->batch_first_sequence == 0)
 		queue->batch_first_sequence = frame->sequence;
 	queue->segment_messages++;
 	count(&queue->control->counters.published, 1);
 	return frame->sequence;
+}
+
+uint64_t
+queue_append(struct queue *queue, const void *envelope, size_t length, uint16_t group_hash)
+{
+	struct log_frame *frame = writer_begin(&queue->writer, LOG_MESSAGE, (uint32_t)length);
+
+	memcpy(frame + 1, envelope, length);
+	return finish_message(queue, frame, group_hash);
+}
+
+uint64_t
+queue_append_moved(struct queue *queue, const struct log_content *content, uint16_t group_hash)
+{
+	uint32_t front = log_origin_bytes(content->origin->reason_length);
+	struct log_frame *frame = writer_begin(&queue->writer, LOG_MOVED, front + content->length);
+	struct log_origin *origin = (void *)(frame + 1);
+
+	memset(origin, 0, front);
+	*origin = *content->origin;
+	memcpy(origin + 1, content->reason, origin->reason_length);
+	memcpy((char *)origin + front, content->envelope, content->length);
+	return finish_message(queue, frame, group_hash);
 }
 
 /* Adds to the settlements that wait for the log; a run becomes one range. */
@@ -79,8 +100,9 @@ add_pending(struct queue *queue, uint64_t sequence, uint16_t status)
 	return 0;
 }
 
-int
-queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
+/* Counts a message as settled. Returns 1, 0 when it was before, or -ENOMEM. */
+static int
+settle(struct queue *queue, uint64_t sequence, uint16_t status)
 {
 	int rc = settled_add(&queue->settled, sequence);
 
@@ -90,6 +112,16 @@ queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
 		received_remove(&queue->received, sequence);
 	queue->settled_count++;
 	count(status < 300 ? &queue->control->counters.done : &queue->control->counters.failed, 1);
+	return 1;
+}
+
+int
+queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
+{
+	int rc = settle(queue, sequence, status);
+
+	if (rc <= 0)
+		return rc;
 	rc = add_pending(queue, sequence, status);
 	return rc < 0 ? rc : 1;
 }
@@ -97,11 +129,38 @@ queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
 static void
 count_logged(struct queue *queue, const struct log_settled *range, size_t n)
 {
-	for (; n > 0; n--, range++)
+	for (; n > 0; n--, range++) {
 		if (range->status < 300)
 			queue->logged_done += range->count;
 		else
 			queue->logged_failed += range->count;
+		if (range->flags & LOG_SETTLED_DEAD)
+			queue->logged_dead += range->count;
+	}
+}
+
+int
+queue_settle_now(struct queue *queue, uint64_t sequence, uint16_t status, uint16_t flags)
+{
+	struct log_settled range = {
+		.first = sequence,
+		.count = 1,
+		.status = status,
+		.flags = flags,
+	};
+	struct log_frame *frame;
+	int rc = settle(queue, sequence, status);
+
+	if (rc < 0)
+		return rc;
+	if (flags & LOG_SETTLED_DEAD)
+		count(&queue->control->counters.dead_lettered, 1);
+	frame = writer_begin(&queue->writer, LOG_SETTLED, sizeof(range));
+	memcpy(frame + 1, &range, sizeof(range));
+	writer_finish(&queue->writer, frame);
+	count_logged(queue, &range, 1);
+	queue->router->batch_dirty = true;
+	return 0;
 }
 
 void
@@ -568,33 +627,62 @@ read_frame(const struct queue *queue, uint64_t position, uint8_t *buffer, size_t
 	    : NULL;
 }
 
+static bool
+tail_frame_valid(const struct queue *queue, const struct log_frame *frame, uint64_t position)
+{
+	uint64_t end;
+	const struct log_segment *segment = writer_find(&queue->writer, position, &end);
+
+	return segment != NULL && position < end &&
+	    log_frame_header_valid(frame, end - position, segment->salt) &&
+	    frame->type != LOG_PAD && log_frame_payload_valid(frame);
+}
+
+const struct log_frame *
+queue_frame(const struct queue *queue, uint64_t position, uint64_t sequence, uint8_t *buffer)
+{
+	const struct log_frame *frame = NULL;
+
+	if (position % 8 != 0 || position >= queue->writer.durable)
+		return NULL;
+	/* Is this a place at which a frame begins? Someone else says so: its checksums must. */
+	frame = (const void *)writer_tail(&queue->writer, position);
+	if (frame == NULL)
+		frame = read_frame(queue, position, buffer, QUEUE_FRAME_BYTES);
+	else if (!tail_frame_valid(queue, frame, position))
+		return NULL;
+	return frame != NULL && log_is_message(frame) && frame->sequence == sequence ? frame : NULL;
+}
+
+const struct log_frame *
+queue_find(const struct queue *queue, uint64_t sequence, uint8_t *buffer)
+{
+	uint64_t position = queue_first_position(queue);
+	const struct log_frame *frame = find_in_tail(queue, sequence, &position);
+
+	while (frame == NULL &&
+	    (position = writer_position(&queue->writer, position)) < queue->writer.durable) {
+		frame = read_frame(queue, position, buffer, QUEUE_FRAME_BYTES);
+		if (frame == NULL)
+			return NULL;
+		position += log_frame_bytes(frame->length);
+		if (!log_is_message(frame) || frame->sequence < sequence)
+			frame = NULL;
+	}
+	return frame != NULL && frame->sequence == sequence ? frame : NULL;
+}
+
 void
 queue_find_message_id(const struct queue *queue, uint64_t sequence, char id[CONTROL_ID_BYTES])
 {
-	size_t capacity = QUEUE_FRAME_BYTES;
-	uint64_t position = queue_first_position(queue);
-	const struct log_frame *frame = find_in_tail(queue, sequence, &position);
-	uint8_t *buffer = NULL;
+	const struct log_frame *frame = queue_find(queue, sequence, queue->router->scratch);
 	struct envelope envelope;
 
 	id[0] = '\0';
-	if (frame == NULL)
-		buffer = malloc(capacity);
-	while (frame == NULL && buffer != NULL &&
-	    (position = writer_position(&queue->writer, position)) < queue->writer.durable) {
-		frame = read_frame(queue, position, buffer, capacity);
-		if (frame == NULL)
-			break;
-		if (log_is_message(frame) && frame->sequence == sequence)
-			break;
-		position += log_frame_bytes(frame->length);
-		frame = NULL;
-	}
 	if (frame != NULL && open_frame(frame, &envelope) == 0) {
 		memcpy(id, envelope.message_id.data, envelope.message_id.length);
 		id[envelope.message_id.length] = '\0';
 	}
-	free(buffer);
 }
 
 static uint64_t

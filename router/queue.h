@@ -15,8 +15,16 @@
 /* Appends a message to the gathered batch; writer_room() said there is room. Returns its sequence. */
 uint64_t queue_append(struct queue *, const void *envelope, size_t length, uint16_t group_hash);
 
+/* Appends a message that comes from another log; as queue_append(). content->origin is not NULL. */
+uint64_t queue_append_moved(struct queue *, const struct log_content *content, uint16_t group_hash);
+
 /* A message ended with this status. Returns 1, 0 when it had ended before, or -ENOMEM. */
 int queue_settle(struct queue *, uint64_t sequence, uint16_t status);
+
+/* The same, and puts it into the gathered batch at once; for a message that is not settled, after
+ * writer_room() said that there is room for a struct log_settled. flags: enum log_settled_flag. Returns 0
+ * or -ENOMEM. */
+int queue_settle_now(struct queue *, uint64_t sequence, uint16_t status, uint16_t flags);
 
 /* Puts what is settled into the gathered batch, as far as there is room. */
 void queue_log_settled(struct queue *);
@@ -56,6 +64,12 @@ uint64_t queue_first_position(const struct queue *);
 
 /* Segments were replaced by one, [from, to): all marks in there become one at its start. */
 void queue_move_marks(struct queue *, uint64_t from, uint64_t to, uint64_t sequence);
+/* The frame of the message that is said to stand at a position: from memory, or read from the disk into
+ * buffer, QUEUE_FRAME_BYTES long. NULL when it is not there. */
+const struct log_frame *queue_frame(
+    const struct queue *, uint64_t position, uint64_t sequence, uint8_t *buffer);
+/* The frame of a message that is not settled, looked for from the oldest on: slower. */
+const struct log_frame *queue_find(const struct queue *, uint64_t sequence, uint8_t *buffer);
 /* Message id of a message that is not settled; "" when it cannot be read. Reads the disk when it must:
  * for rare events. */
 void queue_find_message_id(const struct queue *, uint64_t sequence, char id[CONTROL_ID_BYTES]);

@@ -16,6 +16,12 @@ is "it is recorded with code, reason and body" \
   "p2|A-ERROR400|400|client_error|Insufficient funds in account|$(pay A-ERROR400 2 p2)" \
   "$(payments 'SELECT message_id, customer_id, code, error_type, reason, body FROM failures')"
 
+dead() { "$top_builddir/headgatectl" status --json | jq -c '.queues[] | select(.name == "payment-processing-dlq") | [.depth, .published]'; }
+is "its message is in the dead-letter queue, once" "[1,1]" "$(dead)"
+is "both queues' counters tell" "[1,1]" "$("$top_builddir/headgatectl" status --json |
+  jq -c '.queues[] | select(.name == "payment-processing") | [.failed, .dead_lettered]')"
+ok "with the bytes that were published" grep -qaF "$(pay A-ERROR400 2 p2)" "$dir"/state/queues/payment-processing-dlq/*.log
+
 { pay B 4 p4; pay B-ERROR500 5 p5; pay B 6 p6; account B a1; pay C 7 p7; } | publish
 ok "what precedes a 500 is stored" wait_for 20 stored 1 3
 ok "the subscription trips" wait_for 20 grep -q '"state":"TRIPPED"' "$dir/headgate-router.log"
@@ -30,5 +36,6 @@ start router headgate-router
 start payment headgate-payment
 account E a3 | publish
 ok "after a restart of everything ..." wait_for 20 stored 3 3
+is "... the dead letter is still there" "[1,1]" "$(dead)"
 is "... the gate is still closed" 3 "$(payments 'SELECT count(*) FROM payments')"
 done_testing

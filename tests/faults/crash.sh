@@ -52,8 +52,9 @@ stores_are_right() {
 
 counters_are_right() {
   [ "$("$top_builddir/headgatectl" status --json |
-    jq -c '[.queues[]] | [(map(.published) | add), (map(.done + .failed) | add), (map(.depth) | add)]')" = \
-    "[$count,$count,0]" ]
+    jq -c '.queues[:2] as $live | .queues[2:] as $dead |
+      [$live, $dead] | map([(map(.published) | add), (map(.done + .failed) | add), (map(.depth) | add)])')" = \
+    "[[$count,$count,0],[$dead,0,$dead]]" ]
 }
 
 few_segments() { # what is left, the one before the active one, that, and the next
@@ -107,6 +108,8 @@ crash_each() { # crash_each WHAT VICTIM TAKES STEP [LAST]
   [ -z "${CRASH_ONLY:-}" ] || [ "$CRASH_ONLY" = "$2-$3" ] || return
   victim=$2
   takes=$3
+  dead=0 # letters, of those that the service refuses
+  [ "$takes" = test ] || dead=4
   step=$4
   tries=0
   bad=0

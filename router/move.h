@@ -1,0 +1,28 @@
+/*
+ * move - takes messages from one queue's log to another's: to a dead-letter queue and from there.
+ *
+ * The copy and the settlement of what it was made from are in one batch, and a batch counts in all its
+ * logs or in none: whatever is killed whenever, a message is in one of the two queues, once.
+ */
+#ifndef HEADGATE_ROUTER_MOVE_H
+#define HEADGATE_ROUTER_MOVE_H
+
+#include "router/connection.h"
+#include "router/queue.h"
+
+/* How a message failed. */
+struct failure {
+	uint64_t sequence, position; /* in the queue's log */
+	uint16_t status;
+	uint32_t receives; /* handlers that were started on it since it came into this queue */
+	const char *reason;
+};
+
+/* Ends a message, which is not settled, as failed, and puts it into its queue's dead-letter queue.
+ * Returns 1; 0 when there is no room now; -EBADMSG when it cannot be read; or -ENOMEM. */
+int move_to_dead_letters(struct queue *, const struct failure *);
+
+/* A MOVE frame (message/wire.h). Returns 0, or -EPROTO. */
+int move_handle(struct connection *, const void *payload, size_t length);
+
+#endif
