@@ -369,6 +369,8 @@ read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 	if (rc == 0)
 		rc = read_count(loader, section, "max_receive_count", CONFIG_RECEIVES_MAX,
 		    &queue->max_receive_count);
+	if (rc == 0)
+		rc = read_duration(loader, section, "auto_probe", &queue->auto_probe_ns);
 	return rc == 0 ? read_size(loader, section, "max_bytes", &queue->max_bytes) : rc;
 }
 
@@ -574,6 +576,7 @@ parse(struct loader *loader, const char *text)
 		CFG_STR("visibility_timeout", NULL, CFGF_NONE),
 		CFG_STR("max_receive_count", NULL, CFGF_NONE),
 		CFG_STR("max_bytes", NULL, CFGF_NONE),
+		CFG_STR("auto_probe", NULL, CFGF_NONE),
 		CFG_STR("dead_letter_queue", NULL, CFGF_NONE),
 		CFG_STR("require_account", NULL, CFGF_NONE),
 		CFG_END(),
@@ -737,6 +740,9 @@ print_queue(FILE *out, const struct config *config, const struct config_queue *q
 	    queue->lanes);
 	fprintf(out, "    visibility_timeout = %llums\n    max_receive_count = %u\n",
 	    (unsigned long long)(queue->visibility_ns / 1000000), queue->max_receive_count);
+	if (queue->auto_probe_ns > 0)
+		fprintf(out, "    auto_probe = %llums\n",
+		    (unsigned long long)(queue->auto_probe_ns / 1000000));
 	if (queue->max_bytes > 0)
 		fprintf(out, "    max_bytes = %llu\n", (unsigned long long)queue->max_bytes);
 	fprintf(out, "    fault_markers = %s\n    routing_check = %s\n}\n",

@@ -16,10 +16,10 @@
 
 #include "ctl/ctl.h"
 #include "message/wire.h"
+#include "shm/gate.h"
 
 enum {
-	SEEN_S = 10,   /* for the router to log a change and the workers to see it */
-	TRIP_MS = 300, /* after a start: does the head fail again at once? */
+	SEEN_S = 10, /* for the router to log a change, for the workers to see it, and for a probe */
 	LOOK_MS = 5,
 	ANSWER_MS = 5000
 };
@@ -49,25 +49,51 @@ keep_trip(struct control_detail *detail, const struct control_detail *before)
 	memcpy(detail->error, before->error, sizeof(detail->error));
 }
 
-/* Changes one queue. Returns its new generation, or 0 when it was in that state already. */
+static const char *
+refusal(enum control_state state, enum gate_event what)
+{
+	if (what == GATE_SKIP && state == CONTROL_PROBING)
+		return "it is being probed: see headgatectl status";
+	return what == GATE_SKIP ? "it is not tripped, so there is no message to give up"
+				 : "its state cannot be changed";
+}
+
+/* Changes one queue. Returns its new generation, or 0 when nothing was changed: *status says whether that
+ * is an error. *probed: the sequence that is let through first, if the new state says so. */
 static uint64_t
-change(struct ctl *ctl, struct control *control, unsigned queue, enum control_state to)
+change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event what, int *status,
+    uint64_t *probed)
 {
 	const char *name = control->shared->queue[queue].name;
 	struct control_detail before, detail;
+	enum control_state to;
 	uint64_t word, now;
 
 	do {
 		control_read_state(control, queue, &word, &before);
-		if (control_word_state(word) == to) {
+		to = gate_next(control_word_state(word), what);
+		if (to == 0) {
+			warnx("%s: %s", name, refusal(control_word_state(word), what));
+			*status = EX_TEMPFAIL;
+			return 0;
+		}
+		if (to == control_word_state(word)) {
 			printf("%s: already %s\n", name, control_state_name(to));
 			return 0;
 		}
+		if (ctl->message != NULL && strcmp(ctl->message, before.message_id) != 0) {
+			warnx("%s: the message that tripped it is now %s", name, before.message_id);
+			*status = EX_TEMPFAIL;
+			return 0;
+		}
 		fill_detail(&detail, ctl);
-		if (to == CONTROL_STOPPED)
+		if (to != CONTROL_RUNNING)
 			keep_trip(&detail, &before);
+		if (what == GATE_SKIP)
+			detail.flags = CONTROL_SKIP;
 	} while (control_change_state(
 		     control, queue, CONTROL_CTL_SLOT, word, to, &detail, &now) != 0);
+	*probed = to == CONTROL_PROBING ? before.sequence : 0;
 	printf("%s: %s\n", name, control_state_name(to));
 	return control_word_generation(now);
 }
@@ -154,34 +180,48 @@ wait_until_seen(const struct control *control, unsigned queue, uint64_t generati
 	return 0;
 }
 
-/* After a start: a head that fails again closes the gate at once. */
+/* Waits for what comes of the message that is let through. That another one behind it trips the queue again
+ * is another story. */
 static int
-report_trip(const struct control *control, unsigned queue)
+wait_for_probe(const struct control *control, unsigned queue, uint64_t sequence)
 {
-	uint64_t deadline_ns = ctl_monotonic_ns() + TRIP_MS * UINT64_C(1000000);
-	const struct control_counters *counters = &control->shared->queue[queue].counters;
+	uint64_t deadline_ns = ctl_monotonic_ns() + SEEN_S * UINT64_C(1000000000);
+	const char *name = control->shared->queue[queue].name;
 	struct control_detail detail;
 	uint64_t word;
 
-	while (ctl_monotonic_ns() < deadline_ns) {
+	for (;;) {
 		control_read_state(control, queue, &word, &detail);
-		if (control_word_state(word) == CONTROL_TRIPPED) {
-			warnx("%s: TRIPPED again: message %s answered %u: %s",
-			    control->shared->queue[queue].name, detail.message_id, detail.status,
-			    detail.error);
-			return EX_TEMPFAIL;
+		if (control_word_state(word) != CONTROL_PROBING)
+			break;
+		if (!control_router_alive(control)) {
+			warnx("%s: the router is gone", name);
+			return EX_UNAVAILABLE;
 		}
-		if (atomic_load_explicit(&counters->depth, memory_order_relaxed) == 0)
+		if (!ctl_has_worker(control, queue)) {
+			printf("%s: no worker is attached; the first message will be tried when one is\n",
+			    name);
 			return 0;
+		}
+		if (ctl_monotonic_ns() > deadline_ns) {
+			printf("%s: the first message is still being handled\n", name);
+			return 0;
+		}
 		ctl_pause_ms(LOOK_MS);
 	}
+	if (control_word_state(word) == CONTROL_TRIPPED) {
+		warnx("%s: TRIPPED again: message %s answered %u: %s", name, detail.message_id,
+		    detail.status, detail.error);
+		return detail.sequence == sequence ? EX_TEMPFAIL : 0;
+	}
+	printf("%s: %s\n", name, control_state_name(control_word_state(word)));
 	return 0;
 }
 
 static int
-change_main(struct ctl *ctl, enum control_state to)
+change_main(struct ctl *ctl, enum gate_event what)
 {
-	uint64_t generations[CONTROL_QUEUES] = { 0 };
+	uint64_t generations[CONTROL_QUEUES] = { 0 }, probed[CONTROL_QUEUES] = { 0 };
 	struct control control;
 	int status = 0, rc;
 
@@ -201,7 +241,8 @@ change_main(struct ctl *ctl, enum control_state to)
 		errc(EX_OSERR, -rc, "%s/control: lock", ctl->config.run_dir);
 	for (unsigned i = 0; i < control.shared->queues; i++)
 		if (ctl_is_selected(ctl, control.shared->queue[i].name))
-			generations[i] = change(ctl, &control, i, to);
+			generations[i] = change(
+			    ctl, &control, i, what, &status, &probed[i]);
 	control_unlock(&control);
 	fflush(stdout);
 	poke(ctl);
@@ -212,8 +253,8 @@ change_main(struct ctl *ctl, enum control_state to)
 		if (rc == 0 && ctl->verbose)
 			warnx("%s: generation %llu is on disk and every worker has seen it",
 			    control.shared->queue[i].name, (unsigned long long)generations[i]);
-		if (rc == 0 && to == CONTROL_RUNNING)
-			rc = report_trip(&control, i);
+		if (rc == 0 && probed[i] != 0)
+			rc = wait_for_probe(&control, i, probed[i]);
 		if (rc != 0)
 			status = rc;
 	}
@@ -224,11 +265,15 @@ change_main(struct ctl *ctl, enum control_state to)
 int
 start_main(struct ctl *ctl)
 {
-	return change_main(ctl, CONTROL_RUNNING);
+	if (ctl->message != NULL && !ctl->skip_head)
+		errx(EX_USAGE, "--message goes with --skip-head");
+	if (ctl->skip_head && ctl->queue_count != 1)
+		errx(EX_USAGE, "--skip-head: name one queue");
+	return change_main(ctl, ctl->skip_head ? GATE_SKIP : GATE_START);
 }
 
 int
 stop_main(struct ctl *ctl)
 {
-	return change_main(ctl, CONTROL_STOPPED);
+	return change_main(ctl, GATE_STOP);
 }

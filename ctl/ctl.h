@@ -12,8 +12,8 @@
 struct ctl {
 	struct config config;
 	struct config_options options;
-	bool json, watch, all, verbose;
-	const char *reason;
+	bool json, watch, all, verbose, skip_head;
+	const char *reason, *message; /* message: that the trip must name; NULL: any */
 	uint64_t timeout_ns;
 	enum { CTL_READY = 1, CTL_WORKERS, CTL_EMPTY, CTL_STATE } condition;
 	enum control_state state;
@@ -34,6 +34,8 @@ int ctl_open_control(const struct ctl *, struct control *, bool writable);
 bool ctl_is_managed(const struct ctl *, const char *queue);
 /* Ends the program with EX_USAGE when a queue that was named is not in the configuration. */
 void ctl_check_names(const struct ctl *);
+/* Is a worker attached to the queue with this index? */
+bool ctl_has_worker(const struct control *, unsigned queue);
 /* Is this queue among those named (or managed, when none is)? */
 bool ctl_is_selected(const struct ctl *, const char *queue);
 

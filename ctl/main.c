@@ -26,7 +26,8 @@ struct command {
 static const struct command commands[] = {
 	{ "status", "[--json] [--watch] [QUEUE...]", "what runs, what is stopped, and why",
 	    status_main },
-	{ "start", "QUEUE... | --all", "open the gate of a queue", start_main },
+	{ "start", "[--skip-head [--message ID]] QUEUE... | --all", "open the gate of a queue",
+	    start_main },
 	{ "stop", "[--reason TEXT] QUEUE... | --all", "close the gate of a queue", stop_main },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
 	    "wait until it holds", wait_main },
@@ -48,6 +49,8 @@ usage(FILE *out)
 	      "      --watch           print again each second\n"
 	      "      --all             every queue\n"
 	      "      --reason TEXT     why, for those who ask later\n"
+	      "      --skip-head       give up the message that tripped it\n"
+	      "      --message ID      ... if it is this one still\n"
 	      "      --ready           the router takes messages\n"
 	      "      --workers         and each queue has a worker\n"
 	      "      --empty           nothing is left to do\n"
@@ -99,6 +102,17 @@ ctl_check_names(const struct ctl *ctl)
 			fprintf(stderr, "    %s\n", ctl->config.queues[k].name);
 		exit(EX_USAGE);
 	}
+}
+
+bool
+ctl_has_worker(const struct control *control, unsigned queue)
+{
+	for (unsigned i = 0; i < CONTROL_WORKERS; i++)
+		if (atomic_load_explicit(
+			&control->shared->worker[i].pid, memory_order_acquire) != 0 &&
+		    control->shared->worker[i].queue == queue)
+			return true;
+	return false;
 }
 
 static uint64_t
@@ -168,7 +182,7 @@ parse_state(struct ctl *ctl, const char *text)
 static void
 read_options(struct ctl *ctl, int argc, char **argv)
 {
-	enum { JSON = 256, WATCH, ALL, REASON, READY, WORKERS, EMPTY, STATE };
+	enum { JSON = 256, WATCH, ALL, REASON, SKIP_HEAD, MESSAGE, READY, WORKERS, EMPTY, STATE };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "directory", required_argument, NULL, 'D' },
@@ -176,6 +190,8 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		{ "watch", no_argument, NULL, WATCH },
 		{ "all", no_argument, NULL, ALL },
 		{ "reason", required_argument, NULL, REASON },
+		{ "skip-head", no_argument, NULL, SKIP_HEAD },
+		{ "message", required_argument, NULL, MESSAGE },
 		{ "ready", no_argument, NULL, READY },
 		{ "workers", no_argument, NULL, WORKERS },
 		{ "empty", no_argument, NULL, EMPTY },
@@ -210,6 +226,12 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			break;
 		case REASON:
 			ctl->reason = optarg;
+			break;
+		case SKIP_HEAD:
+			ctl->skip_head = true;
+			break;
+		case MESSAGE:
+			ctl->message = optarg;
 			break;
 		case READY:
 			ctl->condition = CTL_READY;

@@ -235,6 +235,22 @@ is_quiet(const struct status_queue *queue)
 	    queue->state == CONTROL_RUNNING && queue->error[0] == '\0';
 }
 
+static void
+print_next(const struct status_queue *queue, const struct status *status)
+{
+	const char *directory = status->directory_option;
+
+	if (queue->state == CONTROL_PROBING) {
+		printf("    next:    one message is let through; if it passes, the gate opens\n");
+		return;
+	}
+	printf("    next:    mend the cause, then: headgatectl%s start %s\n", directory,
+	    queue->name);
+	if (queue->state == CONTROL_TRIPPED)
+		printf("             or give the message up: headgatectl%s start --skip-head "
+		       "--message %s %s\n", directory, queue->detail.message_id, queue->name);
+}
+
 /* Why a gate is closed, since when, and what to type next. */
 static void
 print_closed(const struct status_queue *queue, const struct status *status)
@@ -256,8 +272,7 @@ print_closed(const struct status_queue *queue, const struct status *status)
 	if (detail->sequence != 0)
 		printf("    message: %s (sequence %" PRIu64 ") answered %" PRIu32 ": %s\n",
 		    detail->message_id, detail->sequence, detail->status, detail->error);
-	printf("    next:    mend the cause, then: headgatectl%s start %s\n",
-	    status->directory_option, queue->name);
+	print_next(queue, status);
 }
 
 void

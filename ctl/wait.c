@@ -10,17 +10,6 @@
 enum { LOOK_MS = 10 };
 
 static bool
-has_worker(const struct control *control, unsigned queue)
-{
-	for (unsigned i = 0; i < CONTROL_WORKERS; i++)
-		if (atomic_load_explicit(
-			&control->shared->worker[i].pid, memory_order_acquire) != 0 &&
-		    control->shared->worker[i].queue == queue)
-			return true;
-	return false;
-}
-
-static bool
 queue_holds(const struct ctl *ctl, const struct control *control, unsigned i)
 {
 	const struct control_queue *queue = &control->shared->queue[i];
@@ -28,7 +17,7 @@ queue_holds(const struct ctl *ctl, const struct control *control, unsigned i)
 
 	switch (ctl->condition) {
 	case CTL_WORKERS:
-		return has_worker(control, i);
+		return ctl_has_worker(control, i);
 	case CTL_EMPTY:
 		/* Not depth, which is worked out now and then: what is counted as it happens. */
 		return atomic_load_explicit(&counters->published, memory_order_relaxed) ==

@@ -22,6 +22,7 @@
 #include "router/delivery.h"
 #include "router/queue.h"
 #include "router/recovery.h"
+#include "shm/gate.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -200,8 +201,12 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 	control->log_id = queue->writer.log_id;
 	if (state->generation == 0)
 		*state = (struct recovered_state){ .state = CONTROL_RUNNING, .generation = 1 };
-	if (state->state == CONTROL_PROBING)
-		state->state = CONTROL_TRIPPED;
+	state->state = gate_next(state->state, GATE_RESTART);
+	if (state->state == 0) { /* the log's frame is whole: a later version's? */
+		state->state = CONTROL_STOPPED;
+		strlcpy(state->detail.reason, "its state in the log is none that is known",
+		    sizeof(state->detail.reason));
+	}
 	state->detail.generation = state->generation;
 	control->detail[0] = state->detail;
 	if (queue->state_appended == 0)
@@ -370,6 +375,7 @@ look_at_states(struct router *router)
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
+		queue_look_at_probe(queue);
 		if (control_word_generation(queue_state_word(queue)) == queue->state_appended)
 			continue;
 		queue_log_state(queue);
@@ -416,6 +422,7 @@ tick(struct router *router)
 			dedup_sweep(router->topics[i].dedup, router_seconds(router), SWEEP_PAGES);
 		for (unsigned i = 0; i < router->queue_count; i++) {
 			queue_publish_figures(&router->queues[i]);
+			queue_auto_probe(&router->queues[i], now_ns);
 			if (router->queues[i].worker != NULL)
 				delivery_check_time(router->queues[i].worker, now_ns);
 		}

@@ -379,7 +379,7 @@ read_completion(const struct worker *worker, const struct ring_record *record,
 	if (completion->reason_length > LANE_REASON_BYTES ||
 	    record->length < sizeof(*completion) + completion->reason_length ||
 	    completion->status < 200 || completion->status > 599 || completion->sequence == 0 ||
-	    completion->sequence > worker->delivered)
+	    completion->sequence > worker->delivered || completion->flags > LANE_ENDED)
 		return false;
 	memcpy(reason, (const char *)record->payload + sizeof(*completion),
 	    completion->reason_length);
@@ -387,28 +387,29 @@ read_completion(const struct worker *worker, const struct ring_record *record,
 	return true;
 }
 
-/* A 5xx: the gate closes, unless the state has changed since the handler was started. */
+/* A 5xx: the gate closes, or stays closed, unless the state has changed since the handler was started. */
 static void
 trip(struct worker *worker, const struct lane_completion *completion, const char *reason)
 {
 	struct queue *queue = worker->queue;
 	struct control_detail detail = { 0 };
 
-	if (control_word_state(completion->state_seen) != CONTROL_RUNNING)
-		return;
 	queue_detail_by_router(&detail);
 	detail.sequence = completion->sequence;
 	detail.status = completion->status;
 	strlcpy(detail.error, reason, sizeof(detail.error));
 	strlcpy(detail.reason, "server error", sizeof(detail.reason));
 	queue_find_message_id(queue, completion->sequence, detail.message_id);
-	queue_change_state(queue, completion->state_seen, CONTROL_TRIPPED, &detail);
+	queue_gate(queue, completion->state_seen, GATE_FAILED, &detail);
 }
 
+/* What was given up always does. */
 static bool
 goes_to_dead_letters(const struct queue *queue, uint16_t status)
 {
-	return status >= 400 && queue->config->client_error == CONFIG_CLIENT_DEAD_LETTER;
+	return !queue->config->dead_letters &&
+	    (status >= 500 ||
+		(status >= 400 && queue->config->client_error == CONFIG_CLIENT_DEAD_LETTER));
 }
 
 /* Ends a message by its outcome. Returns 1; 0 when it was settled before; -EAGAIN when there is no room for
@@ -484,7 +485,7 @@ stop_unreadable(struct queue *queue, uint64_t sequence)
 	queue_detail_by_router(&detail);
 	snprintf(detail.reason, sizeof(detail.reason),
 	    "log damaged: message %" PRIu64 " cannot be read again", sequence);
-	queue_change_state(queue, queue_state_word(queue), CONTROL_STOPPED, &detail);
+	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
 }
 
 /* Returns 0, -EAGAIN when it must be tried again, -EPROTO, or -ENOMEM. */
@@ -497,7 +498,7 @@ take_completion(struct worker *worker, const struct ring_record *record)
 
 	if (!read_completion(worker, record, &completion, reason))
 		return -EPROTO;
-	if (completion.status >= 500) {
+	if (completion.status >= 500 && !(completion.flags & LANE_ENDED)) {
 		trip(worker, &completion, reason);
 		return 0;
 	}
@@ -653,7 +654,7 @@ stop_for_damage(struct worker *worker, const struct log_segment *segment)
 	queue_detail_by_router(&detail);
 	snprintf(detail.reason, sizeof(detail.reason), "log damaged: segment %016" PRIx64
 	    ".log, offset %" PRIu64, segment->number, worker->cursor - segment->position);
-	queue_change_state(queue, queue_state_word(queue), CONTROL_STOPPED, &detail);
+	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
 }
 
 /* An older configuration allowed more. */
@@ -666,8 +667,7 @@ stop_for_size(struct worker *worker, uint64_t sequence)
 	snprintf(detail.reason, sizeof(detail.reason),
 	    "message %" PRIu64 " is longer than max_message_size: set it as high as it was, and "
 	    "restart the router", sequence);
-	queue_change_state(
-	    worker->queue, queue_state_word(worker->queue), CONTROL_STOPPED, &detail);
+	queue_gate(worker->queue, queue_state_word(worker->queue), GATE_DAMAGE, &detail);
 }
 
 /* The frame at the cursor from wherever it is, or NULL for now. */
@@ -715,12 +715,30 @@ may_deliver(struct worker *worker, uint64_t sequence)
 	return true;
 }
 
+static bool
+is_open(uint64_t word)
+{
+	return control_word_state(word) == CONTROL_RUNNING ||
+	    control_word_state(word) == CONTROL_PROBING;
+}
+
+/* Does it stand behind the only message that is let through now? */
+static bool
+behind_probe(const struct queue *queue, uint64_t sequence)
+{
+	return control_word_state(queue_state_word(queue)) == CONTROL_PROBING &&
+	    sequence > queue->probe_sequence;
+}
+
 /* Puts a message into its lane. Returns as ring_reserve(); 1 also for one that is not for it. */
 static int
 deliver(struct worker *worker, const struct log_frame *frame)
 {
 	struct queue *queue = worker->queue;
-	struct lane_delivery delivery = { .sequence = frame->sequence };
+	struct lane_delivery delivery = {
+		.sequence = frame->sequence,
+		.receive_count = received_count(&queue->received, frame->sequence),
+	};
 	struct log_content content = log_content(frame);
 	int lane = worker->lane_index[frame->group_hash % queue->config->lanes];
 	void *payload;
@@ -733,6 +751,8 @@ deliver(struct worker *worker, const struct log_frame *frame)
 		stop_for_size(worker, frame->sequence);
 		return 0;
 	}
+	if (behind_probe(queue, frame->sequence))
+		return 0;
 	if ((queue->received.count > 0 || worker->alone != 0) &&
 	    !may_deliver(worker, frame->sequence))
 		return 0;
@@ -771,7 +791,7 @@ delivery_pump(struct worker *worker)
 	int rc = 1;
 
 	worker->full_lane = -1;
-	if (control_word_state(queue_state_word(queue)) != CONTROL_RUNNING)
+	if (!is_open(queue_state_word(queue)))
 		return;
 	while (!worker->detached &&
 	    (worker->cursor = writer_position(&queue->writer, worker->cursor)) <

@@ -15,6 +15,8 @@
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
+#define PROBE_DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
+
 enum {
 	MARK_BYTES = 256 << 10,     /* a mark for at least this much of the log */
 	SETTLED_PER_FRAME = 4096,
@@ -340,18 +342,89 @@ queue_detail_by_router(struct control_detail *detail)
 		strlcpy(detail->user, user->pw_name, sizeof(detail->user));
 }
 
+/*
+ * The gate.
+ */
+
 void
-queue_change_state(struct queue *queue, uint64_t expected, enum control_state state,
+queue_gate(struct queue *queue, uint64_t expected, enum gate_event what,
     const struct control_detail *detail)
 {
+	enum control_state to = gate_next(control_word_state(expected), what);
 	uint64_t now;
 
-	if (control_change_state(&queue->router->control, queue->index, 0, expected, state, detail,
-		&now) == 0)
-		event(EVENT_WARN, "subscription.changed", "s:queue", queue->config->name,
-		    "s:state", control_state_name(state), "u:sequence", detail->sequence,
-		    "s:message_id", detail->message_id, "s:error", detail->error, "s:reason",
-		    detail->reason, NULL);
+	if (to == 0 || to == control_word_state(expected) ||
+	    control_change_state(&queue->router->control, queue->index, 0, expected, to, detail,
+		&now) != 0)
+		return;
+	event(EVENT_WARN, "subscription.changed", "s:queue", queue->config->name, "s:state",
+	    control_state_name(to), "u:sequence", detail->sequence, "s:message_id",
+	    detail->message_id, "s:error", detail->error, "s:reason", detail->reason, NULL);
+}
+
+/* The facts of the trip stay, who and when are new. */
+static void
+change_by_router(struct queue *queue, uint64_t word, enum gate_event what,
+    struct control_detail *detail, const char *reason)
+{
+	queue_detail_by_router(detail);
+	detail->flags = 0;
+	strlcpy(detail->reason, reason, sizeof(detail->reason));
+	queue_gate(queue, word, what, detail);
+}
+
+void
+queue_look_at_probe(struct queue *queue)
+{
+	enum control_state state = control_word_state(queue_state_word(queue));
+	struct control_detail detail;
+	uint64_t word;
+
+	if (state == CONTROL_RUNNING)
+		queue->probe_delay_ns = 0;
+	if (state != CONTROL_PROBING && control_state_name(state) != NULL)
+		return;
+	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	if (control_state_name(control_word_state(word)) == NULL) {
+		struct control_detail broken = { .since_ns = 0 };
+		uint64_t now;
+
+		queue_detail_by_router(&broken);
+		strlcpy(broken.reason, "somebody wrote into the control segment",
+		    sizeof(broken.reason));
+		control_change_state(&queue->router->control, queue->index, 0, word,
+		    CONTROL_STOPPED, &broken, &now);
+	} else if (control_word_state(word) == CONTROL_PROBING) {
+		queue->probe_sequence = detail.sequence;
+		if (settled_has(&queue->settled, detail.sequence)) {
+			detail.sequence = detail.status = 0;
+			detail.message_id[0] = detail.error[0] = '\0';
+			change_by_router(queue, word, GATE_PASSED, &detail, "the probe passed");
+		}
+	}
+}
+
+void
+queue_auto_probe(struct queue *queue, uint64_t now_ns)
+{
+	uint64_t first_ns = queue->config->auto_probe_ns, word = queue_state_word(queue);
+	struct control_detail detail;
+
+	if (first_ns == 0 || control_word_state(word) != CONTROL_TRIPPED)
+		return;
+	if (control_word_generation(word) != queue->probe_generation) { /* tripped just now */
+		queue->probe_generation = control_word_generation(word);
+		queue->probe_delay_ns = queue->probe_delay_ns == 0 ? first_ns
+								   : 2 * queue->probe_delay_ns;
+		if (queue->probe_delay_ns > PROBE_DELAY_MAX_NS)
+			queue->probe_delay_ns =
+			    first_ns > PROBE_DELAY_MAX_NS ? first_ns : PROBE_DELAY_MAX_NS;
+		queue->probe_due_ns = now_ns + queue->probe_delay_ns;
+	}
+	if (now_ns < queue->probe_due_ns)
+		return;
+	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	change_by_router(queue, word, GATE_PROBE, &detail, "auto_probe");
 }
 
 static void
@@ -402,16 +475,13 @@ static void
 trip_for_receives(struct queue *queue, uint64_t sequence, uint32_t count_now)
 {
 	struct control_detail detail = { .sequence = sequence, .status = 500 };
-	uint64_t word = queue_state_word(queue);
 
-	if (control_word_state(word) != CONTROL_RUNNING)
-		return;
 	queue_detail_by_router(&detail);
 	snprintf(detail.error, sizeof(detail.error),
 	    "the worker died, or took too long, %u times while it handled this message", count_now);
 	strlcpy(detail.reason, "max_receive_count", sizeof(detail.reason));
 	queue_find_message_id(queue, sequence, detail.message_id);
-	queue_change_state(queue, word, CONTROL_TRIPPED, &detail);
+	queue_gate(queue, queue_state_word(queue), GATE_FAILED, &detail);
 }
 
 int
@@ -429,7 +499,8 @@ queue_count_receive(struct queue *queue, uint64_t sequence)
 	    sequence, "u:receives", (uint64_t)received.count, NULL);
 	if (writer_room(&queue->writer, sizeof(received)) == 1)
 		append_received(queue, &received, 1);
-	if (received.count >= queue->config->max_receive_count)
+	/* Of others the worker is told to give it up. Dead letters have nowhere to go. */
+	if (queue->config->dead_letters && received.count >= queue->config->max_receive_count)
 		trip_for_receives(queue, sequence, received.count);
 	return 0;
 }

@@ -6,6 +6,7 @@
 
 #include "message/envelope.h"
 #include "router/core.h"
+#include "shm/gate.h"
 
 /* Longest frame that holds a message. */
 #define QUEUE_FRAME_BYTES \
@@ -45,10 +46,14 @@ bool queue_checkpoint_due(struct queue *);
  * Returns 0 or -ENOMEM. */
 int queue_add_ids(struct queue *, uint64_t number, uint64_t newest_clock_s);
 
-/* Changes the state; detail says why, who is this process. Does nothing when the word is no longer
- * expected. */
-void queue_change_state(struct queue *, uint64_t expected, enum control_state,
-    const struct control_detail *detail);
+/* An event for the state that the word says, which is expected to be the current one. detail says why;
+ * who is this process. Nothing happens when the event means nothing, or when the word has changed. */
+void queue_gate(struct queue *, uint64_t expected, enum gate_event, const struct control_detail *);
+/* While it is PROBING: opens the gate when the message that is probed was ended. Of a state that is none,
+ * makes STOPPED. */
+void queue_look_at_probe(struct queue *);
+/* In TRIPPED, when the configuration says auto_probe: tries again when it is time. */
+void queue_auto_probe(struct queue *, uint64_t now_ns);
 
 /* Puts a state that is not logged yet into the gathered batch. */
 void queue_log_state(struct queue *);

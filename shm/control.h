@@ -66,6 +66,10 @@ control_word_generation(uint64_t word)
 	return word & 0xffffffffffffu;
 }
 
+enum control_flag {
+	CONTROL_SKIP = 1 /* PROBING: the message is not tried, but given up */
+};
+
 /* Why a subscription is in the state it is in. Plain bytes: published by the state word. */
 struct control_detail {
 	uint64_t generation; /* of the word that names this slot; readers compare */
@@ -73,7 +77,7 @@ struct control_detail {
 	uint64_t sequence;   /* of the message that tripped it, 0 for none */
 	uint32_t uid, pid;   /* who changed it */
 	uint32_t status;     /* of the message that tripped it, 0 for none */
-	uint32_t pad;
+	uint32_t flags;      /* enum control_flag */
 	char user[CONTROL_NAME_BYTES];
 	char program[CONTROL_NAME_BYTES];
 	char message_id[CONTROL_ID_BYTES];

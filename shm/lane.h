@@ -17,7 +17,7 @@
 #include "shm/doorbell.h"
 #include "shm/ring.h"
 
-#define LANE_MAGIC "HGLANE01"
+#define LANE_MAGIC "HGLANE02"
 
 enum {
 	LANE_DATA_OFFSET = 4096,
@@ -43,9 +43,12 @@ struct lane_completion {
 	uint64_t state_seen; /* the state word (control.h) that the handler was started under */
 	uint16_t status;     /* 200 .. 599 */
 	uint16_t reason_length;
-	uint32_t pad;
+	uint32_t flags; /* enum lane_flag */
 };
 _Static_assert(sizeof(struct lane_completion) == 24, "shared layout");
+enum lane_flag {
+	LANE_ENDED = 1 /* of a 5xx: the message was given up, and that is recorded */
+};
 enum { LANE_REASON_BYTES = 512 }; /* longest reason; longer ones are cut */
 
 /* Written by the worker, read by the router. */

@@ -284,7 +284,7 @@ attachment_release(struct attachment *attachment)
 
 int
 attachment_complete(struct attachment *attachment, unsigned lane, uint64_t sequence,
-    uint64_t state, int status, const char *reason)
+    uint64_t state, int status, uint32_t flags, const char *reason)
 {
 	size_t length = strnlen(reason, LANE_REASON_BYTES);
 	struct lane_completion completion = {
@@ -292,6 +292,7 @@ attachment_complete(struct attachment *attachment, unsigned lane, uint64_t seque
 		.state_seen = state,
 		.status = (uint16_t)status,
 		.reason_length = (uint16_t)length,
+		.flags = flags,
 	};
 	void *payload;
 	int rc = ring_reserve(&attachment->completion[lane], LANE_TAG_COMPLETION,
@@ -318,6 +319,16 @@ attachment_state(const struct attachment *attachment)
 	/* Pairs with the compare-and-swap in control_change_state(). */
 	return atomic_load_explicit(
 	    &attachment->control.shared->queue[attachment->queue].state, memory_order_acquire);
+}
+
+bool
+attachment_detail(
+    const struct attachment *attachment, uint64_t state, struct control_detail *detail)
+{
+	uint64_t word;
+
+	control_read_state(&attachment->control, attachment->queue, &word, detail);
+	return word == state;
 }
 
 void

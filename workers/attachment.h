@@ -40,14 +40,16 @@ void attachment_untake(struct attachment *, const struct ring_record *record, un
 /* Gives the room of what was taken back to the router, and wakes it if it sleeps. */
 void attachment_release(struct attachment *);
 
-/* Reports an outcome. Returns 1, 0 when the ring is full (attachment_publish() and try again), or
+/* Reports an outcome; flags: enum lane_flag. Returns 1, 0 when the ring is full (attachment_publish() and try again), or
  * -EPROTO. Shown to the router by attachment_publish(). */
 int attachment_complete(struct attachment *, unsigned lane, uint64_t sequence, uint64_t state,
-    int status, const char *reason);
+    int status, uint32_t flags, const char *reason);
 void attachment_publish(struct attachment *);
 
 /* The subscription's state word now. */
 uint64_t attachment_state(const struct attachment *);
+/* Why it is in this state. False when it is no longer this word. */
+bool attachment_detail(const struct attachment *, uint64_t state, struct control_detail *);
 /* Says in the lane that a handler is started on this message (0: on none). A full barrier follows, so
  * that the state that is looked at next is not older. */
 void attachment_starting(struct attachment *, uint64_t sequence, uint64_t now_ns);

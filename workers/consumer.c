@@ -24,8 +24,9 @@ struct item {
 	uint64_t sequence;
 	size_t offset, length; /* of its envelope */
 	unsigned lane;
-	uint16_t status; /* once handled */
-	char *reason;    /* of a failure, else NULL */
+	uint32_t receives; /* handlers that were started on it before and died */
+	uint16_t status;   /* once it is ended */
+	char *reason;      /* of a failure, else NULL */
 };
 
 struct consumer {
@@ -40,6 +41,8 @@ struct consumer {
 	size_t count, next; /* items in the arena; the first that is not completed */
 	uint64_t highest;   /* up to here a message may have been applied before */
 	bool one_by_one;    /* the store failed: to find out with which message */
+	uint64_t probe_state; /* a PROBING state word, and what it is about */
+	struct control_detail probe;
 	uint64_t handled, alive_ns;
 };
 
@@ -135,6 +138,7 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 		.offset = consumer->used,
 		.length = length,
 		.lane = lane,
+		.receives = delivery.receive_count,
 	};
 	consumer->used += (length + JSON_PADDING + 7) & ~(size_t)7;
 	consumer->count++;
@@ -189,35 +193,83 @@ open_message(struct consumer *consumer, const struct attachment *attachment,
 	return -EBADMSG;
 }
 
-/* Decides on one message and writes its effect into the open transaction. */
+/* May this message be started in this state? While it is PROBING, what stands behind the message that is
+ * let through may not. */
+static bool
+may_start(struct consumer *consumer, const struct attachment *attachment, const struct item *item,
+    uint64_t state)
+{
+	if (control_word_state(state) != CONTROL_PROBING)
+		return control_word_state(state) == CONTROL_RUNNING;
+	if (consumer->probe_state != state) {
+		if (!attachment_detail(attachment, state, &consumer->probe))
+			return false;
+		consumer->probe_state = state;
+	}
+	return item->sequence <= consumer->probe.sequence;
+}
+
+/* Is it to be given up instead of handled? Fills the outcome then. */
+static bool
+give_up(const struct consumer *consumer, const struct item *item, uint64_t state,
+    struct outcome *outcome)
+{
+	const struct config_queue *config = consumer->context.config;
+	char reason[SERVICE_REASON_BYTES];
+
+	if (control_word_state(state) == CONTROL_PROBING && consumer->probe.flags & CONTROL_SKIP &&
+	    item->sequence == consumer->probe.sequence) {
+		service_answer(outcome,
+		    consumer->probe.status >= 500 && consumer->probe.status < 600
+			? (int)consumer->probe.status
+			: 500,
+		    consumer->probe.error);
+		return true;
+	}
+	if (item->receives < config->max_receive_count || config->dead_letters)
+		return false;
+	snprintf(reason, sizeof(reason),
+	    "the worker died, or took too long, %u times while it handled this message",
+	    item->receives);
+	service_answer(outcome, 500, reason);
+	return true;
+}
+
+/* Decides on one message and writes its effect into the open transaction. Returns 1 when it is ended with
+ * this outcome, 0 when it answered a server error and is not, or -EIO. */
 static int
 handle(struct consumer *consumer, const struct attachment *attachment, const struct item *item,
-    uint64_t *clock_ns, struct outcome *outcome)
+    uint64_t state, uint64_t *clock_ns, struct outcome *outcome)
 {
 	struct message message;
 	uint64_t started_ns = *clock_ns;
+	bool given_up;
 	int rc = 0;
 
 	if (open_message(consumer, attachment, item, &message, outcome) != 0)
 		return 0;
-	if (consumer->store != NULL && item->sequence <= consumer->highest) {
+	if (consumer->store != NULL && item->sequence <= consumer->highest)
 		rc = store_find(consumer->store, message.log, message.sequence, outcome);
-		if (rc != 0)
-			return rc < 0 ? rc : 0;
-	}
-	consumer->service->handle(&consumer->context, &message, outcome);
+	if (rc != 0)
+		return rc;
+	given_up = give_up(consumer, item, state, outcome);
+	if (!given_up)
+		consumer->service->handle(&consumer->context, &message, outcome);
 	*clock_ns = monotonic_ns();
-	if (consumer->store == NULL || outcome->status >= 500)
+	if (outcome->status >= 500 && !given_up)
 		return 0;
-	if (outcome->status < 300)
-		return store_apply(consumer->store, &consumer->context, &message,
-		    (double)(*clock_ns - started_ns) / 1e6);
-	return store_fail(consumer->store, &consumer->context, &message, outcome);
+	if (consumer->store != NULL)
+		rc = outcome->status < 300
+		    ? store_apply(consumer->store, &consumer->context, &message,
+			  (double)(*clock_ns - started_ns) / 1e6)
+		    : store_fail(consumer->store, &consumer->context, &message, outcome);
+	return rc < 0 ? rc : 1;
 }
 
 /* How a batch ended. */
 struct batch {
 	size_t end;           /* first item that is not handled */
+	bool held;            /* the state does not let item end be started */
 	bool server_error;    /* item end answered 5xx */
 	struct outcome error; /* that */
 	uint64_t state;       /* under which it was started */
@@ -238,7 +290,7 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 	uint64_t start_ns = monotonic_ns(), clock_ns = start_ns;
 
 	batch->end = consumer->next;
-	batch->server_error = false;
+	batch->held = batch->server_error = false;
 	/* The router ends a worker that takes too long for one message. If it cannot, this does. */
 	alarm((unsigned)(consumer->context.config->visibility_ns / 1000000000) + ALARM_S);
 	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS &&
@@ -248,15 +300,16 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 
 		attachment_starting(attachment, item->sequence, clock_ns);
 		batch->state = attachment_state(attachment);
-		if (control_word_state(batch->state) != CONTROL_RUNNING)
+		batch->held = !may_start(consumer, attachment, item, batch->state);
+		if (batch->held)
 			break; /* run_batch() takes "starting" back */
-		rc = handle(consumer, attachment, item, &clock_ns, &batch->error);
-		if (rc != 0)
+		rc = handle(
+		    consumer, attachment, item, batch->state, &clock_ns, &batch->error);
+		if (rc < 0)
 			return rc;
-		if (batch->error.status >= 500) {
-			batch->server_error = true;
+		batch->server_error = rc == 0;
+		if (batch->server_error)
 			break;
-		}
 		keep_outcome(item, &batch->error);
 		batch->end++;
 		CRASH_POINT("message.handled");
@@ -268,12 +321,12 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
  * is not told then is told when the message comes again. */
 static int
 complete(const struct consumer *consumer, struct attachment *attachment, const struct item *item,
-    uint64_t state, int status, const char *reason)
+    uint64_t state, int status, uint32_t flags, const char *reason)
 {
 	int rc;
 
 	while ((rc = attachment_complete(
-		    attachment, item->lane, item->sequence, state, status, reason)) == 0) {
+		    attachment, item->lane, item->sequence, state, status, flags, reason)) == 0) {
 		struct pollfd poller = { .fd = attachment->socket, .events = POLLRDHUP };
 
 		attachment_publish(attachment);
@@ -292,7 +345,7 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 		struct item *item = &consumer->items[consumer->next];
 
 		rc = complete(consumer, attachment, item, batch->state, item->status,
-		    item->reason ? item->reason : "");
+		    item->status >= 500 ? LANE_ENDED : 0, item->reason ? item->reason : "");
 		if (item->sequence > consumer->highest)
 			consumer->highest = item->sequence;
 		consumer->handled++;
@@ -300,7 +353,7 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 	}
 	if (rc == 0 && batch->server_error)
 		rc = complete(consumer, attachment, &consumer->items[batch->end],
-		    batch->state, batch->error.status, batch->error.reason);
+		    batch->state, batch->error.status, 0, batch->error.reason);
 	attachment_publish(attachment);
 	CRASH_POINT("completions.published");
 	return rc;
@@ -370,15 +423,21 @@ keep_alive(struct consumer *consumer, struct attachment *attachment)
 	return attachment_alive(attachment);
 }
 
-/* Waits until the state is another one than blocked, and RUNNING. Returns false when the router is
+static bool
+is_open(uint64_t state)
+{
+	return control_word_state(state) == CONTROL_RUNNING ||
+	    control_word_state(state) == CONTROL_PROBING;
+}
+
+/* Waits until the state is another one than blocked, and lets something through. Returns false when the router is
  * gone or we are to stop. */
 static bool
-wait_for_running(struct consumer *consumer, struct attachment *attachment, uint64_t blocked)
+wait_for_gate(struct consumer *consumer, struct attachment *attachment, uint64_t blocked)
 {
 	uint64_t state;
 
-	while ((state = attachment_state(attachment)) == blocked ||
-	    control_word_state(state) != CONTROL_RUNNING) {
+	while ((state = attachment_state(attachment)) == blocked || !is_open(state)) {
 		if (*consumer->stop || !keep_alive(consumer, attachment))
 			return false;
 		attachment_wait(attachment, state, false, WAIT_NS);
@@ -389,7 +448,7 @@ wait_for_running(struct consumer *consumer, struct attachment *attachment, uint6
 int
 consumer_run(struct consumer *consumer, struct attachment *attachment)
 {
-	uint64_t blocked = 0; /* the state under which a 5xx was reported */
+	uint64_t blocked = 0; /* a state under which there is no more to do */
 	struct batch batch;
 	int rc = 0;
 
@@ -397,7 +456,7 @@ consumer_run(struct consumer *consumer, struct attachment *attachment)
 	if (consumer->store != NULL)
 		rc = store_highest(consumer->store, attachment->log_id, &consumer->highest);
 	while (rc == 0 && !*consumer->stop && keep_alive(consumer, attachment)) {
-		if (!wait_for_running(consumer, attachment, blocked))
+		if (!wait_for_gate(consumer, attachment, blocked))
 			break;
 		if (consumer->next == consumer->count)
 			rc = take(consumer, attachment);
@@ -409,7 +468,7 @@ consumer_run(struct consumer *consumer, struct attachment *attachment)
 			continue;
 		}
 		rc = run_batch(consumer, attachment, &batch);
-		blocked = batch.server_error ? batch.state : 0;
+		blocked = batch.server_error || batch.held ? batch.state : 0;
 	}
 	return rc == -EPIPE ? 0 : rc;
 }

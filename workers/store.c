@@ -138,7 +138,7 @@ prepare_all(struct store *store)
 		rc = prepare(store, APPLY, store->service->insert);
 	if (rc == 0)
 		rc = prepare(store, FAIL,
-		    "INSERT INTO failures VALUES (?1,?2,?3,?4,?5,?6,'client_error',?7,?8,?9)");
+		    "INSERT INTO failures VALUES (?1,?2,?3,?4,?5,?6,?10,?7,?8,?9)");
 	if (rc == 0)
 		rc = prepare(store, HIGHEST, highest);
 	if (rc == 0)
@@ -334,6 +334,8 @@ store_fail(struct store *store, const struct service_context *context,
 	sqlite3_bind_text(statement, 7, outcome->reason, -1, SQLITE_STATIC);
 	sqlite3_bind_text(statement, 8, context->now, -1, SQLITE_STATIC);
 	service_bind_text(statement, 9, message->envelope.body);
+	sqlite3_bind_text(statement, 10,
+	    outcome->status < 500 ? "client_error" : "server_error", -1, SQLITE_STATIC);
 	return run(store, FAIL);
 }
 

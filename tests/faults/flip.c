@@ -109,7 +109,7 @@ misbehave(struct attachment *attachment, size_t offset)
 	if (attachment_take(attachment, &record, &lane) == 1) {
 		memcpy(&delivery, record.payload, sizeof(delivery));
 		attachment_complete(
-		    attachment, lane, delivery.sequence, attachment_state(attachment), 200, "");
+		    attachment, lane, delivery.sequence, attachment_state(attachment), 200, 0, "");
 	}
 	if (next_random() % 2 == 0) { /* before the router sees it, or after */
 		bytes[offset] ^= (uint8_t)(1 + next_random() % 255);

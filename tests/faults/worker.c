@@ -119,7 +119,7 @@ work(struct attachment *attachment)
 			continue;
 		apply(last, (const char *)record.payload + sizeof(delivery),
 		    record.length - sizeof(delivery));
-		while ((rc = attachment_complete(attachment, lane, last, state, 200, "")) == 0) {
+		while ((rc = attachment_complete(attachment, lane, last, state, 200, 0, "")) == 0) {
 			attachment_release(attachment);
 			attachment_publish(attachment);
 			if (!attachment_alive(attachment))

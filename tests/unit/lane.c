@@ -70,9 +70,9 @@ Test(lane, what_does_not_fit_is_refused)
 	lane.shared->fingerprint ^= 1;
 	cr_assert(attach_copy(&lane, "payments") == -ESTALE, "fingerprint");
 	lane.shared->fingerprint ^= 1;
-	lane.shared->magic[7] = '9';
+	lane.shared->magic[7] ^= 1;
 	cr_assert(attach_copy(&lane, "payments") == -ESTALE, "version");
-	lane.shared->magic[7] = '1';
+	lane.shared->magic[7] ^= 1;
 	lane.shared->delivery_capacity *= 2;
 	cr_assert(attach_copy(&lane, "payments") == -EPROTO, "size");
 	lane_drop(&lane);

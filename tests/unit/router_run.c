@@ -168,7 +168,7 @@ work(uint64_t until, bool (*left)(uint64_t sequence))
 		cr_assert(number == last, "message %u has sequence %lu", number, last);
 		if (left(last))
 			continue;
-		while (attachment_complete(&worker, lane, last, attachment_state(&worker), 200, "") ==
+		while (attachment_complete(&worker, lane, last, attachment_state(&worker), 200, 0, "") ==
 		    0) {
 			attachment_publish(&worker);
 			look_again(began, "no room for completions");
