@@ -19,9 +19,15 @@
 #include "log/list.h"
 #include "router/io.h"
 
+/* The simulation makes them smaller, so that logs are longer than what is kept of them. */
+#ifndef WRITER_TAIL
+#define WRITER_TAIL (8 << 20)
+#define WRITER_GATHER (2 << 20)
+#endif
+
 enum {
-	WRITER_TAIL_BYTES = 8 << 20,
-	WRITER_GATHER_BYTES = 2 << 20,  /* a batch takes no more than this ... */
+	WRITER_TAIL_BYTES = WRITER_TAIL,
+	WRITER_GATHER_BYTES = WRITER_GATHER, /* a batch takes no more than this ... */
 	WRITER_RESERVE_BYTES = 16 << 10 /* ... and what closes it always fits behind */
 };
 
