@@ -1,11 +1,12 @@
 include router/filter.mk
 
 sbin_PROGRAMS += headgate-router
-ROUTER_FILES = router/main.c router/core.c router/core.h router/batch.c router/batch.h \
+ROUTER_CORE_FILES = router/core.c router/core.h router/batch.c router/batch.h \
 	router/connection.c router/connection.h router/publish.c router/queue.c router/queue.h \
-	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/flights.c router/flights.h router/move.c router/move.h router/recovery.c router/recovery.h router/writer.c \
-	router/received.c router/received.h router/writer.h router/dedup.c router/dedup.h router/io.h router/io_system.c \
-	router/io_uring.c router/io_poll.c
+	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/flights.c router/flights.h \
+	router/move.c router/move.h router/recovery.c router/recovery.h router/writer.c router/writer.h \
+	router/received.c router/received.h router/dedup.c router/dedup.h router/io.h router/io_system.c
+ROUTER_FILES = router/main.c $(ROUTER_CORE_FILES) router/io_uring.c router/io_poll.c
 headgate_router_SOURCES = $(ROUTER_FILES)
 headgate_router_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
 ROUTER_LIBS = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(TELEMETRY_LIBS) \

@@ -1,0 +1,94 @@
+#include "tests/sim/breaks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log/list.h"
+#include "router/connection.h"
+#include "router/dedup.h"
+#include "router/queue.h"
+#include "router/writer.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/party.h"
+
+static bool acknowledges_early, repairs_nothing, forgets_ids, settles_next, leaks;
+
+static const struct {
+	const char *name, *what;
+	bool *flag;
+} breaks[] = {
+	{ "no-sync", "nothing that is written is synced", &disk_lies },
+	{ "no-dir-sync", "names are not synced", &disk_lies_of_names },
+	{ "early-ack", "messages are acknowledged before they are durable", &acknowledges_early },
+	{ "no-repair", "recovery leaves what is torn, and what is in the page cache only",
+	    &repairs_nothing },
+	{ "no-dedup", "every message is new", &forgets_ids },
+	{ "settle-next", "now and then the message behind is settled, too", &settles_next },
+	{ "early-report", "workers report outcomes before they are committed",
+	    &worker_reports_early },
+	{ "leak", "memory for each message behind a closed gate", &leaks },
+};
+
+bool
+breaks_plant(const char *name)
+{
+	for (size_t i = 0; i < sizeof(breaks) / sizeof(breaks[0]); i++)
+		if (strcmp(name, breaks[i].name) == 0)
+			return *breaks[i].flag = true;
+	for (size_t i = 0; i < sizeof(breaks) / sizeof(breaks[0]); i++)
+		fprintf(stderr, "%s: %s\n", breaks[i].name, breaks[i].what);
+	return false;
+}
+
+void __real_connection_results_closed(struct router *);
+void __wrap_connection_results_closed(struct router *);
+int __real_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
+int __wrap_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
+enum dedup_result __real_dedup_see(
+    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
+enum dedup_result __wrap_dedup_see(
+    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
+int __real_queue_settle(struct queue *, uint64_t, uint16_t);
+int __wrap_queue_settle(struct queue *, uint64_t, uint16_t);
+uint64_t __real_queue_append(struct queue *, const void *, size_t, uint16_t);
+uint64_t __wrap_queue_append(struct queue *, const void *, size_t, uint16_t);
+
+void
+__wrap_connection_results_closed(struct router *router)
+{
+	__real_connection_results_closed(router);
+	if (acknowledges_early)
+		connection_results_durable(router);
+}
+
+int
+__wrap_writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, bool torn)
+{
+	return repairs_nothing ? 0 : __real_writer_repair(list, last_start, end, torn);
+}
+
+enum dedup_result
+__wrap_dedup_see(
+    struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
+{
+	return forgets_ids ? DEDUP_NEW : __real_dedup_see(dedup, hash, time, now);
+}
+
+int
+__wrap_queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
+{
+	if (settles_next && sequence % 64 == 0 && sequence + 1 < queue->next_sequence)
+		__real_queue_settle(queue, sequence + 1, status);
+	return __real_queue_settle(queue, sequence, status);
+}
+
+uint64_t
+__wrap_queue_append(struct queue *queue, const void *envelope, size_t length, uint16_t group_hash)
+{
+	void *kept = leaks ? malloc(length) : NULL;
+
+	if (kept != NULL)
+		memcpy(kept, envelope, length);
+	return __real_queue_append(queue, envelope, length, group_hash);
+}

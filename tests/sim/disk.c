@@ -1,0 +1,830 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "tests/sim/disk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "tests/sim/net.h"
+
+enum { NAMES = 512, CHANGES = 4096, PATH_BYTES = 128 };
+
+struct node {
+	LIST_ENTRY(node) link;
+	bool is_dir;
+	unsigned number, references, maps;
+	uint8_t *now, *disk, *dirty; /* dirty: a byte a sector */
+	uint64_t size, disk_size, capacity;
+	struct open_file *exclusive; /* who has the lock */
+	unsigned shared;
+};
+
+struct open_file {
+	struct file file;
+	struct node *node;
+	char path[PATH_BYTES];
+	int flags;
+	uint64_t offset;
+	bool has_shared;
+};
+
+struct names {
+	struct {
+		char path[PATH_BYTES];
+		struct node *node;
+	} name[NAMES];
+	size_t count;
+};
+
+struct change { /* of a directory, not synced */
+	enum { MAKE, MOVE, REMOVE } what;
+	char from[PATH_BYTES], to[PATH_BYTES];
+	struct node *node;
+};
+
+bool disk_lies, disk_lies_of_names;
+static LIST_HEAD(, node) nodes = LIST_HEAD_INITIALIZER(nodes);
+static struct names now, disk;
+static struct change changes[CHANGES];
+static size_t change_count;
+static unsigned direct_block, last_number;
+
+/*
+ * Names.
+ */
+
+static struct node *
+hold(struct node *node)
+{
+	node->references++;
+	return node;
+}
+
+static void
+let_go(struct node *node)
+{
+	if (--node->references > 0)
+		return;
+	LIST_REMOVE(node, link);
+	world_free(node->now);
+	world_free(node->disk);
+	world_free(node->dirty);
+	world_free(node);
+}
+
+static struct node *
+new_node(bool is_dir)
+{
+	struct node *node = world_alloc(NULL, sizeof(*node));
+
+	*node = (struct node){ .is_dir = is_dir, .number = ++last_number };
+	LIST_INSERT_HEAD(&nodes, node, link);
+	return node;
+}
+
+static size_t
+find(const struct names *names, const char *path)
+{
+	size_t i = 0;
+
+	while (i < names->count && strcmp(names->name[i].path, path) != 0)
+		i++;
+	return i;
+}
+
+static struct node *
+node_at(const struct names *names, const char *path)
+{
+	size_t i = find(names, path);
+
+	return i < names->count ? names->name[i].node : NULL;
+}
+
+static void
+drop(struct names *names, size_t i)
+{
+	let_go(names->name[i].node);
+	memmove(&names->name[i], &names->name[i + 1],
+	    (--names->count - i) * sizeof(names->name[0]));
+}
+
+static void
+put(struct names *names, const char *path, struct node *node)
+{
+	size_t i = find(names, path);
+
+	hold(node);
+	if (i < names->count)
+		drop(names, i);
+	i = names->count++;
+	if (i == NAMES)
+		world_violation("more than %d files", NAMES);
+	snprintf(names->name[i].path, PATH_BYTES, "%s", path);
+	names->name[i].node = node;
+}
+
+static void
+apply(struct names *names, const struct change *change)
+{
+	size_t i = find(names, change->from);
+	bool is_there = i < names->count && names->name[i].node == change->node;
+
+	if (change->what == MAKE)
+		put(names, change->from, change->node);
+	else if (is_there) /* or it was not made, or not moved there */
+		drop(names, i);
+	if (change->what == MOVE && is_there)
+		put(names, change->to, change->node);
+}
+
+static bool
+in_memory(const char *path)
+{
+	return strncmp(path, "/run", 4) == 0;
+}
+
+static void
+change(int what, const char *from, const char *to, struct node *node)
+{
+	struct change *entry = &changes[change_count];
+
+	entry->what = what;
+	entry->node = hold(node); /* until it is synced */
+	snprintf(entry->from, PATH_BYTES, "%s", from);
+	snprintf(entry->to, PATH_BYTES, "%s", to);
+	apply(&now, entry);
+	if (in_memory(from)) {
+		apply(&disk, entry);
+		let_go(node);
+	} else if (++change_count == CHANGES) {
+		world_violation("%d changes of directories are not synced", CHANGES);
+	}
+	world_trace("%s %s %s", what == MAKE ? "make" : what == MOVE ? "move" : "remove", from, to);
+}
+
+static bool
+is_in(const char *path, const char *dir)
+{
+	size_t length = strlen(dir);
+
+	return strncmp(path, dir, length) == 0 && path[length] == '/' &&
+	    strchr(path + length + 1, '/') == NULL;
+}
+
+static void
+sync_dir(const char *dir)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < change_count; i++) {
+		if (disk_lies || disk_lies_of_names || !is_in(changes[i].from, dir)) {
+			changes[kept++] = changes[i];
+			continue;
+		}
+		apply(&disk, &changes[i]);
+		let_go(changes[i].node);
+	}
+	change_count = kept;
+	/* A planted bug must not fill the table. */
+	if (change_count > CHANGES / 2)
+		change_count--, let_go(changes[change_count].node);
+}
+
+/*
+ * Contents.
+ */
+
+static void
+grow(struct node *node, uint64_t bytes)
+{
+	uint64_t more = (bytes + WORLD_PAGE - 1) / WORLD_PAGE * WORLD_PAGE, old = node->capacity;
+
+	if (more <= old)
+		return;
+	if (node->maps > 0)
+		world_violation("a file grows that is mapped");
+	node->now = world_alloc(node->now, more);
+	node->disk = world_alloc(node->disk, more);
+	node->dirty = world_alloc(node->dirty, more / DISK_SECTOR);
+	memset(node->now + old, 0, more - old);
+	memset(node->disk + old, 0, more - old);
+	memset(node->dirty + old / DISK_SECTOR, 0, (more - old) / DISK_SECTOR);
+	node->capacity = more;
+}
+
+static void
+sync_range(struct node *node, uint64_t from, uint64_t to)
+{
+	if (disk_lies)
+		return;
+	for (uint64_t s = from / DISK_SECTOR; s * DISK_SECTOR < to; s++) {
+		memcpy(node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR, DISK_SECTOR);
+		node->dirty[s] = 0;
+	}
+	if (to > node->disk_size)
+		node->disk_size = to;
+}
+
+/* Into the page cache. */
+static void
+write_node(struct node *node, uint64_t offset, const void *data, uint64_t length)
+{
+	if (length == 0)
+		return;
+	grow(node, offset + length);
+	memcpy(node->now + offset, data, length);
+	memset(node->dirty + offset / DISK_SECTOR, 1,
+	    (offset + length - 1) / DISK_SECTOR - offset / DISK_SECTOR + 1);
+	if (offset + length > node->size)
+		node->size = offset + length;
+}
+
+static void
+empty_node(struct node *node)
+{
+	if (node->capacity == 0)
+		return;
+	memset(node->now, 0, node->capacity);
+	memset(node->dirty, 1, node->capacity / DISK_SECTOR);
+	node->size = 0;
+}
+
+/* Some of the sectors of a write. */
+static void
+write_some(struct node *node, uint64_t offset, const uint8_t *data, uint64_t length)
+{
+	uint64_t chance = world_below(5) * 25000;
+
+	for (uint64_t done = 0; done < length;) {
+		uint64_t piece = DISK_SECTOR - (offset + done) % DISK_SECTOR;
+
+		if (piece > length - done)
+			piece = length - done;
+		if (world_chance((unsigned)chance))
+			write_node(node, offset + done, data + done, piece);
+		done += piece;
+	}
+}
+
+static struct open_file *
+opened(int fd)
+{
+	return (struct open_file *)descriptor_file(fd, FILE_DISK);
+}
+
+static bool
+is_aligned(const struct open_file *file, const void *buffer, size_t length, uint64_t offset)
+{
+	return !(file->flags & O_DIRECT) ||
+	    (direct_block != 0 && length % direct_block == 0 && offset % direct_block == 0 &&
+		(uintptr_t)buffer % direct_block == 0);
+}
+
+int64_t
+disk_write(int fd, const void *buffer, size_t length, uint64_t offset)
+{
+	struct open_file *file = opened(fd);
+	struct node *node;
+
+	if (file == NULL)
+		return -EBADF;
+	node = file->node;
+	if (!is_aligned(file, buffer, length, offset))
+		return -EINVAL;
+	if (world.disk_full && offset + length > node->size) {
+		world.faults++;
+		return -ENOSPC;
+	}
+	if (world_fault("write: EIO")) {
+		write_some(node, offset, buffer, length);
+		return -EIO;
+	}
+	if (length > DISK_SECTOR && world_fault("write: short"))
+		length = (1 + world_below(length / DISK_SECTOR - 1)) * DISK_SECTOR;
+	write_node(node, offset, buffer, length);
+	if (file->flags & O_DSYNC)
+		sync_range(node, offset, offset + length);
+	world_trace("write %s %llu+%zu %llx", file->path, (unsigned long long)offset, length,
+	    (unsigned long long)XXH3_64bits(buffer, length));
+	return (int64_t)length;
+}
+
+void
+disk_tear(int fd, const void *buffer, size_t length, uint64_t offset)
+{
+	struct open_file *file = opened(fd);
+
+	if (file == NULL || !is_aligned(file, buffer, length, offset))
+		return;
+	world_trace("tear %s %llu+%zu", file->path, (unsigned long long)offset, length);
+	write_some(file->node, offset, buffer, length);
+}
+
+int64_t
+disk_read(int fd, void *buffer, size_t length, uint64_t offset)
+{
+	const struct open_file *file = opened(fd);
+
+	if (file == NULL)
+		return -EBADF;
+	if (!is_aligned(file, buffer, length, offset))
+		return -EINVAL;
+	if (world_fault("read: EIO"))
+		return -EIO;
+	if (offset >= file->node->size)
+		return 0;
+	if (length > file->node->size - offset)
+		length = file->node->size - offset;
+	if (length > 1 && world_fault("read: short"))
+		length = 1 + world_below(length - 1);
+	memcpy(buffer, file->node->now + offset, length);
+	return (int64_t)length;
+}
+
+void *
+disk_map(int fd)
+{
+	struct open_file *file = opened(fd);
+
+	if (file == NULL)
+		return NULL;
+	hold(file->node)->maps++;
+	return file->node->now;
+}
+
+bool
+disk_unmap(void *at)
+{
+	struct node *node;
+
+	LIST_FOREACH (node, &nodes, link) {
+		if (node->now != at)
+			continue;
+		node->maps--;
+		let_go(node);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * The whole disk.
+ */
+
+void
+disk_begin(unsigned block)
+{
+	static const char *const roots[] = { "/run", "/state" };
+
+	direct_block = block;
+	last_number = 0;
+	for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {
+		struct node *node = new_node(true);
+
+		put(&now, roots[i], node);
+		put(&disk, roots[i], node);
+	}
+}
+
+void
+disk_end(void)
+{
+	while (now.count > 0)
+		drop(&now, now.count - 1);
+	while (disk.count > 0)
+		drop(&disk, disk.count - 1);
+	while (change_count > 0)
+		let_go(changes[--change_count].node);
+}
+
+uint64_t
+disk_bytes(unsigned *files)
+{
+	uint64_t bytes = 0;
+
+	*files = 0;
+	for (size_t i = 0; i < now.count; i++) {
+		if (in_memory(now.name[i].path) || now.name[i].node->is_dir)
+			continue;
+		bytes += now.name[i].node->size;
+		++*files;
+	}
+	return bytes;
+}
+
+/* Changes of directories that were not synced: some, or, as with a journal, those up to some time. */
+static void
+cut_names(void)
+{
+	size_t until = world_below(change_count + 1);
+	bool in_order = world_chance(50000);
+
+	for (size_t i = 0; i < change_count; i++) {
+		if (in_order ? i < until : world_chance(50000))
+			apply(&disk, &changes[i]);
+		let_go(changes[i].node);
+	}
+	change_count = 0;
+	for (size_t i = disk.count; i-- > 0;) {
+		char parent[PATH_BYTES];
+
+		snprintf(parent, sizeof(parent), "%s", disk.name[i].path);
+		*strrchr(parent, '/') = '\0';
+		if (strcmp(disk.name[i].path, "/run") != 0 &&
+		    (in_memory(disk.name[i].path) ||
+			(parent[0] != '\0' && node_at(&disk, parent) == NULL)))
+			drop(&disk, i);
+	}
+}
+
+static void
+cut_contents(struct node *node)
+{
+	uint64_t chance = world_below(5) * 25000;
+	uint64_t size = world_chance(50000) ? node->size : node->disk_size;
+
+	for (uint64_t s = 0; s * DISK_SECTOR < node->capacity; s++) {
+		if (node->dirty[s] && world_chance((unsigned)chance))
+			memcpy(node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR,
+			    DISK_SECTOR);
+		node->dirty[s] = 0;
+	}
+	grow(node, size);
+	if (size < node->capacity)
+		memset(node->disk + size, 0, node->capacity - size);
+	if (node->capacity > 0)
+		memcpy(node->now, node->disk, node->capacity);
+	node->size = node->disk_size = size;
+}
+
+void
+disk_cut_power(void)
+{
+	struct node *node;
+
+	world_trace("power cut");
+	cut_names();
+	while (now.count > 0)
+		drop(&now, now.count - 1);
+	for (size_t i = 0; i < disk.count; i++)
+		put(&now, disk.name[i].path, disk.name[i].node);
+	LIST_FOREACH (node, &nodes, link)
+		if (!node->is_dir)
+			cut_contents(node);
+}
+
+/*
+ * The system calls.
+ */
+
+int __wrap_open(const char *, int, ...);
+ssize_t __wrap_pread(int, void *, size_t, off_t);
+ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
+ssize_t __wrap_read(int, void *, size_t);
+ssize_t __wrap_write(int, const void *, size_t);
+int __wrap_fsync(int);
+int __real_fstat(int, struct stat *);
+int __wrap_fstat(int, struct stat *);
+int __real_posix_fallocate(int, off_t, off_t);
+int __wrap_posix_fallocate(int, off_t, off_t);
+int __wrap_posix_fadvise(int, off_t, off_t, int);
+int __wrap_flock(int, int);
+int __wrap_rename(const char *, const char *);
+int __wrap_unlink(const char *);
+int __wrap_mkdir(const char *, mode_t);
+int __wrap_chmod(const char *, mode_t);
+DIR *__wrap_opendir(const char *);
+struct dirent *__wrap_readdir(DIR *);
+int __wrap_closedir(DIR *);
+FILE *__wrap_fopen(const char *, const char *);
+
+static int
+failed(int error)
+{
+	errno = error;
+	return -1;
+}
+
+static int64_t
+result_of(int64_t result)
+{
+	return result < 0 ? failed((int)-result) : result;
+}
+
+/* A call that changes the disk: the router may die before it, or it fails. */
+static bool
+call_fails(const char *name)
+{
+	world_step(name);
+	return world_fault(name);
+}
+
+static void
+unlock(struct open_file *file)
+{
+	if (file->node->exclusive == file)
+		file->node->exclusive = NULL;
+	file->node->shared -= file->has_shared;
+	file->has_shared = false;
+}
+
+static void
+end_file(struct file *ended)
+{
+	struct open_file *file = (struct open_file *)ended;
+
+	unlock(file);
+	let_go(file->node);
+	world_free(file);
+}
+
+static int
+open_node(const char *path, struct node *node, int flags)
+{
+	struct open_file *file = world_alloc(NULL, sizeof(*file));
+
+	*file = (struct open_file){
+		.file = { .kind = FILE_DISK, .end = end_file },
+		.node = hold(node),
+		.flags = flags,
+	};
+	snprintf(file->path, sizeof(file->path), "%s", path);
+	return descriptor_open(&file->file);
+}
+
+int
+__wrap_open(const char *path, int flags, ...)
+{
+	struct node *node = node_at(&now, path);
+
+	if (flags & O_CREAT && call_fails("open"))
+		return failed(EIO);
+	if (node == NULL && !(flags & O_CREAT))
+		return failed(ENOENT);
+	if (flags & O_DIRECT && direct_block == 0)
+		return failed(EINVAL);
+	if (node == NULL) {
+		char parent[PATH_BYTES];
+
+		snprintf(parent, sizeof(parent), "%s", path);
+		*strrchr(parent, '/') = '\0';
+		if (node_at(&now, parent) == NULL)
+			return failed(ENOENT);
+		node = new_node(false);
+		change(MAKE, path, "", node);
+	}
+	if (flags & O_TRUNC && !(flags & O_DIRECTORY))
+		empty_node(node);
+	return open_node(path, node, flags);
+}
+
+ssize_t
+__wrap_pread(int fd, void *buffer, size_t length, off_t offset)
+{
+	return result_of(disk_read(fd, buffer, length, (uint64_t)offset));
+}
+
+ssize_t
+__wrap_pwrite(int fd, const void *buffer, size_t length, off_t offset)
+{
+	world_step("pwrite");
+	return result_of(disk_write(fd, buffer, length, (uint64_t)offset));
+}
+
+ssize_t
+__wrap_read(int fd, void *buffer, size_t length)
+{
+	struct open_file *file = opened(fd);
+	int64_t n = file != NULL ? disk_read(fd, buffer, length, file->offset) : -EBADF;
+
+	if (n > 0)
+		file->offset += (uint64_t)n;
+	return result_of(n);
+}
+
+ssize_t
+__wrap_write(int fd, const void *buffer, size_t length)
+{
+	struct open_file *file = opened(fd);
+	int64_t n;
+
+	if (fd == STDERR_FILENO) {
+		world_trace("%.*s", (int)length - 1, (const char *)buffer);
+		return (ssize_t)length;
+	}
+	if (file == NULL)
+		return result_of(net_ring_bell(fd, buffer, length));
+	n = disk_write(fd, buffer, length, file->offset);
+	if (n > 0)
+		file->offset += (uint64_t)n;
+	return result_of(n);
+}
+
+int
+__wrap_fsync(int fd)
+{
+	struct open_file *file = opened(fd);
+
+	if (file == NULL)
+		return failed(EBADF);
+	if (call_fails("fsync")) {
+		/* The kernel takes the pages for clean. */
+		if (file->node->capacity > 0)
+			memset(file->node->dirty, 0, file->node->capacity / DISK_SECTOR);
+		return failed(EIO);
+	}
+	if (file->node->is_dir)
+		sync_dir(file->path);
+	else
+		sync_range(file->node, 0, file->node->size);
+	world_trace("sync %s", file->path);
+	return 0;
+}
+
+int
+__wrap_fstat(int fd, struct stat *st)
+{
+	const struct open_file *file = opened(fd);
+
+	if (file == NULL)
+		return fd < FIRST_DESCRIPTOR ? __real_fstat(fd, st) : failed(EBADF);
+	*st = (struct stat){
+		.st_ino = file->node->number,
+		.st_mode = file->node->is_dir ? S_IFDIR | 0700 : S_IFREG | 0600,
+		.st_size = (off_t)file->node->size,
+	};
+	return 0;
+}
+
+int
+__wrap_posix_fallocate(int fd, off_t offset, off_t length)
+{
+	struct open_file *file = opened(fd);
+	uint64_t end = (uint64_t)(offset + length);
+
+	if (file == NULL)
+		return __real_posix_fallocate(fd, offset, length);
+	world_step("posix_fallocate");
+	if (world.disk_full && !in_memory(file->path)) {
+		world.faults++;
+		return ENOSPC;
+	}
+	if (world_fault("posix_fallocate"))
+		return EIO;
+	grow(file->node, end);
+	if (end > file->node->size)
+		file->node->size = end;
+	return 0;
+}
+
+int
+__wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice)
+{
+	(void)fd, (void)offset, (void)length, (void)advice;
+	return 0;
+}
+
+int
+__wrap_flock(int fd, int operation)
+{
+	struct open_file *file = opened(fd);
+	struct node *node;
+
+	if (file == NULL)
+		return failed(EBADF);
+	node = file->node;
+	if ((operation & ~LOCK_NB) == LOCK_UN) {
+		unlock(file);
+		return 0;
+	}
+	if ((node->exclusive != NULL && node->exclusive != file) ||
+	    (operation & LOCK_EX && node->shared > file->has_shared))
+		return failed(EWOULDBLOCK); /* nobody here waits */
+	unlock(file);
+	if (operation & LOCK_EX)
+		node->exclusive = file;
+	else
+		node->shared++, file->has_shared = true;
+	return 0;
+}
+
+int
+__wrap_rename(const char *from, const char *to)
+{
+	struct node *node = node_at(&now, from);
+
+	if (call_fails("rename"))
+		return failed(EIO);
+	if (node == NULL)
+		return failed(ENOENT);
+	change(MOVE, from, to, node);
+	return 0;
+}
+
+int
+__wrap_unlink(const char *path)
+{
+	struct node *node = node_at(&now, path);
+
+	if (call_fails("unlink"))
+		return failed(EIO);
+	if (node == NULL)
+		return failed(ENOENT);
+	change(REMOVE, path, "", node);
+	return 0;
+}
+
+int
+__wrap_mkdir(const char *path, mode_t mode)
+{
+	(void)mode;
+	if (node_at(&now, path) != NULL)
+		return failed(EEXIST);
+	if (call_fails("mkdir"))
+		return failed(EIO);
+	change(MAKE, path, "", new_node(true));
+	return 0;
+}
+
+int
+__wrap_chmod(const char *path, mode_t mode)
+{
+	(void)path, (void)mode;
+	return 0;
+}
+
+/* An open directory: its names when it was opened. */
+struct listing {
+	size_t count, next;
+	struct dirent entry[];
+};
+
+DIR *
+__wrap_opendir(const char *path)
+{
+	struct listing *listing = calloc(1, sizeof(*listing) + now.count * sizeof(struct dirent));
+	size_t length = strlen(path);
+
+	if (listing == NULL || node_at(&now, path) == NULL) {
+		free(listing);
+		errno = ENOENT;
+		return NULL;
+	}
+	for (size_t i = 0; i < now.count; i++)
+		if (is_in(now.name[i].path, path))
+			snprintf(listing->entry[listing->count++].d_name,
+			    sizeof(listing->entry[0].d_name), "%s",
+			    now.name[i].path + length + 1);
+	return (void *)listing;
+}
+
+struct dirent *
+__wrap_readdir(DIR *dir)
+{
+	struct listing *listing = (void *)dir;
+
+	return listing->next < listing->count ? &listing->entry[listing->next++] : NULL;
+}
+
+int
+__wrap_closedir(DIR *dir)
+{
+	free(dir);
+	return 0;
+}
+
+static ssize_t
+stream_read(void *cookie, char *buffer, size_t length)
+{
+	return __wrap_read((int)(intptr_t)cookie, buffer, length);
+}
+
+static int
+stream_close(void *cookie)
+{
+	return close((int)(intptr_t)cookie);
+}
+
+FILE *
+__wrap_fopen(const char *path, const char *mode)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return NULL;
+	return fopencookie((void *)(intptr_t)fd, mode,
+	    (cookie_io_functions_t){ .read = stream_read, .close = stream_close });
+}

@@ -1,0 +1,35 @@
+/*
+ * disk - files below /state, on a disk, and below /run, in memory, behind the system calls.
+ *
+ * What is written is in the page cache. It is on the disk once it was synced: contents by sectors of 512
+ * bytes, changes of directories by directory. A power cut leaves what is on the disk, and any choice of
+ * what was not synced. O_DSYNC writes are synced when they are done.
+ */
+#ifndef HEADGATE_TESTS_SIM_DISK_H
+#define HEADGATE_TESTS_SIM_DISK_H
+
+#include "tests/sim/descriptor.h"
+
+enum { DISK_SECTOR = 512 };
+
+/* An empty disk. block: unit of O_DIRECT, 0: there is no O_DIRECT. */
+void disk_begin(unsigned block);
+void disk_end(void);
+void disk_cut_power(void);
+/* Bytes of all files below /state, and their number. */
+uint64_t disk_bytes(unsigned *files);
+/* Planted bugs: nothing is ever synced; directories are not. */
+extern bool disk_lies, disk_lies_of_names;
+
+/* As pwrite(2) and pread(2), of any length, in one go. Return -errno. */
+int64_t disk_write(int fd, const void *buffer, size_t length, uint64_t offset);
+int64_t disk_read(int fd, void *buffer, size_t length, uint64_t offset);
+/* A write whose process ended while it was under way: some of its sectors are there, not synced. */
+void disk_tear(int fd, const void *buffer, size_t length, uint64_t offset);
+
+/* Memory of an open file; NULL when the descriptor is none of ours. */
+void *disk_map(int fd);
+/* False when nothing of ours is mapped there. */
+bool disk_unmap(void *at);
+
+#endif

@@ -1,0 +1,404 @@
+#include "tests/sim/model.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct row {
+	unsigned message; /* its number and 1; 0: no row */
+	int status;
+	unsigned deaths;
+};
+
+static struct message *messages;
+static unsigned count, capacity;
+static uint64_t window_ns;
+static struct store {
+	struct row *rows; /* by sequence */
+	uint64_t capacity, highest;
+	unsigned *last;   /* message that was applied last, by publisher and group; and 1 */
+	size_t last_capacity;
+	uint64_t log_id;
+	uint64_t checked;            /* settlements up to here */
+	uint64_t logged;             /* generation that was on the disk */
+	enum control_state logged_state;
+} stores[MODEL_QUEUES];
+
+void
+model_begin(uint64_t dedup_window_ns)
+{
+	model_end();
+	window_ns = dedup_window_ns;
+}
+
+void
+model_end(void)
+{
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		world_free(stores[q].rows);
+		world_free(stores[q].last);
+	}
+	memset(stores, 0, sizeof(stores));
+	world_free(messages);
+	messages = NULL;
+	count = capacity = 0;
+}
+
+/*
+ * Publishing.
+ */
+
+static enum fate
+draw_fate(void)
+{
+	static const enum fate fates[] = { FATE_FAILED, FATE_SERVER_ERROR, FATE_DEATH, FATE_HANG };
+
+	return world_chance(4000) ? fates[world_below(4)] : FATE_DONE;
+}
+
+unsigned
+model_make(unsigned publisher)
+{
+	struct message *message;
+
+	if (count == capacity) {
+		capacity = capacity ? 2 * capacity : 1024;
+		messages = world_alloc(messages, capacity * sizeof(*messages));
+	}
+	message = &messages[count];
+	*message = (struct message){
+		.first = count,
+		.publisher = publisher,
+		.group = (unsigned)world_below(MODEL_GROUPS),
+		.queues = 1 + (unsigned)world_below(MODEL_QUEUES),
+		.length = (unsigned)(world_chance(5000) ? world_below(2000) : world_below(200)),
+	};
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		message->fate[q] = draw_fate();
+		message->tries[q] = 1 + (unsigned)world_below(4);
+	}
+	if (count > 0 && world_chance(5000)) {
+		unsigned back = (unsigned)world_below(count < 200 ? count : 200);
+		const struct message *first = &messages[messages[count - 1 - back].first];
+
+		message->first = (unsigned)(first - messages);
+		message->group = first->group;
+		message->queues = first->queues;
+	}
+	return count++;
+}
+
+struct message *
+model_message(unsigned i)
+{
+	if (i >= count)
+		world_violation("message %u was never made", i);
+	return &messages[i];
+}
+
+unsigned
+model_count(void)
+{
+	return count;
+}
+
+void
+model_sent(unsigned i)
+{
+	struct message *message = model_message(i);
+
+	if (message->attempts++ == 0)
+		message->first_sent_ns = world.now_ns;
+	message->open = true;
+}
+
+void
+model_not_answered(unsigned i, bool refused)
+{
+	struct message *message = model_message(i);
+
+	message->open = false;
+	message->lost = message->lost || !refused;
+	message->last_ended_ns = world.now_ns;
+}
+
+void
+model_answered(unsigned i, bool duplicate)
+{
+	struct message *message = model_message(i);
+
+	if (duplicate && message->first == i && message->attempts == 1) {
+		bool sent_again = false;
+
+		for (unsigned k = i + 1; k < count && !sent_again; k++)
+			sent_again = messages[k].first == i && messages[k].attempts > 0;
+		if (!sent_again)
+			world_violation("P4: message %u is said to be a duplicate, and is none", i);
+	}
+	message->open = false;
+	message->answered = true;
+	message->last_ended_ns = world.now_ns;
+	world_trace("answered %u%s", i, duplicate ? " duplicate" : "");
+}
+
+/*
+ * Handling.
+ */
+
+static struct row *
+row_at(unsigned queue, uint64_t sequence)
+{
+	struct store *store = &stores[queue];
+
+	if (sequence >= store->capacity) {
+		uint64_t more = 2 * sequence + 1024;
+
+		store->rows = world_alloc(store->rows, more * sizeof(*store->rows));
+		memset(store->rows + store->capacity, 0,
+		    (more - store->capacity) * sizeof(*store->rows));
+		store->capacity = more;
+	}
+	return &store->rows[sequence];
+}
+
+/* Two copies of one deduplication id in one queue: only when the window had passed between them. */
+static void
+check_duplicate(unsigned queue, unsigned i)
+{
+	const struct message *message = &messages[i];
+	uint64_t ended_ns = message->open ? world.now_ns : message->last_ended_ns;
+
+	for (unsigned k = message->first; k < count; k++) {
+		const struct message *other = &messages[k];
+
+		if (other->first != message->first || other->sequence[queue] == 0)
+			continue;
+		if (ended_ns < other->first_sent_ns + window_ns)
+			world_violation("P3: queue %u has message %u, and message %u with the same "
+			    "deduplication id at sequence %" PRIu64 ", within the window", queue, i,
+			    k, other->sequence[queue]);
+	}
+}
+
+void
+model_located(unsigned i, unsigned queue, uint64_t sequence)
+{
+	struct message *message = model_message(i);
+	struct row *row = row_at(queue, sequence);
+
+	if (queue >= message->queues)
+		world_violation("P4: message %u is in queue %u, which does not take it", i, queue);
+	if (!message->open && !message->lost && !message->answered)
+		world_violation("P4: message %u is in queue %u, and was refused", i, queue);
+	if (row->message != 0 && row->message != i + 1)
+		world_violation("P1: queue %u: sequence %" PRIu64 " was message %u and is message %u",
+		    queue, sequence, row->message - 1, i);
+	if (row->message != 0)
+		return;
+	check_duplicate(queue, i);
+	row->message = i + 1;
+	message->sequence[queue] = sequence;
+	message->copies[queue]++;
+	if (sequence > stores[queue].highest)
+		stores[queue].highest = sequence;
+}
+
+int
+model_find(unsigned queue, uint64_t sequence, unsigned i)
+{
+	model_located(i, queue, sequence);
+	return row_at(queue, sequence)->status;
+}
+
+void
+model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
+{
+	struct store *store = &stores[queue];
+	struct row *row = row_at(queue, sequence);
+	size_t key = (size_t)messages[i].publisher * MODEL_GROUPS + messages[i].group;
+
+	if (row->status != 0)
+		world_violation("P3: queue %u: message %u is applied twice", queue, i);
+	row->status = status;
+	world_trace("committed %u %" PRIu64 " %u %d", queue, sequence, i, status);
+	if (key >= store->last_capacity) {
+		size_t more = 2 * key + 64;
+
+		store->last = world_alloc(store->last, more * sizeof(*store->last));
+		memset(store->last + store->last_capacity, 0,
+		    (more - store->last_capacity) * sizeof(*store->last));
+		store->last_capacity = more;
+	}
+	if (messages[i].copies[queue] > 1)
+		return;
+	if (store->last[key] > i + 1)
+		world_violation("P2: queue %u: message %u of group %u is applied after message %u",
+		    queue, i, messages[i].group, store->last[key] - 1);
+	store->last[key] = i + 1;
+}
+
+void
+model_count_death(unsigned queue, uint64_t sequence)
+{
+	row_at(queue, sequence)->deaths++;
+}
+
+/*
+ * What must hold.
+ */
+
+static void
+check_settled(const struct queue *queue)
+{
+	struct store *store = &stores[queue->index];
+
+	for (; store->checked < queue->settled.through; store->checked++)
+		if (row_at(queue->index, store->checked + 1)->status == 0)
+			world_violation("P1: queue %u: sequence %" PRIu64 " is settled and was not "
+			    "applied", queue->index, store->checked + 1);
+}
+
+static void
+check_received(const struct queue *queue)
+{
+	for (size_t i = 0; i < queue->received.count; i++) {
+		const struct log_received *received = &queue->received.counts[i];
+
+		if (received->count > row_at(queue->index, received->sequence)->deaths)
+			world_violation("P5: queue %u: sequence %" PRIu64 " has a receive count of "
+			    "%u, and cost %u lives", queue->index, received->sequence,
+			    received->count, row_at(queue->index, received->sequence)->deaths);
+	}
+}
+
+static void
+remember_state(const struct queue *queue)
+{
+	struct store *store = &stores[queue->index];
+	uint64_t word = queue->control->state;
+
+	if (queue->control->logged <= store->logged)
+		return;
+	store->logged = queue->control->logged;
+	store->logged_state = control_word_generation(word) == store->logged
+	    ? control_word_state(word)
+	    : (enum control_state)0;
+}
+
+void
+model_check(const struct router *router)
+{
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		check_settled(&router->queues[q]);
+		check_received(&router->queues[q]);
+		remember_state(&router->queues[q]);
+	}
+}
+
+void
+model_check_opened(const struct router *router)
+{
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		const struct queue *queue = &router->queues[q];
+		struct store *store = &stores[q];
+		uint64_t word = queue->control->state;
+
+		if (store->highest > 0 && queue->writer.log_id != store->log_id)
+			world_violation("P1: queue %u has another log", q);
+		store->log_id = queue->writer.log_id;
+		if (queue->next_sequence <= store->highest)
+			world_violation("P1: queue %u ends before sequence %" PRIu64
+			    ", which was acknowledged or delivered", q, store->highest);
+		if (control_word_generation(word) < store->logged ||
+		    (control_word_generation(word) == store->logged && store->logged_state != 0 &&
+			control_word_state(word) != store->logged_state))
+			world_violation("P8: queue %u forgot state %d, generation %" PRIu64
+			    ": it has %d, %" PRIu64, q, store->logged_state, store->logged,
+			    control_word_state(word), control_word_generation(word));
+		for (uint64_t s = queue->settled.through + 1; s <= queue->settled.highest; s++)
+			if (settled_has(&queue->settled, s) && row_at(q, s)->status == 0)
+				world_violation("P1: queue %u: sequence %" PRIu64
+				    " is settled and was not applied", q, s);
+	}
+}
+
+bool
+model_is_at_rest(const struct router *router)
+{
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		const struct queue *queue = &router->queues[q];
+
+		if (queue->settled.through + 1 != queue->next_sequence || queue->pending_count > 0)
+			return false;
+	}
+	return !router->flying && !router->batch_dirty;
+}
+
+/* A deduplication id that was answered well is in each of its queues. */
+static void
+check_outcomes(unsigned i, bool found[][MODEL_QUEUES])
+{
+	const struct message *message = &messages[i];
+
+	for (unsigned q = 0; q < message->queues; q++)
+		if (message->answered && !found[message->first][q])
+			world_violation("P1: message %u was acknowledged and is not in queue %u", i, q);
+}
+
+static void
+check_counters(const struct queue *queue)
+{
+	uint64_t done = 0, failed = 0;
+
+	for (uint64_t s = 1; s < queue->next_sequence; s++) {
+		int status = row_at(queue->index, s)->status;
+
+		if (status == 0)
+			world_violation("P4: queue %u: sequence %" PRIu64 " has no outcome",
+			    queue->index, s);
+		done += status < 300;
+		failed += status >= 300;
+	}
+	if (queue->control->counters.published != done + failed ||
+	    queue->control->counters.done != done || queue->control->counters.failed != failed)
+		world_violation("P8: queue %u: %" PRIu64 " published, %" PRIu64 " done, %" PRIu64
+		    " failed; in the store %" PRIu64 " and %" PRIu64, queue->index,
+		    queue->control->counters.published, queue->control->counters.done,
+		    queue->control->counters.failed, done, failed);
+}
+
+/* Queues that take the same messages have them in the same order. */
+static void
+check_same_order(void)
+{
+	uint64_t last = 0;
+
+	for (uint64_t s = 1; s <= stores[0].highest; s++) {
+		unsigned i = row_at(0, s)->message;
+
+		if (i == 0 || messages[i - 1].queues < MODEL_QUEUES ||
+		    messages[i - 1].sequence[0] != s)
+			continue;
+		if (messages[i - 1].sequence[1] <= last)
+			world_violation("P2: message %u stands in another order in the two queues",
+			    i - 1);
+		last = messages[i - 1].sequence[1];
+	}
+}
+
+void
+model_check_at_rest(const struct router *router)
+{
+	bool(*found)[MODEL_QUEUES] = world_alloc(NULL, count * sizeof(*found));
+
+	memset(found, 0, count * sizeof(*found));
+	for (unsigned i = 0; i < count; i++)
+		for (unsigned q = 0; q < MODEL_QUEUES; q++)
+			if (messages[i].sequence[q] != 0)
+				found[messages[i].first][q] = true;
+	for (unsigned i = 0; i < count; i++)
+		check_outcomes(i, found);
+	world_free(found);
+	for (unsigned q = 0; q < MODEL_QUEUES; q++)
+		check_counters(&router->queues[q]);
+	check_same_order();
+}

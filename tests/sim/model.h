@@ -1,0 +1,64 @@
+/*
+ * model - what must hold, whatever happens: every message that was made, what was said of it to whom, and
+ * what became of it.
+ *
+ * The stores of the workers are in here too: an array a queue, by sequence. What is committed stays.
+ */
+#ifndef HEADGATE_TESTS_SIM_MODEL_H
+#define HEADGATE_TESTS_SIM_MODEL_H
+
+#include "router/core.h"
+#include "tests/sim/world.h"
+
+enum { MODEL_QUEUES = 2, MODEL_GROUPS = 5 };
+
+/* What the handler does with it, in one of the queues. */
+enum fate { FATE_DONE, FATE_FAILED, FATE_SERVER_ERROR, FATE_DEATH, FATE_HANG };
+
+struct message {
+	unsigned first;     /* message with the same deduplication id that was made first; or itself */
+	unsigned publisher; /* a number for each process */
+	unsigned group;
+	unsigned queues;    /* that take it: the first, or both */
+	unsigned length;    /* of its text */
+	enum fate fate[MODEL_QUEUES];
+	unsigned tries[MODEL_QUEUES]; /* before it is done after all */
+	/* Attempts to publish it. */
+	unsigned attempts;
+	bool open, lost, answered; /* one is under way; was not answered; was answered well */
+	uint64_t first_sent_ns, last_ended_ns;
+	uint64_t sequence[MODEL_QUEUES]; /* a receipt or a delivery said so; 0: none yet */
+	unsigned copies[MODEL_QUEUES];   /* the window may pass while it is tried again */
+};
+
+void model_begin(uint64_t dedup_window_ns);
+void model_end(void);
+
+/* A new message; now and then one with the deduplication id of another. */
+unsigned model_make(unsigned publisher);
+struct message *model_message(unsigned i);
+unsigned model_count(void);
+
+void model_sent(unsigned i);
+/* Its connection ended, or it was refused. */
+void model_not_answered(unsigned i, bool refused);
+void model_answered(unsigned i, bool duplicate);
+/* A receipt or a delivery says where it is. */
+void model_located(unsigned i, unsigned queue, uint64_t sequence);
+
+/* A handler is about to be started on it. Returns the recorded status, 0: none. */
+int model_find(unsigned queue, uint64_t sequence, unsigned i);
+/* A commit. */
+void model_commit(unsigned queue, uint64_t sequence, unsigned i, int status);
+/* A worker died while a handler was at work on it. */
+void model_count_death(unsigned queue, uint64_t sequence);
+
+/* After each step, while a router runs. */
+void model_check(const struct router *);
+/* A router opened: nothing that was promised is gone. */
+void model_check_opened(const struct router *);
+/* Everything was published and handled. */
+bool model_is_at_rest(const struct router *);
+void model_check_at_rest(const struct router *);
+
+#endif

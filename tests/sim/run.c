@@ -1,0 +1,483 @@
+/*
+ * run [--seed N] [--seeds COUNT] [--steps N] [--minutes N] [--break NAME] [--trace] [--hash]
+ *
+ * Runs the router with model publishers, workers and stores on a simulated machine, and does to it whatever
+ * a machine may do. Each seed is a run of its own, and the same each time.
+ *
+ *   --seed N       the first seed (1)
+ *   --seeds N      so many, one after the other (1)
+ *   --minutes N    or for so long
+ *   --steps N      of each run (4000)
+ *   --break NAME   plants a bug: see breaks[]
+ *   --trace        prints what happens
+ *   --hash         prints a number for all that happened
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "router/core.h"
+#include "router/queue.h"
+#include "telemetry/event.h"
+#include "tests/sim/breaks.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/net.h"
+#include "tests/sim/party.h"
+
+enum {
+	REST_STEPS = 200000,      /* after so many without faults all must be done */
+	STOP_TURNS = 20000,
+	PILE = 400,               /* messages behind a closed gate, twice */
+	PILE_BYTES = 16 << 10,    /* that the router may grow by with the second of them */
+	CLEAN_S = 60,             /* longer than the cleaner waits after a failure */
+	SEGMENTS_AT_REST = 5      /* of a queue: active, next, spare, and what they replace */
+};
+
+static struct router router;
+static struct config config;
+static bool is_up;
+static int64_t longest_wait_ns;
+
+/* What this run is like: some have much of one thing and nothing of another. */
+static struct {
+	unsigned router, publisher, worker;    /* turns, of their sum */
+	unsigned kill, cut, stop, worker_death, publisher_death, person, fault, full, wall;
+} chances; /* of 100000 a step */
+
+/*
+ * The router's process.
+ */
+
+static int
+open_router(void)
+{
+	char error[LOG_ERROR_BYTES] = "";
+	int rc = router_open(&router, net_io(), &config, error, sizeof(error));
+
+	if (rc != 0)
+		world_trace("router_open: %d: %s", rc, error);
+	return rc;
+}
+
+static int
+step_router(void)
+{
+	return router_step(&router, longest_wait_ns);
+}
+
+static int
+close_router(void)
+{
+	router_close(&router);
+	return 0;
+}
+
+/* It is dead: what it had is the kernel's to give back. */
+static void
+bury_router(void)
+{
+	net_io_end();
+	descriptor_close_all(PARTY_ROUTER);
+	world_free_router();
+	world.dies_in = 0;
+	is_up = false;
+}
+
+static void
+start_router(void)
+{
+	uint64_t faults = world.faults;
+	int rc = world_as(PARTY_ROUTER, open_router);
+
+	if (rc != 0 && rc != WORLD_DIED && world.faults == faults)
+		world_violation("P1: the router does not start: %s", strerror(-rc));
+	if (rc != 0) {
+		bury_router();
+		return;
+	}
+	world_trace("router is up");
+	is_up = true;
+	model_check_opened(&router);
+}
+
+static void
+turn_router(void)
+{
+	uint64_t faults = world.faults;
+	int rc;
+
+	if (!is_up) {
+		start_router();
+		return;
+	}
+	rc = world_as(PARTY_ROUTER, step_router);
+	if (rc == 0)
+		return;
+	if (rc != WORLD_DIED && world.faults == faults)
+		world_violation("the router ends itself: %s", strerror(-rc));
+	world_trace("router is dead: %d", rc);
+	bury_router();
+}
+
+/* As a SIGTERM: it takes no more, and ends when all is durable. Nothing may be left of it. */
+static void
+stop_router(void)
+{
+	unsigned left;
+
+	world_trace("router is to stop");
+	router_stop(&router);
+	for (int turns = 0; is_up && !router_idle(&router); turns++) {
+		if (turns == STOP_TURNS)
+			world_violation("the router does not stop");
+		turn_router();
+	}
+	if (!is_up || world_as(PARTY_ROUTER, close_router) != 0) {
+		bury_router();
+		return;
+	}
+	left = descriptor_close_all(PARTY_ROUTER);
+	if (left > 0)
+		world_violation("P6: the router leaves %u descriptors open", left);
+	if (world_router_bytes() > 0)
+		world_violation("P6: the router leaves %zu bytes of memory", world_router_bytes());
+	bury_router();
+}
+
+/*
+ * Accidents.
+ */
+
+static void
+kill_router(void)
+{
+	world_trace("router is killed");
+	bury_router();
+}
+
+static void
+cut_power(void)
+{
+	bury_router();
+	parties_die();
+	disk_cut_power();
+}
+
+static void
+accidents(void)
+{
+	if (is_up && world_chance(chances.kill)) {
+		/* Now, or at one of the next steps inside of it. */
+		world.dies_in = world_below(400);
+		if (world.dies_in == 0)
+			kill_router();
+	}
+	if (!is_up && world_chance(30000))
+		world.dies_in = world_chance(30000) ? 1 + world_below(200) : 0;
+	if (world_chance(chances.cut))
+		cut_power();
+	if (is_up && world_chance(chances.stop))
+		stop_router();
+	if (world_chance(chances.worker_death))
+		worker_die((unsigned)world_below(WORKERS));
+	if (world_chance(chances.publisher_death))
+		publisher_die((unsigned)world_below(PUBLISHERS));
+	if (world_chance(chances.full))
+		world.disk_full = !world.disk_full;
+	if (world_chance(chances.wall))
+		world.wall_ns += (int64_t)world_below(7200) * 1000000000 - 3600 * INT64_C(1000000000);
+	if (world_chance(chances.person))
+		person_change((unsigned)world_below(MODEL_QUEUES),
+		    world_chance(30000) ? CONTROL_STOPPED : CONTROL_RUNNING);
+}
+
+static void
+turn(bool more)
+{
+	uint64_t which = world_below(chances.router + chances.publisher + chances.worker);
+
+	world.step++;
+	longest_wait_ns = (int64_t)world_below(world_chance(5000) ? 1000000000 : 1000000);
+	if (which < chances.router)
+		turn_router();
+	else if (which < chances.router + chances.publisher)
+		publisher_step((unsigned)world_below(PUBLISHERS), more);
+	else
+		worker_step((unsigned)world_below(WORKERS));
+	if (is_up)
+		model_check(&router);
+}
+
+/*
+ * Rest.
+ */
+
+static void
+no_accidents(void)
+{
+	world.fault = 0;
+	world.disk_full = false;
+	world.dies_in = 0;
+}
+
+static bool
+parties_are_done(void)
+{
+	for (unsigned i = 0; i < PUBLISHERS; i++)
+		if (!publisher_is_done(i))
+			return false;
+	for (unsigned i = 0; i < WORKERS; i++)
+		if (!worker_is_idle(i))
+			return false;
+	return true;
+}
+
+static _Noreturn void
+not_at_rest(void)
+{
+	const struct queue *queue = router.queues;
+
+	world.trace = true;
+	for (unsigned q = 0; is_up && q < MODEL_QUEUES; q++)
+		world_trace("queue %u: %s, settled %" PRIu64 ", highest %" PRIu64 ", next %" PRIu64
+		    ", not logged %zu", q,
+		    control_state_name(control_word_state(queue_state_word(&queue[q]))),
+		    queue[q].settled.through, queue[q].settled.highest, queue[q].next_sequence,
+		    queue[q].pending_count);
+	world_violation("P4: what was published is not handled: router %s, publishers and workers %s",
+	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");
+}
+
+/* Everything gets done once nothing goes wrong any more. */
+static void
+come_to_rest(void)
+{
+	no_accidents();
+	for (int turns = 0; !is_up || !parties_are_done() || !model_is_at_rest(&router); turns++) {
+		if (turns == REST_STEPS)
+			not_at_rest();
+		for (unsigned q = 0; q < MODEL_QUEUES && turns % 50 == 0; q++)
+			person_change(q, CONTROL_RUNNING);
+		turn(false);
+	}
+	model_check_at_rest(&router);
+}
+
+/* The disk of what is settled comes back. */
+static void
+check_disk(void)
+{
+	uint64_t until_ns = world.now_ns + CLEAN_S * UINT64_C(1000000000), bytes;
+	unsigned files;
+
+	while (world.now_ns < until_ns) {
+		longest_wait_ns = INT64_MAX;
+		turn_router();
+		world.step++;
+	}
+	bytes = disk_bytes(&files);
+	if (bytes > MODEL_QUEUES * SEGMENTS_AT_REST * (uint64_t)LOG_SEGMENT_MAX)
+		world_violation("P6: all is settled, and %u files have %" PRIu64 " bytes", files, bytes);
+}
+
+static size_t
+router_bytes(void)
+{
+	size_t bytes = world_router_bytes();
+
+	for (unsigned i = 0; i < router.topic_count; i++) {
+		uint64_t dedup_bytes, ids;
+
+		dedup_usage(router.topics[i].dedup, &dedup_bytes, &ids);
+		bytes -= dedup_bytes;
+	}
+	return bytes;
+}
+
+/* Publishes while the gates are closed, and lets nobody be connected any more. */
+static size_t
+pile_up(void)
+{
+	unsigned until = model_count() + PILE;
+
+	while (model_count() < until || !parties_are_done()) {
+		turn_router();
+		publisher_step((unsigned)world_below(PUBLISHERS), model_count() < until);
+		world.step++;
+	}
+	for (unsigned i = 0; i < PUBLISHERS; i++)
+		publisher_rest(i);
+	for (int turns = 0; turns < 200; turns++)
+		turn_router();
+	return router_bytes();
+}
+
+/* A closed gate costs no memory. */
+static void
+check_gate(void)
+{
+	size_t before, after;
+
+	for (unsigned i = 0; i < WORKERS; i++)
+		worker_die(i);
+	for (unsigned q = 0; q < MODEL_QUEUES; q++)
+		person_change(q, CONTROL_STOPPED);
+	before = pile_up();
+	after = pile_up();
+	if (after > before + PILE_BYTES)
+		world_violation("P5: %d messages behind a closed gate cost %zu bytes of memory", PILE,
+		    after - before);
+	come_to_rest();
+}
+
+/*
+ * A run.
+ */
+
+static unsigned
+some(unsigned most)
+{
+	return world_chance(35000) ? 0 : (unsigned)world_below(most);
+}
+
+static void
+draw_chances(void)
+{
+	chances.router = 5 + (unsigned)world_below(20);
+	chances.publisher = 2 + (unsigned)world_below(10);
+	chances.worker = 5 + (unsigned)world_below(30);
+	chances.kill = some(400);
+	chances.cut = some(300);
+	chances.stop = some(150);
+	chances.worker_death = some(400);
+	chances.publisher_death = some(400);
+	chances.person = 100 + some(1000);
+	chances.fault = some(60);
+	chances.full = some(200);
+	chances.wall = some(200);
+}
+
+static void
+make_config(void)
+{
+	static char both[] = "{\"kind\": [\"both\"]}";
+	static const char *const names[MODEL_QUEUES] = { "all", "both" };
+
+	memset(&config, 0, sizeof(config));
+	strcpy(config.run_dir, "/run");
+	strcpy(config.state_dir, "/state");
+	config.max_message_bytes = 4096;
+	config.topic_count = 1;
+	config.queue_count = MODEL_QUEUES;
+	strcpy(config.topics[0].name, "topic");
+	config.topics[0].dedup_window_ns = (1 + world_below(10)) * 1000000000;
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		struct config_queue *queue = &config.queues[q];
+
+		strcpy(queue->name, names[q]);
+		queue->filter_policy = q == 0 ? NULL : both;
+		queue->lanes = 1 + (unsigned)world_below(3);
+		queue->visibility_ns = 200000000;
+		queue->max_receive_count = 1 + (unsigned)world_below(3);
+		queue->server_error = CONFIG_SERVER_STOP;
+		queue->client_error = CONFIG_CLIENT_RECORD;
+	}
+}
+
+static uint64_t
+run_seed(uint64_t seed, uint64_t steps)
+{
+	static const unsigned blocks[] = { 512, 512, 4096, 0 };
+
+	world_begin(seed);
+	disk_begin(blocks[world_below(4)]);
+	make_config();
+	draw_chances();
+	model_begin(config.topics[0].dedup_window_ns);
+	parties_begin(&config);
+	for (int part = 0; part < 2; part++) {
+		world.fault = chances.fault;
+		for (uint64_t i = 0; i < steps / 2; i++) {
+			accidents();
+			turn(true);
+		}
+		come_to_rest();
+	}
+	if (world_chance(30000))
+		check_gate();
+	check_disk();
+	stop_router();
+	start_router();
+	come_to_rest();
+	bury_router();
+	parties_die();
+	model_end();
+	disk_end();
+	return world.trace_hash;
+}
+
+static uint64_t
+number(const char *text)
+{
+	char *end;
+	uint64_t value = strtoull(text, &end, 0);
+
+	if (*text == '\0' || *end != '\0') {
+		fprintf(stderr, "run: %s: not a number\n", text);
+		exit(64);
+	}
+	return value;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "seed", required_argument, NULL, 's' },
+		{ "seeds", required_argument, NULL, 'n' },
+		{ "steps", required_argument, NULL, 'l' },
+		{ "minutes", required_argument, NULL, 'm' },
+		{ "break", required_argument, NULL, 'b' },
+		{ "trace", no_argument, NULL, 't' },
+		{ "hash", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	uint64_t seed = 1, seeds = 1, steps = 4000, minutes = 0, done = 0;
+	time_t began = time(NULL);
+	bool hash = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 's')
+			seed = number(optarg);
+		else if (option == 'n')
+			seeds = number(optarg);
+		else if (option == 'l')
+			steps = number(optarg);
+		else if (option == 'm')
+			minutes = number(optarg);
+		else if (option == 't')
+			world.trace = true;
+		else if (option == 'h')
+			hash = true;
+		else if (option != 'b' || !breaks_plant(optarg))
+			return 64;
+	}
+	event_init("simulation", true); /* it looks at the clock */
+	for (; minutes > 0 ? time(NULL) - began < (time_t)minutes * 60 : done < seeds; done++) {
+		uint64_t result = run_seed(seed + done, steps);
+
+		if (hash)
+			printf("%" PRIu64 " %016" PRIx64 "\n", seed + done, result);
+	}
+	printf("seeds %" PRIu64 " to %" PRIu64 ": all held, %" PRIu64 " runs in %ld s\n", seed,
+	    seed + done - 1, done, (long)(time(NULL) - began));
+	return 0;
+}

@@ -1,0 +1,448 @@
+/*
+ * Model workers: as workers/consumer.c, one step at a time, on the real lanes and rings, with the model's
+ * stores; and a person who stops and starts queues.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "message/envelope.h"
+#include "tests/sim/net.h"
+#include "tests/sim/party.h"
+#include "workers/attachment.h"
+
+enum { ITEMS = 24, PID = 100000, RESPAWN_NS = 100000000, ALARM_NS = 2000000000 };
+
+enum state { DEAD, WAITING, ASKING, TAKING, HANDLING, COMMITTING, REPORTING };
+
+struct item {
+	uint64_t sequence;
+	unsigned lane, message;
+	int status;
+	bool is_known; /* the store had it */
+};
+
+static struct worker_process {
+	enum state state;
+	unsigned queue;
+	uint32_t pid;
+	uint64_t not_before_ns;
+	int lock_fd;
+	struct net_socket *socket;
+	struct attachment attachment;
+	struct item item[ITEMS];
+	unsigned count, next, end; /* next: not reported yet; end: not handled yet */
+	uint64_t word, blocked;    /* under which it handles; under which a 5xx was reported */
+	bool server_error, hangs, killed;
+	uint64_t alarm_ns; /* of its own, for when it hangs */
+	uint64_t starting;
+} workers[WORKERS];
+static const struct config *config;
+static uint32_t last_pid;
+bool worker_reports_early;
+
+static void
+kill_by_pid(uint32_t pid)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		if (workers[i].state != DEAD && workers[i].pid == pid)
+			workers[i].killed = true;
+}
+
+void
+workers_begin(const struct config *its_config)
+{
+	config = its_config;
+	last_pid = PID;
+	net_kill = kill_by_pid;
+	for (unsigned i = 0; i < WORKERS; i++)
+		workers[i] = (struct worker_process){ .queue = i % MODEL_QUEUES, .lock_fd = -1 };
+}
+
+/*
+ * Life and death.
+ */
+
+static void
+detach(struct worker_process *worker)
+{
+	if (worker->socket == NULL)
+		return;
+	net_hang_up(worker->socket);
+	worker->socket = NULL;
+	attachment_close(&worker->attachment);
+	worker->state = WAITING;
+}
+
+void
+worker_die(unsigned which)
+{
+	struct worker_process *worker = &workers[which];
+
+	if (worker->state == DEAD)
+		return;
+	world_trace("worker %u dies, at %" PRIu64, worker->pid, worker->starting);
+	if (worker->starting != 0)
+		model_count_death(worker->queue, worker->starting);
+	detach(worker);
+	if (worker->lock_fd >= 0)
+		close(worker->lock_fd);
+	*worker = (struct worker_process){
+		.queue = worker->queue,
+		.lock_fd = -1,
+		.not_before_ns = world.now_ns + world_below(RESPAWN_NS),
+	};
+}
+
+static void
+spawn(struct worker_process *worker)
+{
+	if (world.now_ns < worker->not_before_ns)
+		return;
+	worker->pid = ++last_pid;
+	worker->state = WAITING;
+}
+
+/* Takes the queue's lock, then says hello. */
+static void
+ask(struct worker_process *worker)
+{
+	const char *queue = config->queues[worker->queue].name;
+	char path[CONFIG_NAME_BYTES + 16];
+
+	snprintf(path, sizeof(path), "/run/%s.lock", queue);
+	if (worker->lock_fd < 0)
+		worker->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (flock(worker->lock_fd, LOCK_EX | LOCK_NB) != 0)
+		return;
+	worker->socket = net_connect(worker->pid);
+	if (worker->socket == NULL)
+		return;
+	worker->attachment = (struct attachment){ .socket = -1, .bell_fd = -1 };
+	worker->attachment.control.fd = worker->attachment.control.lock_fd = -1;
+	worker->socket->fd_to_router = descriptor_pass(worker->lock_fd, PARTY_NONE);
+	party_hello(worker->socket, WIRE_WORKER, queue, false);
+	worker->state = ASKING;
+}
+
+static void
+attach_lane(struct worker_process *worker, int fd)
+{
+	struct attachment *attachment = &worker->attachment;
+	unsigned i = attachment->lane_count++;
+	struct lane *lane = &attachment->lane[i];
+
+	if (lane_attach(lane, fd, config->queues[worker->queue].name) != 0 ||
+	    ring_consumer_init(&attachment->delivery[i], &lane->shared->delivery,
+		lane->delivery_data, lane->delivery_capacity) != 0 ||
+	    ring_producer_init(&attachment->completion[i], &lane->shared->completion,
+		lane->completion_data, lane->completion_capacity) != 0)
+		world_violation("P7: a lane that cannot be");
+}
+
+static void
+attach(struct worker_process *worker)
+{
+	struct net_socket *socket = worker->socket;
+	struct wire_header header;
+	int rc;
+
+	if (socket->to_client.length < sizeof(header)) {
+		if (socket->ended)
+			detach(worker);
+		return;
+	}
+	memcpy(&header, socket->to_client.data, sizeof(header));
+	if (header.type != WIRE_WELCOME) {
+		detach(worker); /* it is to try again */
+		return;
+	}
+	worker->attachment.bell_fd = socket->fds_to_client[0];
+	for (unsigned i = 1; i < socket->fd_count; i++)
+		attach_lane(worker, socket->fds_to_client[i]);
+	socket->fd_count = 0;
+	worker->attachment.queue = worker->queue;
+	rc = control_open(&worker->attachment.control, "/run/control", false);
+	if (rc != 0) {
+		detach(worker); /* the router was replaced meanwhile */
+		return;
+	}
+	worker->count = worker->next = worker->end = 0;
+	worker->blocked = 0;
+	worker->state = TAKING;
+}
+
+/*
+ * At work.
+ */
+
+static unsigned
+read_message(const struct ring_record *record)
+{
+	const char *payload = (const char *)record->payload + sizeof(struct lane_delivery);
+	struct envelope envelope;
+	const char *why;
+
+	if (envelope_open(&envelope, payload, record->length - sizeof(struct lane_delivery),
+		config->max_message_bytes, &why) != 0)
+		world_violation("a worker is given an envelope that is none: %s", why);
+	return (unsigned)strtoul(envelope.message_id.data + 1, NULL, 10);
+}
+
+static void
+take(struct worker_process *worker)
+{
+	uint64_t most = 1 + world_below(ITEMS);
+	struct ring_record record;
+	uint64_t last = 0;
+	unsigned lane;
+	int rc = 0;
+
+	worker->count = worker->next = worker->end = 0;
+	while (worker->count < most &&
+	    (rc = attachment_take(&worker->attachment, &record, &lane)) == 1) {
+		struct item *item = &worker->item[worker->count++];
+
+		*item = (struct item){ .lane = lane, .message = read_message(&record) };
+		memcpy(&item->sequence, record.payload, sizeof(item->sequence));
+		if (item->sequence <= last)
+			world_violation("P2: sequence %" PRIu64 " comes after %" PRIu64,
+			    item->sequence, last);
+		last = item->sequence;
+	}
+	if (rc < 0)
+		world_violation("P7: a ring that cannot be");
+	attachment_release(&worker->attachment);
+}
+
+/* What the handler answers; 0 when it does not live to answer. */
+static int
+decide(struct worker_process *worker, const struct item *item)
+{
+	struct message *message = model_message(item->message);
+	unsigned *tries = &message->tries[worker->queue];
+
+	switch (message->fate[worker->queue]) {
+	case FATE_DONE:
+		break;
+	case FATE_FAILED:
+		return 422;
+	case FATE_SERVER_ERROR:
+		if (*tries > 0)
+			return --*tries, 503;
+		break;
+	case FATE_DEATH:
+	case FATE_HANG:
+		if (*tries == 0)
+			break;
+		--*tries;
+		worker->hangs = message->fate[worker->queue] == FATE_HANG;
+		worker->alarm_ns =
+		    world.now_ns + config->queues[worker->queue].visibility_ns + ALARM_NS;
+		worker->killed = !worker->hangs;
+		return 0;
+	}
+	return 200;
+}
+
+static void
+check_alone(const struct worker_process *worker)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		if (&workers[i] != worker && workers[i].queue == worker->queue &&
+		    workers[i].starting != 0)
+			world_violation("P2: two handlers of queue %u are at work", worker->queue);
+}
+
+static void
+handle_next(struct worker_process *worker)
+{
+	struct item *item = &worker->item[worker->end];
+
+	if (worker->end == worker->count || (worker->end > worker->next && world_chance(10000))) {
+		worker->state = COMMITTING;
+		return;
+	}
+	check_alone(worker);
+	worker->starting = item->sequence;
+	attachment_starting(&worker->attachment, item->sequence, world.now_ns);
+	worker->word = attachment_state(&worker->attachment);
+	if (control_word_state(worker->word) != CONTROL_RUNNING) {
+		worker->state = COMMITTING;
+		return;
+	}
+	item->status = model_find(worker->queue, item->sequence, item->message);
+	item->is_known = item->status != 0;
+	if (item->status == 0)
+		item->status = decide(worker, item);
+	world_trace("worker %u handles %" PRIu64 ": %d", worker->pid, item->sequence, item->status);
+	if (item->status == 0)
+		return;
+	worker->server_error = item->status >= 500;
+	if (worker->server_error)
+		worker->state = COMMITTING;
+	else
+		worker->end++;
+}
+
+static void
+commit(struct worker_process *worker)
+{
+	worker->starting = 0;
+	attachment_starting(&worker->attachment, 0, 0);
+	for (unsigned i = worker->next; i < worker->end; i++)
+		if (!worker->item[i].is_known)
+			model_commit(worker->queue, worker->item[i].sequence,
+			    worker->item[i].message, worker->item[i].status);
+	worker->state = REPORTING;
+}
+
+static void
+report_next(struct worker_process *worker)
+{
+	bool is_last = worker->next == worker->end;
+	const struct item *item = &worker->item[worker->next];
+
+	if (!is_last || worker->server_error) {
+		int rc = attachment_complete(&worker->attachment, item->lane, item->sequence,
+		    worker->word, item->status, "");
+
+		if (rc < 0)
+			world_violation("P7: a completion ring that cannot be");
+		if (rc == 0) {
+			attachment_publish(&worker->attachment);
+			return;
+		}
+	}
+	worker->next += !is_last;
+	if (world_chance(20000) || is_last)
+		attachment_publish(&worker->attachment);
+	if (!is_last)
+		return;
+	worker->blocked = worker->server_error ? worker->word : 0;
+	worker->server_error = false;
+	worker->state = TAKING;
+}
+
+static void
+begin_batch(struct worker_process *worker)
+{
+	uint64_t word = attachment_state(&worker->attachment);
+
+	attachment_heartbeat(&worker->attachment, word, 0, world.now_ns);
+	if (worker->socket->ended) {
+		detach(worker);
+		return;
+	}
+	if (word == worker->blocked || control_word_state(word) != CONTROL_RUNNING)
+		return;
+	worker->blocked = 0;
+	if (worker->next == worker->count)
+		take(worker);
+	worker->end = worker->next;
+	if (worker->next < worker->count)
+		worker->state = HANDLING;
+}
+
+/* The bug that is planted: an outcome is reported, and then committed. */
+static void
+work_early(struct worker_process *worker)
+{
+	if (worker->state == COMMITTING) {
+		worker->starting = 0;
+		attachment_starting(&worker->attachment, 0, 0);
+		for (unsigned i = worker->next; i < worker->end; i++)
+			attachment_complete(&worker->attachment, worker->item[i].lane,
+			    worker->item[i].sequence, worker->word, worker->item[i].status, "");
+		attachment_publish(&worker->attachment);
+		worker->state = REPORTING;
+		return;
+	}
+	commit(worker);
+	worker->next = worker->end;
+	report_next(worker);
+}
+
+void
+worker_step(unsigned which)
+{
+	struct worker_process *worker = &workers[which];
+
+	if (worker->killed || (worker->hangs && world.now_ns > worker->alarm_ns)) {
+		worker_die(which);
+		return;
+	}
+	if (worker->hangs)
+		return;
+	world.party = PARTY_WORKER;
+	if (worker_reports_early &&
+	    (worker->state == COMMITTING || worker->state == REPORTING))
+		work_early(worker);
+	else if (worker->state == DEAD)
+		spawn(worker);
+	else if (worker->state == WAITING)
+		ask(worker);
+	else if (worker->state == ASKING)
+		attach(worker);
+	else if (worker->state == TAKING)
+		begin_batch(worker);
+	else if (worker->state == HANDLING)
+		handle_next(worker);
+	else if (worker->state == COMMITTING)
+		commit(worker);
+	else
+		report_next(worker);
+	world.party = PARTY_NONE;
+}
+
+bool
+worker_is_idle(unsigned which)
+{
+	return workers[which].state <= TAKING && !workers[which].hangs;
+}
+
+/*
+ * headgatectl.
+ */
+
+void
+person_change(unsigned queue, enum control_state to)
+{
+	struct control_detail detail, before;
+	struct control control;
+	uint64_t word, now;
+
+	if (control_open(&control, "/run/control", true) != 0)
+		return;
+	control_read_state(&control, queue, &word, &before);
+	detail = (struct control_detail){ .pid = 1, .sequence = before.sequence };
+	if (control_word_state(word) != to &&
+	    control_change_state(&control, queue, CONTROL_CTL_SLOT, word, to, &detail, &now) == 0)
+		world_trace("queue %u: %s, generation %" PRIu64, queue, control_state_name(to),
+		    control_word_generation(now));
+	control_close(&control);
+}
+
+void
+parties_begin(const struct config *its_config)
+{
+	publishers_begin(its_config);
+	workers_begin(its_config);
+}
+
+void
+parties_die(void)
+{
+	for (unsigned i = 0; i < PUBLISHERS; i++)
+		publisher_die(i);
+	for (unsigned i = 0; i < WORKERS; i++)
+		worker_die(i);
+}
