@@ -167,6 +167,18 @@ fits_batch(const struct walk *walk, const struct log_frame *frame)
 	return frame->batch == walk->batch && !(frame->flags & LOG_FLAG_FIRST);
 }
 
+/* Does the batch's pad stand here? An end that ends with a sector has one where blocks are larger. */
+static bool
+pad_follows(const struct walk *walk)
+{
+	const struct log_frame *frame = walk->offset + sizeof(*frame) <= walk->limit
+	    ? frame_at(walk, walk->offset)
+	    : NULL;
+
+	return frame != NULL && frame->type == LOG_PAD && frame->batch == walk->batch &&
+	    !(frame->flags & LOG_FLAG_FIRST);
+}
+
 /* Walks on to the end of the next batch, its pad included. Returns its end frame's payload, or NULL at
  * a place where no frame of a batch in order stands. */
 static const struct log_batch_end *
@@ -186,7 +198,7 @@ next_batch(struct walk *walk)
 		walk->offset += log_frame_bytes(frame->length);
 		if (frame->type == LOG_BATCH_END)
 			end = (const void *)(frame + 1);
-		if (end != NULL && walk->offset % LOG_SECTOR_BYTES == 0)
+		if (end != NULL && walk->offset % LOG_SECTOR_BYTES == 0 && !pad_follows(walk))
 			return end;
 	}
 	return NULL;

@@ -160,19 +160,26 @@ row_at(unsigned queue, uint64_t sequence)
 	return &store->rows[sequence];
 }
 
-/* Two copies of one deduplication id in one queue: only when the window had passed between them. */
+/* When it was accepted at the latest. */
+static uint64_t
+latest_ns(const struct message *message)
+{
+	return message->open ? world.now_ns : message->last_ended_ns;
+}
+
+/* Two copies of one deduplication id in one queue: only when the window can have passed between them. */
 static void
 check_duplicate(unsigned queue, unsigned i)
 {
 	const struct message *message = &messages[i];
-	uint64_t ended_ns = message->open ? world.now_ns : message->last_ended_ns;
 
 	for (unsigned k = message->first; k < count; k++) {
 		const struct message *other = &messages[k];
 
 		if (other->first != message->first || other->sequence[queue] == 0)
 			continue;
-		if (ended_ns < other->first_sent_ns + window_ns)
+		if (latest_ns(message) < other->first_sent_ns + window_ns &&
+		    latest_ns(other) < message->first_sent_ns + window_ns)
 			world_violation("P3: queue %u has message %u, and message %u with the same "
 			    "deduplication id at sequence %" PRIu64 ", within the window", queue, i,
 			    k, other->sequence[queue]);

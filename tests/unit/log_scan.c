@@ -157,6 +157,33 @@ Test(log_scan, reads_whole_batches)
 	end_log(&image);
 }
 
+/* Where blocks have 4096 bytes, a pad also follows an end that ends with a sector of 512. */
+Test(log_scan, a_pad_behind_a_whole_sector_belongs_to_its_batch)
+{
+	static const char text[55];
+	struct {
+		struct log_batch_end end;
+		uint64_t id;
+	} end = { { .batch = 5, .start = 4096 + LOG_HEADER_BYTES, .logs = 1 }, 77 };
+	struct image image;
+	struct log_tail tail;
+	unsigned messages;
+
+	begin_log(&image);
+	put_frame(&image, LOG_MESSAGE, true, 5, text, 55);
+	for (int i = 0; i < 5; i++)
+		put_frame(&image, LOG_MESSAGE, false, 5, text, 23);
+	put_frame(&image, LOG_BATCH_END, false, 5, &end, sizeof(end));
+	cr_assert(image.end == LOG_HEADER_BYTES + 512, "the end is at %lu", image.end);
+	put_frame(&image, LOG_PAD, false, 5, NULL, 4096 - 512 - sizeof(struct log_frame));
+	put_batch(&image, 6, 2);
+	save(&image, SEGMENT_BYTES);
+	cr_assert(scan(&image, &tail, &messages) == 0, "whole");
+	cr_assert(messages == 8, "%u messages", messages);
+	cr_assert(tail.last_batch == 6, "batch %lu", tail.last_batch);
+	end_log(&image);
+}
+
 Test(log_scan, cuts_a_batch_without_an_end)
 {
 	struct image image;
