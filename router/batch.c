@@ -28,8 +28,10 @@ finish(struct router *router)
 {
 	CRASH_POINT("batch.durable");
 	router->flying = false;
-	for (unsigned i = 0; i < router->queue_count; i++)
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		writer_batch_durable(&router->queues[i].writer);
 		queue_batch_durable(&router->queues[i]);
+	}
 	CRASH_POINT("batch.counted");
 	connection_results_durable(router);
 	CRASH_POINT("batch.acknowledged");

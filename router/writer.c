@@ -407,7 +407,6 @@ flying_written(struct io_request *request, int64_t result)
 		io_close(writer->flying_fd);
 	CRASH_POINT("log.written");
 	writer->flying_closes = false;
-	writer->durable = writer->flying_end;
 	writer->durable_done(writer, 0);
 }
 

@@ -9,6 +9,7 @@
  *   ------+----------------+------------------+------------------+-------> positions
  *         |  on disk       |  being written   |  being gathered  |
  *
+ * Durable is what is so in all logs of its batch: before, it may yet be cut, and nobody is told of it.
  * One batch is gathered while the one before it is on its way to the disk. Each batch lies in one
  * segment: when a frame does not fit the active one, the batch is closed first, and the next begins
  * the next segment.
@@ -73,7 +74,7 @@ struct writer {
 
 	/* A new segment became the active one: its checkpoint is to be appended. */
 	void (*switched)(struct writer *);
-	/* The batch is durable (0), or a write failed (-errno), which is final. */
+	/* The batch is durable in this log (0), or a write failed (-errno), which is final. */
 	void (*durable_done)(struct writer *, int result);
 	/* The next segment became ready, or failed. */
 	void (*next_done)(struct writer *);
@@ -113,6 +114,14 @@ writer_touched(const struct writer *writer)
 /* Closes the gathered batch with its end frame and hands it to the disk. durable_done() follows.
  * end: what that says; batch and start are filled in. log_ids: as many as it announces. */
 void writer_commit(struct writer *, const struct log_batch_end *end, const uint64_t *log_ids);
+
+/* The batch that was closed last is durable in all its logs. */
+static inline void
+writer_batch_durable(struct writer *writer)
+{
+	if (writer->flying_end > writer->durable)
+		writer->durable = writer->flying_end;
+}
 
 /* The newest bytes, from memory: pointer to position, or NULL when the tail has it no more. */
 const uint8_t *writer_tail(const struct writer *, uint64_t position);

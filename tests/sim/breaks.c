@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "log/list.h"
+#include "router/batch.h"
 #include "router/connection.h"
 #include "router/dedup.h"
 #include "router/queue.h"
@@ -12,7 +13,7 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/party.h"
 
-static bool acknowledges_early, repairs_nothing, forgets_ids, settles_next, leaks;
+static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks;
 
 static const struct {
 	const char *name, *what;
@@ -21,6 +22,8 @@ static const struct {
 	{ "no-sync", "nothing that is written is synced", &disk_lies },
 	{ "no-dir-sync", "names are not synced", &disk_lies_of_names },
 	{ "early-ack", "messages are acknowledged before they are durable", &acknowledges_early },
+	{ "early-delivery", "messages are delivered before their batch is durable in all its logs",
+	    &delivers_early },
 	{ "no-repair", "recovery leaves what is torn, and what is in the page cache only",
 	    &repairs_nothing },
 	{ "no-dedup", "every message is new", &forgets_ids },
@@ -41,6 +44,8 @@ breaks_plant(const char *name)
 	return false;
 }
 
+void __real_batch_log_durable(struct writer *, int);
+void __wrap_batch_log_durable(struct writer *, int);
 void __real_connection_results_closed(struct router *);
 void __wrap_connection_results_closed(struct router *);
 int __real_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
@@ -60,6 +65,14 @@ __wrap_connection_results_closed(struct router *router)
 	__real_connection_results_closed(router);
 	if (acknowledges_early)
 		connection_results_durable(router);
+}
+
+void
+__wrap_batch_log_durable(struct writer *writer, int result)
+{
+	if (delivers_early && result == 0)
+		writer_batch_durable(writer);
+	__real_batch_log_durable(writer, result);
 }
 
 int
@@ -86,7 +99,7 @@ __wrap_queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
 uint64_t
 __wrap_queue_append(struct queue *queue, const void *envelope, size_t length, uint16_t group_hash)
 {
-	void *kept = leaks ? malloc(length) : NULL;
+	void *volatile kept = leaks ? malloc(length) : NULL;
 
 	if (kept != NULL)
 		memcpy(kept, envelope, length);
