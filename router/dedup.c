@@ -274,37 +274,55 @@ dedup_sweep(struct dedup *dedup, uint32_t now, unsigned pages)
 	}
 }
 
-enum dedup_result
-dedup_see(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
+/* A new entry. False without memory. */
+static bool
+insert(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
 {
 	struct page *page = dedup->pages[slot_of(dedup, hash->word)];
-	struct entry *entry = find(page, hash->word);
+	struct entry *entry;
+
+	while (full(page)) {
+		if (!make_room(dedup, hash->word, now))
+			return false;
+		page = dedup->pages[slot_of(dedup, hash->word)];
+	}
+	entry = find(page, hash->word);
+	memcpy(entry->hash, hash->word, sizeof(entry->hash));
+	entry->time = time + 1;
+	page->count++;
+	dedup->ids++;
+	return true;
+}
+
+enum dedup_result
+dedup_see(struct dedup *dedup, const struct dedup_hash *hash, uint32_t now)
+{
+	struct entry *entry = find(dedup->pages[slot_of(dedup, hash->word)], hash->word);
 
 	if (entry->time != 0) {
 		bool seen = !expired(dedup, entry, now);
 
 		if (!seen)
-			entry->time = time + 1;
+			entry->time = now + 1;
 		return seen ? DEDUP_SEEN : DEDUP_NEW;
 	}
-	if (dedup->ids >= dedup->max) {
+	if (dedup->ids >= dedup->max)
 		dedup_sweep(dedup, now, SWEEP_PAGES);
-		if (dedup->ids >= dedup->max)
-			return DEDUP_FULL;
-		page = dedup->pages[slot_of(dedup, hash->word)];
-		entry = find(page, hash->word);
-	}
-	while (full(page)) {
-		if (!make_room(dedup, hash->word, now))
-			return DEDUP_NO_MEMORY;
-		page = dedup->pages[slot_of(dedup, hash->word)];
-		entry = find(page, hash->word);
-	}
-	memcpy(entry->hash, hash->word, sizeof(entry->hash));
-	entry->time = time + 1;
-	page->count++;
-	dedup->ids++;
-	return DEDUP_NEW;
+	if (dedup->ids >= dedup->max)
+		return DEDUP_FULL;
+	return insert(dedup, hash, now, now) ? DEDUP_NEW : DEDUP_NO_MEMORY;
+}
+
+bool
+dedup_remember(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
+{
+	struct entry *entry = find(dedup->pages[slot_of(dedup, hash->word)], hash->word);
+
+	if (entry->time == 0)
+		return insert(dedup, hash, time, now);
+	if (entry->time < time + 1)
+		entry->time = time + 1;
+	return true;
 }
 
 void

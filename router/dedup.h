@@ -32,9 +32,12 @@ struct dedup_hash dedup_hash(const struct dedup *, uint8_t kind, const void *id,
 
 enum dedup_result { DEDUP_NEW, DEDUP_SEEN, DEDUP_NO_MEMORY, DEDUP_FULL };
 
-/* Looks an id up, and remembers it as seen at this time when it is new. */
-enum dedup_result dedup_see(
-    struct dedup *, const struct dedup_hash *, uint32_t time, uint32_t now);
+/* Looks an id up, and remembers it as seen now when it is new. */
+enum dedup_result dedup_see(struct dedup *, const struct dedup_hash *, uint32_t now);
+
+/* For recovery: this id was taken at that time, perhaps again after a window had passed. False without
+ * memory. */
+bool dedup_remember(struct dedup *, const struct dedup_hash *, uint32_t time, uint32_t now);
 
 /* Looks at so many pages, on from where the last call ended, and gives back what is older than the
  * window. */

@@ -142,14 +142,15 @@ route(struct connection *connection, const struct envelope *envelope,
 	return count;
 }
 
-/* Room in all of these logs? As writer_room(), or -EDQUOT; *short_of is a queue that has none. */
+/* Room in all of these logs? As writer_room_for_message(), or -EDQUOT; *short_of is a queue that has none. */
 static int
 room_in_all(struct router *router, const unsigned queues[], unsigned count, size_t length,
     const struct queue **short_of)
 {
 	for (unsigned i = 0; i < count; i++) {
 		struct queue *queue = &router->queues[queues[i]];
-		int rc = queue->over_max_bytes ? -EDQUOT : writer_room(&queue->writer, length);
+		int rc = queue->over_max_bytes ? -EDQUOT
+					   : writer_room_for_message(&queue->writer, length);
 
 		if (rc != 1) {
 			*short_of = queue;
@@ -180,7 +181,7 @@ deduplicate(struct connection *connection, const struct envelope *envelope)
 		return DEDUP_NEW;
 	hash = dedup_hash(dedup, envelope->dedup_is_hash, envelope->dedup_id.data,
 	    envelope->dedup_id.length);
-	return dedup_see(dedup, &hash, now, now);
+	return dedup_see(dedup, &hash, now);
 }
 
 static void

@@ -312,9 +312,7 @@ remember_id(struct queue *queue, const struct log_frame *frame, uint32_t clock_s
 		return 0;
 	hash = dedup_hash(dedup, envelope.dedup_is_hash, envelope.dedup_id.data,
 	    envelope.dedup_id.length);
-	return dedup_see(dedup, &hash, clock_s, router_seconds(queue->router)) == DEDUP_NO_MEMORY
-	    ? -ENOMEM
-	    : 0;
+	return dedup_remember(dedup, &hash, clock_s, router_seconds(queue->router)) ? 0 : -ENOMEM;
 }
 
 static int
@@ -561,7 +559,7 @@ load_ids(const struct recovery *recovery, struct queue *queue, const struct foun
 
 		memcpy(hash.word, ids[i].hash, sizeof(hash.word));
 		if (in_window(queue, ids[i].clock_s) &&
-		    dedup_see(dedup, &hash, ids[i].clock_s, now) == DEDUP_NO_MEMORY)
+		    !dedup_remember(dedup, &hash, ids[i].clock_s, now))
 			rc = complain(recovery, -ENOMEM, path, strerror(ENOMEM));
 	}
 	free(ids);

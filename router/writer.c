@@ -320,6 +320,18 @@ writer_room(struct writer *writer, uint64_t payload_length)
 	return writer->end + bytes + WRITER_RESERVE_BYTES - writer->durable <= WRITER_TAIL_BYTES;
 }
 
+int
+writer_room_for_message(struct writer *writer, uint64_t payload_length)
+{
+	uint64_t kept = writer->active.segment.size / 8;
+
+	prepare_next(writer, log_frame_bytes(payload_length));
+	if (writer->next_state == WRITER_NEXT_FAILED &&
+	    !fits_segment(&writer->active.segment, writer->end, log_frame_bytes(payload_length) + kept))
+		return writer->next_error;
+	return writer_room(writer, payload_length);
+}
+
 /* A frame at end, which is known to fit in the active segment. */
 static struct log_frame *
 place_frame(struct writer *writer, enum log_type type, uint32_t length, bool first)

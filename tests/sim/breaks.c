@@ -51,9 +51,9 @@ void __wrap_connection_results_closed(struct router *);
 int __real_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
 int __wrap_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
 enum dedup_result __real_dedup_see(
-    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
+    struct dedup *, const struct dedup_hash *, uint32_t);
 enum dedup_result __wrap_dedup_see(
-    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
+    struct dedup *, const struct dedup_hash *, uint32_t);
 int __real_queue_settle(struct queue *, uint64_t, uint16_t);
 int __wrap_queue_settle(struct queue *, uint64_t, uint16_t);
 uint64_t __real_queue_append(struct queue *, const void *, size_t, uint16_t);
@@ -83,9 +83,9 @@ __wrap_writer_repair(const struct log_list *list, uint64_t last_start, uint64_t 
 
 enum dedup_result
 __wrap_dedup_see(
-    struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
+    struct dedup *dedup, const struct dedup_hash *hash, uint32_t now)
 {
-	return forgets_ids ? DEDUP_NEW : __real_dedup_see(dedup, hash, time, now);
+	return forgets_ids ? DEDUP_NEW : __real_dedup_see(dedup, hash, now);
 }
 
 int

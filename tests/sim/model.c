@@ -317,7 +317,7 @@ model_check_opened(const struct router *router)
 			    ", which was acknowledged or delivered", q, store->highest);
 		if (control_word_generation(word) < store->logged ||
 		    (control_word_generation(word) == store->logged && store->logged_state != 0 &&
-			control_word_state(word) != store->logged_state))
+			control_word_state(word) != gate_next(store->logged_state, GATE_RESTART)))
 			world_violation("P8: queue %u forgot state %d, generation %" PRIu64
 			    ": it has %d, %" PRIu64, q, store->logged_state, store->logged,
 			    control_word_state(word), control_word_generation(word));
@@ -373,6 +373,25 @@ check_counters(const struct queue *queue)
 		    queue->control->counters.failed, done, failed);
 }
 
+/* What failed, and was to go to the dead letters, is there, once. */
+static void
+check_dead_letters(const struct router *router, unsigned q)
+{
+	const struct queue *queue = &router->queues[q];
+	const struct queue *dead = &router->queues[queue->config->dead_letter_queue];
+	int least = queue->config->client_error == CONFIG_CLIENT_DEAD_LETTER ? 400 : 500;
+	uint64_t wanted = 0;
+
+	for (uint64_t s = 1; s < queue->next_sequence; s++)
+		wanted += row_at(q, s)->status >= least;
+	if (dead->control->counters.published != wanted || dead->next_sequence != wanted + 1 ||
+	    queue->control->counters.dead_lettered != wanted)
+		world_violation("P4: queue %u: %" PRIu64 " messages failed for good, %" PRIu64
+		    " are counted, %" PRIu64 " dead letters are there, next %" PRIu64, q, wanted,
+		    queue->control->counters.dead_lettered, dead->control->counters.published,
+		    dead->next_sequence);
+}
+
 /* Queues that take the same messages have them in the same order. */
 static void
 check_same_order(void)
@@ -405,7 +424,9 @@ model_check_at_rest(const struct router *router)
 	for (unsigned i = 0; i < count; i++)
 		check_outcomes(i, found);
 	world_free(found);
-	for (unsigned q = 0; q < MODEL_QUEUES; q++)
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		check_counters(&router->queues[q]);
+		check_dead_letters(router, q);
+	}
 	check_same_order();
 }

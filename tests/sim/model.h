@@ -8,6 +8,7 @@
 #define HEADGATE_TESTS_SIM_MODEL_H
 
 #include "router/core.h"
+#include "shm/gate.h"
 #include "tests/sim/world.h"
 
 enum { MODEL_QUEUES = 2, MODEL_GROUPS = 5 };

@@ -26,8 +26,8 @@ bool worker_is_idle(unsigned which);
 /* Planted bug: reports outcomes before they are committed. */
 extern bool worker_reports_early;
 
-/* Stops or starts a queue. */
-void person_change(unsigned queue, enum control_state);
+/* headgatectl start, stop or start --skip-head. */
+void person_asks(unsigned queue, enum gate_event);
 
 /* What publishers and workers say first. */
 struct net_socket;

@@ -37,6 +37,8 @@ enum {
 	PILE = 400,               /* messages behind a closed gate, twice */
 	PILE_BYTES = 16 << 10,    /* that the router may grow by with the second of them */
 	CLEAN_S = 60,             /* longer than the cleaner waits after a failure */
+	CLEAN_TURNS = 5000,
+	DEAD_LETTER_BYTES = 3072, /* at most */
 	SEGMENTS_AT_REST = 5      /* of a queue: active, next, spare, and what they replace */
 };
 
@@ -135,6 +137,8 @@ stop_router(void)
 	world_trace("router is to stop");
 	router_stop(&router);
 	for (int turns = 0; is_up && !router_idle(&router); turns++) {
+		if (turns == STOP_TURNS && world.disk_full)
+			break; /* there is no room for settlements: main() does not wait for ever either */
 		if (turns == STOP_TURNS)
 			world_violation("the router does not stop");
 		turn_router();
@@ -195,8 +199,10 @@ accidents(void)
 	if (world_chance(chances.wall))
 		world.wall_ns += (int64_t)world_below(7200) * 1000000000 - 3600 * INT64_C(1000000000);
 	if (world_chance(chances.person))
-		person_change((unsigned)world_below(MODEL_QUEUES),
-		    world_chance(30000) ? CONTROL_STOPPED : CONTROL_RUNNING);
+		person_asks((unsigned)world_below(MODEL_QUEUES),
+		    world_chance(30000)       ? GATE_STOP
+			: world_chance(10000) ? GATE_SKIP
+					      : GATE_START);
 }
 
 static void
@@ -265,7 +271,7 @@ come_to_rest(void)
 		if (turns == REST_STEPS)
 			not_at_rest();
 		for (unsigned q = 0; q < MODEL_QUEUES && turns % 50 == 0; q++)
-			person_change(q, CONTROL_RUNNING);
+			person_asks(q, GATE_START);
 		turn(false);
 	}
 	model_check_at_rest(&router);
@@ -284,7 +290,10 @@ check_disk(void)
 		world.step++;
 	}
 	bytes = disk_bytes(&files);
-	if (bytes > MODEL_QUEUES * SEGMENTS_AT_REST * (uint64_t)LOG_SEGMENT_MAX)
+	/* Dead letters stay. */
+	for (unsigned q = MODEL_QUEUES; q < router.queue_count; q++)
+		bytes -= router.queues[q].control->counters.published * DEAD_LETTER_BYTES;
+	if ((int64_t)bytes > (int64_t)(router.queue_count * SEGMENTS_AT_REST * LOG_SEGMENT_MAX))
 		world_violation("P6: all is settled, and %u files have %" PRIu64 " bytes", files, bytes);
 }
 
@@ -329,9 +338,14 @@ check_gate(void)
 	for (unsigned i = 0; i < WORKERS; i++)
 		worker_die(i);
 	for (unsigned q = 0; q < MODEL_QUEUES; q++)
-		person_change(q, CONTROL_STOPPED);
+		person_asks(q, GATE_STOP);
 	before = pile_up();
 	after = pile_up();
+	/* While it cleans up it has more. */
+	for (int turns = 0; turns < CLEAN_TURNS && after > before + PILE_BYTES; turns++) {
+		turn_router();
+		after = router_bytes();
+	}
 	if (after > before + PILE_BYTES)
 		world_violation("P5: %d messages behind a closed gate cost %zu bytes of memory", PILE,
 		    after - before);
@@ -376,8 +390,9 @@ make_config(void)
 	strcpy(config.state_dir, "/state");
 	config.max_message_bytes = 4096;
 	config.topic_count = 1;
-	config.queue_count = MODEL_QUEUES;
+	config.queue_count = 2 * MODEL_QUEUES; /* behind them their dead-letter queues */
 	strcpy(config.topics[0].name, "topic");
+	config.topics[0].dedup_max = 1000000;
 	config.topics[0].dedup_window_ns = (1 + world_below(10)) * 1000000000;
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		struct config_queue *queue = &config.queues[q];
@@ -388,6 +403,14 @@ make_config(void)
 		queue->visibility_ns = 200000000;
 		queue->max_receive_count = 1 + (unsigned)world_below(3);
 		queue->server_error = CONFIG_SERVER_STOP;
+		queue->client_error = q == 0 ? CONFIG_CLIENT_DEAD_LETTER : CONFIG_CLIENT_RECORD;
+		queue->dead_letter_queue = MODEL_QUEUES + q;
+		queue->auto_probe_ns = world_chance(20000) ? 50000000 : 0;
+		config.queues[MODEL_QUEUES + q] = *queue;
+		queue = &config.queues[MODEL_QUEUES + q];
+		snprintf(queue->name, sizeof(queue->name), "%s-dlq", names[q]);
+		queue->filter_policy = NULL;
+		queue->dead_letters = true;
 		queue->client_error = CONFIG_CLIENT_RECORD;
 	}
 }

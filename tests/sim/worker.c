@@ -25,7 +25,7 @@ enum state { DEAD, WAITING, ASKING, TAKING, HANDLING, COMMITTING, REPORTING };
 
 struct item {
 	uint64_t sequence;
-	unsigned lane, message;
+	unsigned lane, message, receives;
 	int status;
 	bool is_known; /* the store had it */
 };
@@ -41,7 +41,8 @@ static struct worker_process {
 	struct item item[ITEMS];
 	unsigned count, next, end; /* next: not reported yet; end: not handled yet */
 	uint64_t word, blocked;    /* under which it handles; under which a 5xx was reported */
-	bool server_error, hangs, killed;
+	bool server_error, held, hangs, killed; /* held: the state lets no more be started */
+	struct control_detail probe; /* while its word is PROBING */
 	uint64_t alarm_ns; /* of its own, for when it hangs */
 	uint64_t starting;
 } workers[WORKERS];
@@ -201,6 +202,7 @@ static void
 take(struct worker_process *worker)
 {
 	uint64_t most = 1 + world_below(ITEMS);
+	struct lane_delivery delivery;
 	struct ring_record record;
 	uint64_t last = 0;
 	unsigned lane;
@@ -212,7 +214,9 @@ take(struct worker_process *worker)
 		struct item *item = &worker->item[worker->count++];
 
 		*item = (struct item){ .lane = lane, .message = read_message(&record) };
-		memcpy(&item->sequence, record.payload, sizeof(item->sequence));
+		memcpy(&delivery, record.payload, sizeof(delivery));
+		item->sequence = delivery.sequence;
+		item->receives = delivery.receive_count;
 		if (item->sequence <= last)
 			world_violation("P2: sequence %" PRIu64 " comes after %" PRIu64,
 			    item->sequence, last);
@@ -262,9 +266,28 @@ check_alone(const struct worker_process *worker)
 			world_violation("P2: two handlers of queue %u are at work", worker->queue);
 }
 
+static bool
+may_start(struct worker_process *worker, const struct item *item)
+{
+	if (control_word_state(worker->word) != CONTROL_PROBING)
+		return control_word_state(worker->word) == CONTROL_RUNNING;
+	return attachment_detail(&worker->attachment, worker->word, &worker->probe) &&
+	    item->sequence <= worker->probe.sequence;
+}
+
+static bool
+is_given_up(const struct worker_process *worker, const struct item *item)
+{
+	return item->receives >= config->queues[worker->queue].max_receive_count ||
+	    (control_word_state(worker->word) == CONTROL_PROBING &&
+		worker->probe.flags & CONTROL_SKIP && item->sequence == worker->probe.sequence);
+}
+
 static void
 handle_next(struct worker_process *worker)
 {
+	bool given_up;
+
 	struct item *item = &worker->item[worker->end];
 
 	if (worker->end == worker->count || (worker->end > worker->next && world_chance(10000))) {
@@ -275,18 +298,22 @@ handle_next(struct worker_process *worker)
 	worker->starting = item->sequence;
 	attachment_starting(&worker->attachment, item->sequence, world.now_ns);
 	worker->word = attachment_state(&worker->attachment);
-	if (control_word_state(worker->word) != CONTROL_RUNNING) {
+	worker->held = !may_start(worker, item);
+	if (worker->held) {
 		worker->state = COMMITTING;
 		return;
 	}
 	item->status = model_find(worker->queue, item->sequence, item->message);
 	item->is_known = item->status != 0;
+	given_up = !item->is_known && is_given_up(worker, item);
+	if (given_up)
+		item->status = 500;
 	if (item->status == 0)
 		item->status = decide(worker, item);
 	world_trace("worker %u handles %" PRIu64 ": %d", worker->pid, item->sequence, item->status);
 	if (item->status == 0)
 		return;
-	worker->server_error = item->status >= 500;
+	worker->server_error = item->status >= 500 && !item->is_known && !given_up;
 	if (worker->server_error)
 		worker->state = COMMITTING;
 	else
@@ -313,7 +340,8 @@ report_next(struct worker_process *worker)
 
 	if (!is_last || worker->server_error) {
 		int rc = attachment_complete(&worker->attachment, item->lane, item->sequence,
-		    worker->word, item->status, "");
+		    worker->word, item->status,
+		    item->status >= 500 && !is_last ? LANE_ENDED : 0, "");
 
 		if (rc < 0)
 			world_violation("P7: a completion ring that cannot be");
@@ -327,8 +355,8 @@ report_next(struct worker_process *worker)
 		attachment_publish(&worker->attachment);
 	if (!is_last)
 		return;
-	worker->blocked = worker->server_error ? worker->word : 0;
-	worker->server_error = false;
+	worker->blocked = worker->server_error || worker->held ? worker->word : 0;
+	worker->server_error = worker->held = false;
 	worker->state = TAKING;
 }
 
@@ -342,7 +370,9 @@ begin_batch(struct worker_process *worker)
 		detach(worker);
 		return;
 	}
-	if (word == worker->blocked || control_word_state(word) != CONTROL_RUNNING)
+	if (word == worker->blocked ||
+	    (control_word_state(word) != CONTROL_RUNNING &&
+		control_word_state(word) != CONTROL_PROBING))
 		return;
 	worker->blocked = 0;
 	if (worker->next == worker->count)
@@ -361,7 +391,8 @@ work_early(struct worker_process *worker)
 		attachment_starting(&worker->attachment, 0, 0);
 		for (unsigned i = worker->next; i < worker->end; i++)
 			attachment_complete(&worker->attachment, worker->item[i].lane,
-			    worker->item[i].sequence, worker->word, worker->item[i].status, "");
+			    worker->item[i].sequence, worker->word, worker->item[i].status,
+			    worker->item[i].status >= 500 ? LANE_ENDED : 0, "");
 		attachment_publish(&worker->attachment);
 		worker->state = REPORTING;
 		return;
@@ -414,17 +445,23 @@ worker_is_idle(unsigned which)
  */
 
 void
-person_change(unsigned queue, enum control_state to)
+person_asks(unsigned queue, enum gate_event what)
 {
 	struct control_detail detail, before;
 	struct control control;
+	enum control_state to;
 	uint64_t word, now;
 
 	if (control_open(&control, "/run/control", true) != 0)
 		return;
 	control_read_state(&control, queue, &word, &before);
-	detail = (struct control_detail){ .pid = 1, .sequence = before.sequence };
-	if (control_word_state(word) != to &&
+	to = gate_next(control_word_state(word), what);
+	detail = (struct control_detail){
+		.pid = 1,
+		.sequence = to == CONTROL_RUNNING ? 0 : before.sequence,
+		.flags = what == GATE_SKIP ? CONTROL_SKIP : 0,
+	};
+	if (to != 0 && to != control_word_state(word) &&
 	    control_change_state(&control, queue, CONTROL_CTL_SLOT, word, to, &detail, &now) == 0)
 		world_trace("queue %u: %s, generation %" PRIu64, queue, control_state_name(to),
 		    control_word_generation(now));

@@ -12,7 +12,7 @@ see(struct dedup *dedup, unsigned id, uint32_t now)
 	int length = snprintf(text, sizeof(text), "message-%u", id);
 	struct dedup_hash hash = dedup_hash(dedup, 0, text, (size_t)length);
 
-	return dedup_see(dedup, &hash, now, now);
+	return dedup_see(dedup, &hash, now);
 }
 
 Test(dedup, sees_each_id_once_within_the_window)
@@ -41,9 +41,9 @@ Test(dedup, kinds_are_different_ids)
 	struct dedup *dedup = dedup_new(key, 300);
 	struct dedup_hash id = dedup_hash(dedup, 0, "x", 1), content = dedup_hash(dedup, 1, "x", 1);
 
-	cr_assert(dedup_see(dedup, &id, 1, 1) == DEDUP_NEW, "kind 0");
-	cr_assert(dedup_see(dedup, &content, 1, 1) == DEDUP_NEW, "kind 1");
-	cr_assert(dedup_see(dedup, &content, 1, 1) == DEDUP_SEEN, "kind 1 again");
+	cr_assert(dedup_see(dedup, &id, 1) == DEDUP_NEW, "kind 0");
+	cr_assert(dedup_see(dedup, &content, 1) == DEDUP_NEW, "kind 1");
+	cr_assert(dedup_see(dedup, &content, 1) == DEDUP_SEEN, "kind 1 again");
 	dedup_free(dedup);
 }
 
@@ -115,5 +115,18 @@ Test(dedup, a_sweep_gives_memory_back)
 	dedup_usage(dedup, &bytes, &ids);
 	cr_assert(ids == 0, "%lu ids", (unsigned long)ids);
 	cr_assert(bytes < 6 << 20, "%lu bytes", (unsigned long)bytes);
+	dedup_free(dedup);
+}
+
+Test(dedup, what_is_remembered_again_counts_from_then)
+{
+	struct dedup *dedup = dedup_new(key, 300);
+	struct dedup_hash id = dedup_hash(dedup, 0, "x", 1);
+
+	cr_assert(dedup_remember(dedup, &id, 1000, 1290), "taken");
+	cr_assert(dedup_remember(dedup, &id, 1300, 1290), "taken again, when it was old");
+	cr_assert(dedup_remember(dedup, &id, 1100, 1290), "an older file is read later");
+	cr_assert(dedup_see(dedup, &id, 1600) == DEDUP_SEEN, "at the window's end");
+	cr_assert(dedup_see(dedup, &id, 1601) == DEDUP_NEW, "behind it");
 	dedup_free(dedup);
 }
