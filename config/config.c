@@ -304,14 +304,14 @@ read_policies(struct loader *loader, cfg_t *section, struct config_queue *queue)
 {
 	static const struct word server_errors[] = {
 		{ "stop", CONFIG_SERVER_STOP },
-		{ "block-group", 0 },
-		{ "retry", 0 },
+		{ "block-group", CONFIG_SERVER_BLOCK_GROUP },
+		{ "retry", CONFIG_SERVER_RETRY },
 		{ NULL, 0 },
 	};
 	static const struct word client_errors[] = {
 		{ "dead-letter", CONFIG_CLIENT_DEAD_LETTER },
 		{ "record", CONFIG_CLIENT_RECORD },
-		{ "retry", 0 },
+		{ "retry", CONFIG_CLIENT_RETRY },
 		{ NULL, 0 },
 	};
 	static const struct word routing_checks[] = { { "none", 1 }, { "aba", 2 }, { NULL, 0 } };
@@ -371,6 +371,14 @@ read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 		    &queue->max_receive_count);
 	if (rc == 0)
 		rc = read_duration(loader, section, "auto_probe", &queue->auto_probe_ns);
+	if (rc == 0)
+		rc = read_count(
+		    loader, section, "retry_max", CONFIG_RETRIES_MAX, &queue->retry_max);
+	if (rc == 0)
+		rc = read_duration(loader, section, "retry_base", &queue->retry_base_ns);
+	if (rc == 0)
+		rc = read_count(
+		    loader, section, "retry_factor", CONFIG_FACTOR_MAX, &queue->retry_factor);
 	return rc == 0 ? read_size(loader, section, "max_bytes", &queue->max_bytes) : rc;
 }
 
@@ -392,8 +400,11 @@ add_dead_letter_queue(struct loader *loader, const struct config_queue *source, 
 		.lanes = source->lanes,
 		.visibility_ns = source->visibility_ns,
 		.max_receive_count = source->max_receive_count,
+		.retry_max = source->retry_max,
+		.retry_base_ns = source->retry_base_ns,
+		.retry_factor = source->retry_factor,
 		.server_error = CONFIG_SERVER_STOP,
-		.client_error = CONFIG_CLIENT_DEAD_LETTER,
+		.client_error = CONFIG_CLIENT_RECORD,
 	};
 	strcpy(config->queues[config->queue_count++].name, name);
 	return 0;
@@ -431,6 +442,10 @@ link_dead_letter_queue(struct loader *loader, unsigned source)
 	if (dead->filter_policy != NULL || dead->dead_letter_name[0] != '\0')
 		return fail(loader, dead->line, "queue %s: a dead-letter queue has no %s", name,
 		    dead->filter_policy ? "filter_policy" : "dead_letter_queue");
+	if (dead->server_error == CONFIG_SERVER_RETRY)
+		return fail(loader, dead->line,
+		    "queue %s: server_error = retry gives messages up, and there is nowhere for a dead "
+		    "letter to go", name);
 	if (!dead->dead_letters)
 		dead->topic = queue->topic;
 	dead->dead_letters = true;
@@ -478,6 +493,9 @@ read_queue(struct loader *loader, cfg_t *section)
 		.lanes = 4,
 		.visibility_ns = 300000000000,
 		.max_receive_count = 3,
+		.retry_max = 3,
+		.retry_base_ns = 1000000000,
+		.retry_factor = 2,
 		.fault_markers = strcmp(config->environment, "dev") == 0,
 	};
 	strcpy(queue->name, name);
@@ -577,6 +595,9 @@ parse(struct loader *loader, const char *text)
 		CFG_STR("max_receive_count", NULL, CFGF_NONE),
 		CFG_STR("max_bytes", NULL, CFGF_NONE),
 		CFG_STR("auto_probe", NULL, CFGF_NONE),
+		CFG_STR("retry_max", NULL, CFGF_NONE),
+		CFG_STR("retry_base", NULL, CFGF_NONE),
+		CFG_STR("retry_factor", NULL, CFGF_NONE),
 		CFG_STR("dead_letter_queue", NULL, CFGF_NONE),
 		CFG_STR("require_account", NULL, CFGF_NONE),
 		CFG_END(),
@@ -725,19 +746,33 @@ print_quoted(FILE *out, const char *text)
 static void
 print_queue(FILE *out, const struct config *config, const struct config_queue *queue)
 {
+	static const char *const server_errors[] = {
+		[CONFIG_SERVER_STOP] = "stop",
+		[CONFIG_SERVER_BLOCK_GROUP] = "block-group",
+		[CONFIG_SERVER_RETRY] = "retry",
+	};
+	static const char *const client_errors[] = {
+		[CONFIG_CLIENT_DEAD_LETTER] = "dead-letter",
+		[CONFIG_CLIENT_RECORD] = "record",
+		[CONFIG_CLIENT_RETRY] = "retry",
+	};
+
 	fprintf(out, "queue %s {\n", queue->name);
 	if (!queue->dead_letters)
 		fprintf(out, "    topic = %s\n    dead_letter_queue = %s\n    client_error = %s\n",
 		    config->topics[queue->topic].name,
 		    config->queues[queue->dead_letter_queue].name,
-		    queue->client_error == CONFIG_CLIENT_RECORD ? "record" : "dead-letter");
+		    client_errors[queue->client_error]);
 	if (queue->filter_policy != NULL) {
 		fputs("    filter_policy = ", out);
 		print_quoted(out, queue->filter_policy);
 		putc('\n', out);
 	}
-	fprintf(out, "    lanes = %u\n    server_error = stop\n",
-	    queue->lanes);
+	fprintf(out, "    lanes = %u\n    server_error = %s\n", queue->lanes,
+	    server_errors[queue->server_error]);
+	fprintf(out, "    retry_max = %u\n    retry_base = %llums\n    retry_factor = %u\n",
+	    queue->retry_max, (unsigned long long)(queue->retry_base_ns / 1000000),
+	    queue->retry_factor);
 	fprintf(out, "    visibility_timeout = %llums\n    max_receive_count = %u\n",
 	    (unsigned long long)(queue->visibility_ns / 1000000), queue->max_receive_count);
 	if (queue->auto_probe_ns > 0)

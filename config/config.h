@@ -16,12 +16,24 @@ enum {
 	CONFIG_FIELDS = 8, /* group_by, dedup_by */
 	CONFIG_LANES_MAX = 64,
 	CONFIG_RECEIVES_MAX = 1000,
+	CONFIG_RETRIES_MAX = 1000,
+	CONFIG_FACTOR_MAX = 100,
 	CONFIG_DEDUP_MAX = 1000000000,
 	CONFIG_PATH_BYTES = 4096
 };
 
-enum config_server_error { CONFIG_SERVER_STOP = 1 };
-enum config_client_error { CONFIG_CLIENT_DEAD_LETTER = 1, CONFIG_CLIENT_RECORD };
+/* What is done when a message fails. BLOCK_GROUP: its group waits, and it is tried again and again;
+ * RETRY: the same, retry_max times in all, then it is given up. */
+enum config_server_error {
+	CONFIG_SERVER_STOP = 1,
+	CONFIG_SERVER_BLOCK_GROUP,
+	CONFIG_SERVER_RETRY
+};
+enum config_client_error {
+	CONFIG_CLIENT_DEAD_LETTER = 1,
+	CONFIG_CLIENT_RECORD,
+	CONFIG_CLIENT_RETRY
+};
 
 struct config_topic {
 	char name[CONFIG_NAME_BYTES];
@@ -48,6 +60,9 @@ struct config_queue {
 	uint64_t max_bytes;     /* of messages that are not settled; 0: no limit */
 	enum config_server_error server_error;
 	enum config_client_error client_error;
+	unsigned retry_max;
+	uint64_t retry_base_ns; /* until the second try; each time retry_factor times as long */
+	unsigned retry_factor;
 	bool fault_markers;
 	bool routing_check_aba;
 };

@@ -210,8 +210,14 @@ log_segment_header_check(const struct log_segment_header *header)
 	return 0;
 }
 
+uint64_t
+log_group_hash_whole(const char *group, size_t length)
+{
+	return XXH3_64bits(group, length);
+}
+
 uint16_t
 log_group_hash(const char *group, size_t length)
 {
-	return (uint16_t)(XXH3_64bits(group, length) >> 48);
+	return (uint16_t)(log_group_hash_whole(group, length) >> 48);
 }

@@ -228,7 +228,8 @@ void log_segment_header_seal(struct log_segment_header *);
  * all zeros (the segment was being made). */
 int log_segment_header_check(const struct log_segment_header *);
 
-/* The 16 bits that pick a message's lane. */
+/* Hash of a group, and its upper 16 bits, which pick a message's lane. */
+uint64_t log_group_hash_whole(const char *group, size_t length);
 uint16_t log_group_hash(const char *group, size_t length);
 
 #endif

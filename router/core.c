@@ -111,6 +111,7 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		struct queue *queue = &router->queues[i];
 
 		queue->router = router;
+		groups_init(&queue->groups);
 		queue->config = &config->queues[i];
 		queue->index = i;
 		queue->topic = queue->config->topic;
@@ -424,7 +425,7 @@ tick(struct router *router)
 			queue_publish_figures(&router->queues[i]);
 			queue_auto_probe(&router->queues[i], now_ns);
 			if (router->queues[i].worker != NULL)
-				delivery_check_time(router->queues[i].worker, now_ns);
+				delivery_tick(router->queues[i].worker, now_ns);
 		}
 		atomic_store_explicit(&router->control.shared->router_heartbeat_ns, now_ns,
 		    memory_order_relaxed);
@@ -528,6 +529,7 @@ router_close(struct router *router)
 		filter_free(queue->filter);
 		free(queue->pending);
 		received_free(&queue->received);
+		groups_free(&queue->groups);
 		free(queue->marks);
 		free(queue->ids);
 	}

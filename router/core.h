@@ -20,6 +20,7 @@
 #include "log/settled.h"
 #include "router/dedup.h"
 #include "router/filter.h"
+#include "router/groups.h"
 #include "router/io.h"
 #include "router/received.h"
 #include "router/writer.h"
@@ -89,6 +90,7 @@ struct queue {
 	struct ids_file *ids; /* of segments that are gone */
 	size_t ids_count, ids_capacity;
 
+	struct groups groups;
 	uint64_t lane_generation;
 	struct worker *worker; /* NULL: none attached */
 };

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "message/envelope.h"
+#include "router/blocking.h"
 #include "router/connection.h"
 #include "router/move.h"
 #include "router/queue.h"
@@ -29,6 +30,7 @@
 enum {
 	WINDOW_BYTES = 2 << 20,   /* holds the longest frame and more */
 	WINDOW_READ_BYTES = 512 << 10,
+	FLIGHTS_MIN = 4096,
 	SETTLE_MAX = 65536, /* completions in one turn ... */
 	/* ... and turns that all completion rings can fill */
 	SETTLE_TURNS_MAX = CONFIG_LANES_MAX * (LANE_COMPLETION_BYTES / RING_ALIGNMENT / SETTLE_MAX + 1)
@@ -263,8 +265,8 @@ delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
  * A worker's time.
  */
 
-void
-delivery_check_time(struct worker *worker, uint64_t now_ns)
+static void
+check_time(struct worker *worker, uint64_t now_ns)
 {
 	const struct lane_worker_words *words;
 	uint64_t limit_ns = worker->queue->config->visibility_ns;
@@ -288,6 +290,14 @@ delivery_check_time(struct worker *worker, uint64_t now_ns)
 	/* Nothing is delivered again before it is dead: its connection and its lock tell. */
 	if (worker->pid_fd >= 0 && pidfd_send_signal(worker->pid_fd, SIGKILL, NULL, 0) == 0)
 		worker->killed = true;
+}
+
+void
+delivery_tick(struct worker *worker, uint64_t now_ns)
+{
+	check_time(worker, now_ns);
+	if (!worker->detached)
+		blocking_tick(worker, now_ns);
 }
 
 /* The message that a worker was at when it died. What it says of itself is not believed blindly: it must
@@ -331,6 +341,7 @@ delivery_detach(struct worker *worker)
 	if (worker->control != NULL)
 		atomic_store_explicit(&worker->control->pid, 0, memory_order_release);
 	atomic_store_explicit(&queue->control->counters.in_flight, 0, memory_order_relaxed);
+	groups_forget_messages(&queue->groups);
 	if (worker->bell_request.pending)
 		io->operations->cancel(io, &worker->bell_request);
 	event(EVENT_INFO, "worker.gone", "s:queue", queue->config->name, "u:pid",
@@ -379,7 +390,7 @@ read_completion(const struct worker *worker, const struct ring_record *record,
 	if (completion->reason_length > LANE_REASON_BYTES ||
 	    record->length < sizeof(*completion) + completion->reason_length ||
 	    completion->status < 200 || completion->status > 599 || completion->sequence == 0 ||
-	    completion->sequence > worker->delivered || completion->flags > LANE_ENDED)
+	    completion->sequence > worker->delivered || completion->flags > LANE_GIVEN_BACK)
 		return false;
 	memcpy(reason, (const char *)record->payload + sizeof(*completion),
 	    completion->reason_length);
@@ -409,19 +420,20 @@ goes_to_dead_letters(const struct queue *queue, uint16_t status)
 {
 	return !queue->config->dead_letters &&
 	    (status >= 500 ||
-		(status >= 400 && queue->config->client_error == CONFIG_CLIENT_DEAD_LETTER));
+		(status >= 400 && queue->config->client_error != CONFIG_CLIENT_RECORD));
 }
 
 /* Ends a message by its outcome. Returns 1; 0 when it was settled before; -EAGAIN when there is no room for
  * that now; or another -errno. */
 static int
-settle(struct worker *worker, const struct lane_completion *completion, const char *reason)
+settle(struct worker *worker, const struct lane_completion *completion, uint64_t position,
+    const char *reason)
 {
 	struct queue *queue = worker->queue;
 	uint64_t sequence = completion->sequence;
 	struct failure failure = {
 		.sequence = sequence,
-		.position = flights_find(&worker->flights, sequence),
+		.position = position,
 		.status = completion->status,
 		.receives = received_count(&queue->received, sequence) + 1,
 		.reason = reason,
@@ -464,18 +476,6 @@ lowest_head(struct worker *worker)
 	return best;
 }
 
-/* Gives back the room of what was settled; what was only looked at comes again. */
-static void
-release(struct worker *worker)
-{
-	for (unsigned i = 0; i < worker->lane_count; i++) {
-		if (worker->has_head[i])
-			ring_unpeek(&worker->completion[i], &worker->head[i]);
-		worker->has_head[i] = false;
-		ring_release(&worker->completion[i]);
-	}
-}
-
 /* What is not settled although it was handled: nothing behind it may go first. */
 static void
 stop_unreadable(struct queue *queue, uint64_t sequence)
@@ -488,39 +488,107 @@ stop_unreadable(struct queue *queue, uint64_t sequence)
 	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
 }
 
-/* Returns 0, -EAGAIN when it must be tried again, -EPROTO, or -ENOMEM. */
+/* A message that is to be tried again, or that comes behind one in its group. Returns 0, -EPROTO, or
+ * -ENOMEM. */
 static int
-take_completion(struct worker *worker, const struct ring_record *record)
+take_blocked(struct worker *worker, const struct lane_completion *completion,
+    struct redelivery *redelivery, const char *reason)
 {
-	struct lane_completion completion;
-	char reason[LANE_REASON_BYTES + 1];
+	struct queue *queue = worker->queue;
+	struct parked parked = { .sequence = completion->sequence };
+	struct group *group = NULL;
 	int rc;
 
-	if (!read_completion(worker, record, &completion, reason))
+	parked.position = redelivery != NULL ? redelivery->parked.position
+					     : flights_find(&worker->flights, parked.sequence);
+	if (parked.position == 0 || settled_has(&queue->settled, parked.sequence))
 		return -EPROTO;
-	if (completion.status >= 500 && !(completion.flags & LANE_ENDED)) {
-		trip(worker, &completion, reason);
-		return 0;
-	}
-	rc = settle(worker, &completion, reason);
+	if (redelivery != NULL)
+		group = groups_land(&queue->groups, redelivery);
+	else
+		flights_remove(&worker->flights, parked.sequence);
+	worker->in_flight -= worker->in_flight > 0;
+	if (completion->flags & LANE_GIVEN_BACK)
+		rc = blocking_given_back(worker, group, parked);
+	else
+		rc = blocking_failed(worker, group, parked, completion->status, reason);
 	if (rc == -EBADMSG) {
-		stop_unreadable(worker->queue, completion.sequence);
+		stop_unreadable(queue, parked.sequence);
+		rc = 0;
+	}
+	return rc;
+}
+
+/* One that ended for good. Returns as take_completion(). */
+static int
+take_ended(struct worker *worker, const struct lane_completion *completion,
+    struct redelivery *redelivery, const char *reason)
+{
+	uint64_t position = redelivery != NULL
+	    ? redelivery->parked.position
+	    : flights_find(&worker->flights, completion->sequence);
+	int rc = settle(worker, completion, position, reason);
+
+	if (rc == -EBADMSG) {
+		stop_unreadable(worker->queue, completion->sequence);
 		return 0;
 	}
 	if (rc < 0)
 		return rc;
 	worker->in_flight -= rc > 0 && worker->in_flight > 0;
+	if (redelivery != NULL)
+		blocking_ended(worker, groups_land(&worker->queue->groups, redelivery));
 	return 0;
+}
+
+/* Returns 0, -EAGAIN when it must be tried again, -EPROTO, or -ENOMEM. */
+static int
+take_completion(struct worker *worker, const struct ring_record *record)
+{
+	struct queue *queue = worker->queue;
+	struct lane_completion completion;
+	char reason[LANE_REASON_BYTES + 1];
+	struct redelivery *redelivery;
+	bool ended;
+
+	if (!read_completion(worker, record, &completion, reason))
+		return -EPROTO;
+	redelivery = groups_flying(&queue->groups, completion.sequence);
+	ended = completion.status < 400 || completion.flags & LANE_ENDED;
+	if (completion.flags & LANE_GIVEN_BACK ||
+	    (!ended && blocking_applies(queue, completion.status)))
+		return take_blocked(worker, &completion, redelivery, reason);
+	if (completion.status >= 500 && !ended) {
+		trip(worker, &completion, reason);
+		return 0;
+	}
+	return take_ended(worker, &completion, redelivery, reason);
 }
 
 static void
 forget_settled_flights(struct worker *worker)
 {
+	struct flights *flights = &worker->flights;
 	const struct flight *oldest;
 
-	while ((oldest = flights_oldest(&worker->flights)) != NULL &&
+	while ((oldest = flights_oldest(flights)) != NULL &&
 	    settled_has(&worker->queue->settled, oldest->sequence))
-		flights_drop_oldest(&worker->flights);
+		flights_drop_oldest(flights);
+	/* Behind one that is not settled for long there are many that are. */
+	if (flights->count > 2 * worker->in_flight + FLIGHTS_MIN)
+		flights_compact(flights, &worker->queue->settled);
+}
+
+/* Gives back the room of what was settled; what was only looked at comes again. */
+static void
+release(struct worker *worker)
+{
+	for (unsigned i = 0; i < worker->lane_count; i++) {
+		if (worker->has_head[i])
+			ring_unpeek(&worker->completion[i], &worker->head[i]);
+		worker->has_head[i] = false;
+		ring_release(&worker->completion[i]);
+	}
 }
 
 bool
@@ -730,7 +798,41 @@ behind_probe(const struct queue *queue, uint64_t sequence)
 	    sequence > queue->probe_sequence;
 }
 
-/* Puts a message into its lane. Returns as ring_reserve(); 1 also for one that is not for it. */
+int
+delivery_put(struct worker *worker, const struct log_frame *frame,
+    const struct lane_delivery *delivery, const char *reason)
+{
+	struct queue *queue = worker->queue;
+	struct log_content content = log_content(frame);
+	uint32_t front = (uint32_t)sizeof(*delivery) + delivery->reason_length;
+	int lane = worker->lane_index[frame->group_hash % queue->config->lanes];
+	char *payload;
+	void *room;
+	int rc;
+
+	if (content.length > worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
+		stop_for_size(worker, frame->sequence);
+		return 0;
+	}
+	rc = ring_reserve(
+	    &worker->delivery[lane], LANE_TAG_DELIVERY, front + content.length, &room);
+	if (rc == 0) {
+		worker->full_lane = lane;
+		worker->full_bytes = front + content.length + 2 * RING_ALIGNMENT;
+	}
+	if (rc != 1)
+		return rc;
+	payload = room;
+	memcpy(payload, delivery, sizeof(*delivery));
+	if (delivery->reason_length > 0)
+		memcpy(payload + sizeof(*delivery), reason, delivery->reason_length);
+	memcpy(payload + front, content.envelope, content.length);
+	worker->in_flight++;
+	return 1;
+}
+
+/* Delivers the message at the cursor, for the first time to this worker. Returns as delivery_put(); 1 also
+ * for one that is not for it, or is parked. */
 static int
 deliver(struct worker *worker, const struct log_frame *frame)
 {
@@ -739,40 +841,31 @@ deliver(struct worker *worker, const struct log_frame *frame)
 		.sequence = frame->sequence,
 		.receive_count = received_count(&queue->received, frame->sequence),
 	};
-	struct log_content content = log_content(frame);
-	int lane = worker->lane_index[frame->group_hash % queue->config->lanes];
-	void *payload;
-	int rc;
+	int rc = 0;
 
-	if (lane < 0 || frame->sequence <= worker->delivered ||
-	    settled_has(&queue->settled, frame->sequence))
+	if (worker->lane_index[frame->group_hash % queue->config->lanes] < 0 ||
+	    frame->sequence <= worker->delivered || settled_has(&queue->settled, frame->sequence))
 		return 1;
-	if (content.length > worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
-		stop_for_size(worker, frame->sequence);
-		return 0;
-	}
 	if (behind_probe(queue, frame->sequence))
 		return 0;
 	if ((queue->received.count > 0 || worker->alone != 0) &&
 	    !may_deliver(worker, frame->sequence))
 		return 0;
-	if (!flights_reserve(&worker->flights)) {
-		queue->router->failed = -ENOMEM;
+	if (queue->groups.count > 0)
+		rc = blocking_park(worker, frame);
+	if (rc == 0 && !flights_reserve(&worker->flights))
+		rc = -ENOMEM;
+	if (rc == -ENOMEM) {
+		queue->router->failed = rc;
 		return 0;
 	}
-	rc = ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY,
-	    (uint32_t)sizeof(delivery) + content.length, &payload);
 	if (rc == 0) {
-		worker->full_lane = lane;
-		worker->full_bytes = sizeof(delivery) + content.length + 2 * RING_ALIGNMENT;
+		rc = delivery_put(worker, frame, &delivery, "");
+		if (rc != 1)
+			return rc;
+		flights_add(&worker->flights, frame->sequence, worker->cursor);
 	}
-	if (rc != 1)
-		return rc;
-	memcpy(payload, &delivery, sizeof(delivery));
-	memcpy((char *)payload + sizeof(delivery), content.envelope, content.length);
-	flights_add(&worker->flights, frame->sequence, worker->cursor);
 	worker->delivered = frame->sequence;
-	worker->in_flight++;
 	return 1;
 }
 
@@ -781,6 +874,20 @@ delivery_ring(struct worker *worker)
 {
 	if (!worker->detached && worker->lane_count > 0)
 		doorbell_ring(&worker->lane[0].shared->worker_bell);
+}
+
+/* What waited for its group. Returns as delivery_put(). */
+static int
+deliver_again(struct worker *worker)
+{
+	int rc = blocking_deliver(worker);
+
+	if (rc == -ENOMEM)
+		worker->queue->router->failed = rc;
+	if (rc == -EBADMSG)
+		stop_unreadable(worker->queue, worker->queue->settled.through + 1);
+	/* A full lane does not keep the cursor from the others. */
+	return rc == -ENOMEM || rc == -EBADMSG || rc == 0 ? 1 : rc;
 }
 
 void
@@ -793,7 +900,9 @@ delivery_pump(struct worker *worker)
 	worker->full_lane = -1;
 	if (!is_open(queue_state_word(queue)))
 		return;
-	while (!worker->detached &&
+	if (!TAILQ_EMPTY(&queue->groups.ready))
+		rc = deliver_again(worker);
+	while (rc == 1 && !worker->detached &&
 	    (worker->cursor = writer_position(&queue->writer, worker->cursor)) <
 		queue->writer.durable) {
 		const struct log_frame *frame = frame_at_cursor(worker);

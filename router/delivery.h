@@ -31,7 +31,7 @@ struct worker {
 	struct io_request bell_request;
 
 	uint64_t cursor;    /* position of the next frame to look at */
-	uint64_t delivered; /* highest sequence that is in a ring */
+	uint64_t delivered; /* highest sequence that was put into a ring or parked */
 	uint64_t in_flight; /* delivered and not completed */
 	struct flights flights;
 	uint64_t alone;     /* a message that has cost a worker's life: nothing beside it; 0: none */
@@ -56,8 +56,9 @@ struct worker {
  * connection either way. lanes: bit n asks for lane n. */
 void delivery_attach(struct connection *, const char *queue, uint64_t lanes);
 
-/* Ends a worker that has been at one message for too long, or does not stir. */
-void delivery_check_time(struct worker *, uint64_t now_ns);
+/* Ten times a second: ends a worker that has been at one message for too long, or does not stir; looks which
+ * groups are to be tried again. */
+void delivery_tick(struct worker *, uint64_t now_ns);
 
 /* The worker is gone: settles what it completed and drops its lanes. */
 void delivery_detach(struct worker *);
@@ -67,6 +68,11 @@ bool delivery_settle(struct worker *);
 
 /* Fills the worker's rings as far as there is room and the subscription runs. */
 void delivery_pump(struct worker *);
+
+/* Puts a message into its lane. Returns 1, 0 when there is no room, or -EPROTO for a ring that cannot
+ * be. reason: delivery->reason_length bytes. */
+int delivery_put(struct worker *, const struct log_frame *, const struct lane_delivery *,
+    const char *reason);
 
 /* Segments were replaced by this one: what was in front of the cursor may now be in it. */
 void delivery_rewind(struct worker *, const struct log_segment *);

@@ -51,8 +51,9 @@ flights_drop_oldest(struct flights *flights)
 	flights->count--;
 }
 
-uint64_t
-flights_find(const struct flights *flights, uint64_t sequence)
+/* The entry of this message, or NULL. */
+static struct flight *
+find(const struct flights *flights, uint64_t sequence)
 {
 	size_t low = 0, high = flights->count;
 
@@ -65,8 +66,38 @@ flights_find(const struct flights *flights, uint64_t sequence)
 			high = middle;
 	}
 	return low < flights->count && at(flights, low)->sequence == sequence
-	    ? at(flights, low)->position
-	    : 0;
+	    ? at(flights, low)
+	    : NULL;
+}
+
+uint64_t
+flights_find(const struct flights *flights, uint64_t sequence)
+{
+	const struct flight *flight = find(flights, sequence);
+
+	return flight == NULL ? 0 : flight->position;
+}
+
+void
+flights_remove(struct flights *flights, uint64_t sequence)
+{
+	struct flight *flight = find(flights, sequence);
+
+	if (flight != NULL)
+		flight->position = 0;
+	while (flights->count > 0 && at(flights, 0)->position == 0)
+		flights_drop_oldest(flights);
+}
+
+void
+flights_compact(struct flights *flights, const struct settled *settled)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < flights->count; i++)
+		if (at(flights, i)->position != 0 && !settled_has(settled, at(flights, i)->sequence))
+			*at(flights, kept++) = *at(flights, i);
+	flights->count = kept;
 }
 
 void

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "log/settled.h"
+
 struct flight {
 	uint64_t sequence, position;
 };
@@ -28,6 +30,10 @@ const struct flight *flights_oldest(const struct flights *);
 void flights_drop_oldest(struct flights *);
 /* Position of this message; 0: it is not there. */
 uint64_t flights_find(const struct flights *, uint64_t sequence);
+/* It is no longer in flight. */
+void flights_remove(struct flights *, uint64_t sequence);
+/* Forgets those that are settled or were removed, wherever they stand. */
+void flights_compact(struct flights *, const struct settled *);
 void flights_free(struct flights *);
 
 #endif

@@ -34,13 +34,22 @@ enum {
 /* What a ring record's tag says. */
 enum lane_tag { LANE_TAG_DELIVERY = 1, LANE_TAG_COMPLETION = 2 };
 
-/* Payload of a delivery record: this, then the envelope (message/envelope.h). */
+/* Payload of a delivery record: this, then reason_length bytes of UTF-8, then the envelope
+ * (message/envelope.h). */
 struct lane_delivery {
 	uint64_t sequence;      /* the queue's, from 1 */
 	uint32_t receive_count; /* handlers that were started on it before and died */
-	uint32_t flags;         /* 0 */
+	uint16_t flags;         /* enum lane_delivery_flag */
+	uint16_t status;        /* with LANE_GIVE_UP: as what it is recorded */
+	uint16_t reason_length; /* ... and why */
+	uint16_t pad[3];
 };
-_Static_assert(sizeof(struct lane_delivery) == 16, "shared layout");
+_Static_assert(sizeof(struct lane_delivery) == 24, "shared layout");
+
+enum lane_delivery_flag {
+	LANE_AGAIN = 1,  /* its group was blocked, and is not any more */
+	LANE_GIVE_UP = 2 /* not to be handled, but recorded as failed */
+};
 
 /* Payload of a completion record: this, then reason_length bytes of UTF-8. */
 struct lane_completion {
@@ -48,11 +57,12 @@ struct lane_completion {
 	uint64_t state_seen; /* the state word (control.h) that the handler was started under */
 	uint16_t status;     /* 200 .. 599 */
 	uint16_t reason_length;
-	uint32_t flags; /* enum lane_flag */
+	uint32_t flags; /* enum lane_completion_flag */
 };
 _Static_assert(sizeof(struct lane_completion) == 24, "shared layout");
-enum lane_flag {
-	LANE_ENDED = 1 /* of a 5xx: the message was given up, and that is recorded */
+enum lane_completion_flag {
+	LANE_ENDED = 1,     /* of a failure: it is recorded, and the message is not tried again */
+	LANE_GIVEN_BACK = 2 /* it was not handled: one of its group that comes before it failed */
 };
 enum { LANE_REASON_BYTES = 512 }; /* longest reason; longer ones are cut */
 

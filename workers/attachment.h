@@ -40,7 +40,7 @@ void attachment_untake(struct attachment *, const struct ring_record *record, un
 /* Gives the room of what was taken back to the router, and wakes it if it sleeps. */
 void attachment_release(struct attachment *);
 
-/* Reports an outcome; flags: enum lane_flag. Returns 1, 0 when the ring is full (attachment_publish() and try again), or
+/* Reports an outcome; flags: enum lane_completion_flag. Returns 1, 0 when the ring is full (attachment_publish() and try again), or
  * -EPROTO. Shown to the router by attachment_publish(). */
 int attachment_complete(struct attachment *, unsigned lane, uint64_t sequence, uint64_t state,
     int status, uint32_t flags, const char *reason);

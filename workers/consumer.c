@@ -10,8 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "log/format.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
+#include "workers/held.h"
 
 enum {
 	WAIT_NS = 100000000,   /* how long a sleep lasts at most: the socket is looked at in between */
@@ -25,7 +27,12 @@ struct item {
 	size_t offset, length; /* of its envelope */
 	unsigned lane;
 	uint32_t receives; /* handlers that were started on it before and died */
-	uint16_t status;   /* once it is ended */
+	uint16_t order;    /* as what it is to be recorded as failed; 0: it is to be handled */
+	uint16_t order_length; /* of the reason, which stands in front of the envelope */
+	bool again;        /* its group was held, and is not any more */
+	uint64_t held_group; /* that was held because of it; 0: none */
+	uint16_t status;   /* once it is answered */
+	uint16_t flags;    /* ... enum lane_completion_flag */
 	char *reason;      /* of a failure, else NULL */
 };
 
@@ -41,6 +48,7 @@ struct consumer {
 	size_t count, next; /* items in the arena; the first that is not completed */
 	uint64_t highest;   /* up to here a message may have been applied before */
 	bool one_by_one;    /* the store failed: to find out with which message */
+	struct held held;     /* groups */
 	uint64_t probe_state; /* a PROBING state word, and what it is about */
 	struct control_detail probe;
 	uint64_t handled, alive_ns;
@@ -108,6 +116,7 @@ consumer_free(struct consumer *consumer)
 		return;
 	if (consumer->items != NULL)
 		forget_items(consumer);
+	held_free(&consumer->held);
 	json_reader_free(consumer->context.reader);
 	free(consumer->context.row);
 	free(consumer->arena);
@@ -126,6 +135,7 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 	struct lane_delivery delivery;
 	struct item *item = &consumer->items[consumer->count];
 	size_t length = record->length - sizeof(delivery);
+	bool give_up;
 
 	if (consumer->count == CONSUMER_MESSAGES ||
 	    consumer->used + length + JSON_PADDING > CONSUMER_ARENA_BYTES)
@@ -139,7 +149,15 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 		.length = length,
 		.lane = lane,
 		.receives = delivery.receive_count,
+		.again = delivery.flags & LANE_AGAIN,
 	};
+	give_up = delivery.flags & LANE_GIVE_UP && delivery.reason_length < length;
+	if (give_up) {
+		item->order = delivery.status >= 400 && delivery.status < 600 ? delivery.status : 500;
+		item->order_length = delivery.reason_length;
+		item->offset += delivery.reason_length;
+		item->length -= delivery.reason_length;
+	}
 	consumer->used += (length + JSON_PADDING + 7) & ~(size_t)7;
 	consumer->count++;
 	return true;
@@ -226,6 +244,12 @@ give_up(const struct consumer *consumer, const struct item *item, uint64_t state
 		    consumer->probe.error);
 		return true;
 	}
+	if (item->order != 0) {
+		snprintf(reason, sizeof(reason), "%.*s", (int)item->order_length,
+		    (const char *)consumer->arena + item->offset - item->order_length);
+		service_answer(outcome, item->order, reason);
+		return true;
+	}
 	if (item->receives < config->max_receive_count || config->dead_letters)
 		return false;
 	snprintf(reason, sizeof(reason),
@@ -235,35 +259,91 @@ give_up(const struct consumer *consumer, const struct item *item, uint64_t state
 	return true;
 }
 
-/* Decides on one message and writes its effect into the open transaction. Returns 1 when it is ended with
- * this outcome, 0 when it answered a server error and is not, or -EIO. */
+/* Is a message that was answered so to be tried again, while only its group waits? */
+static bool
+blocks_group(const struct config_queue *config, int status)
+{
+	if (status >= 500)
+		return config->server_error != CONFIG_SERVER_STOP;
+	return status >= 400 && config->client_error == CONFIG_CLIENT_RETRY;
+}
+
+static uint64_t
+group_of(const struct message *message)
+{
+	return log_group_hash_whole(message->envelope.group.data, message->envelope.group.length);
+}
+
+/* Does it come behind one of its group that failed? */
+static bool
+is_held(struct consumer *consumer, const struct item *item, const struct message *message)
+{
+	if (consumer->held.count == 0)
+		return false;
+	if (item->again)
+		held_remove(&consumer->held, group_of(message));
+	return held_has(&consumer->held, group_of(message));
+}
+
+/* Holds the group of a message that failed. False when that cannot be. */
+static bool
+hold(struct consumer *consumer, const struct attachment *attachment, struct item *item)
+{
+	struct message message;
+	struct outcome outcome;
+
+	if (open_message(consumer, attachment, item, &message, &outcome) != 0)
+		return false;
+	item->held_group = group_of(&message);
+	return held_add(&consumer->held, item->held_group);
+}
+
+/* What becomes of a message. */
+enum answer { ANSWER_STOP, ANSWER_ENDED, ANSWER_AGAIN, ANSWER_GIVEN_BACK };
+
+/* Handles a message that the store does not know. */
 static int
-handle(struct consumer *consumer, const struct attachment *attachment, const struct item *item,
+decide(struct consumer *consumer, const struct attachment *attachment, struct item *item,
+    const struct message *message, uint64_t state, uint64_t *clock_ns, struct outcome *outcome)
+{
+	uint64_t started_ns = *clock_ns;
+	bool given_up = give_up(consumer, item, state, outcome);
+	int rc = 0;
+
+	if (!given_up)
+		consumer->service->handle(&consumer->context, message, outcome);
+	*clock_ns = monotonic_ns();
+	if (!given_up && blocks_group(consumer->context.config, outcome->status))
+		return hold(consumer, attachment, item) ? ANSWER_AGAIN : ANSWER_STOP;
+	if (outcome->status >= 500 && !given_up)
+		return ANSWER_STOP;
+	if (consumer->store != NULL)
+		rc = outcome->status < 300
+		    ? store_apply(consumer->store, &consumer->context, message,
+			  (double)(*clock_ns - started_ns) / 1e6)
+		    : store_fail(consumer->store, &consumer->context, message, outcome);
+	return rc < 0 ? rc : ANSWER_ENDED;
+}
+
+/* Decides on one message and writes its effect into the open transaction. Returns an enum answer, or -EIO. */
+static int
+handle(struct consumer *consumer, const struct attachment *attachment, struct item *item,
     uint64_t state, uint64_t *clock_ns, struct outcome *outcome)
 {
 	struct message message;
-	uint64_t started_ns = *clock_ns;
-	bool given_up;
 	int rc = 0;
 
 	if (open_message(consumer, attachment, item, &message, outcome) != 0)
-		return 0;
+		return ANSWER_STOP;
+	if (is_held(consumer, item, &message)) {
+		service_answer(outcome, 503, "");
+		return ANSWER_GIVEN_BACK;
+	}
 	if (consumer->store != NULL && item->sequence <= consumer->highest)
 		rc = store_find(consumer->store, message.log, message.sequence, outcome);
 	if (rc != 0)
-		return rc;
-	given_up = give_up(consumer, item, state, outcome);
-	if (!given_up)
-		consumer->service->handle(&consumer->context, &message, outcome);
-	*clock_ns = monotonic_ns();
-	if (outcome->status >= 500 && !given_up)
-		return 0;
-	if (consumer->store != NULL)
-		rc = outcome->status < 300
-		    ? store_apply(consumer->store, &consumer->context, &message,
-			  (double)(*clock_ns - started_ns) / 1e6)
-		    : store_fail(consumer->store, &consumer->context, &message, outcome);
-	return rc < 0 ? rc : 1;
+		return rc < 0 ? rc : ANSWER_ENDED;
+	return decide(consumer, attachment, item, &message, state, clock_ns, outcome);
 }
 
 /* How a batch ended. */
@@ -276,9 +356,13 @@ struct batch {
 };
 
 static void
-keep_outcome(struct item *item, const struct outcome *outcome)
+keep_outcome(struct item *item, const struct outcome *outcome, int answer)
 {
 	item->status = (uint16_t)outcome->status;
+	item->flags = answer == ANSWER_GIVEN_BACK ? LANE_GIVEN_BACK
+	    : answer == ANSWER_ENDED && outcome->status >= 400
+	    ? LANE_ENDED
+	    : 0;
 	free(item->reason); /* of a try that was rolled back */
 	item->reason = outcome->status >= 300 ? strdup(outcome->reason) : NULL;
 }
@@ -307,10 +391,10 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 		    consumer, attachment, item, batch->state, &clock_ns, &batch->error);
 		if (rc < 0)
 			return rc;
-		batch->server_error = rc == 0;
+		batch->server_error = rc == ANSWER_STOP;
 		if (batch->server_error)
 			break;
-		keep_outcome(item, &batch->error);
+		keep_outcome(item, &batch->error, rc);
 		batch->end++;
 		CRASH_POINT("message.handled");
 	}
@@ -345,7 +429,7 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 		struct item *item = &consumer->items[consumer->next];
 
 		rc = complete(consumer, attachment, item, batch->state, item->status,
-		    item->status >= 500 ? LANE_ENDED : 0, item->reason ? item->reason : "");
+		    item->flags, item->reason ? item->reason : "");
 		if (item->sequence > consumer->highest)
 			consumer->highest = item->sequence;
 		consumer->handled++;
@@ -362,18 +446,27 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 /* The store failed: nothing of the batch was applied. Of several messages each is tried by itself then,
  * so that the one that cannot be stored answers for it. */
 static void
-fail_batch(struct consumer *consumer, struct batch *batch)
+fail_batch(struct consumer *consumer, const struct attachment *attachment, struct batch *batch)
 {
+	const struct config_queue *config = consumer->context.config;
 	bool several = batch->end > consumer->next;
 
 	store_rollback(consumer->store);
+	for (size_t i = consumer->next; i < batch->end; i++)
+		if (consumer->items[i].held_group != 0)
+			held_remove(&consumer->held, consumer->items[i].held_group);
 	/* A commit that failed may have taken place: look before anything is applied again. */
 	consumer->highest = UINT64_MAX;
 	batch->end = consumer->next;
 	batch->server_error = consumer->one_by_one || !several;
 	consumer->one_by_one = true;
-	if (batch->server_error)
-		service_answer(&batch->error, 500, store_error(consumer->store));
+	if (!batch->server_error)
+		return;
+	service_answer(&batch->error, 500, store_error(consumer->store));
+	if (blocks_group(config, 500) && hold(consumer, attachment, &consumer->items[batch->end])) {
+		keep_outcome(&consumer->items[batch->end++], &batch->error, ANSWER_AGAIN);
+		batch->server_error = false;
+	}
 }
 
 /* One transaction. */
@@ -395,7 +488,7 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 		rc = store_commit(consumer->store);
 	CRASH_POINT("batch.committed");
 	if (rc != 0)
-		fail_batch(consumer, batch);
+		fail_batch(consumer, attachment, batch);
 	event(EVENT_DEBUG, "batch.committed", "s:queue", consumer->service->queue, "u:messages",
 	    (uint64_t)(batch->end - consumer->next), NULL);
 	if (batch->server_error)
@@ -453,6 +546,7 @@ consumer_run(struct consumer *consumer, struct attachment *attachment)
 	int rc = 0;
 
 	forget_items(consumer);
+	consumer->held.count = 0;
 	if (consumer->store != NULL)
 		rc = store_highest(consumer->store, attachment->log_id, &consumer->highest);
 	while (rc == 0 && !*consumer->stop && keep_alive(consumer, attachment)) {

@@ -1,12 +1,12 @@
 noinst_LIBRARIES += workers/libworker.a
 WORKER_FILES = workers/amount.c workers/amount.h workers/attachment.c \
-	workers/attachment.h workers/consumer.c workers/consumer.h workers/invoke.c \
+	workers/attachment.h workers/consumer.c workers/consumer.h workers/held.c workers/held.h workers/invoke.c \
 	workers/invoke.h workers/service.c workers/service.h \
 	workers/bank-account.c workers/payment.c workers/store.c workers/store.h \
 	workers/worker.c workers/worker.h
 workers_libworker_a_SOURCES = $(WORKER_FILES)
 workers_libworker_a_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
-WORKER_BASE_LIBS = $(CONFIG_LIBS) $(TELEMETRY_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) \
+WORKER_BASE_LIBS = $(LOG_LIBS) $(CONFIG_LIBS) $(TELEMETRY_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) \
 	$(SQLITE_LIBS) $(BSD_LIBS)
 WORKER_LIBS = workers/libworker.a $(WORKER_BASE_LIBS)
 

@@ -81,6 +81,7 @@ model_make(unsigned publisher)
 		const struct message *first = &messages[messages[count - 1 - back].first];
 
 		message->first = (unsigned)(first - messages);
+		message->shares_id = messages[message->first].shares_id = true;
 		message->group = first->group;
 		message->queues = first->queues;
 	}
@@ -235,7 +236,8 @@ model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
 		    (more - store->last_capacity) * sizeof(*store->last));
 		store->last_capacity = more;
 	}
-	if (messages[i].copies[queue] > 1)
+	/* One that was taken for a duplicate may be taken again later, when the window has passed. */
+	if (messages[i].copies[queue] > 1 || messages[i].shares_id)
 		return;
 	if (store->last[key] > i + 1)
 		world_violation("P2: queue %u: message %u of group %u is applied after message %u",

@@ -18,6 +18,7 @@ enum fate { FATE_DONE, FATE_FAILED, FATE_SERVER_ERROR, FATE_DEATH, FATE_HANG };
 
 struct message {
 	unsigned first;     /* message with the same deduplication id that was made first; or itself */
+	bool shares_id;     /* with another one */
 	unsigned publisher; /* a number for each process */
 	unsigned group;
 	unsigned queues;    /* that take it: the first, or both */

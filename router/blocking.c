@@ -1,0 +1,254 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "router/blocking.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "router/queue.h"
+#include "telemetry/event.h"
+
+#define DELAY_MAX_NS UINT64_C(600000000000)
+
+enum {
+	FLYING_MAX = 64, /* messages of one group that are delivered again at once */
+	TURN_MAX = 64    /* in one turn of the loop, of all groups: some must be read from the disk */
+};
+
+static bool
+is_limited(const struct config_queue *config, uint16_t status)
+{
+	return status >= 500 ? config->server_error == CONFIG_SERVER_RETRY
+			     : config->client_error == CONFIG_CLIENT_RETRY;
+}
+
+bool
+blocking_applies(const struct queue *queue, uint16_t status)
+{
+	if (status >= 500)
+		return queue->config->server_error != CONFIG_SERVER_STOP;
+	return status >= 400 && queue->config->client_error == CONFIG_CLIENT_RETRY;
+}
+
+static int
+hash_of(const struct log_frame *frame, uint64_t *hash)
+{
+	struct log_content content = log_content(frame);
+	struct envelope envelope;
+
+	if (envelope_open(&envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX,
+		NULL) != 0)
+		return -EBADMSG;
+	*hash = log_group_hash_whole(envelope.group.data, envelope.group.length);
+	return 0;
+}
+
+/* Where it stands; it may have been moved since. */
+static const struct log_frame *
+find_frame(const struct queue *queue, struct parked parked)
+{
+	const struct log_frame *frame =
+	    queue_frame(queue, parked.position, parked.sequence, queue->router->scratch);
+
+	return frame != NULL ? frame
+			     : queue_find(queue, parked.sequence, queue->router->scratch);
+}
+
+int
+blocking_park(struct worker *worker, const struct log_frame *frame)
+{
+	struct groups *groups = &worker->queue->groups;
+	struct parked parked = { .sequence = frame->sequence, .position = worker->cursor };
+	struct group *group;
+	uint64_t hash;
+
+	if (!groups_may_hold(groups, frame->group_hash) || hash_of(frame, &hash) != 0)
+		return 0;
+	group = groups_find(groups, hash);
+	if (group == NULL)
+		return 0;
+	return group_park(groups, group, parked) ? 1 : -ENOMEM;
+}
+
+/*
+ * Answers.
+ */
+
+static uint64_t
+delay_ns(const struct config_queue *config, uint32_t tries)
+{
+	uint64_t delay = config->retry_base_ns;
+
+	while (--tries > 0 && delay < DELAY_MAX_NS)
+		delay *= config->retry_factor;
+	return delay < DELAY_MAX_NS ? delay : DELAY_MAX_NS;
+}
+
+static void
+note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16_t status,
+    const char *reason)
+{
+	const struct config_queue *config = queue->config;
+	uint64_t now_ns = io_monotonic_ns();
+
+	if (group->since_ns == 0)
+		group->since_ns = io_wall_ns();
+	group->tries = group->sequence == sequence ? group->tries + 1 : 1;
+	group->sequence = sequence;
+	group->status = status;
+	strlcpy(group->error, reason, sizeof(group->error));
+	group->releasing = false;
+	groups_clear_ready(&queue->groups, group);
+	/* One that is given up is given up at once. */
+	group->due_ns = is_limited(config, status) && group->tries >= config->retry_max
+	    ? now_ns
+	    : now_ns + delay_ns(config, group->tries);
+	if (group->due_ns == now_ns)
+		groups_set_ready(&queue->groups, group);
+	event(EVENT_WARN, "group.blocked", "s:queue", config->name, "u:sequence", sequence, "d:status",
+	    (int)status, "s:error", reason, "u:tries", (uint64_t)group->tries, NULL);
+}
+
+/* The group of a message that was delivered for the first time. */
+static int
+find_group(struct queue *queue, struct parked parked, bool block, struct group **group)
+{
+	const struct log_frame *frame = find_frame(queue, parked);
+	uint64_t hash;
+
+	if (frame == NULL || hash_of(frame, &hash) != 0)
+		return -EBADMSG;
+	*group = block ? groups_block(&queue->groups, hash) : groups_find(&queue->groups, hash);
+	if (*group == NULL)
+		return block ? -ENOMEM : -EPROTO;
+	return 0;
+}
+
+int
+blocking_failed(struct worker *worker, struct group *group, struct parked parked, uint16_t status,
+    const char *reason)
+{
+	struct queue *queue = worker->queue;
+	int rc = group != NULL ? 0 : find_group(queue, parked, true, &group);
+
+	if (rc == 0 && !group_give_back(&queue->groups, group, parked))
+		rc = -ENOMEM;
+	if (rc == 0)
+		note_failure(queue, group, parked.sequence, status, reason);
+	return rc;
+}
+
+int
+blocking_given_back(struct worker *worker, struct group *group, struct parked parked)
+{
+	struct queue *queue = worker->queue;
+	int rc = group != NULL ? 0 : find_group(queue, parked, false, &group);
+
+	if (rc == 0 && !group_give_back(&queue->groups, group, parked))
+		rc = -ENOMEM;
+	return rc;
+}
+
+/* Nothing of the group is parked or in flight: it is as all others. */
+static void
+open_if_empty(struct queue *queue, struct group *group)
+{
+	if (group->flying > 0 || group_next(group) != NULL)
+		return;
+	event(EVENT_INFO, "group.opened", "s:queue", queue->config->name, "u:sequence",
+	    group->sequence, NULL);
+	groups_open(&queue->groups, group);
+}
+
+void
+blocking_ended(struct worker *worker, struct group *group)
+{
+	struct queue *queue = worker->queue;
+
+	group->releasing = true;
+	if (group_next(group) != NULL)
+		groups_set_ready(&queue->groups, group);
+	else
+		open_if_empty(queue, group);
+}
+
+/*
+ * Trying again.
+ */
+
+/* The next message of a group. Returns as delivery_put(). */
+static int
+deliver_next(struct worker *worker, struct group *group)
+{
+	struct queue *queue = worker->queue;
+	const struct config_queue *config = queue->config;
+	const struct parked next = *group_next(group);
+	const struct log_frame *frame = find_frame(queue, next);
+	struct lane_delivery delivery = {
+		.sequence = next.sequence,
+		.receive_count = received_count(&queue->received, next.sequence),
+		.flags = group->releasing ? 0 : LANE_AGAIN,
+	};
+	int rc;
+
+	if (frame == NULL)
+		return -EBADMSG;
+	if (!group->releasing && group->sequence == next.sequence &&
+	    is_limited(config, group->status) && group->tries >= config->retry_max) {
+		delivery.flags |= LANE_GIVE_UP;
+		delivery.status = group->status;
+		delivery.reason_length = (uint16_t)strlen(group->error);
+	}
+	rc = delivery_put(worker, frame, &delivery, group->error);
+	if (rc == 1 && !groups_fly(&queue->groups, group))
+		return -ENOMEM;
+	return rc;
+}
+
+/* Returns 1 when the group has nothing more to deliver now. */
+static int
+deliver_group(struct worker *worker, struct group *group, unsigned *left)
+{
+	uint32_t most = group->releasing ? FLYING_MAX : 1;
+	int rc = 1;
+
+	while (rc == 1 && *left > 0 && group->flying < most && group_next(group) != NULL) {
+		rc = deliver_next(worker, group);
+		(*left)--;
+	}
+	return *left == 0 && rc == 1 ? 0 : rc;
+}
+
+int
+blocking_deliver(struct worker *worker)
+{
+	struct groups *groups = &worker->queue->groups;
+	struct group *group, *next;
+	unsigned left = TURN_MAX;
+	int rc = 1;
+
+	TAILQ_FOREACH_SAFE (group, &groups->ready, ready_link, next) {
+		rc = deliver_group(worker, group, &left);
+		if (rc != 1)
+			break;
+		groups_clear_ready(groups, group);
+	}
+	return rc;
+}
+
+void
+blocking_tick(struct worker *worker, uint64_t now_ns)
+{
+	struct queue *queue = worker->queue;
+	struct groups *groups = &queue->groups;
+	struct group *group, *next;
+
+	if (groups->count == 0)
+		return;
+	groups_wake(groups, now_ns);
+	/* A group whose messages were all ended before the worker attached. */
+	if (worker->cursor >= queue->writer.durable)
+		TAILQ_FOREACH_SAFE (group, &groups->ready, ready_link, next)
+			open_if_empty(queue, group);
+}
