@@ -1,12 +1,15 @@
 noinst_LIBRARIES += log/liblog.a
-log_liblog_a_SOURCES = log/format.c log/format.h log/ids.c log/ids.h log/list.c log/list.h log/scan.c log/scan.h \
-	log/settled.c log/settled.h log/state.c log/state.h log/summary.c log/summary.h
+log_liblog_a_SOURCES = log/format.c log/format.h log/ids.c log/ids.h log/list.c log/list.h \
+	log/reader.c log/reader.h log/scan.c log/scan.h log/settled.c log/settled.h log/state.c log/state.h log/summary.c log/summary.h
 
-check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan
-TESTS += tests/unit/test-settled tests/unit/test-log_scan
+check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader
+TESTS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader
 tests_unit_test_settled_SOURCES = tests/unit/settled.c
 tests_unit_test_settled_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_settled_LDADD = log/liblog.a $(CRITERION_LIBS)
 tests_unit_test_log_scan_SOURCES = tests/unit/log_scan.c
 tests_unit_test_log_scan_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_log_scan_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
+tests_unit_test_log_reader_SOURCES = tests/unit/log_reader.c
+tests_unit_test_log_reader_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_log_reader_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
