@@ -1,6 +1,6 @@
 noinst_LIBRARIES += message/libmessage.a
 message_libmessage_a_SOURCES = message/envelope.c message/envelope.h message/json.cc message/json.h \
-	message/random.c message/random.h message/trace.c message/trace.h message/uuid.c \
+	message/mask.c message/mask.h message/random.c message/random.h message/trace.c message/trace.h message/uuid.c \
 	message/uuid.h message/wire.c message/wire.h
 # Without NDEBUG simdjson checks its caller at every step and is less than half as fast.
 message_libmessage_a_CPPFLAGS = $(AM_CPPFLAGS) $(SIMDJSON_CFLAGS) -DNDEBUG -DSIMDJSON_EXCEPTIONS=0
@@ -17,3 +17,9 @@ TESTS += tests/unit/test-envelope
 tests_unit_test_envelope_SOURCES = tests/unit/envelope.c
 tests_unit_test_envelope_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_envelope_LDADD = $(MESSAGE_LIBS) $(CRITERION_LIBS)
+
+check_PROGRAMS += tests/unit/test-mask
+TESTS += tests/unit/test-mask
+tests_unit_test_mask_SOURCES = tests/unit/mask.c
+tests_unit_test_mask_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_mask_LDADD = $(MESSAGE_LIBS) $(CRITERION_LIBS)
