@@ -9,6 +9,8 @@
 #include "config/config.h"
 #include "shm/control.h"
 
+enum { CTL_FILTERS = 64 };
+
 struct ctl {
 	struct config config;
 	struct config_options options;
@@ -19,6 +21,13 @@ struct ctl {
 	enum control_state state;
 	char **queues; /* that were named */
 	int queue_count;
+
+	/* peek and dead */
+	bool raw, reveal, dry_run, force;
+	uint64_t count, rate; /* rate: messages a second; 0: as fast as it goes */
+	const char *which, *to; /* a sequence or message id; a queue; NULL */
+	const char *filters[CTL_FILTERS];
+	unsigned filter_count;
 };
 
 /* Subcommands. Each returns the exit status. */
@@ -26,6 +35,11 @@ int status_main(struct ctl *);
 int start_main(struct ctl *);
 int stop_main(struct ctl *);
 int wait_main(struct ctl *);
+int peek_main(struct ctl *);
+int dead_list_main(struct ctl *);
+int dead_show_main(struct ctl *);
+int dead_redrive_main(struct ctl *);
+int dead_purge_main(struct ctl *);
 int config_main(struct ctl *);
 
 /* Opens the control segment. Returns 0 or -errno. */

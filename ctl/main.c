@@ -16,22 +16,37 @@
 #include "ctl/ctl.h"
 #include "router/filter.h"
 
-enum { WAIT_S = 30 };
+enum { WAIT_S = 30, COUNT = 10 };
 
 struct command {
-	const char *name, *arguments, *help;
+	const char *name; /* one word or two */
+	const char *arguments, *help;
 	int (*run)(struct ctl *);
+	const char *options; /* the long ones, apart from those that all take; a blank before and behind */
+	bool which;          /* may name a message behind the queue */
 };
 
 static const struct command commands[] = {
 	{ "status", "[--json] [--watch] [QUEUE...]", "what runs, what is stopped, and why",
-	    status_main },
+	    status_main, " json watch ", false },
 	{ "start", "[--skip-head [--message ID]] QUEUE... | --all", "open the gate of a queue",
-	    start_main },
-	{ "stop", "[--reason TEXT] QUEUE... | --all", "close the gate of a queue", stop_main },
+	    start_main, " skip-head message all ", false },
+	{ "stop", "[--reason TEXT] QUEUE... | --all", "close the gate of a queue", stop_main,
+	    " reason all ", false },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
-	    "wait until it holds", wait_main },
-	{ "config", "", "check the configuration and print what is in force", config_main },
+	    "wait until it holds", wait_main, " ready workers empty state timeout all ", false },
+	{ "peek", "[-n N] [--json] [--reveal] QUEUE", "the next messages of a queue", peek_main,
+	    " count json reveal ", false },
+	{ "dead list", "[--json] [--filter F]... QUEUE", "its dead letters, and what was wrong with them",
+	    dead_list_main, " json filter ", false },
+	{ "dead show", "[--json|--raw] [--reveal] QUEUE [SEQUENCE|MESSAGE-ID]",
+	    "one of them, with its body", dead_show_main, " json raw reveal filter ", true },
+	{ "dead redrive", "[--to QUEUE] [--rate N] [--dry-run] [--filter F]... [-t TIME] QUEUE",
+	    "give them back to the queue that they come from", dead_redrive_main,
+	    " to rate dry-run filter timeout ", false },
+	{ "dead purge", "[--force] [--filter F]... QUEUE", "remove them for good", dead_purge_main,
+	    " force filter timeout ", false },
+	{ "config", "", "check the configuration and print what is in force", config_main, " ", false },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -56,6 +71,14 @@ usage(FILE *out)
 	      "      --empty           nothing is left to do\n"
 	      "      --state S         the queues are RUNNING, STOPPED, TRIPPED or PROBING\n"
 	      "  -t, --timeout TIME    how long to wait: 30s\n"
+	      "  -n, --count N         how many messages: 10\n"
+	      "      --filter F        only with code=422, code=4xx, group=ID, message_id=ID\n"
+	      "      --raw             only the body, as it was published\n"
+	      "      --reveal          account numbers, too\n"
+	      "      --to QUEUE        where they go, instead of where they come from\n"
+	      "      --rate N          at most so many a second\n"
+	      "      --dry-run         say what would be done\n"
+	      "      --force           do not ask\n"
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
@@ -179,10 +202,55 @@ parse_state(struct ctl *ctl, const char *text)
 		errx(EX_USAGE, "--state %s: RUNNING, STOPPED, TRIPPED or PROBING", text);
 }
 
+static uint64_t
+parse_number(const char *option, const char *text)
+{
+	const char *why;
+	long long number = strtonum(text, 1, INT32_MAX, &why);
+
+	if (why != NULL)
+		errx(EX_USAGE, "%s %s: %s", option, text, why);
+	return (uint64_t)number;
+}
+
+static void
+add_filter(struct ctl *ctl, const char *filter)
+{
+	if (ctl->filter_count == CTL_FILTERS)
+		errx(EX_USAGE, "--filter: at most %d", CTL_FILTERS);
+	ctl->filters[ctl->filter_count++] = filter;
+}
+
+/* What was given; which of it a command takes is known when the command is. */
+static const char *given[64];
+static unsigned given_count;
+
+static void
+note_given(const struct option *options, int value)
+{
+	for (; options->name != NULL; options++)
+		if (options->val == value && given_count < sizeof(given) / sizeof(given[0]))
+			given[given_count++] = options->name;
+}
+
+static void
+check_given(const struct command *command)
+{
+	static const char common[] = " config directory verbose version help ";
+	char word[64];
+
+	for (unsigned i = 0; i < given_count; i++) {
+		snprintf(word, sizeof(word), " %s ", given[i]);
+		if (strstr(common, word) == NULL && strstr(command->options, word) == NULL)
+			errx(EX_USAGE, "%s does not take --%s", command->name, given[i]);
+	}
+}
+
 static void
 read_options(struct ctl *ctl, int argc, char **argv)
 {
-	enum { JSON = 256, WATCH, ALL, REASON, SKIP_HEAD, MESSAGE, READY, WORKERS, EMPTY, STATE };
+	enum { JSON = 256, WATCH, ALL, REASON, SKIP_HEAD, MESSAGE, READY, WORKERS, EMPTY, STATE, FILTER,
+		RAW, REVEAL, TO, RATE, DRY_RUN, FORCE };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "directory", required_argument, NULL, 'D' },
@@ -197,6 +265,14 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		{ "empty", no_argument, NULL, EMPTY },
 		{ "state", required_argument, NULL, STATE },
 		{ "timeout", required_argument, NULL, 't' },
+		{ "count", required_argument, NULL, 'n' },
+		{ "filter", required_argument, NULL, FILTER },
+		{ "raw", no_argument, NULL, RAW },
+		{ "reveal", no_argument, NULL, REVEAL },
+		{ "to", required_argument, NULL, TO },
+		{ "rate", required_argument, NULL, RATE },
+		{ "dry-run", no_argument, NULL, DRY_RUN },
+		{ "force", no_argument, NULL, FORCE },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
@@ -207,7 +283,9 @@ read_options(struct ctl *ctl, int argc, char **argv)
 	ctl->timeout_ns = WAIT_S * UINT64_C(1000000000);
 	ctl->condition = CTL_READY;
 	ctl->reason = "";
-	while ((option = getopt_long(argc, argv, "c:D:t:vVh", options, NULL)) != -1) {
+	ctl->count = COUNT;
+	while ((option = getopt_long(argc, argv, "c:D:n:t:vVh", options, NULL)) != -1) {
+		note_given(options, option);
 		switch (option) {
 		case 'c':
 			ctl->options.file = optarg;
@@ -248,6 +326,30 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		case 't':
 			parse_timeout(ctl, optarg);
 			break;
+		case 'n':
+			ctl->count = parse_number("-n", optarg);
+			break;
+		case FILTER:
+			add_filter(ctl, optarg);
+			break;
+		case RAW:
+			ctl->raw = true;
+			break;
+		case REVEAL:
+			ctl->reveal = true;
+			break;
+		case TO:
+			ctl->to = optarg;
+			break;
+		case RATE:
+			ctl->rate = parse_number("--rate", optarg);
+			break;
+		case DRY_RUN:
+			ctl->dry_run = true;
+			break;
+		case FORCE:
+			ctl->force = true;
+			break;
 		case 'v':
 			ctl->verbose = true;
 			break;
@@ -264,29 +366,56 @@ read_options(struct ctl *ctl, int argc, char **argv)
 	}
 }
 
+/* Is it the first of words? Returns how many it is, 0 for no. */
+static int
+is_command(const struct command *command, char **words, int count)
+{
+	const char *blank = strchrnul(command->name, ' ');
+	size_t length = (size_t)(blank - command->name);
+
+	if (count < 1 || strlen(words[0]) != length || memcmp(command->name, words[0], length) != 0)
+		return 0;
+	if (*blank == '\0')
+		return 1;
+	return count >= 2 && strcmp(blank + 1, words[1]) == 0 ? 2 : 0;
+}
+
+static const struct command *
+find_command(struct ctl *ctl, char **words, int count)
+{
+	const struct command *command = NULL;
+	int n = 0;
+
+	for (int i = 0; i < COMMANDS && n == 0; i++) {
+		command = &commands[i];
+		n = is_command(command, words, count);
+	}
+	if (n == 0) {
+		if (count > 0)
+			warnx("%s%s%s: no such command", words[0],
+			    count > 1 && strcmp(words[0], "dead") == 0 ? " " : "",
+			    count > 1 && strcmp(words[0], "dead") == 0 ? words[1] : "");
+		usage(stderr);
+		exit(EX_USAGE);
+	}
+	ctl->queues = words + n;
+	ctl->queue_count = count - n;
+	if (command->which && ctl->queue_count == 2)
+		ctl->which = ctl->queues[--ctl->queue_count];
+	return command;
+}
+
 int
 main(int argc, char **argv)
 {
 	static struct ctl ctl;
 	char error[CONFIG_PATH_BYTES + 512];
-	const struct command *command = NULL;
+	const struct command *command;
 	int status;
 
 	read_options(&ctl, argc, argv);
-	if (optind == argc) {
-		usage(stderr);
-		return EX_USAGE;
-	}
-	for (int i = 0; i < COMMANDS; i++)
-		if (strcmp(commands[i].name, argv[optind]) == 0)
-			command = &commands[i];
-	if (command == NULL) {
-		warnx("%s: no such command", argv[optind]);
-		usage(stderr);
-		return EX_USAGE;
-	}
-	ctl.queues = argv + optind + 1;
-	ctl.queue_count = argc - optind - 1;
+	command = find_command(&ctl, argv + optind, argc - optind);
+	check_given(command);
 	if (config_load(&ctl.config, &ctl.options, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
 	ctl_check_names(&ctl);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ctl/status.h"
+#include "ctl/text.h"
 #include "message/json.h"
 
 enum { NAME_WIDTH_MIN = 22 };
@@ -160,32 +161,6 @@ status_print_json(const struct status *status)
  * Text.
  */
 
-/* 90061 s is "1d 1h"; two units are enough for a person. */
-static void
-format_age(char *text, size_t size, double seconds)
-{
-	unsigned long s = seconds > 0 ? (unsigned long)seconds : 0;
-
-	if (s < 60)
-		snprintf(text, size, "%lus", s);
-	else if (s < 3600)
-		snprintf(text, size, "%lum %lus", s / 60, s % 60);
-	else if (s < 86400)
-		snprintf(text, size, "%luh %lum", s / 3600, s % 3600 / 60);
-	else
-		snprintf(text, size, "%lud %luh", s / 86400, s % 86400 / 3600);
-}
-
-static void
-format_time(char *text, size_t size, uint64_t ns)
-{
-	time_t seconds = (time_t)(ns / 1000000000);
-	struct tm tm;
-
-	localtime_r(&seconds, &tm);
-	strftime(text, size, "%Y-%m-%d %H:%M:%S", &tm);
-}
-
 static bool
 colours(void)
 {
@@ -217,10 +192,10 @@ name_width(const struct status *status)
 static void
 print_row(const struct status_queue *queue, int width)
 {
-	char age[32] = "-";
+	char age[TEXT_AGE_BYTES] = "-";
 
 	if (queue->oldest_age_s >= 0)
-		format_age(age, sizeof(age), queue->oldest_age_s);
+		text_age(age, queue->oldest_age_s);
 	printf("%-*s  %s%-8s%s %10" PRIu64 " %10" PRIu64 " %9s %12" PRIu64 " %9" PRIu64 " %8u\n",
 	    width, queue->name, colour_of(queue->state), state_text(queue->state),
 	    colours() ? "\033[0m" : "", queue->depth, queue->in_flight, age, queue->done,
@@ -256,14 +231,14 @@ static void
 print_closed(const struct status_queue *queue, const struct status *status)
 {
 	const struct control_detail *detail = &queue->detail;
-	char since[40], age[32];
+	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
 
 	if (queue->error[0] != '\0')
 		printf("\n%s: %s\n", queue->name, queue->error);
 	if (queue->state == CONTROL_RUNNING)
 		return;
-	format_time(since, sizeof(since), detail->since_ns);
-	format_age(age, sizeof(age), (double)(ctl_wall_ns() - detail->since_ns) / 1e9);
+	text_time(since, detail->since_ns);
+	text_age(age, (double)(ctl_wall_ns() - detail->since_ns) / 1e9);
 	printf("\n%s is %s since %s (%s), by %s (%s, pid %" PRIu32 ")\n", queue->name,
 	    state_text(queue->state), since, age, detail->user, detail->program,
 	    detail->pid);
@@ -279,10 +254,10 @@ void
 status_print_text(const struct status *status, const struct ctl *ctl)
 {
 	int width = name_width(status);
-	char age[32];
+	char age[TEXT_AGE_BYTES];
 
 	if (status->running) {
-		format_age(age, sizeof(age), (double)(ctl_wall_ns() - status->since_ns) / 1e9);
+		text_age(age, (double)(ctl_wall_ns() - status->since_ns) / 1e9);
 		printf("router: running for %s, pid %" PRIu32 "\n\n", age, status->pid);
 	} else {
 		printf("router: not running; this is what is on disk in %s\n"

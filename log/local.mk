@@ -1,6 +1,7 @@
 noinst_LIBRARIES += log/liblog.a
 log_liblog_a_SOURCES = log/format.c log/format.h log/ids.c log/ids.h log/list.c log/list.h \
-	log/reader.c log/reader.h log/scan.c log/scan.h log/settled.c log/settled.h log/state.c log/state.h log/summary.c log/summary.h
+	log/reader.c log/reader.h log/scan.c log/scan.h log/settled.c \
+	log/settled.h log/state.c log/state.h log/summary.c log/summary.h
 
 check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader
 TESTS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader

@@ -12,8 +12,23 @@ tests_generate_SOURCES = tests/generate.c
 tests_generate_LDADD = $(BSD_LIBS)
 tests_forbid_SOURCES = tests/forbid.c
 
-E2E_TESTS = tests/e2e/happy.sh tests/e2e/lines.sh tests/e2e/failures.sh tests/e2e/gate.sh tests/e2e/startup.sh \
-	tests/e2e/order.sh tests/e2e/kill.sh tests/e2e/death.sh tests/e2e/probe.sh tests/e2e/blocked.sh tests/e2e/space.sh tests/e2e/limits.sh tests/e2e/io.sh tests/e2e/man.sh
+E2E_TESTS = \
+	tests/e2e/happy.sh \
+	tests/e2e/lines.sh \
+	tests/e2e/failures.sh \
+	tests/e2e/gate.sh \
+	tests/e2e/startup.sh \
+	tests/e2e/order.sh \
+	tests/e2e/kill.sh \
+	tests/e2e/death.sh \
+	tests/e2e/probe.sh \
+	tests/e2e/blocked.sh \
+	tests/e2e/space.sh \
+	tests/e2e/limits.sh \
+	tests/e2e/io.sh \
+	tests/e2e/peek.sh \
+	tests/e2e/dead.sh \
+	tests/e2e/man.sh
 dist_check_SCRIPTS += $(E2E_TESTS)
 TESTS += $(E2E_TESTS)
 EXTRA_DIST += tests/run-unit tests/lib.sh

@@ -1,0 +1,126 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "ctl/message.h"
+
+#include <err.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "ctl/text.h"
+#include "log/reader.h"
+#include "message/mask.h"
+
+struct reading {
+	int (*message)(void *context, const struct message *);
+	void *context;
+	bool stopped;
+};
+
+static int
+show(void *context, const struct log_frame *frame, uint64_t position)
+{
+	struct reading *reading = context;
+	struct message message = {
+		.sequence = frame->sequence,
+		.position = position,
+		.content = log_content(frame),
+	};
+	int rc;
+
+	if (envelope_open(&message.envelope, message.content.envelope, message.content.length,
+		ENVELOPE_BODY_BYTES_MAX, &message.unreadable) == 0)
+		message.unreadable = NULL;
+	else
+		message.envelope = (struct envelope){ 0 };
+	rc = reading->message(reading->context, &message);
+	reading->stopped = rc != 0;
+	return rc;
+}
+
+int
+message_read(const struct ctl *ctl, const char *queue, uint64_t after,
+    int (*message)(void *context, const struct message *), void *context)
+{
+	struct reading reading = { .message = message, .context = context };
+	struct log_reader reader = { .message = show, .context = &reading, .after = after };
+	char dir[LOG_PATH_BYTES];
+	int rc;
+
+	snprintf(dir, sizeof(dir), "%s/queues/%s", ctl->config.state_dir, queue);
+	rc = log_reader_run(&reader, dir);
+	if (ctl->verbose && reader.restarts > 0)
+		warnx("%s: its files changed %u times while they were read", queue, reader.restarts);
+	if (rc == 0 || reading.stopped)
+		return rc;
+	if (rc == -ENOENT)
+		return 0;
+	warnx("%s: %s", queue, reader.error);
+	return rc;
+}
+
+int
+message_exit_status(int rc)
+{
+	switch (rc) {
+	case -EBADMSG:
+	case -ESTALE:
+		return EX_DATAERR;
+	case -EACCES:
+	case -EPERM:
+		return EX_NOPERM;
+	default:
+		return rc < 0 ? EX_OSERR : 0;
+	}
+}
+
+struct body
+message_body(const struct message *message, bool reveal)
+{
+	static struct json_reader *reader;
+	struct span body = message->envelope.body;
+	enum json_error error;
+	struct body out;
+	char *padded;
+
+	if (message->unreadable != NULL)
+		return (struct body){ .why = message->unreadable };
+	padded = calloc(1, body.length + JSON_PADDING);
+	out = (struct body){ .text = malloc(mask_capacity(body.length)) };
+	if (reader == NULL)
+		reader = json_reader_new(ENVELOPE_BODY_BYTES);
+	if (padded == NULL || out.text == NULL || reader == NULL)
+		err(EX_OSERR, "a body of %zu bytes", body.length);
+	memcpy(padded, body.data, body.length);
+	memcpy(out.text, body.data, body.length);
+	out.length = body.length;
+	error = reveal ? JSON_OK : mask_body(reader, padded, body.length, out.text, &out.length);
+	free(padded);
+	if (error != JSON_OK) {
+		free(out.text);
+		out = (struct body){ .why = json_error_text(error) };
+	}
+	return out;
+}
+
+void
+message_put_json_text(const char *name, const char *data, size_t length, bool first)
+{
+	printf("%s\"%s\":", first ? "" : ",", name);
+	if (data != NULL)
+		text_put_json(data, length);
+	else
+		fputs("null", stdout);
+}
+
+void
+message_put_json_body(const struct message *message, bool reveal)
+{
+	struct body body = message_body(message, reveal);
+
+	message_put_json_text("body", body.text, body.length, false);
+	free(body.text);
+}

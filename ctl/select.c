@@ -1,0 +1,176 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "ctl/select.h"
+
+#include <ctype.h>
+#include <err.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+/* The fields that --filter takes. Of several filters with one field, one must hold; of all fields, each. */
+enum field { CODE, GROUP, MESSAGE_ID, FIELDS };
+static const char *const field_names[FIELDS] = {
+	[CODE] = "code",
+	[GROUP] = "group",
+	[MESSAGE_ID] = "message_id",
+};
+
+/* The field of FIELD=VALUE, with *value behind the sign; FIELDS when it is none. */
+static enum field
+field_of(const char *filter, const char **value)
+{
+	const char *sign = strchrnul(filter, '=');
+
+	*value = *sign == '=' ? sign + 1 : sign;
+	for (enum field field = 0; *sign == '=' && field < FIELDS; field++)
+		if (strlen(field_names[field]) == (size_t)(sign - filter) &&
+		    strncmp(field_names[field], filter, (size_t)(sign - filter)) == 0)
+			return field;
+	return FIELDS;
+}
+
+/* 422, or 4xx. */
+static bool
+is_code(const char *text)
+{
+	return strlen(text) == 3 && text[0] >= '1' && text[0] <= '9' &&
+	    ((isdigit(text[1]) && isdigit(text[2])) || strcasecmp(text + 1, "xx") == 0);
+}
+
+static bool
+code_matches(const char *text, const struct message *message)
+{
+	unsigned status = message->content.origin ? message->content.origin->status : 0;
+
+	if (isdigit(text[1]))
+		return status == (unsigned)atoi(text);
+	return status / 100 == (unsigned)(text[0] - '0');
+}
+
+static bool
+equals(struct span span, const char *text)
+{
+	return span.data != NULL && span.length == strlen(text) &&
+	    memcmp(span.data, text, span.length) == 0;
+}
+
+static bool
+matches(enum field field, const char *value, const struct message *message)
+{
+	switch (field) {
+	case CODE:
+		return code_matches(value, message);
+	case GROUP:
+		return equals(message->envelope.group, value);
+	case MESSAGE_ID:
+		return equals(message->envelope.message_id, value);
+	default:
+		return false;
+	}
+}
+
+static bool
+passes_filters(const struct ctl *ctl, const struct message *message)
+{
+	bool asked[FIELDS] = { false }, held[FIELDS] = { false };
+	const char *value;
+
+	for (unsigned i = 0; i < ctl->filter_count; i++) {
+		enum field field = field_of(ctl->filters[i], &value);
+
+		asked[field] = true;
+		held[field] |= matches(field, value, message);
+	}
+	for (enum field field = 0; field < FIELDS; field++)
+		if (asked[field] && !held[field])
+			return false;
+	return true;
+}
+
+static bool
+is_meant(const struct selection *selection, const struct message *message)
+{
+	const struct log_origin *origin = message->content.origin;
+
+	if (selection->source != NULL &&
+	    (origin == NULL || strcmp(origin->queue, selection->source) != 0))
+		return false;
+	if (selection->which != NULL && selection->sequence != message->sequence &&
+	    !equals(message->envelope.message_id, selection->which))
+		return false;
+	return passes_filters(selection->ctl, message);
+}
+
+static bool
+is_shared(const struct config *config, unsigned dead)
+{
+	unsigned sources = 0;
+
+	for (size_t i = 0; i < config->queue_count; i++)
+		sources += !config->queues[i].dead_letters &&
+		    config->queues[i].dead_letter_queue == dead;
+	return sources > 1;
+}
+
+void
+selection_init(struct selection *selection, const struct ctl *ctl)
+{
+	const struct config_queue *queue;
+	const char *value;
+	char *end;
+
+	if (ctl->queue_count != 1)
+		errx(EX_USAGE, "name one queue: a dead-letter queue, or the one that it belongs to");
+	queue = config_find_queue(&ctl->config, ctl->queues[0]);
+	*selection = (struct selection){
+		.ctl = ctl,
+		.dead = ctl->config.queues[queue->dead_letter_queue].name,
+		.which = ctl->which,
+	};
+	if (!queue->dead_letters && is_shared(&ctl->config, queue->dead_letter_queue))
+		selection->source = queue->name;
+	if (ctl->which != NULL) {
+		selection->sequence = strtoull(ctl->which, &end, 10);
+		if (!isdigit(ctl->which[0]) || *end != '\0')
+			selection->sequence = 0;
+	}
+	for (unsigned i = 0; i < ctl->filter_count; i++) {
+		enum field field = field_of(ctl->filters[i], &value);
+
+		if (field == FIELDS)
+			errx(EX_USAGE, "--filter %s: code=, group= or message_id=", ctl->filters[i]);
+		if (field == CODE && !is_code(value))
+			errx(EX_USAGE, "--filter %s: a code such as 422, or 4xx", ctl->filters[i]);
+	}
+}
+
+struct filtered {
+	const struct selection *selection;
+	int (*message)(void *context, const struct message *);
+	void *context;
+};
+
+static int
+pass_on(void *context, const struct message *message)
+{
+	const struct filtered *filtered = context;
+
+	return is_meant(filtered->selection, message)
+	    ? filtered->message(filtered->context, message)
+	    : 0;
+}
+
+int
+selection_read(const struct selection *selection, uint64_t after,
+    int (*message)(void *context, const struct message *), void *context)
+{
+	struct filtered filtered = {
+		.selection = selection,
+		.message = message,
+		.context = context,
+	};
+
+	return message_read(selection->ctl, selection->dead, after, pass_on, &filtered);
+}
