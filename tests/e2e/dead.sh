@@ -145,4 +145,61 @@ is "without a router they are listed" f2 "$(dead_ids)"
 ctl dead redrive payment-processing
 is "but not moved" 69 $?
 is "nothing was" f2 "$(dead_ids)"
+stop "$payment"
+
+echo "# a dead-letter queue of two queues"
+rm -rf "$dir/state" "$dir/run"
+: >"$dir/headgate-router.log"
+cat >"$dir/conf" <<'CONF'
+topic transaction-processing { group_by = {customer_id} }
+queue bank-account-setup {
+    topic = transaction-processing
+    filter_policy = '{"transaction_type": ["bank_account_setup"]}'
+    dead_letter_queue = graveyard
+}
+queue payment-processing {
+    topic = transaction-processing
+    filter_policy = '{"transaction_type": ["payment"]}'
+    dead_letter_queue = graveyard
+    max_bytes = 64K
+}
+CONF
+ctl() { "$top_builddir/headgatectl" -c "$dir/conf" "$@" 2>"$dir/ctl.err"; }
+account() { # account CUSTOMER ID
+  printf '{"customer_id":"%s","transaction_type":"bank_account_setup","routing_number":"123456789","account_number":"12345678","message_id":"%s"}\n' "$1" "$2"
+}
+start router headgate-router -c "$dir/conf"
+start payment headgate-payment -c "$dir/conf"
+start account headgate-bank-account -c "$dir/conf"
+wait_for 20 ready
+{ pay A-ERROR400 p1; pay A-ERROR400 p2; } | publish -c "$dir/conf"
+ok "two payments are dead" wait_for 20 eval '[ "$(depth graveyard)" = 2 ]'
+{ account B-ERROR400 a1; account B-ERROR400 a2; } | publish -c "$dir/conf"
+ok "and two accounts" wait_for 20 eval '[ "$(depth graveyard)" = 4 ]'
+pay A-ERROR400 p3 | publish -c "$dir/conf"
+ok "and a payment" wait_for 20 eval '[ "$(depth graveyard)" = 5 ]'
+is "its own name means all" p1,p2,a1,a2,p3 "$(dead_ids graveyard)"
+is "the name of one queue its own" p1,p2,p3 "$(dead_ids payment-processing)"
+stop "$payment"
+stop "$account"
+is "each goes to where it is from" "graveyard: 2 moved to bank-account-setup
+graveyard: 3 moved to payment-processing" "$(ctl dead redrive graveyard)"
+is "in order" "a1,a2 p1,p2,p3" "$(ctl peek --json bank-account-setup | jq -r .message_id | paste -s -d,) $(ctl peek --json payment-processing | jq -r .message_id | paste -s -d,)"
+
+echo "# no room"
+start account headgate-bank-account -c "$dir/conf"
+ok "the accounts are dead again" wait_for 20 eval '[ "$(depth graveyard)" = 2 ]'
+seq 1000 | while read -r n; do pay "F$n" "f$n"; done | publish --wait 1 -c "$dir/conf"
+full() { ! pay G "g$RANDOM" | publish --wait 0 -c "$dir/conf"; }
+ok "the queue of payments is full" wait_for 20 full
+ctl dead redrive -t 200ms --to payment-processing graveyard >"$dir/out"
+is "it takes no dead letters" 75 $?
+ok "it says so" grep -q 'max_bytes' "$dir/ctl.err"
+is "they are where they were" a1,a2 "$(dead_ids graveyard)"
+"$top_builddir/headgatectl" -c "$dir/conf" dead redrive --to payment-processing graveyard >"$dir/out" 2>"$dir/redrive.err" &
+redrive=$!
+pids="$pids $redrive"
+start payment headgate-payment -c "$dir/conf"
+wait "$redrive"
+is "they are moved when there is room again" 0 $?
 done_testing
