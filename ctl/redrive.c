@@ -184,8 +184,11 @@ print_progress(struct move *move, bool last)
 	    (!last && now_ns - move->printed_ns < PROGRESS_MS * UINT64_C(1000000)))
 		return;
 	move->printed_ns = now_ns;
-	fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " %s, %.0f a second%s", move->all_moved, move->total,
-	    move->done, seconds > 0 ? (double)move->all_moved / seconds : 0, last ? "\n" : "");
+	fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " %s", move->all_moved, move->total, move->done);
+	if (seconds >= 1) /* before that it says nothing */
+		fprintf(stderr, ", %.0f a second   ", (double)move->all_moved / seconds);
+	if (last)
+		fputc('\n', stderr);
 }
 
 /* As many as --rate allows by now? Waits until then. */
