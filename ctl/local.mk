@@ -5,3 +5,10 @@ headgatectl_SOURCES = ctl/main.c ctl/ctl.h ctl/change.c ctl/dead.c ctl/message.c
 headgatectl_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
 headgatectl_LDADD = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) \
 	$(BSD_LIBS)
+
+check_PROGRAMS += tests/unit/test-ctl_message
+TESTS += tests/unit/test-ctl_message
+tests_unit_test_ctl_message_SOURCES = tests/unit/ctl_message.c ctl/message.c ctl/text.c
+tests_unit_test_ctl_message_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_ctl_message_LDADD = $(LOG_LIBS) $(CONFIG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(BSD_LIBS) \
+	$(CRITERION_LIBS)
