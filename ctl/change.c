@@ -6,48 +6,19 @@
 #endif
 #include <err.h>
 #include <errno.h>
-#include <msgpack.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #include "ctl/ctl.h"
 #include "message/wire.h"
-#include "shm/gate.h"
+#include "shm/subscription.h"
 
 enum {
 	SEEN_S = 10, /* for the router to log a change, for the workers to see it, and for a probe */
-	LOOK_MS = 5,
-	ANSWER_MS = 5000
+	LOOK_MS = 5
 };
-
-static void
-fill_detail(struct control_detail *detail, const struct ctl *ctl)
-{
-	const struct passwd *user = getpwuid(getuid());
-
-	*detail = (struct control_detail){
-		.since_ns = ctl_wall_ns(),
-		.uid = getuid(),
-		.pid = (uint32_t)getpid(),
-	};
-	strlcpy(detail->user, user ? user->pw_name : "", sizeof(detail->user));
-	strlcpy(detail->program, "headgatectl", sizeof(detail->program));
-	strlcpy(detail->reason, ctl->reason, sizeof(detail->reason));
-}
-
-/* A trip's facts stay known when somebody stops the queue on top of it. */
-static void
-keep_trip(struct control_detail *detail, const struct control_detail *before)
-{
-	detail->sequence = before->sequence;
-	detail->status = before->status;
-	memcpy(detail->message_id, before->message_id, sizeof(detail->message_id));
-	memcpy(detail->error, before->error, sizeof(detail->error));
-}
 
 static const char *
 refusal(enum control_state state, enum gate_event what)
@@ -65,119 +36,55 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
     uint64_t *probed)
 {
 	const char *name = control->shared->queue[queue].name;
-	struct control_detail before, detail;
-	enum control_state to;
-	uint64_t word, now;
+	const struct subscription_by by = {
+		.program = "headgatectl",
+		.reason = ctl->reason,
+		.message_id = ctl->message,
+	};
+	struct subscription_change done;
 
-	do {
-		control_read_state(control, queue, &word, &before);
-		to = gate_next(control_word_state(word), what);
-		if (to == 0) {
-			warnx("%s: %s", name, refusal(control_word_state(word), what));
-			*status = EX_TEMPFAIL;
-			return 0;
-		}
-		if (to == control_word_state(word)) {
-			printf("%s: already %s\n", name, control_state_name(to));
-			return 0;
-		}
-		if (ctl->message != NULL && strcmp(ctl->message, before.message_id) != 0) {
-			warnx("%s: the message that tripped it is now %s", name, before.message_id);
-			*status = EX_TEMPFAIL;
-			return 0;
-		}
-		fill_detail(&detail, ctl);
-		if (to != CONTROL_RUNNING)
-			keep_trip(&detail, &before);
-		if (what == GATE_SKIP)
-			detail.flags = CONTROL_SKIP;
-	} while (control_change_state(
-		     control, queue, CONTROL_CTL_SLOT, word, to, &detail, &now) != 0);
-	*probed = to == CONTROL_PROBING ? before.sequence : 0;
-	printf("%s: %s\n", name, control_state_name(to));
-	return control_word_generation(now);
-}
-
-/* Tells the router that a state word was changed. It would see it by itself, a little later. */
-static void
-poke(const struct ctl *ctl)
-{
-	static uint8_t payload[WIRE_SMALL_BYTES];
-	enum wire_type type;
-	msgpack_sbuffer buffer;
-	msgpack_packer packer;
-	size_t length;
-	int fd = wire_connect(ctl->config.run_dir);
-
-	if (fd < 0)
-		return;
-	msgpack_sbuffer_init(&buffer);
-	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
-	msgpack_pack_array(&packer, 6);
-	msgpack_pack_int(&packer, WIRE_VERSION);
-	msgpack_pack_int(&packer, WIRE_CONTROL);
-	msgpack_pack_str(&packer, 11);
-	msgpack_pack_str_body(&packer, "headgatectl", 11);
-	msgpack_pack_str(&packer, 0);
-	msgpack_pack_false(&packer);
-	msgpack_pack_int(&packer, 0);
-	if (wire_send(fd, WIRE_HELLO, buffer.data, buffer.size, NULL, 0) == 0 &&
-	    wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS) == 0 &&
-	    type == WIRE_WELCOME)
-		wire_send(fd, WIRE_POKE, "\x90", 1, NULL, 0); /* an empty array */
-	msgpack_sbuffer_destroy(&buffer);
-	close(fd);
-}
-
-/* A worker of the queue that has not seen this generation: its pid, or 0. */
-static uint32_t
-unseen_worker(const struct control *control, unsigned queue, uint64_t generation)
-{
-	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
-		const struct control_worker *worker = &control->shared->worker[i];
-		/* Pairs with the release store with which the router fills an entry. */
-		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
-
-		if (pid != 0 && worker->queue == queue &&
-		    control_word_generation(atomic_load_explicit(
-			&worker->state_seen, memory_order_relaxed)) < generation)
-			return pid;
+	switch (subscription_change(control, queue, what, &by, &done)) {
+	case SUBSCRIPTION_REFUSED:
+		warnx("%s: %s", name, refusal(done.from, what));
+		*status = EX_TEMPFAIL;
+		return 0;
+	case SUBSCRIPTION_OTHER_MESSAGE:
+		warnx("%s: the message that tripped it is now %s", name, done.before.message_id);
+		*status = EX_TEMPFAIL;
+		return 0;
+	case SUBSCRIPTION_SAME:
+		printf("%s: already %s\n", name, control_state_name(done.to));
+		return 0;
+	case SUBSCRIPTION_CHANGED:
+		break;
 	}
-	return 0;
-}
-
-static bool
-is_logged(const struct control *control, unsigned queue, uint64_t generation)
-{
-	return atomic_load_explicit(
-		   &control->shared->queue[queue].logged, memory_order_acquire) >= generation;
+	*probed = done.to == CONTROL_PROBING ? done.before.sequence : 0;
+	printf("%s: %s\n", name, control_state_name(done.to));
+	return done.generation;
 }
 
 /* Waits until the change is on disk and every worker has seen it. */
 static int
 wait_until_seen(const struct control *control, unsigned queue, uint64_t generation)
 {
-	uint64_t deadline_ns = ctl_monotonic_ns() + SEEN_S * UINT64_C(1000000000);
 	const char *name = control->shared->queue[queue].name;
+	uint32_t worker;
 
-	while (!is_logged(control, queue, generation) ||
-	    unseen_worker(control, queue, generation) != 0) {
-		if (!control_router_alive(control)) {
-			warnx("%s: the router is gone; what it had not logged it will find at its "
-			      "next start", name);
-			return EX_UNAVAILABLE;
-		}
-		if (ctl_monotonic_ns() > deadline_ns) {
-			if (!is_logged(control, queue, generation))
-				warnx("%s: the router has not logged the change yet", name);
-			else
-				warnx("%s: worker %u has not seen the change yet", name,
-				    unseen_worker(control, queue, generation));
-			return EX_TEMPFAIL;
-		}
-		ctl_pause_ms(LOOK_MS);
+	switch (subscription_wait(
+	    control, queue, generation, SEEN_S * UINT64_C(1000000000), &worker)) {
+	case 0:
+		return 0;
+	case -ESRCH:
+		warnx("%s: the router is gone; what it had not logged it will find at its "
+		      "next start", name);
+		return EX_UNAVAILABLE;
+	case -EAGAIN:
+		warnx("%s: the router has not logged the change yet", name);
+		return EX_TEMPFAIL;
+	default:
+		warnx("%s: worker %u has not seen the change yet", name, worker);
+		return EX_TEMPFAIL;
 	}
-	return 0;
 }
 
 /* Waits for what comes of the message that is let through. That another one behind it trips the queue again
@@ -245,7 +152,7 @@ change_main(struct ctl *ctl, enum gate_event what)
 			    ctl, &control, i, what, &status, &probed[i]);
 	control_unlock(&control);
 	fflush(stdout);
-	poke(ctl);
+	wire_poke(ctl->config.run_dir, "headgatectl");
 	for (unsigned i = 0; i < control.shared->queues; i++) {
 		if (generations[i] == 0)
 			continue;

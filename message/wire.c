@@ -4,6 +4,7 @@
 #include "message/wire.h"
 
 #include <errno.h>
+#include <msgpack.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FDS_MAX = 253 }; /* SCM_MAX_FD */
+enum {
+	FDS_MAX = 253, /* SCM_MAX_FD */
+	ANSWER_MS = 5000
+};
 
 bool
 wire_header_valid(const struct wire_header *header)
@@ -304,4 +308,34 @@ wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fd
 	if (fd_count != NULL)
 		*fd_count = count;
 	return 0;
+}
+
+void
+wire_poke(const char *run_dir, const char *program)
+{
+	static uint8_t payload[WIRE_SMALL_BYTES];
+	enum wire_type type;
+	msgpack_sbuffer buffer;
+	msgpack_packer packer;
+	size_t length = strlen(program);
+	int fd = wire_connect(run_dir);
+
+	if (fd < 0)
+		return;
+	msgpack_sbuffer_init(&buffer);
+	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+	msgpack_pack_array(&packer, 6);
+	msgpack_pack_int(&packer, WIRE_VERSION);
+	msgpack_pack_int(&packer, WIRE_CONTROL);
+	msgpack_pack_str(&packer, length);
+	msgpack_pack_str_body(&packer, program, length);
+	msgpack_pack_str(&packer, 0);
+	msgpack_pack_false(&packer);
+	msgpack_pack_int(&packer, 0);
+	if (wire_send(fd, WIRE_HELLO, buffer.data, buffer.size, NULL, 0) == 0 &&
+	    wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS) == 0 &&
+	    type == WIRE_WELCOME)
+		wire_send(fd, WIRE_POKE, "\x90", 1, NULL, 0); /* an empty array */
+	msgpack_sbuffer_destroy(&buffer);
+	close(fd);
 }

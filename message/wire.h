@@ -96,4 +96,8 @@ int wire_send(int fd, enum wire_type type, const void *payload, size_t length, c
 int wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fds,
     size_t *fd_count, int timeout_ms);
 
+/* Tells the router in run_dir that program changed a state word. It would see it by itself, a little
+ * later. */
+void wire_poke(const char *run_dir, const char *program);
+
 #endif

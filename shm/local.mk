@@ -1,6 +1,6 @@
 noinst_LIBRARIES += shm/libshm.a
 shm_libshm_a_SOURCES = shm/ring.c shm/ring.h shm/doorbell.c shm/doorbell.h shm/lane.c shm/lane.h \
-	shm/control.c shm/control.h shm/gate.c shm/gate.h
+	shm/control.c shm/control.h shm/gate.c shm/gate.h shm/subscription.c shm/subscription.h
 
 SHM_TESTS = tests/unit/test-gate tests/unit/test-doorbell tests/unit/test-lane tests/unit/test-ring
 check_PROGRAMS += $(SHM_TESTS)

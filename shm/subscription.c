@@ -1,0 +1,123 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "shm/subscription.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LOOK_MS = 5 };
+
+static uint64_t
+clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void
+fill_detail(struct control_detail *detail, const struct subscription_by *by)
+{
+	const struct passwd *user = by->user ? NULL : getpwuid(getuid());
+
+	*detail = (struct control_detail){
+		.since_ns = clock_ns(CLOCK_REALTIME),
+		.uid = getuid(),
+		.pid = (uint32_t)getpid(),
+	};
+	if (by->user != NULL)
+		strlcpy(detail->user, by->user, sizeof(detail->user));
+	else if (user != NULL)
+		strlcpy(detail->user, user->pw_name, sizeof(detail->user));
+	strlcpy(detail->program, by->program, sizeof(detail->program));
+	strlcpy(detail->reason, by->reason, sizeof(detail->reason));
+}
+
+/* A trip's facts stay known when somebody stops the queue on top of it. */
+static void
+keep_trip(struct control_detail *detail, const struct control_detail *before)
+{
+	detail->sequence = before->sequence;
+	detail->status = before->status;
+	memcpy(detail->message_id, before->message_id, sizeof(detail->message_id));
+	memcpy(detail->error, before->error, sizeof(detail->error));
+}
+
+enum subscription_result
+subscription_change(struct control *control, unsigned queue, enum gate_event what,
+    const struct subscription_by *by, struct subscription_change *change)
+{
+	struct control_detail detail;
+	uint64_t word, now;
+
+	do {
+		control_read_state(control, queue, &word, &change->before);
+		change->from = control_word_state(word);
+		change->to = gate_next(change->from, what);
+		change->generation = control_word_generation(word);
+		if (change->to == 0)
+			return SUBSCRIPTION_REFUSED;
+		if (change->to == change->from)
+			return SUBSCRIPTION_SAME;
+		if (by->message_id != NULL && strcmp(by->message_id, change->before.message_id) != 0)
+			return SUBSCRIPTION_OTHER_MESSAGE;
+		fill_detail(&detail, by);
+		if (change->to != CONTROL_RUNNING)
+			keep_trip(&detail, &change->before);
+		if (what == GATE_SKIP)
+			detail.flags = CONTROL_SKIP;
+	} while (control_change_state(
+		     control, queue, CONTROL_CTL_SLOT, word, change->to, &detail, &now) != 0);
+	change->generation = control_word_generation(now);
+	return SUBSCRIPTION_CHANGED;
+}
+
+/* A worker of the queue that has not seen this generation: its pid, or 0. This process sees it when it is
+ * done here. */
+static uint32_t
+unseen_worker(const struct control *control, unsigned queue, uint64_t generation)
+{
+	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
+		const struct control_worker *worker = &control->shared->worker[i];
+		/* Pairs with the release store with which the router fills an entry. */
+		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
+
+		if (pid != 0 && pid != (uint32_t)getpid() && worker->queue == queue &&
+		    control_word_generation(atomic_load_explicit(
+			&worker->state_seen, memory_order_relaxed)) < generation)
+			return pid;
+	}
+	return 0;
+}
+
+static bool
+is_logged(const struct control *control, unsigned queue, uint64_t generation)
+{
+	/* Pairs with the release store in the router's queue_batch_durable(). */
+	return atomic_load_explicit(
+		   &control->shared->queue[queue].logged, memory_order_acquire) >= generation;
+}
+
+int
+subscription_wait(const struct control *control, unsigned queue, uint64_t generation,
+    uint64_t timeout_ns, uint32_t *worker)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
+	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+
+	*worker = 0;
+	while (!is_logged(control, queue, generation) ||
+	    (*worker = unseen_worker(control, queue, generation)) != 0) {
+		if (!control_router_alive(control))
+			return -ESRCH;
+		if (clock_ns(CLOCK_MONOTONIC) - start_ns > timeout_ns)
+			return is_logged(control, queue, generation) ? -ETIMEDOUT : -EAGAIN;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
