@@ -30,7 +30,8 @@ static const char built_in[] =
     "queue payment-processing {\n"
     "    topic = transaction-processing\n"
     "    filter_policy = '{\"transaction_type\": [\"payment\"]}'\n"
-    "}\n";
+    "}\n"
+    "queue subscription-control { topic = subscription-control  lanes = 1 }\n";
 
 static const char control_topic[] = "subscription-control";
 

@@ -35,12 +35,14 @@ Test(config, built_in_is_the_utility_system)
 	struct config_options options = { .base_dir = "/tmp/hg" };
 
 	cr_assert(config_load(&config, &options, error, sizeof(error)) == 0, "%s", error);
-	cr_expect(config.topic_count == 2 && config.queue_count == 4, "two of each, two for dead letters");
-	cr_expect(strcmp(config.queues[3].name, "payment-processing-dlq") == 0, "%s",
-	    config.queues[3].name);
-	cr_expect(config.queues[1].dead_letter_queue == 3 && config.queues[3].dead_letters, "linked");
+	cr_expect(config.topic_count == 2 && config.queue_count == 6,
+	    "two topics, three queues and theirs for dead letters");
+	cr_expect(strcmp(config.queues[4].name, "payment-processing-dlq") == 0, "%s",
+	    config.queues[4].name);
+	cr_expect(config.queues[1].dead_letter_queue == 4 && config.queues[4].dead_letters, "linked");
 	cr_expect(config_find_queue(&config, "payment-processing")->lanes == 4, "lanes");
 	cr_expect(config_find_topic(&config, "subscription-control")->control, "control");
+	cr_expect(config_find_queue(&config, "subscription-control")->lanes == 1, "one group, one lane");
 	cr_expect(strcmp(config.run_dir, "/tmp/hg/run") == 0, "%s", config.run_dir);
 	config_free(&config);
 }
