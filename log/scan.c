@@ -380,8 +380,10 @@ read_checkpoint_frame(void *context, const struct log_frame *frame, uint64_t pos
 	} else if (frame->type == LOG_UNSETTLED && reader->begun) {
 		rc = read_chunks(reader, frame);
 	}
-	if (frame->flags & LOG_FLAG_LAST)
-		reader->whole = reader->begun;
+	if (frame->flags & LOG_FLAG_LAST && reader->begun && rc == 0) {
+		reader->whole = true;
+		settled_restore_end(&base->settled);
+	}
 	return rc;
 }
 

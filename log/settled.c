@@ -302,3 +302,9 @@ settled_restore_chunk(struct settled *set, const struct settled_chunk *chunk)
 		copy.words[bit / 64] &= ~(1ull << bit % 64);
 	return append(set, &copy);
 }
+
+void
+settled_restore_end(struct settled *set)
+{
+	advance(set);
+}

@@ -52,10 +52,12 @@ uint64_t settled_count_left(const struct settled *, uint64_t first, uint64_t end
 size_t settled_copy_chunks(
     const struct settled *, uint64_t base, struct settled_chunk *chunks, size_t max);
 
-/* Puts back what a checkpoint holds: first the two numbers, then the chunks in order. All between the
- * numbers counts as settled until its chunk is put back. Returns 0, -EINVAL when it makes no sense,
- * -ENOMEM. */
+/* Puts back what a checkpoint holds: first the two numbers, then the chunks in order, then the end. All
+ * between the numbers counts as settled until its chunk is put back. Chunks may be newer than the numbers:
+ * what was settled meanwhile is not put back above highest, and moves through. Returns 0, -EINVAL when it
+ * makes no sense, -ENOMEM. */
 int settled_restore(struct settled *, uint64_t through, uint64_t highest);
 int settled_restore_chunk(struct settled *, const struct settled_chunk *);
+void settled_restore_end(struct settled *);
 
 #endif

@@ -118,6 +118,7 @@ Test(settled, restored_from_its_chunks)
 			    (unsigned long)chunks[i].base);
 		base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
 	}
+	settled_restore_end(&copy);
 	for (uint64_t s = 1; s <= N + 600; s++)
 		cr_assert(settled_has(&set, s) == settled_has(&copy, s), "%lu", (unsigned long)s);
 	cr_assert(settled_count_left(&copy, 1, N + 1) == settled_count_left(&set, 1, N + 1), "left");
@@ -126,6 +127,52 @@ Test(settled, restored_from_its_chunks)
 	cr_assert(copy.through == N && copy.count == 0, "all settled");
 	settled_free(&set);
 	settled_free(&copy);
+}
+
+/* Takes the numbers, lets more be settled, takes the chunks, puts all of it back, and settles the rest again
+ * as the log's next frames do. */
+static void
+check_growing(const uint64_t *before, const uint64_t *meanwhile, const uint64_t *behind)
+{
+	struct settled set, copy;
+	struct settled_chunk chunks[8];
+	uint64_t through, highest;
+	size_t n;
+
+	settled_init(&set, 0);
+	for (const uint64_t *s = before; *s != 0; s++)
+		settled_add(&set, *s);
+	through = set.through;
+	highest = set.highest;
+	for (const uint64_t *s = meanwhile; *s != 0; s++)
+		settled_add(&set, *s);
+	n = settled_copy_chunks(&set, 0, chunks, 8);
+	settled_init(&copy, 0);
+	cr_assert(settled_restore(&copy, through, highest) == 0, "restore");
+	for (size_t i = 0; i < n && chunks[i].base <= highest; i++)
+		cr_assert(settled_restore_chunk(&copy, &chunks[i]) == 0, "chunk %zu", i);
+	settled_restore_end(&copy);
+	for (const uint64_t *s = meanwhile; *s != 0; s++)
+		settled_add(&copy, *s);
+	for (const uint64_t *s = behind; *s != 0; s++) {
+		settled_add(&set, *s);
+		settled_add(&copy, *s);
+	}
+	for (uint64_t s = 1; s <= set.highest + 600; s++)
+		cr_assert(settled_has(&set, s) == settled_has(&copy, s), "%lu", (unsigned long)s);
+	cr_assert(copy.through == set.through && copy.highest == set.highest,
+	    "through %lu, not %lu", (unsigned long)copy.through, (unsigned long)set.through);
+	settled_free(&set);
+	settled_free(&copy);
+}
+
+Test(settled, restored_from_chunks_that_are_newer_than_the_numbers)
+{
+	check_growing((uint64_t[]){ 1, 2, 3, 0 }, (uint64_t[]){ 5, 0 }, (uint64_t[]){ 4, 6, 0 });
+	check_growing((uint64_t[]){ 1, 2, 3, 0 }, (uint64_t[]){ 5, 4, 7, 0 }, (uint64_t[]){ 6, 0 });
+	check_growing((uint64_t[]){ 1, 3, 9, 0 }, (uint64_t[]){ 2, 0 }, (uint64_t[]){ 4, 10, 0 });
+	check_growing(
+	    (uint64_t[]){ 1, 3, 600, 0 }, (uint64_t[]){ 2, 1200, 0 }, (uint64_t[]){ 4, 601, 0 });
 }
 
 Test(settled, a_checkpoint_that_makes_no_sense_is_refused)
