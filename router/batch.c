@@ -58,7 +58,7 @@ static bool
 settlements_pending(const struct router *router)
 {
 	for (unsigned i = 0; i < router->queue_count; i++)
-		if (router->queues[i].pending_count > 0)
+		if (queue_settlements_due(&router->queues[i]))
 			return true;
 	return false;
 }

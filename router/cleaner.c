@@ -24,6 +24,7 @@ enum {
 	OUT_BYTES = 4 << 20, /* likewise; written when it is half full */
 	IDS_WRITE_BYTES = 1 << 20,
 	LOOK_NS = 100000000,          /* between looks for something to do */
+	WAIT_NS = 1000000000,         /* for settlements of one queue: others have something, too */
 	RETRY_NS = 5000000000,        /* after a job that failed, e.g. for want of space */
 	WORTH_BYTES = LOG_SEGMENT_BYTES_MIN, /* what a move must win at least */
 	MOVED_BYTES_MAX = LOG_SEGMENT_BYTES_MAX / 2
@@ -42,7 +43,8 @@ struct cleaner {
 	/* The job. */
 	struct queue *queue;
 	size_t first, count; /* in queue->writer.old */
-	uint64_t settled;    /* this many settlements must be durable */
+	uint64_t settled;    /* this many settlements must be durable ... */
+	uint64_t wait_until_ns; /* ... by then */
 	bool move;           /* something is left in them */
 	bool keep_ids;
 	int error;
@@ -251,6 +253,17 @@ choose_sparse(struct cleaner *cleaner, struct queue *queue)
 	return false;
 }
 
+/* How many settlements must be durable. When an empty segment is tried again it needs no more of them. */
+static void
+want_settled(const struct cleaner *cleaner, struct queue *queue)
+{
+	uint64_t segment = cleaner->move ? 0 : queue->writer.old[cleaner->first].number;
+
+	if (segment == 0 || queue->wanted_segment != segment)
+		queue->wanted_settled = queue->settled_count;
+	queue->wanted_segment = segment;
+}
+
 static bool
 choose(struct cleaner *cleaner)
 {
@@ -265,7 +278,9 @@ choose(struct cleaner *cleaner)
 			continue;
 		cleaner->turn = turn + 1;
 		cleaner->queue = queue;
-		cleaner->settled = queue->settled_count;
+		want_settled(cleaner, queue);
+		cleaner->settled = queue->wanted_settled;
+		cleaner->wait_until_ns = io_monotonic_ns() + WAIT_NS;
 		cleaner->step = WAITING;
 		return true;
 	}
@@ -639,6 +654,7 @@ free_segments(struct cleaner *cleaner)
 	}
 	if (rc != 0)
 		return rc;
+	queue->wanted_segment = 0;
 	rc = writer_free(&queue->writer, cleaner->first, cleaner->count, segment);
 	if (rc == 0)
 		rc = io_sync_dir(queue->writer.dir);
@@ -833,8 +849,11 @@ cleaner_step(struct cleaner *cleaner)
 		if (!choose(cleaner))
 			return false;
 	}
-	if (cleaner->step == WAITING && cleaner->queue->durable.settled < cleaner->settled)
+	if (cleaner->step == WAITING && cleaner->queue->durable.settled < cleaner->settled) {
+		if (io_monotonic_ns() > cleaner->wait_until_ns)
+			cleaner->step = IDLE; /* its log is short of room */
 		return false;
+	}
 	CRASH_POINT("cleaner.step");
 	rc = go_on(cleaner);
 	if (rc != 0)

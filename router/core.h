@@ -87,6 +87,7 @@ struct queue {
 		uint64_t checkpoint, settled;
 	} gathered, flying, durable;
 	uint64_t settled_count; /* settlements since the start */
+	uint64_t wanted_segment, wanted_settled; /* the cleaner waits for so many, to free this one */
 	struct ids_file *ids; /* of segments that are gone */
 	size_t ids_count, ids_capacity;
 

@@ -165,11 +165,21 @@ queue_settle_now(struct queue *queue, uint64_t sequence, uint16_t status, uint16
 	return 0;
 }
 
+bool
+queue_settlements_due(const struct queue *queue)
+{
+	return queue->pending_count > 0 &&
+	    (!writer_is_short(&queue->writer) || queue->router->stopping ||
+		queue->gathered.settled < queue->wanted_settled);
+}
+
 void
 queue_log_settled(struct queue *queue)
 {
 	size_t done = 0;
 
+	if (!queue_settlements_due(queue))
+		return;
 	while (done < queue->pending_count) {
 		size_t n = queue->pending_count - done;
 		struct log_frame *frame;
@@ -449,7 +459,7 @@ void
 queue_log_state(struct queue *queue)
 {
 	if (control_word_generation(queue_state_word(queue)) != queue->state_appended &&
-	    writer_room(&queue->writer, sizeof(struct log_state)) == 1 &&
+	    writer_room_for_state(&queue->writer, sizeof(struct log_state)) == 1 &&
 	    control_word_generation(queue_state_word(queue)) != queue->state_appended)
 		append_state(queue);
 }
@@ -497,7 +507,7 @@ queue_count_receive(struct queue *queue, uint64_t sequence)
 		return rc;
 	event(EVENT_WARN, "message.not_survived", "s:queue", queue->config->name, "u:sequence",
 	    sequence, "u:receives", (uint64_t)received.count, NULL);
-	if (writer_room(&queue->writer, sizeof(received)) == 1)
+	if (writer_room_for_state(&queue->writer, sizeof(received)) == 1)
 		append_received(queue, &received, 1);
 	/* Of others the worker is told to give it up. Dead letters have nowhere to go. */
 	if (queue->config->dead_letters && received.count >= queue->config->max_receive_count)

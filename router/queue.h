@@ -13,7 +13,8 @@
 	(sizeof(struct log_frame) + sizeof(struct log_origin) + LOG_REASON_BYTES + \
 	    ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES + 16)
 
-/* Appends a message to the gathered batch; writer_room() said there is room. Returns its sequence. */
+/* Appends a message to the gathered batch; writer_room_for_message() said there is room. Returns its
+ * sequence. */
 uint64_t queue_append(struct queue *, const void *envelope, size_t length, uint16_t group_hash);
 
 /* Appends a message that comes from another log; as queue_append(). content->origin is not NULL. */
@@ -27,6 +28,8 @@ int queue_settle(struct queue *, uint64_t sequence, uint16_t status);
  * or -ENOMEM. */
 int queue_settle_now(struct queue *, uint64_t sequence, uint16_t status, uint16_t flags);
 
+/* Are there settlements to be logged? Where room is short they wait until they free a segment. */
+bool queue_settlements_due(const struct queue *);
 /* Puts what is settled into the gathered batch, as far as there is room. */
 void queue_log_settled(struct queue *);
 

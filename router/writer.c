@@ -18,6 +18,11 @@
 enum {
 	ZERO_PIECE_BYTES = 256 << 10,
 	NEXT_RETRY_NS = 200000000,
+	/* Parts of a segment that are left when there is none behind it: by messages, for states and
+	 * settlements; by states, for settlements. One takes 16 bytes at most, a message's frame hardly less
+	 * than 150. */
+	MESSAGES_LEAVE = 4,
+	STATES_LEAVE = 8
 };
 
 static _Alignas(LOG_BLOCK_BYTES) const uint8_t zeros[ZERO_PIECE_BYTES];
@@ -300,20 +305,21 @@ switch_segment(struct writer *writer)
 	CRASH_POINT("segment.switched");
 }
 
-int
-writer_room(struct writer *writer, uint64_t payload_length)
+/* spare: bytes that are to be left in the segment when there is no other. */
+static int
+room(struct writer *writer, uint64_t bytes, uint64_t spare)
 {
-	uint64_t bytes = log_frame_bytes(payload_length);
-
-	prepare_next(writer, bytes);
-	if (!fits_segment(&writer->active.segment, writer->end, bytes)) {
+	prepare_next(writer, bytes + spare);
+	if (writer->next_state == WRITER_NEXT_READY)
+		spare = 0;
+	if (!fits_segment(&writer->active.segment, writer->end, bytes + spare)) {
 		if (writer->next_state == WRITER_NEXT_FAILED)
 			return writer->next_error;
 		if (writer->next_state != WRITER_NEXT_READY || writer->batch_start != 0)
 			return 0;
 		switch_segment(writer);
 		if (!fits_segment(&writer->active.segment, writer->end, bytes))
-			return writer_room(writer, payload_length); /* segments grow */
+			return room(writer, bytes, spare); /* segments grow */
 	}
 	if (writer->batch_start != 0 && writer->end + bytes - writer->sealed > WRITER_GATHER_BYTES)
 		return 0;
@@ -321,15 +327,31 @@ writer_room(struct writer *writer, uint64_t payload_length)
 }
 
 int
+writer_room(struct writer *writer, uint64_t payload_length)
+{
+	return room(writer, log_frame_bytes(payload_length), 0);
+}
+
+int
 writer_room_for_message(struct writer *writer, uint64_t payload_length)
 {
-	uint64_t kept = writer->active.segment.size / 8;
+	return room(writer, log_frame_bytes(payload_length),
+	    writer->active.segment.size / MESSAGES_LEAVE);
+}
 
-	prepare_next(writer, log_frame_bytes(payload_length));
-	if (writer->next_state == WRITER_NEXT_FAILED &&
-	    !fits_segment(&writer->active.segment, writer->end, log_frame_bytes(payload_length) + kept))
-		return writer->next_error;
-	return writer_room(writer, payload_length);
+int
+writer_room_for_state(struct writer *writer, uint64_t payload_length)
+{
+	return room(writer, log_frame_bytes(payload_length),
+	    writer->active.segment.size / STATES_LEAVE);
+}
+
+bool
+writer_is_short(const struct writer *writer)
+{
+	return writer->next_state == WRITER_NEXT_FAILED &&
+	    !fits_segment(&writer->active.segment, writer->end,
+		writer->active.segment.size / MESSAGES_LEAVE);
 }
 
 /* A frame at end, which is known to fit in the active segment. */

@@ -98,6 +98,12 @@ writer_fresh(const struct writer *writer)
  * before a batch is durable or a segment is ready; -ENOSPC or another -errno when no segment can be
  * made. */
 int writer_room(struct writer *, uint64_t payload_length);
+/* The same, for messages and for states. While no next segment can be made, messages leave the last quarter
+ * of the active one to what settles them, and states half of that: else a full disk would stay full. */
+int writer_room_for_message(struct writer *, uint64_t payload_length);
+int writer_room_for_state(struct writer *, uint64_t payload_length);
+/* Is no more than that quarter left? Then each batch costs a block that there may be no other of. */
+bool writer_is_short(const struct writer *);
 
 /* The same for a message that comes in. When no segment can be made, an eighth of the last one is kept for
  * what ends messages: with that, segments become free. */
