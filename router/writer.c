@@ -476,30 +476,46 @@ writer_commit(struct writer *writer, const struct log_batch_end *end, const uint
  * Opening and closing.
  */
 
-/* Finds out how this file system lets us write: the smallest aligned unit, directly or not. */
+/* How this file system lets us write: the smallest aligned unit, directly or not. */
 static int
-probe(struct writer *writer)
+probe_file(struct writer *writer, const char *path, bool make, uint64_t offset)
 {
 	static const struct {
 		bool direct;
 		unsigned block;
 	} ways[] = { { true, 512 }, { true, 4096 }, { false, 512 } };
-	char path[LOG_PATH_BYTES];
 	int rc = -EIO;
 
-	snprintf(path, sizeof(path), "%.4096s/probe.new", writer->dir);
 	for (size_t i = 0; rc != 0 && i < sizeof(ways) / sizeof(ways[0]); i++) {
-		int fd = io_open_log(path, true, ways[i].direct);
+		int fd = io_open_log(path, make, ways[i].direct);
 
 		if (fd < 0) {
 			rc = fd;
 			continue;
 		}
-		rc = pwrite(fd, zeros, ways[i].block, 0) == (ssize_t)ways[i].block ? 0 : -errno;
+		rc = io_write_all(fd, zeros, ways[i].block, offset);
 		io_close(fd);
 		writer->direct = ways[i].direct;
 		writer->block = ways[i].block;
 	}
+	return rc;
+}
+
+/* Behind the log's end there are zeros: there it is tried, so that a log also opens when the disk is full.
+ * A new log, and one whose segment is used up, makes a file for it. */
+static int
+probe(struct writer *writer, const struct log_segment *segment, uint64_t end)
+{
+	char path[LOG_PATH_BYTES];
+	uint64_t offset = segment != NULL ? align_up(end - segment->position, LOG_BLOCK_BYTES) : 0;
+	int rc;
+
+	if (segment != NULL && offset + LOG_BLOCK_BYTES <= segment->size) {
+		log_segment_path(path, writer->dir, segment->number);
+		return probe_file(writer, path, false, offset);
+	}
+	snprintf(path, sizeof(path), "%.4096s/probe.new", writer->dir);
+	rc = probe_file(writer, path, true, 0);
 	io_unlink(path);
 	return rc;
 }
@@ -601,7 +617,7 @@ writer_open(struct writer *writer, struct io *io, const char *dir, const char *q
 	writer->header_block = aligned_alloc(LOG_BLOCK_BYTES, LOG_HEADER_BYTES);
 	if (writer->header_block == NULL)
 		return -ENOMEM;
-	rc = probe(writer);
+	rc = probe(writer, list != NULL ? &list->segments[active] : NULL, end);
 	if (end % (rc == 0 ? writer->block : 1) != 0) {
 		/* Copied here from a disk with smaller sectors. Through the page cache all goes. */
 		writer->direct = false;
