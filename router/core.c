@@ -144,7 +144,9 @@ read_key(const struct config *config, uint8_t key[DEDUP_KEY_BYTES])
 	snprintf(new_path, sizeof(new_path), "%s/dedup.key.new", config->state_dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
-		rc = read(fd, key, DEDUP_KEY_BYTES) == DEDUP_KEY_BYTES ? 0 : -EBADMSG;
+		ssize_t n = read(fd, key, DEDUP_KEY_BYTES);
+
+		rc = n == DEDUP_KEY_BYTES ? 0 : n < 0 ? -errno : -EBADMSG;
 		close(fd);
 		return rc;
 	}
