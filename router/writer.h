@@ -105,10 +105,6 @@ int writer_room_for_state(struct writer *, uint64_t payload_length);
 /* Is no more than that quarter left? Then each batch costs a block that there may be no other of. */
 bool writer_is_short(const struct writer *);
 
-/* The same for a message that comes in. When no segment can be made, an eighth of the last one is kept for
- * what ends messages: with that, segments become free. */
-int writer_room_for_message(struct writer *, uint64_t payload_length);
-
 /* Appends a frame; the caller fills the payload (behind the header) and calls writer_finish() before
  * anything else. Only after writer_room() said 1, or for what WRITER_RESERVE_BYTES is for. */
 struct log_frame *writer_begin(struct writer *, enum log_type, uint32_t length);

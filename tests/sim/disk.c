@@ -56,6 +56,7 @@ struct change { /* of a directory, not synced */
 };
 
 bool disk_lies, disk_lies_of_names;
+uint64_t disk_capacity;
 static LIST_HEAD(, node) nodes = LIST_HEAD_INITIALIZER(nodes);
 static struct names now, disk;
 static struct change changes[CHANGES];
@@ -238,6 +239,21 @@ sync_range(struct node *node, uint64_t from, uint64_t to)
 		node->disk_size = to;
 }
 
+/* May this file become so long? */
+static bool
+has_room(const struct open_file *file, uint64_t bytes)
+{
+	unsigned files;
+
+	if (bytes <= file->node->size || in_memory(file->path) ||
+	    (!world.disk_full &&
+		disk_bytes(&files) + bytes - file->node->size <= disk_capacity))
+		return true;
+	world_trace("disk full: %s", file->path);
+	world.faults++;
+	return false;
+}
+
 /* Into the page cache. */
 static void
 write_node(struct node *node, uint64_t offset, const void *data, uint64_t length)
@@ -304,10 +320,8 @@ disk_write(int fd, const void *buffer, size_t length, uint64_t offset)
 	node = file->node;
 	if (!is_aligned(file, buffer, length, offset))
 		return -EINVAL;
-	if (world.disk_full && offset + length > node->size) {
-		world.faults++;
+	if (!has_room(file, offset + length))
 		return -ENOSPC;
-	}
 	if (world_fault("write: EIO")) {
 		write_some(node, offset, buffer, length);
 		return -EIO;
@@ -678,10 +692,8 @@ __wrap_posix_fallocate(int fd, off_t offset, off_t length)
 	if (file == NULL)
 		return __real_posix_fallocate(fd, offset, length);
 	world_step("posix_fallocate");
-	if (world.disk_full && !in_memory(file->path)) {
-		world.faults++;
+	if (!has_room(file, end))
 		return ENOSPC;
-	}
 	if (world_fault("posix_fallocate"))
 		return EIO;
 	grow(file->node, end);

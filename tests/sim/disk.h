@@ -18,6 +18,8 @@ void disk_end(void);
 void disk_cut_power(void);
 /* Bytes of all files below /state, and their number. */
 uint64_t disk_bytes(unsigned *files);
+/* Of the disk. */
+extern uint64_t disk_capacity;
 /* Planted bugs: nothing is ever synced; directories are not. */
 extern bool disk_lies, disk_lies_of_names;
 

@@ -14,11 +14,10 @@
 enum { MODEL_QUEUES = 2, MODEL_GROUPS = 5 };
 
 /* What the handler does with it, in one of the queues. */
-enum fate { FATE_DONE, FATE_FAILED, FATE_SERVER_ERROR, FATE_DEATH, FATE_HANG };
+enum fate { FATE_DONE, FATE_FAILED, FATE_SERVER_ERROR, FATE_DEATH, FATE_HANG, FATE_LATER };
 
 struct message {
 	unsigned first;     /* message with the same deduplication id that was made first; or itself */
-	bool shares_id;     /* with another one */
 	unsigned publisher; /* a number for each process */
 	unsigned group;
 	unsigned queues;    /* that take it: the first, or both */
@@ -59,6 +58,8 @@ void model_count_death(unsigned queue, uint64_t sequence);
 void model_check(const struct router *);
 /* A router opened: nothing that was promised is gone. */
 void model_check_opened(const struct router *);
+/* Grows while something is accepted or ended. */
+uint64_t model_progress(const struct router *);
 /* Everything was published and handled. */
 bool model_is_at_rest(const struct router *);
 void model_check_at_rest(const struct router *);

@@ -19,7 +19,7 @@
 #include "tests/sim/party.h"
 #include "workers/attachment.h"
 
-enum { ITEMS = 24, PID = 100000, RESPAWN_NS = 100000000, ALARM_NS = 2000000000 };
+enum { ITEMS = 24, PID = 100000, RESPAWN_NS = 100000000, ALARM_NS = 2000000000, LETS_GO = 1000 /* of 100000 */ };
 
 enum state { DEAD, WAITING, ASKING, TAKING, HANDLING, COMMITTING, REPORTING };
 
@@ -28,6 +28,7 @@ struct item {
 	unsigned lane, message, receives;
 	int status;
 	bool is_known; /* the store had it */
+	bool is_left;  /* for the next worker */
 };
 
 static struct worker_process {
@@ -45,6 +46,7 @@ static struct worker_process {
 	struct control_detail probe; /* while its word is PROBING */
 	uint64_t alarm_ns; /* of its own, for when it hangs */
 	uint64_t starting;
+	bool holds, held[MODEL_GROUPS]; /* groups of which all is left for the next worker */
 } workers[WORKERS];
 static const struct config *config;
 static uint32_t last_pid;
@@ -178,6 +180,8 @@ attach(struct worker_process *worker)
 	}
 	worker->count = worker->next = worker->end = 0;
 	worker->blocked = 0;
+	worker->holds = false;
+	memset(worker->held, 0, sizeof(worker->held));
 	worker->state = TAKING;
 }
 
@@ -227,6 +231,21 @@ take(struct worker_process *worker)
 	attachment_release(&worker->attachment);
 }
 
+/* Is it left out, to be handled by the next worker? Then so is what comes behind it in its group. */
+static bool
+is_left(struct worker_process *worker, const struct item *item)
+{
+	struct message *message = model_message(item->message);
+	unsigned *tries = &message->tries[worker->queue];
+
+	if (message->fate[worker->queue] == FATE_LATER && *tries > 0 &&
+	    !worker->held[message->group]) {
+		--*tries;
+		worker->holds = worker->held[message->group] = true;
+	}
+	return worker->held[message->group];
+}
+
 /* What the handler answers; 0 when it does not live to answer. */
 static int
 decide(struct worker_process *worker, const struct item *item)
@@ -253,6 +272,8 @@ decide(struct worker_process *worker, const struct item *item)
 		    world.now_ns + config->queues[worker->queue].visibility_ns + ALARM_NS;
 		worker->killed = !worker->hangs;
 		return 0;
+	case FATE_LATER:
+		break;
 	}
 	return 200;
 }
@@ -305,6 +326,11 @@ handle_next(struct worker_process *worker)
 	}
 	item->status = model_find(worker->queue, item->sequence, item->message);
 	item->is_known = item->status != 0;
+	item->is_left = !item->is_known && is_left(worker, item);
+	if (item->is_left) {
+		worker->end++;
+		return;
+	}
 	given_up = !item->is_known && is_given_up(worker, item);
 	if (given_up)
 		item->status = 500;
@@ -326,7 +352,7 @@ commit(struct worker_process *worker)
 	worker->starting = 0;
 	attachment_starting(&worker->attachment, 0, 0);
 	for (unsigned i = worker->next; i < worker->end; i++)
-		if (!worker->item[i].is_known)
+		if (!worker->item[i].is_known && !worker->item[i].is_left)
 			model_commit(worker->queue, worker->item[i].sequence,
 			    worker->item[i].message, worker->item[i].status);
 	worker->state = REPORTING;
@@ -338,7 +364,7 @@ report_next(struct worker_process *worker)
 	bool is_last = worker->next == worker->end;
 	const struct item *item = &worker->item[worker->next];
 
-	if (!is_last || worker->server_error) {
+	if ((!is_last && !item->is_left) || (is_last && worker->server_error)) {
 		int rc = attachment_complete(&worker->attachment, item->lane, item->sequence,
 		    worker->word, item->status,
 		    item->status >= 500 && !is_last ? LANE_ENDED : 0, "");
@@ -366,7 +392,7 @@ begin_batch(struct worker_process *worker)
 	uint64_t word = attachment_state(&worker->attachment);
 
 	attachment_heartbeat(&worker->attachment, word, 0, world.now_ns);
-	if (worker->socket->ended) {
+	if (worker->socket->ended || (worker->holds && world_chance(LETS_GO))) {
 		detach(worker);
 		return;
 	}
@@ -390,9 +416,11 @@ work_early(struct worker_process *worker)
 		worker->starting = 0;
 		attachment_starting(&worker->attachment, 0, 0);
 		for (unsigned i = worker->next; i < worker->end; i++)
-			attachment_complete(&worker->attachment, worker->item[i].lane,
-			    worker->item[i].sequence, worker->word, worker->item[i].status,
-			    worker->item[i].status >= 500 ? LANE_ENDED : 0, "");
+			if (!worker->item[i].is_left)
+				attachment_complete(&worker->attachment, worker->item[i].lane,
+				    worker->item[i].sequence, worker->word,
+				    worker->item[i].status,
+				    worker->item[i].status >= 500 ? LANE_ENDED : 0, "");
 		attachment_publish(&worker->attachment);
 		worker->state = REPORTING;
 		return;
