@@ -432,12 +432,6 @@ replay_old_segment(struct replay *replay, struct found *found, size_t i)
 	};
 	int rc;
 
-	if (segment->end_sequence == 0) {
-		snprintf(found->scan.error, found->scan.error_bytes,
-		    "%s: segment %016" PRIx64 ".log is in no checkpoint", found->dir,
-		    segment->number);
-		return -EBADMSG;
-	}
 	rc = queue_add_mark(replay->queue, segment->position + LOG_HEADER_BYTES,
 	    segment->first_sequence, io_wall_ns());
 	/* The ids of one that replaces others were taken out before. */
@@ -511,14 +505,49 @@ take_base(struct queue *queue, struct log_base *base)
 	queue->logged_dead = base->head.dead_lettered;
 }
 
+/* Segments that the checkpoint does not know were given back before it was written, and could not be
+ * removed, or that was not durable. If one is still needed after all, check_gaps() misses it. */
+static void
+drop_unlisted(struct found *found)
+{
+	struct log_list *list = &found->list;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->count; i++)
+		if (i < found->base.segment && list->segments[i].end_sequence == 0)
+			list->leftovers[list->leftover_count++] = list->segments[i].number;
+		else
+			list->segments[kept++] = list->segments[i];
+	found->base.segment -= list->count - kept;
+	found->tail.segment -= list->count - kept;
+	found->scan.image_valid = false;
+	list->count = kept;
+}
+
+static int
+remove_unlisted(const struct found *found, size_t first)
+{
+	char path[LOG_PATH_BYTES];
+	int rc = 0;
+
+	for (size_t i = first; rc == 0 && i < found->list.leftover_count; i++) {
+		log_segment_path(path, found->dir, found->list.leftovers[i]);
+		event(EVENT_WARN, "log.leftover_removed", "s:file", path, NULL);
+		rc = io_unlink(path);
+	}
+	return rc;
+}
+
 static int
 replay_log(struct recovery *recovery, struct replay *replay, struct found *found)
 {
+	size_t leftovers = found->list.leftover_count;
 	struct queue *queue = replay->queue;
 	int rc = log_scan_base(&found->scan, found->tail.segment, &found->base);
 
 	if (rc != 0)
 		return rc;
+	drop_unlisted(found);
 	take_base(queue, &found->base);
 	for (size_t i = 0; rc == 0 && i <= found->tail.segment; i++)
 		rc = i < found->base.segment ? replay_old_segment(replay, found, i)
@@ -526,7 +555,9 @@ replay_log(struct recovery *recovery, struct replay *replay, struct found *found
 	drop_settled_receives(queue);
 	if (rc == 0)
 		rc = check_gaps(recovery, queue, found);
-	if (found->base.segment == found->tail.segment)
+	if (rc == 0)
+		rc = remove_unlisted(found, leftovers);
+	if (rc == 0 && found->base.segment == found->tail.segment)
 		queue->durable.checkpoint = queue->flying.checkpoint = queue->gathered.checkpoint =
 		    found->list.segments[found->tail.segment].number;
 	return rc;
