@@ -19,7 +19,7 @@
 #include "tests/sim/party.h"
 #include "workers/attachment.h"
 
-enum { ITEMS = 24, PID = 100000, RESPAWN_NS = 100000000, ALARM_NS = 2000000000, LETS_GO = 1000 /* of 100000 */ };
+enum { ITEMS = 24, PID = 100000, RESPAWN_NS = 100000000, ALARM_NS = 2000000000, LETS_GO = 300 /* of 100000 */ };
 
 enum state { DEAD, WAITING, ASKING, TAKING, HANDLING, COMMITTING, REPORTING };
 
