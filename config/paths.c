@@ -4,6 +4,8 @@
 #include "config/paths.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +99,22 @@ paths_resolve(struct config *config, const char *base_dir, char *error, size_t e
 	return 0;
 }
 
+/* So that the name lasts. Whoever may not read the directory did not make the name either. */
+static int
+sync_parent(const char *path)
+{
+	char parent[CONFIG_PATH_BYTES];
+	int fd, rc;
+
+	strlcpy(parent, path, sizeof(parent));
+	fd = open(dirname(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	rc = fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? 0 : -errno;
+	close(fd);
+	return rc;
+}
+
 /* mkdir -p: parents 0755, the directory itself 0700. */
 static int
 make_path(const char *path)
@@ -105,12 +123,18 @@ make_path(const char *path)
 
 	strlcpy(copy, path, sizeof(copy));
 	for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+		int rc = 0;
+
 		*slash = '\0';
-		if (mkdir(copy, 0755) != 0 && errno != EEXIST)
-			return -errno;
+		if (mkdir(copy, 0755) == 0)
+			rc = sync_parent(copy);
+		else if (errno != EEXIST)
+			rc = -errno;
+		if (rc != 0)
+			return rc;
 		*slash = '/';
 	}
-	return mkdir(copy, 0700) == 0 || errno == EEXIST ? 0 : -errno;
+	return mkdir(copy, 0700) == 0 || errno == EEXIST ? sync_parent(copy) : -errno;
 }
 
 static int

@@ -148,7 +148,8 @@ read_key(const struct config *config, uint8_t key[DEDUP_KEY_BYTES])
 
 		rc = n == DEDUP_KEY_BYTES ? 0 : n < 0 ? -errno : -EBADMSG;
 		close(fd);
-		return rc;
+		/* It may be of a router that died before it came to the sync. */
+		return rc == 0 ? io_sync_dir(config->state_dir) : rc;
 	}
 	if (errno != ENOENT)
 		return -errno;

@@ -138,8 +138,9 @@ io_make_dir(const char *path)
 {
 	char parent[PATH_MAX];
 
-	if (mkdir(path, 0700) != 0)
-		return errno == EEXIST ? 0 : -errno;
+	/* One that is there may be of a router that died before it came to the sync. */
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		return -errno;
 	if (snprintf(parent, sizeof(parent), "%s", path) >= (int)sizeof(parent))
 		return -ENAMETOOLONG;
 	return io_sync_dir(dirname(parent));
