@@ -7,7 +7,7 @@
  *   --seed N       the first seed (1)
  *   --seeds N      so many, one after the other (1)
  *   --minutes N    or for so long
- *   --steps N      of each run (4000)
+ *   --steps N      of each run (drawn, some thousands)
  *   --break NAME   plants a bug: see breaks[]
  *   --trace        prints what happens
  *   --hash         prints a number for all that happened
@@ -32,7 +32,7 @@
 #include "tests/sim/party.h"
 
 enum {
-	REST_STEPS = 30000,       /* without faults, in each something gets done */
+	REST_STEPS = 100000,      /* without faults, in each something gets done */
 	PILE = 400,               /* messages behind a closed gate, twice */
 	PILE_TURNS = 600,
 	PILE_BYTES = 16 << 10,    /* that the router may grow by with the second of them */
@@ -439,6 +439,8 @@ run_seed(uint64_t seed, uint64_t steps)
 	    : (8 + world_below(12)) * LOG_SEGMENT_MAX;
 	make_config();
 	draw_chances();
+	if (steps == 0)
+		steps = world_chance(10000) ? 30000 : 1000 + world_below(4000);
 	model_begin(config.topics[0].dedup_window_ns);
 	parties_begin(&config);
 	for (int part = 0; part < 2; part++) {
@@ -488,7 +490,7 @@ main(int argc, char **argv)
 		{ "hash", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	uint64_t seed = 1, seeds = 1, steps = 4000, minutes = 0, done = 0;
+	uint64_t seed = 1, seeds = 1, steps = 0, minutes = 0, done = 0;
 	time_t began = time(NULL);
 	bool hash = false;
 	int option;
