@@ -17,3 +17,11 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -Wl,@$(srcdir)/tests/sim/wrap.options
 EXTRA_tests_sim_run_DEPENDENCIES = tests/sim/wrap.options
 EXTRA_DIST += tests/sim/wrap.options
 tests_sim_run_LDADD = router/libfilter.a $(CONFIG_LIBS) $(MESSAGE_LIBS) $(XXHASH_LIBS) $(BSD_LIBS)
+
+dist_check_SCRIPTS += tests/sim/sim.sh
+TESTS += tests/sim/sim.sh
+
+# SIM_MINUTES of seeds that were never tried.
+check-sim: tests/sim/run
+	tests/sim/run --seed $$(date +%s)00000 --minutes $${SIM_MINUTES:-10}
+.PHONY: check-sim

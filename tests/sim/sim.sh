@@ -1,0 +1,32 @@
+#!/bin/bash
+# The router in a simulated machine (tests/sim/run): some seeds; seeds that found something once; the same seed
+# twice is the same run; and bugs that are planted are found. SIM_SEED, SIM_SEEDS.
+. "${top_srcdir:?}/tests/lib.sh"
+
+run=$top_builddir/tests/sim/run
+seed=${SIM_SEED:-1}
+seeds=${SIM_SEEDS:-40}
+echo "# SIM_SEED=$seed SIM_SEEDS=$seeds"
+
+holds() { # holds ARGUMENT...
+  timeout -k 5 250 "$run" "$@" >"$dir/sim.log" 2>&1
+}
+
+found() { # found BREAK: it ends with what must not be, by itself
+  timeout -k 5 100 "$run" --break "$1" --seeds 300 >"$dir/sim.log" 2>&1
+  [ $? -eq 1 ] && grep -q '^to see it' "$dir/sim.log"
+}
+
+ok "$seeds seeds from $seed" holds --seed "$seed" --seeds "$seeds"
+for old in 472 634 751 878 20109 20259; do
+  ok "seed $old" holds --seed $old
+done
+"$run" --seed 7 --seeds 4 --hash 2>&1 | grep -v held >"$dir/once"
+"$run" --seed 7 --seeds 4 --hash --trace 2>/dev/null | grep -v held >"$dir/again"
+is "four runs are told apart" 4 "$(sort -u -k2 "$dir/once" | wc -l)"
+is "a seed gives the same run each time" "$(cat "$dir/once")" "$(cat "$dir/again")"
+"$run" --break help >"$dir/breaks" 2>&1
+while IFS=: read -r name what; do
+  ok "found: $what" found "$name"
+done <"$dir/breaks"
+done_testing
