@@ -42,7 +42,7 @@ static struct worker_process {
 	struct item item[ITEMS];
 	unsigned count, next, end; /* next: not reported yet; end: not handled yet */
 	uint64_t word, blocked;    /* under which it handles; under which a 5xx was reported */
-	bool server_error, held, hangs, killed; /* held: the state lets no more be started */
+	bool server_error, shut, hangs, killed; /* shut: the state lets no more be started */
 	struct control_detail probe; /* while its word is PROBING */
 	uint64_t alarm_ns; /* of its own, for when it hangs */
 	uint64_t starting;
@@ -319,8 +319,8 @@ handle_next(struct worker_process *worker)
 	worker->starting = item->sequence;
 	attachment_starting(&worker->attachment, item->sequence, world.now_ns);
 	worker->word = attachment_state(&worker->attachment);
-	worker->held = !may_start(worker, item);
-	if (worker->held) {
+	worker->shut = !may_start(worker, item);
+	if (worker->shut) {
 		worker->state = COMMITTING;
 		return;
 	}
@@ -381,8 +381,8 @@ report_next(struct worker_process *worker)
 		attachment_publish(&worker->attachment);
 	if (!is_last)
 		return;
-	worker->blocked = worker->server_error || worker->held ? worker->word : 0;
-	worker->server_error = worker->held = false;
+	worker->blocked = worker->server_error || worker->shut ? worker->word : 0;
+	worker->server_error = worker->shut = false;
 	worker->state = TAKING;
 }
 
