@@ -74,10 +74,10 @@ cpu_ticks() {
 mkfifo "$dir/hold"
 exec 7<>"$dir/hold"
 for which in poll auto; do
-  router_in bash -c 'ulimit -n 32 && exec "$@"' - "$program" --io=$which
+  router_in bash -c 'ulimit -n 56 && exec "$@"' - "$program" --io=$which
   ok "$which: ready with few descriptors" wait_for 20 ready
   publishers=
-  for _ in $(seq 32); do
+  for _ in $(seq 56); do
     "$top_builddir/headgate-publish" <"$dir/hold" 2>/dev/null &
     publishers="$publishers $!"
   done
