@@ -29,7 +29,8 @@ enum {
 	TARGETS,
 	ANSWER_MS = 60000,     /* for the router to move what it was told */
 	INTERRUPTED_MS = 5000, /* ... after Ctrl-C */
-	AGAIN_MS = 100,        /* before something is tried again */
+	AGAIN_MS = 2,          /* before something is tried again; in vain, twice as long, up to */
+	AGAIN_MS_MAX = 100,
 	PROGRESS_MS = 200,
 	LOOKS = 20 /* in vain, at a place that is not the message's any more */
 };
@@ -55,6 +56,7 @@ struct move {
 	uint64_t moved[TARGETS], all_moved, gone;
 	uint64_t after; /* up to here all is done */
 	unsigned looks; /* in vain */
+	uint64_t again_ms;
 	uint64_t vain_ns; /* since when there is no room; 0: there is */
 	int status;     /* why it ends */
 
@@ -243,11 +245,23 @@ ask(struct move *move, unsigned target, const struct router_place *places, size_
 	return END;
 }
 
+/* Before something is tried again: longer from time to time, while nothing comes of it. */
+static void
+back_off(struct move *move, bool vain)
+{
+	move->again_ms = vain ? 2 * move->again_ms : AGAIN_MS;
+	if (move->again_ms > AGAIN_MS_MAX)
+		move->again_ms = AGAIN_MS_MAX;
+	pause_ms(move, move->again_ms);
+}
+
 /* What to do when not all were moved. */
 static int
 judge(struct move *move, const struct router_moved *answer)
 {
-	if (answer->moved + answer->gone > 0) {
+	bool vain = answer->moved + answer->gone == 0;
+
+	if (!vain) {
 		move->looks = 0;
 		move->vain_ns = 0;
 	}
@@ -255,16 +269,16 @@ judge(struct move *move, const struct router_moved *answer)
 	case 200:
 		return 0;
 	case 409:
-		if (move->looks++ >= LOOKS)
+		if (vain && move->looks++ >= LOOKS)
 			return fail(move, EX_TEMPFAIL, answer->text);
-		pause_ms(move, AGAIN_MS);
+		back_off(move, vain);
 		return LOOK_AGAIN;
 	case 503:
 		if (move->vain_ns == 0)
 			move->vain_ns = ctl_monotonic_ns();
 		if (ctl_monotonic_ns() - move->vain_ns >= move->ctl->timeout_ns)
 			return fail(move, EX_TEMPFAIL, answer->text);
-		pause_ms(move, AGAIN_MS);
+		back_off(move, vain);
 		return 0;
 	case 404:
 		return fail(move, EX_CONFIG,
@@ -342,9 +356,12 @@ gather(void *context, const struct message *message)
 static void
 move_all(struct move *move)
 {
-	int rc;
+	int rc = 0;
 
 	do {
+		if (rc == LOOK_AGAIN && move->ctl->verbose)
+			warnx("%s: messages are in other places than they were: looking again behind %" PRIu64,
+			    move->selection.dead, move->after);
 		move->count = 0;
 		rc = selection_read(&move->selection, move->after, gather, move);
 		if (rc >= 0 && rc != LOOK_AGAIN && move->status == 0 && !interrupted(move))
@@ -389,6 +406,7 @@ run(struct move *move)
 	move->router = router_connect(move->ctl);
 	catch_signals(move);
 	move->window = WIRE_MOVE_MAX;
+	move->again_ms = AGAIN_MS;
 	if (move->ctl->rate > 0 && move->ctl->rate / 10 < move->window)
 		move->window = move->ctl->rate / 10 > 0 ? move->ctl->rate / 10 : 1;
 	move->started_ns = ctl_monotonic_ns();

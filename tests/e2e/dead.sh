@@ -202,4 +202,43 @@ pids="$pids $redrive"
 start payment headgate-payment -c "$dir/conf"
 wait "$redrive"
 is "they are moved when there is room again" 0 $?
+stop "$payment"
+stop "$account"
+stop "$router"
+
+echo "# two at once, while what is left is moved to other places"
+rm -rf "$dir/state" "$dir/run"
+ctl() { "$top_builddir/headgatectl" "$@" 2>"$dir/ctl.err"; }
+"$top_builddir/tests/faults/headgate-router" -v 2>"$dir/headgate-router.log" &
+router=$!
+pids="$pids $router"
+wait_for 20 ready
+start payment headgate-payment
+"$top_builddir/tests/generate" -c 10 -n 20000 | grep '"payment"' | sed 's/CUST-[0-9]*/&-ERROR400/' >"$dir/in"
+total=$(wc -l <"$dir/in")
+publish "$dir/in"
+ok "$total dead letters" wait_for 30 dead_letters "$total"
+stop "$payment"
+"$top_builddir/headgatectl" -v dead redrive --rate 1000 --filter group=CUST-000009-ERROR400 \
+  payment-processing >"$dir/out" 2>"$dir/redrive.err" &
+redrive=$!
+pids="$pids $redrive"
+filters=
+for n in 1 2 3 4 5 6 7 8; do
+  filters="$filters --filter group=CUST-00000$n-ERROR400"
+done
+# shellcheck disable=SC2086
+ctl -v dead redrive $filters payment-processing >"$dir/out2"
+is "one" 0 $?
+wait "$redrive"
+is "the other" 0 $?
+echo "# they looked again $(cat "$dir/ctl.err" "$dir/redrive.err" | grep -c 'looking again') times"
+ok "files were put together" grep -q '"messages_moved":[1-9]' "$dir/headgate-router.log"
+left=$(grep -c CUST-000000- "$dir/in")
+is "each is moved once" "$((total - left))" "$(cat "$dir/out" "$dir/out2" |
+  sed -n 's/.*: \([0-9]*\) moved to.*/\1/p' | awk '{ n += $1 } END { print n }')"
+is "and is there" "$((total - left))" "$(ctl peek -n 1000000 --json payment-processing |
+  jq -r .message_id | sort -u | wc -l)"
+is "the others are left" "$left CUST-000000-ERROR400" \
+  "$(ctl dead list --json payment-processing | jq -r .group | sort | uniq -c | sed 's/^ *//')"
 done_testing
