@@ -178,6 +178,9 @@ queue_log_settled(struct queue *queue)
 {
 	size_t done = 0;
 
+	/* What queue_settle_now() settled is in this batch already. */
+	if (queue->pending_count == 0)
+		queue->gathered.settled = queue->settled_count;
 	if (!queue_settlements_due(queue))
 		return;
 	while (done < queue->pending_count) {

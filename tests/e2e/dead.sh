@@ -233,7 +233,7 @@ is "one" 0 $?
 wait "$redrive"
 is "the other" 0 $?
 echo "# they looked again $(cat "$dir/ctl.err" "$dir/redrive.err" | grep -c 'looking again') times"
-ok "files were put together" grep -q '"messages_moved":[1-9]' "$dir/headgate-router.log"
+ok "files were put together" wait_for 20 grep -q '"messages_moved":[1-9]' "$dir/headgate-router.log"
 left=$(grep -c CUST-000000- "$dir/in")
 is "each is moved once" "$((total - left))" "$(cat "$dir/out" "$dir/out2" |
   sed -n 's/.*: \([0-9]*\) moved to.*/\1/p' | awk '{ n += $1 } END { print n }')"
