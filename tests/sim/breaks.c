@@ -13,7 +13,8 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/party.h"
 
-static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks;
+static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks, keeps_chunks, keeps_old_times,
+    reserves_nothing, trusts_names;
 
 static const struct {
 	const char *name, *what;
@@ -30,6 +31,11 @@ static const struct {
 	{ "settle-next", "now and then the message behind is settled, too", &settles_next },
 	{ "early-report", "workers report outcomes before they are committed",
 	    &worker_reports_early },
+	{ "stale-checkpoint", "what was settled while a checkpoint was written confuses the next start",
+	    &keeps_chunks },
+	{ "no-reserve", "messages fill the log to the last block of a disk", &reserves_nothing },
+	{ "trust-names", "a directory that is there is taken for durable", &trusts_names },
+	{ "old-ids", "of an id that the log has twice the older time counts", &keeps_old_times },
 	{ "leak", "memory for each message behind a closed gate", &leaks },
 };
 
@@ -58,6 +64,17 @@ int __real_queue_settle(struct queue *, uint64_t, uint16_t);
 int __wrap_queue_settle(struct queue *, uint64_t, uint16_t);
 uint64_t __real_queue_append(struct queue *, const void *, size_t, uint16_t);
 uint64_t __wrap_queue_append(struct queue *, const void *, size_t, uint16_t);
+
+void __real_settled_restore_end(struct settled *);
+void __wrap_settled_restore_end(struct settled *);
+enum dedup_result __real_dedup_restore(
+    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
+enum dedup_result __wrap_dedup_restore(
+    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
+int __real_writer_room_for_message(struct writer *, uint64_t);
+int __wrap_writer_room_for_message(struct writer *, uint64_t);
+int __real_io_make_dir(const char *);
+int __wrap_io_make_dir(const char *);
 
 void
 __wrap_connection_results_closed(struct router *router)
@@ -104,4 +121,32 @@ __wrap_queue_append(struct queue *queue, const void *envelope, size_t length, ui
 	if (kept != NULL)
 		memcpy(kept, envelope, length);
 	return __real_queue_append(queue, envelope, length, group_hash);
+}
+
+void
+__wrap_settled_restore_end(struct settled *set)
+{
+	if (!keeps_chunks)
+		__real_settled_restore_end(set);
+}
+
+enum dedup_result
+__wrap_dedup_restore(
+    struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
+{
+	return keeps_old_times ? __real_dedup_see(dedup, hash, time, now)
+			       : __real_dedup_restore(dedup, hash, time, now);
+}
+
+int
+__wrap_writer_room_for_message(struct writer *writer, uint64_t payload_length)
+{
+	return reserves_nothing ? writer_room(writer, payload_length)
+				: __real_writer_room_for_message(writer, payload_length);
+}
+
+int
+__wrap_io_make_dir(const char *path)
+{
+	return trusts_names && disk_has(path) ? 0 : __real_io_make_dir(path);
 }

@@ -439,6 +439,12 @@ disk_bytes(unsigned *files)
 	return bytes;
 }
 
+bool
+disk_has(const char *path)
+{
+	return node_at(&now, path) != NULL;
+}
+
 /* Changes of directories that were not synced: some, or, as with a journal, those up to some time. */
 static void
 cut_names(void)

@@ -18,6 +18,7 @@ void disk_end(void);
 void disk_cut_power(void);
 /* Bytes of all files below /state, and their number. */
 uint64_t disk_bytes(unsigned *files);
+bool disk_has(const char *path);
 /* Of the disk. */
 extern uint64_t disk_capacity;
 /* Planted bugs: nothing is ever synced; directories are not. */

@@ -70,13 +70,10 @@ model_make(unsigned publisher)
 		messages = world_alloc(messages, capacity * sizeof(*messages));
 	}
 	message = &messages[count];
-	*message = (struct message){
-		.first = count,
-		.publisher = publisher,
-		.group = (unsigned)world_below(MODEL_GROUPS),
-		.queues = 1 + (unsigned)world_below(MODEL_QUEUES),
-		.length = (unsigned)(world_chance(5000) ? world_below(2000) : world_below(200)),
-	};
+	*message = (struct message){ .first = count, .publisher = publisher };
+	message->group = (unsigned)world_below(MODEL_GROUPS);
+	message->queues = 1 + (unsigned)world_below(MODEL_QUEUES);
+	message->length = (unsigned)(world_chance(5000) ? world_below(2000) : world_below(200));
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		message->fate[q] = draw_fate();
 		message->tries[q] = 1 + (unsigned)world_below(4);

@@ -423,7 +423,7 @@ io_run(struct io *io, int64_t timeout_ns)
 	size_t most = 1 + world_below(8);
 
 	(void)io;
-	world.now_ns += world_below(20000);
+	world.now_ns += 1 + world_below(20000);
 	if (!net_io_ready() && timeout_ns > 0)
 		sleep_until_due(timeout_ns);
 	while (most-- > 0 && request_count > 0) {

@@ -195,11 +195,12 @@ accidents(void)
 		world.disk_full = !world.disk_full;
 	if (world_chance(chances.wall))
 		world.wall_ns += (int64_t)world_below(7200) * 1000000000 - 3600 * INT64_C(1000000000);
-	if (world_chance(chances.person))
-		person_asks((unsigned)world_below(MODEL_QUEUES),
-		    world_chance(30000)       ? GATE_STOP
-			: world_chance(10000) ? GATE_SKIP
-					      : GATE_START);
+	if (world_chance(chances.person)) {
+		unsigned queue = (unsigned)world_below(MODEL_QUEUES);
+		enum gate_event what = world_chance(30000) ? GATE_STOP : GATE_START;
+
+		person_asks(queue, world_chance(10000) ? GATE_SKIP : what);
+	}
 }
 
 static void
@@ -511,7 +512,7 @@ main(int argc, char **argv)
 		else if (option != 'b' || !breaks_plant(optarg))
 			return 64;
 	}
-	event_init("simulation", true); /* it looks at the clock */
+	event_init("simulation", true);
 	for (; minutes > 0 ? time(NULL) - began < (time_t)minutes * 60 : done < seeds; done++) {
 		uint64_t result = run_seed(seed + done, steps);
 
