@@ -307,7 +307,7 @@ count_receive(struct worker *worker)
 {
 	uint64_t sequence;
 
-	if (worker->lane_count == 0 || worker->broken)
+	if (worker->lane_count == 0 || worker->broken || worker->let_go)
 		return;
 	sequence = atomic_load_explicit(
 	    &worker->lane[0].shared->worker.starting, memory_order_relaxed);
@@ -376,6 +376,16 @@ drop_misbehaving(struct worker *worker, const char *what)
 {
 	event(EVENT_ERROR, "worker.broke_protocol", "s:queue", worker->queue->config->name, "u:pid",
 	    (uint64_t)worker->connection->peer_pid, "s:error", what, NULL);
+	connection_close(worker->connection);
+}
+
+/* Its log cannot be read: it may attach again. It has done nothing wrong, and did not die. */
+static void
+let_go(struct worker *worker, const char *what)
+{
+	event(EVENT_ERROR, "log.not_read", "s:queue", worker->queue->config->name, "u:position",
+	    worker->cursor, "s:error", what, NULL);
+	worker->let_go = true;
 	connection_close(worker->connection);
 }
 
@@ -636,7 +646,7 @@ window_read(struct io_request *request, int64_t result)
 	if (result > 0)
 		worker->window_length += (size_t)result;
 	else if (result != -EINTR && result != -EAGAIN)
-		drop_misbehaving(worker, result < 0 ? strerror((int)-result) : "log file too short");
+		let_go(worker, result < 0 ? strerror((int)-result) : "log file too short");
 }
 
 static int
@@ -665,7 +675,7 @@ read_window(struct worker *worker, const struct log_segment *segment, uint64_t l
 	int rc = open_window(worker, segment);
 
 	if (rc != 0) {
-		drop_misbehaving(worker, strerror(-rc));
+		let_go(worker, strerror(-rc));
 		return;
 	}
 	if (worker->cursor >= worker->window_position &&
@@ -754,7 +764,7 @@ frame_at_cursor(struct worker *worker)
 		return NULL;
 	segment = writer_find(&queue->writer, worker->cursor, &end);
 	if (segment == NULL) {
-		drop_misbehaving(worker, "cursor outside the log");
+		let_go(worker, "cursor outside the log");
 		return NULL;
 	}
 	frame = frame_in_window(worker, segment, &damaged);

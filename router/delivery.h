@@ -48,6 +48,7 @@ struct worker {
 	int window_fd;
 	uint64_t window_segment;
 	struct io_request window_request;
+	bool let_go;   /* its log could not be read */
 	bool broken;   /* it broke the rules: nothing more is settled for it */
 	bool detached; /* freed when the back end lets go */
 };
