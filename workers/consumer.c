@@ -63,19 +63,6 @@ monotonic_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static void
-set_time(char text[32])
-{
-	struct timespec now;
-	struct tm tm;
-	size_t length;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	length = strftime(text, 32, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(text + length, 32 - length, ".%03ldZ", now.tv_nsec / 1000000);
-}
-
 struct consumer *
 consumer_new(const struct service *service, const struct config_queue *config, struct store *store,
     size_t max_message_bytes, const volatile sig_atomic_t *stop)
@@ -378,7 +365,7 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 	/* The router ends a worker that takes too long for one message. If it cannot, this does. */
 	alarm((unsigned)(consumer->context.config->visibility_ns / 1000000000) + ALARM_S);
 	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS &&
-	    !(consumer->one_by_one && batch->end > consumer->next)) {
+	    !((consumer->one_by_one || consumer->service->acts) && batch->end > consumer->next)) {
 		struct item *item = &consumer->items[batch->end];
 		int rc;
 
@@ -476,7 +463,7 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 	int rc = 0;
 
 	batch->state = attachment_state(attachment);
-	set_time(consumer->context.now);
+	service_time(consumer->context.now);
 	if (consumer->store != NULL)
 		rc = store_begin(consumer->store);
 	if (rc == 0)

@@ -40,6 +40,7 @@ invoke_main(const struct service *service, const struct config *config)
 
 	if (text == NULL || context.reader == NULL || context.row == NULL)
 		errx(EX_OSERR, "out of memory");
+	service_time(context.now);
 	message.envelope.body = (struct span){ text, read_input(text, capacity) };
 	if (message.envelope.body.length > config->max_message_bytes)
 		service_answer(&outcome, 413, "message too large");

@@ -6,6 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
+
+void
+service_time(char text[32])
+{
+	struct timespec now;
+	struct tm tm;
+	size_t length;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	length = strftime(text, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(text + length, 32 - length, ".%03ldZ", now.tv_nsec / 1000000);
+}
 
 void
 service_answer(struct outcome *outcome, int status, const char *reason)

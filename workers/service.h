@@ -45,11 +45,20 @@ struct service {
 	void (*bind)(const struct service_context *, const struct message *, sqlite3_stmt *);
 	/* --invoke: prints the row's fields as JSON members, each with a comma in front. */
 	void (*print)(const struct service_context *, const struct message *, FILE *);
+
+	/* Optional: called before anything else, and again in each child that is started. Returns 0, or
+	 * -errno with error filled; then the program ends, and a child goes on with what it has. */
+	int (*begin)(const struct config_options *, char *error, size_t error_bytes);
+	/* handle() has effects outside of the store, idempotent ones. So each message is a batch of its own:
+	 * after a crash at most the last one is handled again. */
+	bool acts;
 };
 
 /* The services that come with Headgate. */
-extern const struct service service_bank_account, service_payment;
+extern const struct service service_bank_account, service_payment, service_manager;
 
+/* The time now, as ISO 8601, UTC, milliseconds. */
+void service_time(char text[32]);
 /* Sets an outcome. */
 void service_answer(struct outcome *, int status, const char *reason);
 /* 400 "Missing required field: NAME". */

@@ -221,7 +221,8 @@ serve(const struct service *service, const struct config *config, struct consume
 }
 
 static int
-child_main(const struct service *service, const struct config *config, pid_t parent, int ready_fd)
+child_main(const struct service *service, const struct config *config,
+    const struct config_options *options, pid_t parent, int ready_fd)
 {
 	const struct config_queue *queue = config_find_queue(config, service->queue);
 	struct consumer *consumer;
@@ -233,6 +234,8 @@ child_main(const struct service *service, const struct config *config, pid_t par
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
 		return EX_OSERR;
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (service->begin != NULL && service->begin(options, error, sizeof(error)) != 0)
+		event(EVENT_WARN, "worker.config", "s:error", error, NULL);
 	lock_fd = take_lock(config, service->queue, &ready_fd);
 	if (lock_fd < 0)
 		return 0;
@@ -257,7 +260,8 @@ child_main(const struct service *service, const struct config *config, pid_t par
  */
 
 static pid_t
-spawn(const struct service *service, const struct config *config, int ready_fd)
+spawn(const struct service *service, const struct config *config,
+    const struct config_options *options, int ready_fd)
 {
 	pid_t parent = getpid();
 	pid_t child = fork();
@@ -265,7 +269,7 @@ spawn(const struct service *service, const struct config *config, int ready_fd)
 	if (child < 0)
 		err(EX_OSERR, "fork");
 	if (child == 0)
-		_exit(child_main(service, config, parent, ready_fd));
+		_exit(child_main(service, config, options, parent, ready_fd));
 	return child;
 }
 
@@ -303,13 +307,14 @@ is_final(int status)
 }
 
 static int
-supervise(const struct service *service, const struct config *config, int ready_fd)
+supervise(const struct service *service, const struct config *config,
+    const struct config_options *options, int ready_fd)
 {
 	int wait_ms = RESPAWN_MS_MIN;
 
 	for (;;) {
 		time_t born = time(NULL);
-		int status = wait_for(spawn(service, config, ready_fd));
+		int status = wait_for(spawn(service, config, options, ready_fd));
 
 		if (stop_signal != 0)
 			return 0;
@@ -346,6 +351,9 @@ worker_main(const struct service *service, int argc, char **argv)
 	if (config_find_queue(&config, service->queue) == NULL)
 		errx(EX_CONFIG, "%s: there is no queue %s in the configuration",
 		    config.file ? config.file : "built-in configuration", service->queue);
+	if (service->begin != NULL &&
+	    service->begin(&settings.config, error, sizeof(error)) != 0)
+		errx(EX_CONFIG, "%s", error);
 	if (settings.invoke)
 		return invoke_main(service, &config);
 	rc = config_make_dirs(&config, error, sizeof(error));
@@ -354,7 +362,7 @@ worker_main(const struct service *service, int argc, char **argv)
 	if (settings.detach)
 		ready_fd = detach_begin();
 	catch_signals();
-	rc = supervise(service, &config, ready_fd);
+	rc = supervise(service, &config, &settings.config, ready_fd);
 	config_free(&config);
 	return rc;
 }
