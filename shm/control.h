@@ -1,7 +1,8 @@
 /*
  * control - the control segment: what is running, what is stopped, by whom and why.
  *
- * One file, RUN/control, written by the router and headgatectl, mapped read-only by everybody else.
+ * One file, RUN/control, written by the router, headgatectl and the subscription manager, mapped read-only
+ * by everybody else.
  * Described for users in headgate-control(5).
  *
  * The state of a subscription is one 64-bit word, so that one compare-and-swap changes it:
@@ -12,8 +13,9 @@
  *      +--------------+--------------+----------------------------------------+
  *
  * The detail slot (who, when, why) is filled before the word names it. Slots 0 to 3 are the
- * router's, 4 to 7 headgatectl's, which holds an flock on the file while it changes anything; so no
- * two writers ever fill one slot, and the slot that the current word names is not refilled.
+ * router's, 4 to 7 headgatectl's and the subscription manager's, which hold an flock on the file while
+ * they change anything; so no two writers ever fill one slot, and the slot that the current word names
+ * is not refilled.
  *
  * Changing the layout: change CONTROL_MAGIC's last digit; the fingerprint follows by itself.
  */
@@ -168,7 +170,7 @@ void control_read_state(
 int control_change_state(struct control *, unsigned queue, unsigned first_slot, uint64_t expected,
     enum control_state to, const struct control_detail *detail, uint64_t *now);
 
-/* headgatectl: the lock that makes it the only one of its kind to change a state. */
+/* headgatectl, subscription manager: the lock that makes it the only one to use its slots. */
 int control_lock(struct control *);
 void control_unlock(struct control *);
 

@@ -11,7 +11,8 @@ for page in "$top_srcdir"/man/*.[1-9]; do
   done
   is "$name refers to pages that are there" "" "$missing"
 done
-for program in headgate-publish headgatectl headgate-router headgate-payment headgate-bank-account; do
+for program in headgate-publish headgatectl headgate-router headgate-payment headgate-bank-account \
+  headgate-subscription-manager; do
   page=$(ls "$top_srcdir/man/$program".[18])
   is "$program's options are those of its page" \
     "$("$top_builddir/$program" --help | grep -o -E -- '--[a-z]+' | sort -u | tr '\n' ' ')" \
