@@ -56,6 +56,7 @@ while ! depth_is payment-processing-dlq 0; do
     start redrive headgatectl dead redrive --rate $((count / 5)) payment-processing >>"$dir/out"
   fi
   sleep "0.$((RANDOM % 3))$((RANDOM % 10))" # the moment of the next kill
+  [ "$kills" -lt 40 ] || continue
   kills=$((kills + 1))
   case $((RANDOM % 4)) in
     0) kill -KILL "$redrive" 2>/dev/null ;;
