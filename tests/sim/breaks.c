@@ -13,7 +13,7 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/party.h"
 
-static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks, keeps_chunks, keeps_old_times,
+static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks, keeps_chunks,
     reserves_nothing, trusts_names;
 
 static const struct {
@@ -35,7 +35,6 @@ static const struct {
 	    &keeps_chunks },
 	{ "no-reserve", "messages fill the log to the last block of a disk", &reserves_nothing },
 	{ "trust-names", "a directory that is there is taken for durable", &trusts_names },
-	{ "old-ids", "of an id that the log has twice the older time counts", &keeps_old_times },
 	{ "leak", "memory for each message behind a closed gate", &leaks },
 };
 
@@ -67,10 +66,6 @@ uint64_t __wrap_queue_append(struct queue *, const void *, size_t, uint16_t);
 
 void __real_settled_restore_end(struct settled *);
 void __wrap_settled_restore_end(struct settled *);
-enum dedup_result __real_dedup_restore(
-    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
-enum dedup_result __wrap_dedup_restore(
-    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
 int __real_writer_room_for_message(struct writer *, uint64_t);
 int __wrap_writer_room_for_message(struct writer *, uint64_t);
 int __real_io_make_dir(const char *);
@@ -128,14 +123,6 @@ __wrap_settled_restore_end(struct settled *set)
 {
 	if (!keeps_chunks)
 		__real_settled_restore_end(set);
-}
-
-enum dedup_result
-__wrap_dedup_restore(
-    struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
-{
-	return keeps_old_times ? __real_dedup_see(dedup, hash, time, now)
-			       : __real_dedup_restore(dedup, hash, time, now);
 }
 
 int

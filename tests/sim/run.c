@@ -51,7 +51,7 @@ static int64_t longest_wait_ns;
 /* What this run is like: some have much of one thing and nothing of another. */
 static struct {
 	unsigned router, publisher, worker;    /* turns, of their sum */
-	unsigned kill, cut, stop, worker_death, publisher_death, person, fault, full, wall;
+	unsigned kill, start_death, cut, stop, worker_death, publisher_death, person, fault, full, wall;
 } chances; /* of 100000 a step */
 
 /*
@@ -181,8 +181,8 @@ accidents(void)
 		if (world.dies_in == 0)
 			kill_router();
 	}
-	if (!is_up && world_chance(30000))
-		world.dies_in = world_chance(30000) ? 1 + world_below(200) : 0;
+	if (!is_up && world.dies_in == 0 && world_chance(chances.start_death))
+		world.dies_in = 1 + world_below(200);
 	if (world_chance(chances.cut))
 		cut_power();
 	if (is_up && world_chance(chances.stop))
@@ -379,6 +379,7 @@ draw_chances(void)
 	chances.publisher = 2 + (unsigned)world_below(10);
 	chances.worker = 5 + (unsigned)world_below(30);
 	chances.kill = some(400);
+	chances.start_death = some(60000);
 	chances.cut = some(300);
 	chances.stop = some(150);
 	chances.worker_death = some(400);
