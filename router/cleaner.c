@@ -30,7 +30,7 @@ enum {
 	MOVED_BYTES_MAX = LOG_SEGMENT_BYTES_MAX / 2
 };
 
-enum step { IDLE, WAITING, READING, WRITING_MESSAGES, WRITING_IDS, WRITING_HEADER };
+enum step { IDLE, WAITING, READING, WRITING_MESSAGES, WRITING_IDS, WRITING_HEADER, WAITING_TO_FREE };
 
 struct cleaner {
 	struct router *router;
@@ -672,6 +672,20 @@ free_segments(struct cleaner *cleaner)
 	return rc;
 }
 
+/* What was settled while the rest was copied is not among it: that must be on disk before the only copy of
+ * these messages goes. */
+static void
+wait_to_free(struct cleaner *cleaner)
+{
+	struct queue *queue = cleaner->queue;
+
+	cleaner->settled = queue->settled_count;
+	if (queue->wanted_settled < cleaner->settled)
+		queue->wanted_settled = cleaner->settled;
+	cleaner->wait_until_ns = io_monotonic_ns() + WAIT_NS;
+	cleaner->step = WAITING_TO_FREE;
+}
+
 /* All is read and the messages are written: the ids, then the header, then free. */
 static int
 finish_copy(struct cleaner *cleaner)
@@ -690,7 +704,10 @@ finish_copy(struct cleaner *cleaner)
 		new_segment_path(cleaner, path);
 		io_unlink(path);
 	}
-	return free_segments(cleaner);
+	if (!cleaner->move)
+		return free_segments(cleaner);
+	wait_to_free(cleaner);
+	return 0;
 }
 
 /*
@@ -787,7 +804,7 @@ ids_written(struct cleaner *cleaner)
 static int
 go_on(struct cleaner *cleaner)
 {
-	if (cleaner->step != WAITING && cleaner->result <= 0)
+	if (cleaner->step != WAITING && cleaner->step != WAITING_TO_FREE && cleaner->result <= 0)
 		return cleaner->result < 0 ? (int)cleaner->result : -EIO;
 	switch (cleaner->step) {
 	case WAITING:
@@ -801,7 +818,12 @@ go_on(struct cleaner *cleaner)
 	case WRITING_IDS:
 		return ids_written(cleaner);
 	case WRITING_HEADER:
-		return cleaner->result == LOG_HEADER_BYTES ? free_segments(cleaner) : -EIO;
+		if (cleaner->result != LOG_HEADER_BYTES)
+			return -EIO;
+		wait_to_free(cleaner);
+		return 0;
+	case WAITING_TO_FREE:
+		return free_segments(cleaner);
 	case IDLE:
 		break;
 	}
@@ -849,9 +871,14 @@ cleaner_step(struct cleaner *cleaner)
 		if (!choose(cleaner))
 			return false;
 	}
-	if (cleaner->step == WAITING && cleaner->queue->durable.settled < cleaner->settled) {
-		if (io_monotonic_ns() > cleaner->wait_until_ns)
-			cleaner->step = IDLE; /* its log is short of room */
+	if ((cleaner->step == WAITING || cleaner->step == WAITING_TO_FREE) &&
+	    cleaner->queue->durable.settled < cleaner->settled) {
+		if (io_monotonic_ns() <= cleaner->wait_until_ns)
+			return false;
+		/* Its log is short of room. */
+		if (cleaner->step == WAITING_TO_FREE)
+			fail_job(cleaner, -EAGAIN);
+		cleaner->step = IDLE;
 		return false;
 	}
 	CRASH_POINT("cleaner.step");
