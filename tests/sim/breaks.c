@@ -66,10 +66,6 @@ uint64_t __wrap_queue_append(struct queue *, const void *, size_t, uint16_t);
 
 void __real_settled_restore_end(struct settled *);
 void __wrap_settled_restore_end(struct settled *);
-bool __real_dedup_remember(
-    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
-bool __wrap_dedup_remember(
-    struct dedup *, const struct dedup_hash *, uint32_t, uint32_t);
 int __real_writer_room_for_message(struct writer *, uint64_t);
 int __wrap_writer_room_for_message(struct writer *, uint64_t);
 int __real_io_make_dir(const char *);
@@ -127,14 +123,6 @@ __wrap_settled_restore_end(struct settled *set)
 {
 	if (!keeps_chunks)
 		__real_settled_restore_end(set);
-}
-
-bool
-__wrap_dedup_remember(
-    struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
-{
-	return keeps_old_times ? __real_dedup_see(dedup, hash, time) != DEDUP_NO_MEMORY
-			       : __real_dedup_remember(dedup, hash, time, now);
 }
 
 int
