@@ -40,6 +40,7 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 		.program = "headgatectl",
 		.reason = ctl->reason,
 		.message_id = ctl->message,
+		.drain = ctl->drain,
 	};
 	struct subscription_change done;
 
@@ -125,6 +126,28 @@ wait_for_probe(const struct control *control, unsigned queue, uint64_t sequence)
 	return 0;
 }
 
+/* Waits until the workers have handled what they had been given. */
+static int
+wait_until_drained(const struct ctl *ctl, const struct control *control, unsigned queue)
+{
+	const struct control_queue *entry = &control->shared->queue[queue];
+	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns, left;
+
+	while ((left = atomic_load_explicit(&entry->counters.in_flight, memory_order_relaxed)) > 0) {
+		if (!control_router_alive(control)) {
+			warnx("%s: the router is gone", entry->name);
+			return EX_UNAVAILABLE;
+		}
+		if (ctl_monotonic_ns() > deadline_ns) {
+			warnx("%s: %llu messages were handed to workers and are not handled", entry->name,
+			    (unsigned long long)left);
+			return EX_TEMPFAIL;
+		}
+		ctl_pause_ms(LOOK_MS);
+	}
+	return 0;
+}
+
 static int
 change_main(struct ctl *ctl, enum gate_event what)
 {
@@ -162,6 +185,8 @@ change_main(struct ctl *ctl, enum gate_event what)
 			    control.shared->queue[i].name, (unsigned long long)generations[i]);
 		if (rc == 0 && probed[i] != 0)
 			rc = wait_for_probe(&control, i, probed[i]);
+		if (rc == 0 && ctl->drain)
+			rc = wait_until_drained(ctl, &control, i);
 		if (rc != 0)
 			status = rc;
 	}

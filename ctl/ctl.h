@@ -14,7 +14,7 @@ enum { CTL_FILTERS = 64 };
 struct ctl {
 	struct config config;
 	struct config_options options;
-	bool json, watch, all, verbose, skip_head;
+	bool json, watch, all, verbose, skip_head, drain;
 	const char *reason, *message; /* message: that the trip must name; NULL: any */
 	uint64_t timeout_ns;
 	enum { CTL_READY = 1, CTL_WORKERS, CTL_EMPTY, CTL_STATE } condition;

@@ -29,10 +29,10 @@ struct command {
 static const struct command commands[] = {
 	{ "status", "[--json] [--watch] [QUEUE...]", "what runs, what is stopped, and why",
 	    status_main, " json watch ", false },
-	{ "start", "[--skip-head [--message ID]] QUEUE... | --all", "open the gate of a queue",
-	    start_main, " skip-head message all ", false },
-	{ "stop", "[--reason TEXT] QUEUE... | --all", "close the gate of a queue", stop_main,
-	    " reason all ", false },
+	{ "start", "[--skip-head [--message ID]] [--reason TEXT] QUEUE... | --all",
+	    "open the gate of a queue", start_main, " skip-head message reason all ", false },
+	{ "stop", "[--drain [-t TIME]] [--reason TEXT] QUEUE... | --all", "close the gate of a queue",
+	    stop_main, " drain timeout reason all ", false },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
 	    "wait until it holds", wait_main, " ready workers empty state timeout all ", false },
 	{ "peek", "[-n N] [--json] [--reveal] QUEUE", "the next messages of a queue", peek_main,
@@ -64,6 +64,7 @@ usage(FILE *out)
 	      "      --watch           print again each second\n"
 	      "      --all             every queue\n"
 	      "      --reason TEXT     why, for those who ask later\n"
+	      "      --drain           handle what was handed to workers first\n"
 	      "      --skip-head       give up the message that tripped it\n"
 	      "      --message ID      ... if it is this one still\n"
 	      "      --ready           the router takes messages\n"
@@ -249,7 +250,7 @@ check_given(const struct command *command)
 static void
 read_options(struct ctl *ctl, int argc, char **argv)
 {
-	enum { JSON = 256, WATCH, ALL, REASON, SKIP_HEAD, MESSAGE, READY, WORKERS, EMPTY, STATE, FILTER,
+	enum { JSON = 256, WATCH, ALL, REASON, DRAIN, SKIP_HEAD, MESSAGE, READY, WORKERS, EMPTY, STATE, FILTER,
 		RAW, REVEAL, TO, RATE, DRY_RUN, FORCE };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
@@ -258,6 +259,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		{ "watch", no_argument, NULL, WATCH },
 		{ "all", no_argument, NULL, ALL },
 		{ "reason", required_argument, NULL, REASON },
+		{ "drain", no_argument, NULL, DRAIN },
 		{ "skip-head", no_argument, NULL, SKIP_HEAD },
 		{ "message", required_argument, NULL, MESSAGE },
 		{ "ready", no_argument, NULL, READY },
@@ -304,6 +306,9 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			break;
 		case REASON:
 			ctl->reason = optarg;
+			break;
+		case DRAIN:
+			ctl->drain = true;
 			break;
 		case SKIP_HEAD:
 			ctl->skip_head = true;

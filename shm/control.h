@@ -69,7 +69,8 @@ control_word_generation(uint64_t word)
 }
 
 enum control_flag {
-	CONTROL_SKIP = 1 /* PROBING: the message is not tried, but given up */
+	CONTROL_SKIP = 1, /* PROBING: the message is not tried, but given up */
+	CONTROL_DRAIN = 2 /* STOPPED: what was handed to workers before is handled */
 };
 
 /* Why a subscription is in the state it is in. Plain bytes: published by the state word. */

@@ -71,6 +71,8 @@ subscription_change(struct control *control, unsigned queue, enum gate_event wha
 			keep_trip(&detail, &change->before);
 		if (what == GATE_SKIP)
 			detail.flags = CONTROL_SKIP;
+		if (what == GATE_STOP && by->drain && change->from == CONTROL_RUNNING)
+			detail.flags = CONTROL_DRAIN;
 	} while (control_change_state(
 		     control, queue, CONTROL_CTL_SLOT, word, change->to, &detail, &now) != 0);
 	change->generation = control_word_generation(now);

@@ -13,6 +13,7 @@ struct subscription_by {
 	const char *user;       /* NULL: whose process this is */
 	const char *reason;
 	const char *message_id; /* that the trip must name; NULL: any */
+	bool drain; /* a stop of what is RUNNING: what was handed to workers is handled first */
 };
 
 enum subscription_result {

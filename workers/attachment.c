@@ -354,8 +354,8 @@ attachment_heartbeat(
 	atomic_store_explicit(&words->state_seen, state, memory_order_relaxed);
 }
 
-static bool
-has_delivery(struct attachment *attachment)
+bool
+attachment_has_delivery(struct attachment *attachment)
 {
 	for (unsigned i = 0; i < attachment->lane_count; i++)
 		if (attachment->has_head[i] || ring_filled_bytes(&attachment->delivery[i]) > 0)
@@ -370,7 +370,7 @@ attachment_wait(
 	struct doorbell *bell = &attachment->lane[0].shared->worker_bell;
 
 	doorbell_prepare(bell);
-	if (attachment_state(attachment) == state && !(for_delivery && has_delivery(attachment)))
+	if (attachment_state(attachment) == state && !(for_delivery && attachment_has_delivery(attachment)))
 		doorbell_wait(bell, timeout_ns);
 	doorbell_cancel(bell);
 }

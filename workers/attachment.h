@@ -35,6 +35,7 @@ bool attachment_alive(const struct attachment *);
 /* Takes the delivery with the lowest sequence of all lanes. *record points into the lane until
  * attachment_release(). Returns 1 with *lane set, 0 when there is none, -EPROTO. */
 int attachment_take(struct attachment *, struct ring_record *record, unsigned *lane);
+bool attachment_has_delivery(struct attachment *);
 /* Puts the last taken one back. */
 void attachment_untake(struct attachment *, const struct ring_record *record, unsigned lane);
 /* Gives the room of what was taken back to the router, and wakes it if it sleeps. */

@@ -49,8 +49,8 @@ struct consumer {
 	uint64_t highest;   /* up to here a message may have been applied before */
 	bool one_by_one;    /* the store failed: to find out with which message */
 	struct held held;     /* groups */
-	uint64_t probe_state; /* a PROBING state word, and what it is about */
-	struct control_detail probe;
+	uint64_t detail_state; /* a state word, and what it is about */
+	struct control_detail detail;
 	uint64_t handled, alive_ns;
 };
 
@@ -198,20 +198,44 @@ open_message(struct consumer *consumer, const struct attachment *attachment,
 	return -EBADMSG;
 }
 
+/* Why the state is as it is. False when it is another one by now. */
+static bool
+read_detail(struct consumer *consumer, const struct attachment *attachment, uint64_t state)
+{
+	if (consumer->detail_state == state)
+		return true;
+	if (!attachment_detail(attachment, state, &consumer->detail))
+		return false;
+	consumer->detail_state = state;
+	return true;
+}
+
+/* A person stopped the queue and wants what was handed out to be handled. */
+static bool
+is_draining(struct consumer *consumer, const struct attachment *attachment, uint64_t state)
+{
+	return control_word_state(state) == CONTROL_STOPPED &&
+	    read_detail(consumer, attachment, state) && consumer->detail.flags & CONTROL_DRAIN;
+}
+
 /* May this message be started in this state? While it is PROBING, what stands behind the message that is
  * let through may not. */
 static bool
 may_start(struct consumer *consumer, const struct attachment *attachment, const struct item *item,
     uint64_t state)
 {
-	if (control_word_state(state) != CONTROL_PROBING)
-		return control_word_state(state) == CONTROL_RUNNING;
-	if (consumer->probe_state != state) {
-		if (!attachment_detail(attachment, state, &consumer->probe))
-			return false;
-		consumer->probe_state = state;
+	switch (control_word_state(state)) {
+	case CONTROL_RUNNING:
+		return true;
+	case CONTROL_PROBING:
+		return read_detail(consumer, attachment, state) &&
+		    item->sequence <= consumer->detail.sequence;
+	case CONTROL_STOPPED:
+		return is_draining(consumer, attachment, state);
+	case CONTROL_TRIPPED:
+		return false;
 	}
-	return item->sequence <= consumer->probe.sequence;
+	return false;
 }
 
 /* Is it to be given up instead of handled? Fills the outcome then. */
@@ -222,13 +246,13 @@ give_up(const struct consumer *consumer, const struct item *item, uint64_t state
 	const struct config_queue *config = consumer->context.config;
 	char reason[SERVICE_REASON_BYTES];
 
-	if (control_word_state(state) == CONTROL_PROBING && consumer->probe.flags & CONTROL_SKIP &&
-	    item->sequence == consumer->probe.sequence) {
+	if (control_word_state(state) == CONTROL_PROBING && consumer->detail.flags & CONTROL_SKIP &&
+	    item->sequence == consumer->detail.sequence) {
 		service_answer(outcome,
-		    consumer->probe.status >= 500 && consumer->probe.status < 600
-			? (int)consumer->probe.status
+		    consumer->detail.status >= 500 && consumer->detail.status < 600
+			? (int)consumer->detail.status
 			: 500,
-		    consumer->probe.error);
+		    consumer->detail.error);
 		return true;
 	}
 	if (item->order != 0) {
@@ -503,21 +527,26 @@ keep_alive(struct consumer *consumer, struct attachment *attachment)
 	return attachment_alive(attachment);
 }
 
+/* Can there be anything to do in this state? */
 static bool
-is_open(uint64_t state)
+is_open(struct consumer *consumer, struct attachment *attachment, uint64_t state)
 {
-	return control_word_state(state) == CONTROL_RUNNING ||
-	    control_word_state(state) == CONTROL_PROBING;
+	if (control_word_state(state) == CONTROL_RUNNING ||
+	    control_word_state(state) == CONTROL_PROBING)
+		return true;
+	return is_draining(consumer, attachment, state) &&
+	    (consumer->next < consumer->count || attachment_has_delivery(attachment));
 }
 
-/* Waits until the state is another one than blocked, and lets something through. Returns false when the router is
- * gone or we are to stop. */
+/* Waits until the state is another one than blocked, and lets something through. Returns false when the
+ * router is gone or we are to stop. */
 static bool
 wait_for_gate(struct consumer *consumer, struct attachment *attachment, uint64_t blocked)
 {
 	uint64_t state;
 
-	while ((state = attachment_state(attachment)) == blocked || !is_open(state)) {
+	while ((state = attachment_state(attachment)) == blocked ||
+	    !is_open(consumer, attachment, state)) {
 		if (*consumer->stop || !keep_alive(consumer, attachment))
 			return false;
 		attachment_wait(attachment, state, false, WAIT_NS);

@@ -74,6 +74,25 @@ ctl start --all
 is "start --all" 0 $?
 ctl wait --empty -t 20
 is "all is handled" 6 "$(payments 'SELECT count(*) FROM payments')"
+
+# What a worker was given is handled when the stop says drain; nothing else is.
+in_flight() { [ "$(query '.queues[1].in_flight')" = "$1" ]; }
+child=$(pgrep -P "$payment")
+kill -STOP "$child"
+for i in $(seq 50); do pay "D$i" 1 "d$i"; done | publish
+ok "a worker is given messages" wait_for 20 in_flight 50
+ctl stop --drain -t 30 payment-processing >"$dir/out" &
+draining=$!
+wait_for 20 ctl wait --state STOPPED -t 1 payment-processing
+for i in $(seq 50); do pay "E$i" 1 "e$i"; done | publish
+kill -CONT "$child"
+wait "$draining"
+is "stop --drain" 0 $?
+is "what it was given is handled, and no more" "56 50" \
+  "$(payments 'SELECT count(*) FROM payments') $(query '.queues[1].depth')"
+ctl start --reason "after lunch" payment-processing
+ok "the rest is handled after a start" ctl wait --empty -t 20
+
 ctl config >"$dir/conf"
 is "config prints what is in force" 0 $?
 ctl -c "$dir/conf" config >"$dir/conf2"
