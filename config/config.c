@@ -480,6 +480,7 @@ read_queue(struct loader *loader, cfg_t *section)
 	struct config_queue *queue = &config->queues[config->queue_count];
 	const char *name = cfg_title(section);
 	const char *policy = cfg_getstr(section, "filter_policy");
+	const char *on_trip = cfg_getstr(section, "on_trip");
 	const char *dead_letters = cfg_getstr(section, "dead_letter_queue");
 	int rc;
 
@@ -512,6 +513,12 @@ read_queue(struct loader *loader, cfg_t *section)
 		rc = read_policies(loader, section, queue);
 	if (rc == 0)
 		rc = refuse_unsupported(loader, section);
+	if (rc == 0 && on_trip != NULL && on_trip[strspn(on_trip, " \t")] == '\0')
+		rc = fail(loader, section->line, "on_trip: an empty command");
+	if (rc == 0 && on_trip != NULL) {
+		queue->on_trip = strdup(on_trip);
+		rc = queue->on_trip ? 0 : -ENOMEM;
+	}
 	if (rc == 0 && policy != NULL) {
 		queue->filter_policy = strdup(policy);
 		rc = queue->filter_policy ? 0 : -ENOMEM;
@@ -599,6 +606,7 @@ parse(struct loader *loader, const char *text)
 		CFG_STR("retry_max", NULL, CFGF_NONE),
 		CFG_STR("retry_base", NULL, CFGF_NONE),
 		CFG_STR("retry_factor", NULL, CFGF_NONE),
+		CFG_STR("on_trip", NULL, CFGF_NONE),
 		CFG_STR("dead_letter_queue", NULL, CFGF_NONE),
 		CFG_STR("require_account", NULL, CFGF_NONE),
 		CFG_END(),
@@ -682,8 +690,10 @@ config_load(struct config *config, const struct config_options *options, char *e
 void
 config_free(struct config *config)
 {
-	for (size_t i = 0; i < config->queue_count; i++)
+	for (size_t i = 0; i < config->queue_count; i++) {
 		free(config->queues[i].filter_policy);
+		free(config->queues[i].on_trip);
+	}
 	free(config->file);
 	config->file = NULL;
 	config->queue_count = 0;
@@ -779,6 +789,11 @@ print_queue(FILE *out, const struct config *config, const struct config_queue *q
 	if (queue->auto_probe_ns > 0)
 		fprintf(out, "    auto_probe = %llums\n",
 		    (unsigned long long)(queue->auto_probe_ns / 1000000));
+	if (queue->on_trip != NULL) {
+		fputs("    on_trip = ", out);
+		print_quoted(out, queue->on_trip);
+		putc('\n', out);
+	}
 	if (queue->max_bytes > 0)
 		fprintf(out, "    max_bytes = %llu\n", (unsigned long long)queue->max_bytes);
 	fprintf(out, "    fault_markers = %s\n    routing_check = %s\n}\n",

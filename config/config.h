@@ -51,6 +51,7 @@ struct config_queue {
 	bool dead_letters;   /* a dead-letter queue: takes no messages of a topic */
 	unsigned dead_letter_queue; /* index in queues; its own, of a dead-letter queue */
 	char dead_letter_name[CONFIG_NAME_BYTES]; /* as it was set; "" */
+	char *on_trip;       /* command that is run when it trips, NULL: none */
 	char *filter_policy; /* JSON text, NULL: takes everything of its topic */
 	int line;            /* in the file, for messages; 0: built in */
 	unsigned lanes;

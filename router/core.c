@@ -20,6 +20,7 @@
 #include "router/cleaner.h"
 #include "router/connection.h"
 #include "router/delivery.h"
+#include "router/notify.h"
 #include "router/queue.h"
 #include "router/recovery.h"
 #include "shm/gate.h"
@@ -427,6 +428,7 @@ tick(struct router *router)
 		for (unsigned i = 0; i < router->queue_count; i++) {
 			queue_publish_figures(&router->queues[i]);
 			queue_auto_probe(&router->queues[i], now_ns);
+			notify_step(&router->queues[i], now_ns);
 			if (router->queues[i].worker != NULL)
 				delivery_tick(router->queues[i].worker, now_ns);
 		}
@@ -527,6 +529,7 @@ router_close(struct router *router)
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
+		notify_free(queue);
 		writer_close(&queue->writer);
 		settled_free(&queue->settled);
 		filter_free(queue->filter);

@@ -28,6 +28,7 @@
 
 struct cleaner;
 struct connection;
+struct notify;
 struct worker;
 struct router;
 
@@ -94,6 +95,7 @@ struct queue {
 	struct groups groups;
 	uint64_t lane_generation;
 	struct worker *worker; /* NULL: none attached */
+	struct notify *notify; /* on_trip; NULL: there was nothing to tell */
 };
 
 TAILQ_HEAD(connection_list, connection);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "log/state.h"
+#include "router/notify.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -373,6 +374,7 @@ queue_gate(struct queue *queue, uint64_t expected, enum gate_event what,
 	event(EVENT_WARN, "subscription.changed", "s:queue", queue->config->name, "s:state",
 	    control_state_name(to), "u:sequence", detail->sequence, "s:message_id",
 	    detail->message_id, "s:error", detail->error, "s:reason", detail->reason, NULL);
+	notify_changed(queue, to, detail);
 }
 
 /* The facts of the trip stay, who and when are new. */

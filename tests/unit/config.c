@@ -54,10 +54,12 @@ Test(config, what_is_printed_reads_back_the_same)
 	FILE *out;
 
 	cr_assert(load("# a comment\nenvironment = prod\ntopic t { group_by = {a, b} dedup_window = "
-		       "90s }\nqueue q { topic = t lanes = 7 filter_policy = "
+		       "90s }\nqueue q { topic = t lanes = 7 on_trip = 'mail \"it\\'s $X\"' filter_policy = "
 		       "'{\"a\": [\"it\\'s\"]}' routing_check = aba }\n") == 0, "%s", error);
 	cr_expect(!config.queues[0].fault_markers, "off in prod");
 	cr_expect(config.queues[0].routing_check_aba, "aba");
+	cr_expect(strcmp(config.queues[0].on_trip, "mail \"it's $X\"") == 0, "%s",
+	    config.queues[0].on_trip);
 	cr_expect(config.topics[0].dedup_window_ns == 90000000000, "window");
 	out = open_memstream(&first, &length);
 	config_print(&config, out);
