@@ -62,11 +62,11 @@ struct handled {
 };
 
 struct row {
-	char *result; /* JSON text of an object */
-	size_t length;
+	struct span result; /* JSON text of an object */
 };
 
 static struct managed managed;
+static char *result_text; /* that the row shows; the process's, until the next message */
 static const struct config_options *options;
 
 static int
@@ -536,11 +536,12 @@ handle(struct service_context *context, const struct message *message, struct ou
 	struct request request;
 	FILE *out;
 
-	free(row->result);
+	free(result_text);
+	result_text = NULL;
 	*row = (struct row){ 0 };
 	if (!read_request(&request, context, message, outcome))
 		return;
-	out = open_memstream(&row->result, &row->length);
+	out = open_memstream(&result_text, &row->result.length);
 	if (out == NULL) {
 		service_answer(outcome, 503, strerror(errno));
 		return;
@@ -548,6 +549,7 @@ handle(struct service_context *context, const struct message *message, struct ou
 	act(&request, out, outcome);
 	if (fclose(out) != 0)
 		service_answer(outcome, 503, strerror(errno));
+	row->result.data = result_text;
 }
 
 static void
@@ -557,7 +559,7 @@ bind(const struct service_context *context, const struct message *message, sqlit
 
 	(void)message;
 	sqlite3_bind_null(insert, 5); /* there is no customer */
-	service_bind_text(insert, 8, (struct span){ row->result, row->length });
+	service_bind_text(insert, 8, row->result);
 }
 
 static void
@@ -567,7 +569,7 @@ print(const struct service_context *context, const struct message *message, FILE
 
 	(void)message;
 	/* The members without the braces around them. */
-	fprintf(out, ",%.*s", (int)row->length - 2, row->result + 1);
+	fprintf(out, ",%.*s", (int)row->result.length - 2, row->result.data + 1);
 }
 
 const struct service service_manager = {
