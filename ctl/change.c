@@ -29,11 +29,16 @@ refusal(enum control_state state, enum gate_event what)
 				 : "its state cannot be changed";
 }
 
-/* Changes one queue. Returns its new generation, or 0 when nothing was changed: *status says whether that
- * is an error. *probed: the sequence that is let through first, if the new state says so. */
-static uint64_t
-change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event what, int *status,
-    uint64_t *probed)
+/* What is to be waited for after a change. */
+struct changed {
+	uint64_t generation; /* 0: nothing was changed */
+	uint64_t probed;     /* the sequence that is let through first; 0: none */
+	bool drains;
+};
+
+/* Changes one queue. *status is set when that is an error. */
+static struct changed
+change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event what, int *status)
 {
 	const char *name = control->shared->queue[queue].name;
 	const struct subscription_by by = {
@@ -48,20 +53,23 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 	case SUBSCRIPTION_REFUSED:
 		warnx("%s: %s", name, refusal(done.from, what));
 		*status = EX_TEMPFAIL;
-		return 0;
+		return (struct changed){ 0 };
 	case SUBSCRIPTION_OTHER_MESSAGE:
 		warnx("%s: the message that tripped it is now %s", name, done.before.message_id);
 		*status = EX_TEMPFAIL;
-		return 0;
+		return (struct changed){ 0 };
 	case SUBSCRIPTION_SAME:
 		printf("%s: already %s\n", name, control_state_name(done.to));
-		return 0;
+		return (struct changed){ 0 };
 	case SUBSCRIPTION_CHANGED:
 		break;
 	}
-	*probed = done.to == CONTROL_PROBING ? done.before.sequence : 0;
 	printf("%s: %s\n", name, control_state_name(done.to));
-	return done.generation;
+	return (struct changed){
+		.generation = done.generation,
+		.probed = done.to == CONTROL_PROBING ? done.before.sequence : 0,
+		.drains = ctl->drain && done.from == CONTROL_RUNNING,
+	};
 }
 
 /* Waits until the change is on disk and every worker has seen it. */
@@ -151,7 +159,7 @@ wait_until_drained(const struct ctl *ctl, const struct control *control, unsigne
 static int
 change_main(struct ctl *ctl, enum gate_event what)
 {
-	uint64_t generations[CONTROL_QUEUES] = { 0 }, probed[CONTROL_QUEUES] = { 0 };
+	struct changed changed[CONTROL_QUEUES] = { 0 };
 	struct control control;
 	int status = 0, rc;
 
@@ -171,21 +179,20 @@ change_main(struct ctl *ctl, enum gate_event what)
 		errc(EX_OSERR, -rc, "%s/control: lock", ctl->config.run_dir);
 	for (unsigned i = 0; i < control.shared->queues; i++)
 		if (ctl_is_selected(ctl, control.shared->queue[i].name))
-			generations[i] = change(
-			    ctl, &control, i, what, &status, &probed[i]);
+			changed[i] = change(ctl, &control, i, what, &status);
 	control_unlock(&control);
 	fflush(stdout);
 	wire_poke(ctl->config.run_dir, "headgatectl");
 	for (unsigned i = 0; i < control.shared->queues; i++) {
-		if (generations[i] == 0)
+		if (changed[i].generation == 0)
 			continue;
-		rc = wait_until_seen(&control, i, generations[i]);
+		rc = wait_until_seen(&control, i, changed[i].generation);
 		if (rc == 0 && ctl->verbose)
 			warnx("%s: generation %llu is on disk and every worker has seen it",
-			    control.shared->queue[i].name, (unsigned long long)generations[i]);
-		if (rc == 0 && probed[i] != 0)
-			rc = wait_for_probe(&control, i, probed[i]);
-		if (rc == 0 && ctl->drain)
+			    control.shared->queue[i].name, (unsigned long long)changed[i].generation);
+		if (rc == 0 && changed[i].probed != 0)
+			rc = wait_for_probe(&control, i, changed[i].probed);
+		if (rc == 0 && changed[i].drains)
 			rc = wait_until_drained(ctl, &control, i);
 		if (rc != 0)
 			status = rc;

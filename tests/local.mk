@@ -31,6 +31,7 @@ E2E_TESTS = \
 	tests/e2e/redrive.sh \
 	tests/e2e/manager.sh \
 	tests/e2e/on_trip.sh \
+	tests/e2e/operations.sh \
 	tests/e2e/man.sh
 dist_check_SCRIPTS += $(E2E_TESTS)
 TESTS += $(E2E_TESTS)

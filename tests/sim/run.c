@@ -39,7 +39,7 @@ enum {
 	STOP_S = 8,               /* as router/main.c */
 	CLEAN_S = 60,             /* longer than the cleaner waits after a failure */
 	CLEAN_TURNS = 5000,
-	DEAD_LETTER_BYTES = 3072, /* at most */
+	DEAD_LETTER_BYTES = 8192, /* at most: each may be a batch of its own, in whole blocks */
 	SEGMENTS_AT_REST = 5      /* of a queue: active, next, spare, and what they replace */
 };
 
