@@ -142,15 +142,27 @@ route(struct connection *connection, const struct envelope *envelope,
 	return count;
 }
 
-/* Room in all of these logs? As writer_room_for_message(), or -EDQUOT; *short_of is a queue that has none. */
+/* Room for a message, and for what may become of it? As writer_room_for_message(), or -EDQUOT. */
+static int
+room_in(struct router *router, struct queue *queue, size_t length)
+{
+	const struct writer *dead = &router->queues[queue->config->dead_letter_queue].writer;
+
+	if (queue->over_max_bytes)
+		return -EDQUOT;
+	if (writer_is_short(dead))
+		return dead->next_error;
+	return writer_room_for_message(&queue->writer, length);
+}
+
+/* Room in all of these logs? As room_in(); *short_of is a queue that has none. */
 static int
 room_in_all(struct router *router, const unsigned queues[], unsigned count, size_t length,
     const struct queue **short_of)
 {
 	for (unsigned i = 0; i < count; i++) {
 		struct queue *queue = &router->queues[queues[i]];
-		int rc = queue->over_max_bytes ? -EDQUOT
-					   : writer_room_for_message(&queue->writer, length);
+		int rc = room_in(router, queue, length);
 
 		if (rc != 1) {
 			*short_of = queue;

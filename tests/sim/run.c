@@ -438,7 +438,7 @@ run_seed(uint64_t seed, uint64_t steps)
 	/* What is left to settlements in these small segments is few blocks of 4096. */
 	disk_capacity = block == 4096 || world_chance(70000)
 	    ? UINT64_MAX
-	    : (12 + world_below(16)) * LOG_SEGMENT_MAX;
+	    : (13 + world_below(8)) * LOG_SEGMENT_MAX;
 	make_config();
 	draw_chances();
 	if (steps == 0)
