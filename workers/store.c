@@ -191,6 +191,15 @@ open_database(struct store *store, const char *path)
 	return rc == 0 ? prepare_all(store) : rc;
 }
 
+/* Trying again is of no use. */
+static bool
+is_damaged(const struct store *store)
+{
+	int code = sqlite3_errcode(store->db);
+
+	return code == SQLITE_NOTADB || code == SQLITE_CORRUPT;
+}
+
 int
 store_open(struct store **out, const char *state_dir, const struct service *service, char *error,
     size_t error_bytes)
@@ -212,6 +221,8 @@ store_open(struct store **out, const char *state_dir, const struct service *serv
 	store->service = service;
 	snprintf(path, sizeof(path), "%s/stores/%s.db", state_dir, service->queue);
 	rc = open_database(store, path);
+	if (rc != 0 && is_damaged(store))
+		rc = -EBADMSG;
 	if (rc != 0) {
 		snprintf(error, error_bytes, "%s: %s", path, store->error);
 		store_close(store);

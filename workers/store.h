@@ -11,7 +11,8 @@
 
 struct store;
 
-/* Opens or creates it. Returns 0, or -errno with error filled; -ESTALE: another version's. */
+/* Opens or creates it. Returns 0, or -errno with error filled; -ESTALE: another version's; -EBADMSG:
+ * damaged, or no database. */
 int store_open(struct store **, const char *state_dir, const struct service *, char *error,
     size_t error_bytes);
 void store_close(struct store *);

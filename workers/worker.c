@@ -243,7 +243,7 @@ child_main(const struct service *service, const struct config *config,
 	    ? store_open(&store, config->state_dir, service, error, sizeof(error))
 	    : 0;
 	if (rc != 0)
-		errx(rc == -ESTALE ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
+		errx(rc == -ESTALE || rc == -EBADMSG ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
 	consumer = consumer_new(
 	    service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);
 	if (consumer == NULL)

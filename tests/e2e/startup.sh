@@ -41,4 +41,12 @@ for program in headgate-router headgate-payment headgate-bank-account headgate-p
   is "$program refuses an option it does not know" 64 $?
   is "$program tells its version" "$program 0.1.0" "$("$top_builddir/$program" -V)"
 done
+
+echo "# a store that is none"
+mkdir -p "$dir/other/state/stores"
+chmod 700 "$dir/other" "$dir/other/state"
+echo "this is no database, and long enough for SQLite to see that it is none of its own" >"$dir/other/state/stores/payment-processing.db"
+timeout -k 1 10 "$top_builddir/headgate-payment" -D "$dir/other" 2>"$dir/none"
+is "a worker does not try again and again" 73 $?
+ok "it says which file, and why" grep -q 'payment-processing.db: store: file is not a database' "$dir/none"
 done_testing

@@ -493,7 +493,7 @@ Test(store, what_is_no_database_is_refused_and_left_alone)
 	file = fopen(path, "w");
 	cr_assert(fwrite(bytes, 1, sizeof(bytes), file) == sizeof(bytes), "write");
 	fclose(file);
-	expect_refused(-EIO);
+	expect_refused(-EBADMSG);
 }
 
 /* What a process leaves that was killed before its first transaction. */
