@@ -123,8 +123,10 @@ json_queue(const struct status_queue *queue)
 	else
 		printf("%.3f", queue->oldest_age_s);
 	printf(",\"published\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"done\":%" PRIu64
-	       ",\"failed\":%" PRIu64 ",\"dead_lettered\":%" PRIu64,
-	    queue->published, queue->duplicates, queue->done, queue->failed, queue->dead_lettered);
+	       ",\"failed\":%" PRIu64 ",\"dead_lettered\":%" PRIu64 ",\"blocked_groups\":%" PRIu64
+	       ",\"parked\":%" PRIu64,
+	    queue->published, queue->duplicates, queue->done, queue->failed, queue->dead_lettered,
+	    queue->blocked_groups, queue->parked);
 	json_workers(queue);
 	putchar('}');
 }
@@ -235,6 +237,11 @@ print_closed(const struct status_queue *queue, const struct status *status)
 
 	if (queue->error[0] != '\0')
 		printf("\n%s: %s\n", queue->name, queue->error);
+	if (queue->blocked_groups > 0)
+		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64 " messages; each is tried again "
+		       "by itself\n    why:     group.blocked in the router's log; headgatectl%s peek %s\n",
+		    queue->name, queue->blocked_groups, queue->parked, status->directory_option,
+		    queue->name);
 	if (queue->state == CONTROL_RUNNING)
 		return;
 	text_time(since, detail->since_ns);

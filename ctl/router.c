@@ -21,27 +21,6 @@ pack_text(msgpack_packer *packer, const char *text)
 	msgpack_pack_str_body(packer, text, length);
 }
 
-static int
-send_hello(int fd)
-{
-	msgpack_sbuffer buffer;
-	msgpack_packer packer;
-	int rc;
-
-	msgpack_sbuffer_init(&buffer);
-	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
-	msgpack_pack_array(&packer, 6);
-	msgpack_pack_int(&packer, WIRE_VERSION);
-	msgpack_pack_int(&packer, WIRE_CONTROL);
-	pack_text(&packer, "headgatectl");
-	pack_text(&packer, "");
-	msgpack_pack_false(&packer);
-	msgpack_pack_int(&packer, 0);
-	rc = wire_send(fd, WIRE_HELLO, buffer.data, buffer.size, NULL, 0);
-	msgpack_sbuffer_destroy(&buffer);
-	return rc;
-}
-
 /* Unpacks an array of size objects. */
 static bool
 unpack(msgpack_unpacked *unpacked, const void *payload, size_t length, uint32_t size)
@@ -81,6 +60,11 @@ router_connect(const struct ctl *ctl)
 {
 	static uint8_t payload[WIRE_SMALL_BYTES];
 	const char *dir = ctl->config.run_dir;
+	const struct wire_hello hello = {
+		.role = WIRE_CONTROL,
+		.program = "headgatectl",
+		.name = "",
+	};
 	enum wire_type type;
 	size_t length;
 	int fd = wire_connect(dir), rc;
@@ -92,7 +76,7 @@ router_connect(const struct ctl *ctl)
 		    "no router is running in %s, and nothing was changed: start headgate-router", dir);
 	if (fd < 0)
 		errx(EX_UNAVAILABLE, "%s/router.sock: %s", dir, strerror(-fd));
-	rc = send_hello(fd);
+	rc = wire_send_hello(fd, &hello, -1);
 	if (rc == 0)
 		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
 	if (rc != 0)

@@ -64,6 +64,8 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	out->duplicates = get(&counters->duplicates);
 	out->dead_lettered = get(&counters->dead_lettered);
 	out->in_flight = get(&counters->in_flight);
+	out->blocked_groups = get(&counters->blocked_groups);
+	out->parked = get(&counters->parked);
 	out->depth = out->published > out->done + out->failed
 	    ? out->published - out->done - out->failed
 	    : 0;

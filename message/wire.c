@@ -310,32 +310,51 @@ wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fd
 	return 0;
 }
 
-void
-wire_poke(const char *run_dir, const char *program)
+static void
+pack_text(msgpack_packer *packer, const char *text)
 {
-	static uint8_t payload[WIRE_SMALL_BYTES];
-	enum wire_type type;
+	msgpack_pack_str(packer, strlen(text));
+	msgpack_pack_str_body(packer, text, strlen(text));
+}
+
+int
+wire_send_hello(int fd, const struct wire_hello *hello, int lock_fd)
+{
 	msgpack_sbuffer buffer;
 	msgpack_packer packer;
-	size_t length = strlen(program);
-	int fd = wire_connect(run_dir);
+	int rc;
 
-	if (fd < 0)
-		return;
 	msgpack_sbuffer_init(&buffer);
 	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
 	msgpack_pack_array(&packer, 6);
 	msgpack_pack_int(&packer, WIRE_VERSION);
-	msgpack_pack_int(&packer, WIRE_CONTROL);
-	msgpack_pack_str(&packer, length);
-	msgpack_pack_str_body(&packer, program, length);
-	msgpack_pack_str(&packer, 0);
-	msgpack_pack_false(&packer);
-	msgpack_pack_int(&packer, 0);
-	if (wire_send(fd, WIRE_HELLO, buffer.data, buffer.size, NULL, 0) == 0 &&
+	msgpack_pack_int(&packer, hello->role);
+	pack_text(&packer, hello->program);
+	pack_text(&packer, hello->name);
+	if (hello->wants_receipts)
+		msgpack_pack_true(&packer);
+	else
+		msgpack_pack_false(&packer);
+	msgpack_pack_uint64(&packer, hello->lanes);
+	rc = wire_send(fd, WIRE_HELLO, buffer.data, buffer.size, &lock_fd, lock_fd >= 0 ? 1 : 0);
+	msgpack_sbuffer_destroy(&buffer);
+	return rc;
+}
+
+void
+wire_poke(const char *run_dir, const char *program)
+{
+	static uint8_t payload[WIRE_SMALL_BYTES];
+	const struct wire_hello hello = { .role = WIRE_CONTROL, .program = program, .name = "" };
+	enum wire_type type;
+	size_t length;
+	int fd = wire_connect(run_dir);
+
+	if (fd < 0)
+		return;
+	if (wire_send_hello(fd, &hello, -1) == 0 &&
 	    wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS) == 0 &&
 	    type == WIRE_WELCOME)
 		wire_send(fd, WIRE_POKE, "\x90", 1, NULL, 0); /* an empty array */
-	msgpack_sbuffer_destroy(&buffer);
 	close(fd);
 }

@@ -90,6 +90,17 @@ int wire_connect(const char *run_dir);
 int wire_send(int fd, enum wire_type type, const void *payload, size_t length, const int *fds,
     size_t fd_count);
 
+/* A client's first frame. */
+struct wire_hello {
+	enum wire_role role;
+	const char *program;
+	const char *name; /* of a topic or queue, or "" */
+	bool wants_receipts;
+	uint64_t lanes; /* of a worker: bit n asks for lane n */
+};
+/* lock_fd: of a worker, else -1. Returns as wire_send(). */
+int wire_send_hello(int fd, const struct wire_hello *, int lock_fd);
+
 /* Receives one frame of at most WIRE_SMALL_BYTES into buffer (that large). *length and *type are set;
  * up to *fd_count descriptors are put into fds and *fd_count set. Waits at most timeout_ms (-1: for
  * ever). Returns 0, -ETIMEDOUT, -EPIPE at the end of the stream, -EPROTO, or -errno. */

@@ -44,37 +44,6 @@ session_free(struct session *session)
 	free(session->in);
 }
 
-static void
-pack_text(msgpack_packer *packer, const char *text)
-{
-	msgpack_pack_str(packer, strlen(text));
-	msgpack_pack_str_body(packer, text, strlen(text));
-}
-
-static int
-send_hello(int fd, const char *topic, bool wants_receipts)
-{
-	msgpack_sbuffer buffer;
-	msgpack_packer packer;
-	int rc;
-
-	msgpack_sbuffer_init(&buffer);
-	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
-	msgpack_pack_array(&packer, 6);
-	msgpack_pack_int(&packer, WIRE_VERSION);
-	msgpack_pack_int(&packer, WIRE_PUBLISHER);
-	pack_text(&packer, "headgate-publish");
-	pack_text(&packer, topic);
-	if (wants_receipts)
-		msgpack_pack_true(&packer);
-	else
-		msgpack_pack_false(&packer);
-	msgpack_pack_uint64(&packer, 0);
-	rc = wire_send(fd, WIRE_HELLO, buffer.data, buffer.size, NULL, 0);
-	msgpack_sbuffer_destroy(&buffer);
-	return rc;
-}
-
 /* An ERROR frame: [status, text]. */
 static int
 read_refusal(const void *payload, size_t length, char *error, size_t error_bytes)
@@ -99,6 +68,12 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
     bool wants_receipts, int timeout_ms, struct topic_settings *topic, char *error,
     size_t error_bytes)
 {
+	const struct wire_hello hello = {
+		.role = WIRE_PUBLISHER,
+		.program = "headgate-publish",
+		.name = topic_name,
+		.wants_receipts = wants_receipts,
+	};
 	enum wire_type type;
 	size_t length;
 	int rc;
@@ -113,7 +88,7 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 		return rc;
 	}
 	snprintf(error, error_bytes, "the router hung up");
-	rc = send_hello(session->fd, topic_name, wants_receipts);
+	rc = wire_send_hello(session->fd, &hello, -1);
 	if (rc == 0)
 		rc = wire_receive(
 		    session->fd, &type, session->in, &length, NULL, NULL, timeout_ms);

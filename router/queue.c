@@ -808,6 +808,9 @@ queue_publish_figures(struct queue *queue)
 	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);
 	atomic_store_explicit(
 	    &counters->log_bytes, writer_bytes(&queue->writer), memory_order_relaxed);
+	atomic_store_explicit(
+	    &counters->blocked_groups, queue->groups.count, memory_order_relaxed);
+	atomic_store_explicit(&counters->parked, queue->groups.parked, memory_order_relaxed);
 	queue->over_max_bytes = queue->config->max_bytes > 0 &&
 	    queue_unsettled_bytes(queue) >= queue->config->max_bytes;
 	drop_marks(queue);

@@ -96,6 +96,7 @@ struct control_counters { /* each since the queue's log began, as far as the log
 	_Atomic uint64_t in_flight; /* of these, handed to a worker */
 	_Atomic uint64_t oldest_ns; /* CLOCK_REALTIME publish time of the oldest unsettled, 0: none */
 	_Atomic uint64_t log_bytes; /* on disk */
+	_Atomic uint64_t blocked_groups, parked; /* groups that wait, and messages of theirs */
 };
 
 struct control_queue {

@@ -22,29 +22,6 @@ complain(char *error, size_t error_bytes, int rc, const char *what)
 	return rc;
 }
 
-static int
-send_hello(int socket, const char *program, const char *queue, int lock_fd)
-{
-	msgpack_sbuffer buffer;
-	msgpack_packer packer;
-	int rc;
-
-	msgpack_sbuffer_init(&buffer);
-	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
-	msgpack_pack_array(&packer, 6);
-	msgpack_pack_int(&packer, WIRE_VERSION);
-	msgpack_pack_int(&packer, WIRE_WORKER);
-	msgpack_pack_str(&packer, strlen(program));
-	msgpack_pack_str_body(&packer, program, strlen(program));
-	msgpack_pack_str(&packer, strlen(queue));
-	msgpack_pack_str_body(&packer, queue, strlen(queue));
-	msgpack_pack_false(&packer);
-	msgpack_pack_uint64(&packer, UINT64_MAX);
-	rc = wire_send(socket, WIRE_HELLO, buffer.data, buffer.size, &lock_fd, 1);
-	msgpack_sbuffer_destroy(&buffer);
-	return rc;
-}
-
 /* Unpacks a checked payload. The caller destroys *unpacked when true. */
 static bool
 unpack(msgpack_unpacked *unpacked, const void *payload, size_t length, uint32_t fields)
@@ -171,6 +148,12 @@ int
 attachment_open(struct attachment *attachment, const char *run_dir, const char *program,
     const char *queue, int lock_fd, char *error, size_t error_bytes)
 {
+	const struct wire_hello hello = {
+		.role = WIRE_WORKER,
+		.program = program,
+		.name = queue,
+		.lanes = UINT64_MAX,
+	};
 	int rc;
 
 	memset(attachment, 0, sizeof(*attachment));
@@ -178,7 +161,7 @@ attachment_open(struct attachment *attachment, const char *run_dir, const char *
 	attachment->socket = wire_connect(run_dir);
 	if (attachment->socket < 0)
 		return complain(error, error_bytes, attachment->socket, run_dir);
-	rc = send_hello(attachment->socket, program, queue, lock_fd);
+	rc = wire_send_hello(attachment->socket, &hello, lock_fd);
 	if (rc != 0)
 		complain(error, error_bytes, rc, "router");
 	else

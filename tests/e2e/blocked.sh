@@ -55,6 +55,9 @@ ok "all other groups go on" wait_for 30 depth_is 597
 is "in order" "$(seq 300 | xargs) $(seq 300 | xargs)" "$(rows A) $(rows C)"
 is "the gate is open" RUNNING "$(field payment-processing .state)"
 ok "it is tried again and again" wait_for 20 eval '[ "$(grep -c "\"group.blocked\"" "$dir/headgate-router.log")" -ge 8 ]'
+# Those that are being tried just now are not parked.
+is "status tells how many wait" true "$(field payment-processing '.blocked_groups == 2 and .parked >= 595')"
+ok "in words" eval 'ctl status | grep -q "2 groups are blocked, with 59[5-7] messages"'
 is "nothing of the blocked groups is handled" "" "$(rows B-ERROR500)$(rows D-ERROR500)"
 is "it costs no receive" 0 "$(grep -c not_survived "$dir/headgate-router.log")"
 is "and no failure row" 0 "$(payments 'SELECT count(*) FROM failures')"
