@@ -72,7 +72,8 @@ measure(const char *dir, const char *name, int flags, int zero, size_t bytes, ch
 		double start = seconds(CLOCK_MONOTONIC);
 
 		for (int f = 0; f < FILES; f++)
-			if (pwrite(fds[f], data, bytes, (off_t)((size_t)b * bytes)) != (ssize_t)bytes)
+			if (pwrite(fds[f], data, bytes, (off_t)((size_t)b * bytes)) !=
+			    (ssize_t)bytes)
 				err(EX_IOERR, "write");
 		for (int f = 0; f < FILES && !(flags & O_DSYNC); f++)
 			if (fdatasync(fds[f]) != 0)
@@ -102,8 +103,8 @@ main(int argc, char **argv)
 	printf("a batch over %d files, one after the other; median\n", FILES);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		measure(argv[1], "O_DIRECT|O_DSYNC, zeroed", O_DIRECT | O_DSYNC, 1, sizes[i], data);
-		measure(argv[1], "O_DIRECT|O_DSYNC, only allocated", O_DIRECT | O_DSYNC, 0, sizes[i],
-		    data);
+		measure(argv[1], "O_DIRECT|O_DSYNC, only allocated", O_DIRECT | O_DSYNC, 0,
+		    sizes[i], data);
 		measure(argv[1], "write + fdatasync, zeroed", 0, 1, sizes[i], data);
 	}
 	free(data);

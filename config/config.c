@@ -147,8 +147,8 @@ struct word {
 };
 
 static int
-read_word(struct loader *loader, cfg_t *section, const char *option, const struct word *words,
-    int *value)
+read_word(
+    struct loader *loader, cfg_t *section, const char *option, const struct word *words, int *value)
 {
 	const char *text = cfg_getstr(section, option);
 
@@ -158,8 +158,8 @@ read_word(struct loader *loader, cfg_t *section, const char *option, const struc
 		if (strcmp(words->name, text) != 0)
 			continue;
 		if (words->value == 0)
-			return fail(loader, section->line, "%s = %s is not supported yet", option,
-			    text);
+			return fail(
+			    loader, section->line, "%s = %s is not supported yet", option, text);
 		*value = words->value;
 		return 0;
 	}
@@ -191,8 +191,7 @@ read_duration(struct loader *loader, cfg_t *section, const char *option, uint64_
 }
 
 static int
-read_count(
-    struct loader *loader, cfg_t *section, const char *option, unsigned max, unsigned *count)
+read_count(struct loader *loader, cfg_t *section, const char *option, unsigned max, unsigned *count)
 {
 	const char *text = cfg_getstr(section, option), *rest;
 	uint64_t number;
@@ -200,8 +199,8 @@ read_count(
 	if (text == NULL)
 		return 0;
 	if (parse_number(text, &number, &rest) != 0 || *rest != '\0' || number < 1 || number > max)
-		return fail(loader, section->line, "%s: \"%s\" is not from 1 to %u", option, text,
-		    max);
+		return fail(
+		    loader, section->line, "%s: \"%s\" is not from 1 to %u", option, text, max);
 	*count = (unsigned)number;
 	return 0;
 }
@@ -252,7 +251,8 @@ read_topic(struct loader *loader, cfg_t *section)
 	if (!name_valid(name))
 		return fail(loader, section->line,
 		    "topic \"%s\": a name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or "
-		    "digit", name);
+		    "digit",
+		    name);
 	if (config->topic_count == CONFIG_TOPICS)
 		return fail(loader, section->line, "more than %d topics", CONFIG_TOPICS);
 	for (size_t i = 0; i < config->topic_count; i++)
@@ -296,8 +296,8 @@ find_topic(struct loader *loader, cfg_t *section, unsigned *topic)
 			return 0;
 		}
 	}
-	return fail(loader, section->line, "queue %s: there is no topic \"%s\"", cfg_title(section),
-	    name);
+	return fail(
+	    loader, section->line, "queue %s: there is no topic \"%s\"", cfg_title(section), name);
 }
 
 static int
@@ -341,8 +341,7 @@ refuse_unsupported(struct loader *loader, cfg_t *section)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (cfg_getstr(section, names[i]) != NULL)
-			return fail(
-			    loader, section->line, "%s is not supported yet", names[i]);
+			return fail(loader, section->line, "%s is not supported yet", names[i]);
 	return 0;
 }
 
@@ -354,8 +353,8 @@ read_size(struct loader *loader, cfg_t *section, const char *option, uint64_t *b
 	if (text == NULL)
 		return 0;
 	if (config_parse_size(text, bytes) != 0 || *bytes == 0)
-		return fail(loader, section->line,
-		    "%s: \"%s\" is no size: bytes, or with K, M, G", option, text);
+		return fail(loader, section->line, "%s: \"%s\" is no size: bytes, or with K, M, G",
+		    option, text);
 	return 0;
 }
 
@@ -364,8 +363,7 @@ read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 {
 	int rc = read_duration(loader, section, "visibility_timeout", &queue->visibility_ns);
 
-	if (rc == 0 &&
-	    (queue->visibility_ns < 1000000000 || queue->visibility_ns > 43200000000000))
+	if (rc == 0 && (queue->visibility_ns < 1000000000 || queue->visibility_ns > 43200000000000))
 		rc = fail(loader, section->line, "visibility_timeout: not within 1s and 12h");
 	if (rc == 0)
 		rc = read_count(loader, section, "max_receive_count", CONFIG_RECEIVES_MAX,
@@ -373,8 +371,8 @@ read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 	if (rc == 0)
 		rc = read_duration(loader, section, "auto_probe", &queue->auto_probe_ns);
 	if (rc == 0)
-		rc = read_count(
-		    loader, section, "retry_max", CONFIG_RETRIES_MAX, &queue->retry_max);
+		rc =
+		    read_count(loader, section, "retry_max", CONFIG_RETRIES_MAX, &queue->retry_max);
 	if (rc == 0)
 		rc = read_duration(loader, section, "retry_base", &queue->retry_base_ns);
 	if (rc == 0)
@@ -393,8 +391,8 @@ add_dead_letter_queue(struct loader *loader, const struct config_queue *source, 
 	struct config *config = loader->config;
 
 	if (config->queue_count == CONFIG_QUEUES)
-		return fail(loader, source->line, "more than %d queues, dead-letter queues among them",
-		    CONFIG_QUEUES);
+		return fail(loader, source->line,
+		    "more than %d queues, dead-letter queues among them", CONFIG_QUEUES);
 	config->queues[config->queue_count] = (struct config_queue){
 		.line = source->line,
 		.topic = CONFIG_TOPICS,
@@ -427,8 +425,8 @@ link_dead_letter_queue(struct loader *loader, unsigned source)
 	else
 		snprintf(name, sizeof(name), "%s%s", queue->name, suffix);
 	if (!name_valid(name))
-		return fail(loader, queue->line, "queue %s: no name for a dead-letter queue: \"%s\"",
-		    queue->name, name);
+		return fail(loader, queue->line,
+		    "queue %s: no name for a dead-letter queue: \"%s\"", queue->name, name);
 	while (i < config->queue_count && strcmp(config->queues[i].name, name) != 0)
 		i++;
 	if (i == config->queue_count)
@@ -445,8 +443,10 @@ link_dead_letter_queue(struct loader *loader, unsigned source)
 		    dead->filter_policy ? "filter_policy" : "dead_letter_queue");
 	if (dead->server_error == CONFIG_SERVER_RETRY)
 		return fail(loader, dead->line,
-		    "queue %s: server_error = retry gives messages up, and there is nowhere for a dead "
-		    "letter to go", name);
+		    "queue %s: server_error = retry gives messages up, and there is nowhere for a "
+		    "dead "
+		    "letter to go",
+		    name);
 	if (!dead->dead_letters)
 		dead->topic = queue->topic;
 	dead->dead_letters = true;
@@ -487,7 +487,8 @@ read_queue(struct loader *loader, cfg_t *section)
 	if (!name_valid(name))
 		return fail(loader, section->line,
 		    "queue \"%s\": a name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or "
-		    "digit", name);
+		    "digit",
+		    name);
 	if (config->queue_count == CONFIG_QUEUES)
 		return fail(loader, section->line, "more than %d queues", CONFIG_QUEUES);
 	*queue = (struct config_queue){
@@ -502,7 +503,8 @@ read_queue(struct loader *loader, cfg_t *section)
 	};
 	strcpy(queue->name, name);
 	if (dead_letters != NULL && (!name_valid(dead_letters) || strcmp(dead_letters, name) == 0))
-		return fail(loader, section->line, "dead_letter_queue: bad name \"%s\"", dead_letters);
+		return fail(
+		    loader, section->line, "dead_letter_queue: bad name \"%s\"", dead_letters);
 	strcpy(queue->dead_letter_name, dead_letters ? dead_letters : "");
 	rc = find_topic(loader, section, &queue->topic);
 	if (rc == 0)
@@ -543,8 +545,9 @@ read_top(struct loader *loader, cfg_t *top)
 	if (!name_valid(environment))
 		return fail(loader, 0, "environment: bad name \"%s\"", environment);
 	strcpy(config->environment, environment);
-	if (size != NULL && (config_parse_size(size, &bytes) != 0 || bytes < 1024 ||
-				bytes > ENVELOPE_BODY_BYTES_MAX))
+	if (size != NULL &&
+	    (config_parse_size(size, &bytes) != 0 || bytes < 1024 ||
+		bytes > ENVELOPE_BODY_BYTES_MAX))
 		return fail(loader, 0, "max_message_size: \"%s\" is not from 1K to 1M", size);
 	config->max_message_bytes = bytes;
 	return 0;
@@ -657,8 +660,8 @@ load_text(struct loader *loader, const char *text)
 }
 
 int
-config_load(struct config *config, const struct config_options *options, char *error,
-    size_t error_bytes)
+config_load(
+    struct config *config, const struct config_options *options, char *error, size_t error_bytes)
 {
 	struct loader loader = {
 		.config = config,
@@ -722,8 +725,8 @@ config_find_topic(const struct config *config, const char *name)
  */
 
 static void
-print_list(FILE *out, const char *name, const char fields[CONFIG_FIELDS][CONFIG_NAME_BYTES],
-    size_t count)
+print_list(
+    FILE *out, const char *name, const char fields[CONFIG_FIELDS][CONFIG_NAME_BYTES], size_t count)
 {
 	fprintf(out, "    %s = {", name);
 	for (size_t i = 0; i < count; i++)

@@ -24,11 +24,7 @@ enum {
 
 /* What is done when a message fails. BLOCK_GROUP: its group waits, and it is tried again and again;
  * RETRY: the same, retry_max times in all, then it is given up. */
-enum config_server_error {
-	CONFIG_SERVER_STOP = 1,
-	CONFIG_SERVER_BLOCK_GROUP,
-	CONFIG_SERVER_RETRY
-};
+enum config_server_error { CONFIG_SERVER_STOP = 1, CONFIG_SERVER_BLOCK_GROUP, CONFIG_SERVER_RETRY };
 enum config_client_error {
 	CONFIG_CLIENT_DEAD_LETTER = 1,
 	CONFIG_CLIENT_RECORD,
@@ -47,18 +43,19 @@ struct config_topic {
 
 struct config_queue {
 	char name[CONFIG_NAME_BYTES];
-	unsigned topic;      /* index in topics; of a dead-letter queue: of the first that it serves */
-	bool dead_letters;   /* a dead-letter queue: takes no messages of a topic */
+	unsigned topic; /* index in topics; of a dead-letter queue: of the first that it serves */
+	bool dead_letters;          /* a dead-letter queue: takes no messages of a topic */
 	unsigned dead_letter_queue; /* index in queues; its own, of a dead-letter queue */
 	char dead_letter_name[CONFIG_NAME_BYTES]; /* as it was set; "" */
 	char *on_trip;       /* command that is run when it trips, NULL: none */
 	char *filter_policy; /* JSON text, NULL: takes everything of its topic */
 	int line;            /* in the file, for messages; 0: built in */
 	unsigned lanes;
-	uint64_t visibility_ns; /* a handler that takes longer is ended */
+	uint64_t visibility_ns;     /* a handler that takes longer is ended */
 	unsigned max_receive_count; /* starts that a message may cost the worker's life */
-	uint64_t auto_probe_ns; /* a tripped queue is probed by itself after this; 0: by a person only */
-	uint64_t max_bytes;     /* of messages that are not settled; 0: no limit */
+	uint64_t
+	    auto_probe_ns; /* a tripped queue is probed by itself after this; 0: by a person only */
+	uint64_t max_bytes; /* of messages that are not settled; 0: no limit */
 	enum config_server_error server_error;
 	enum config_client_error client_error;
 	unsigned retry_max;

@@ -21,8 +21,7 @@ on_signal(int signal)
 }
 
 /* Waits for a status on the pipe, or its end. */
-static void __attribute__((noreturn))
-wait_for_status(int fd, pid_t child)
+static void __attribute__((noreturn)) wait_for_status(int fd, pid_t child)
 {
 	unsigned char status = EX_UNAVAILABLE;
 	int how = 0;

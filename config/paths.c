@@ -94,7 +94,8 @@ paths_resolve(struct config *config, const char *base_dir, char *error, size_t e
 	if (strlen(config->run_dir) + SOCKET_NAME_BYTES >
 	    sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return complain(error, error_bytes, -ENAMETOOLONG, config->run_dir,
-		    "too long for a socket's path, which holds 107 bytes: choose a directory nearer "
+		    "too long for a socket's path, which holds 107 bytes: choose a directory "
+		    "nearer "
 		    "to the root with -D");
 	return 0;
 }
@@ -152,8 +153,8 @@ make_and_check(const char *path, char *error, size_t error_bytes)
 	if (st.st_uid != geteuid() && geteuid() != 0)
 		return complain(error, error_bytes, -EPERM, path, "belongs to another user");
 	if (st.st_mode & 022)
-		return complain(error, error_bytes, -EPERM, path,
-		    "others may write to it: chmod go-w");
+		return complain(
+		    error, error_bytes, -EPERM, path, "others may write to it: chmod go-w");
 	return 0;
 }
 

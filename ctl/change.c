@@ -16,7 +16,8 @@
 #include "shm/subscription.h"
 
 enum {
-	SEEN_S = 10, /* for the router to log a change, for the workers to see it, and for a probe */
+	SEEN_S =
+	    10, /* for the router to log a change, for the workers to see it, and for a probe */
 	LOOK_MS = 5
 };
 
@@ -79,13 +80,14 @@ wait_until_seen(const struct control *control, unsigned queue, uint64_t generati
 	const char *name = control->shared->queue[queue].name;
 	uint32_t worker;
 
-	switch (subscription_wait(
-	    control, queue, generation, SEEN_S * UINT64_C(1000000000), &worker)) {
+	switch (
+	    subscription_wait(control, queue, generation, SEEN_S * UINT64_C(1000000000), &worker)) {
 	case 0:
 		return 0;
 	case -ESRCH:
 		warnx("%s: the router is gone; what it had not logged it will find at its "
-		      "next start", name);
+		      "next start",
+		    name);
 		return EX_UNAVAILABLE;
 	case -EAGAIN:
 		warnx("%s: the router has not logged the change yet", name);
@@ -115,7 +117,8 @@ wait_for_probe(const struct control *control, unsigned queue, uint64_t sequence)
 			return EX_UNAVAILABLE;
 		}
 		if (!ctl_has_worker(control, queue)) {
-			printf("%s: no worker is attached; the first message will be tried when one is\n",
+			printf("%s: no worker is attached; the first message will be tried when "
+			       "one is\n",
 			    name);
 			return 0;
 		}
@@ -141,14 +144,15 @@ wait_until_drained(const struct ctl *ctl, const struct control *control, unsigne
 	const struct control_queue *entry = &control->shared->queue[queue];
 	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns, left;
 
-	while ((left = atomic_load_explicit(&entry->counters.in_flight, memory_order_relaxed)) > 0) {
+	while (
+	    (left = atomic_load_explicit(&entry->counters.in_flight, memory_order_relaxed)) > 0) {
 		if (!control_router_alive(control)) {
 			warnx("%s: the router is gone", entry->name);
 			return EX_UNAVAILABLE;
 		}
 		if (ctl_monotonic_ns() > deadline_ns) {
-			warnx("%s: %llu messages were handed to workers and are not handled", entry->name,
-			    (unsigned long long)left);
+			warnx("%s: %llu messages were handed to workers and are not handled",
+			    entry->name, (unsigned long long)left);
 			return EX_TEMPFAIL;
 		}
 		ctl_pause_ms(LOOK_MS);
@@ -189,7 +193,8 @@ change_main(struct ctl *ctl, enum gate_event what)
 		rc = wait_until_seen(&control, i, changed[i].generation);
 		if (rc == 0 && ctl->verbose)
 			warnx("%s: generation %llu is on disk and every worker has seen it",
-			    control.shared->queue[i].name, (unsigned long long)changed[i].generation);
+			    control.shared->queue[i].name,
+			    (unsigned long long)changed[i].generation);
 		if (rc == 0 && changed[i].probed != 0)
 			rc = wait_for_probe(&control, i, changed[i].probed);
 		if (rc == 0 && changed[i].drains)

@@ -24,7 +24,7 @@ struct ctl {
 
 	/* peek and dead */
 	bool raw, reveal, dry_run, force;
-	uint64_t count, rate; /* rate: messages a second; 0: as fast as it goes */
+	uint64_t count, rate;   /* rate: messages a second; 0: as fast as it goes */
 	const char *which, *to; /* a sequence or message id; a queue; NULL */
 	const char *filters[CTL_FILTERS];
 	unsigned filter_count;

@@ -90,8 +90,7 @@ show_json(const struct message *message, bool reveal)
 	printf(",\"origin_sequence\":%" PRIu64 ",\"published\":", origin_of(message)->sequence);
 	text_put_json_time(message->envelope.published_ns);
 	trace_id(message, trace);
-	message_put_json_text(
-	    "trace_id", trace[0] ? trace : NULL, strlen(trace), false);
+	message_put_json_text("trace_id", trace[0] ? trace : NULL, strlen(trace), false);
 	printf(",\"size\":%zu", message->envelope.body.length);
 	message_put_json_body(message, reveal);
 	puts("}");
@@ -130,8 +129,8 @@ list_text(void *context, const struct message *message)
 	char last[TEXT_TIME_BYTES];
 
 	if (printing->shown++ == 0)
-		printf("%10s  %-22s  %4s  %8s  %-19s  %-36s  %-16s  %s\n", "SEQUENCE", "QUEUE", "CODE",
-		    "RECEIVES", "LAST", "MESSAGE ID", "GROUP", "REASON");
+		printf("%10s  %-22s  %4s  %8s  %-19s  %-36s  %-16s  %s\n", "SEQUENCE", "QUEUE",
+		    "CODE", "RECEIVES", "LAST", "MESSAGE ID", "GROUP", "REASON");
 	text_time(last, origin->last_ns);
 	printf("%10" PRIu64 "  %-22s  %4u  %8" PRIu32 "  %-19s  ", message->sequence, origin->queue,
 	    origin->status, origin->receives, last);

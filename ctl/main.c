@@ -22,8 +22,9 @@ struct command {
 	const char *name; /* one word or two */
 	const char *arguments, *help;
 	int (*run)(struct ctl *);
-	const char *options; /* the long ones, apart from those that all take; a blank before and behind */
-	bool which;          /* may name a message behind the queue */
+	const char
+	    *options; /* the long ones, apart from those that all take; a blank before and behind */
+	bool which;   /* may name a message behind the queue */
 };
 
 static const struct command commands[] = {
@@ -31,14 +32,15 @@ static const struct command commands[] = {
 	    status_main, " json watch ", false },
 	{ "start", "[--skip-head [--message ID]] [--reason TEXT] QUEUE... | --all",
 	    "open the gate of a queue", start_main, " skip-head message reason all ", false },
-	{ "stop", "[--drain [-t TIME]] [--reason TEXT] QUEUE... | --all", "close the gate of a queue",
-	    stop_main, " drain timeout reason all ", false },
+	{ "stop", "[--drain [-t TIME]] [--reason TEXT] QUEUE... | --all",
+	    "close the gate of a queue", stop_main, " drain timeout reason all ", false },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
 	    "wait until it holds", wait_main, " ready workers empty state timeout all ", false },
 	{ "peek", "[-n N] [--json] [--reveal] QUEUE", "the next messages of a queue", peek_main,
 	    " count json reveal ", false },
-	{ "dead list", "[--json] [--filter F]... QUEUE", "its dead letters, and what was wrong with them",
-	    dead_list_main, " json filter ", false },
+	{ "dead list", "[--json] [--filter F]... QUEUE",
+	    "its dead letters, and what was wrong with them", dead_list_main, " json filter ",
+	    false },
 	{ "dead show", "[--json|--raw] [--reveal] QUEUE [SEQUENCE|MESSAGE-ID]",
 	    "one of them, with its body", dead_show_main, " json raw reveal filter ", true },
 	{ "dead redrive", "[--to QUEUE] [--rate N] [--dry-run] [--filter F]... [-t TIME] QUEUE",
@@ -46,7 +48,8 @@ static const struct command commands[] = {
 	    " to rate dry-run filter timeout ", false },
 	{ "dead purge", "[--force] [--filter F]... QUEUE", "remove them for good", dead_purge_main,
 	    " force filter timeout ", false },
-	{ "config", "", "check the configuration and print what is in force", config_main, " ", false },
+	{ "config", "", "check the configuration and print what is in force", config_main, " ",
+	    false },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
@@ -100,8 +103,7 @@ ctl_is_managed(const struct ctl *ctl, const char *name)
 {
 	const struct config_queue *queue = config_find_queue(&ctl->config, name);
 
-	return strcmp(name, "subscription-control") != 0 &&
-	    (queue == NULL || !queue->dead_letters);
+	return strcmp(name, "subscription-control") != 0 && (queue == NULL || !queue->dead_letters);
 }
 
 bool
@@ -132,8 +134,8 @@ bool
 ctl_has_worker(const struct control *control, unsigned queue)
 {
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++)
-		if (atomic_load_explicit(
-			&control->shared->worker[i].pid, memory_order_acquire) != 0 &&
+		if (atomic_load_explicit(&control->shared->worker[i].pid, memory_order_acquire) !=
+			0 &&
 		    control->shared->worker[i].queue == queue)
 			return true;
 	return false;
@@ -250,8 +252,26 @@ check_given(const struct command *command)
 static void
 read_options(struct ctl *ctl, int argc, char **argv)
 {
-	enum { JSON = 256, WATCH, ALL, REASON, DRAIN, SKIP_HEAD, MESSAGE, READY, WORKERS, EMPTY, STATE, FILTER,
-		RAW, REVEAL, TO, RATE, DRY_RUN, FORCE };
+	enum {
+		JSON = 256,
+		WATCH,
+		ALL,
+		REASON,
+		DRAIN,
+		SKIP_HEAD,
+		MESSAGE,
+		READY,
+		WORKERS,
+		EMPTY,
+		STATE,
+		FILTER,
+		RAW,
+		REVEAL,
+		TO,
+		RATE,
+		DRY_RUN,
+		FORCE
+	};
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "directory", required_argument, NULL, 'D' },

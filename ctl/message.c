@@ -53,7 +53,8 @@ message_read(const struct ctl *ctl, const char *queue, uint64_t after,
 	snprintf(dir, sizeof(dir), "%s/queues/%s", ctl->config.state_dir, queue);
 	rc = log_reader_run(&reader, dir);
 	if (ctl->verbose && reader.restarts > 0)
-		warnx("%s: its files changed %u times while they were read", queue, reader.restarts);
+		warnx(
+		    "%s: its files changed %u times while they were read", queue, reader.restarts);
 	if (rc == 0 || reading.stopped)
 		return rc;
 	if (rc == -ENOENT)

@@ -176,8 +176,9 @@ colour_of(enum control_state state)
 {
 	if (!colours())
 		return "";
-	return state == CONTROL_RUNNING ? "\033[32m" : state == CONTROL_TRIPPED ? "\033[31m"
-										: "\033[33m";
+	return state == CONTROL_RUNNING ? "\033[32m"
+	    : state == CONTROL_TRIPPED  ? "\033[31m"
+					: "\033[33m";
 }
 
 static int
@@ -208,8 +209,8 @@ print_row(const struct status_queue *queue, int width)
 static bool
 is_quiet(const struct status_queue *queue)
 {
-	return queue->dead_letters && queue->published == 0 &&
-	    queue->state == CONTROL_RUNNING && queue->error[0] == '\0';
+	return queue->dead_letters && queue->published == 0 && queue->state == CONTROL_RUNNING &&
+	    queue->error[0] == '\0';
 }
 
 static void
@@ -221,11 +222,12 @@ print_next(const struct status_queue *queue, const struct status *status)
 		printf("    next:    one message is let through; if it passes, the gate opens\n");
 		return;
 	}
-	printf("    next:    mend the cause, then: headgatectl%s start %s\n", directory,
-	    queue->name);
+	printf(
+	    "    next:    mend the cause, then: headgatectl%s start %s\n", directory, queue->name);
 	if (queue->state == CONTROL_TRIPPED)
 		printf("             or give the message up: headgatectl%s start --skip-head "
-		       "--message %s %s\n", directory, queue->detail.message_id, queue->name);
+		       "--message %s %s\n",
+		    directory, queue->detail.message_id, queue->name);
 }
 
 /* Why a gate is closed, since when, and what to type next. */
@@ -238,8 +240,10 @@ print_closed(const struct status_queue *queue, const struct status *status)
 	if (queue->error[0] != '\0')
 		printf("\n%s: %s\n", queue->name, queue->error);
 	if (queue->blocked_groups > 0)
-		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64 " messages; each is tried again "
-		       "by itself\n    why:     group.blocked in the router's log; headgatectl%s peek %s\n",
+		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64
+		       " messages; each is tried again "
+		       "by itself\n    why:     group.blocked in the router's log; headgatectl%s "
+		       "peek %s\n",
 		    queue->name, queue->blocked_groups, queue->parked, status->directory_option,
 		    queue->name);
 	if (queue->state == CONTROL_RUNNING)
@@ -247,8 +251,7 @@ print_closed(const struct status_queue *queue, const struct status *status)
 	text_time(since, detail->since_ns);
 	text_age(age, (double)(ctl_wall_ns() - detail->since_ns) / 1e9);
 	printf("\n%s is %s since %s (%s), by %s (%s, pid %" PRIu32 ")\n", queue->name,
-	    state_text(queue->state), since, age, detail->user, detail->program,
-	    detail->pid);
+	    state_text(queue->state), since, age, detail->user, detail->program, detail->pid);
 	if (detail->reason[0] != '\0')
 		printf("    why:     %s\n", detail->reason);
 	if (detail->sequence != 0)

@@ -47,7 +47,8 @@ struct move {
 	/* What is there at the start. */
 	uint64_t total, until; /* the highest sequence */
 	uint64_t found[TARGETS];
-	char lost[CONFIG_NAME_BYTES]; /* a queue that messages are from and that is not there; or "" */
+	char lost
+	    [CONFIG_NAME_BYTES]; /* a queue that messages are from and that is not there; or "" */
 	uint64_t lost_count;
 
 	int router, signals; /* fds */
@@ -58,7 +59,7 @@ struct move {
 	unsigned looks; /* in vain */
 	uint64_t again_ms;
 	uint64_t vain_ns; /* since when there is no room; 0: there is */
-	int status;     /* why it ends */
+	int status;       /* why it ends */
 
 	/* What is moved next. */
 	struct router_place places[WIRE_MOVE_MAX];
@@ -186,7 +187,8 @@ print_progress(struct move *move, bool last)
 	    (!last && now_ns - move->printed_ns < PROGRESS_MS * UINT64_C(1000000)))
 		return;
 	move->printed_ns = now_ns;
-	fprintf(stderr, "\r%" PRIu64 " of %" PRIu64 " %s", move->all_moved, move->total, move->done);
+	fprintf(
+	    stderr, "\r%" PRIu64 " of %" PRIu64 " %s", move->all_moved, move->total, move->done);
 	if (seconds >= 1) /* before that it says nothing */
 		fprintf(stderr, ", %.0f a second   ", (double)move->all_moved / seconds);
 	if (last)
@@ -201,8 +203,8 @@ keep_rate(struct move *move)
 
 	if (move->ctl->rate == 0)
 		return;
-	due_ns = move->started_ns +
-	    (uint64_t)((double)move->all_moved / (double)move->ctl->rate * 1e9);
+	due_ns =
+	    move->started_ns + (uint64_t)((double)move->all_moved / (double)move->ctl->rate * 1e9);
 	while (!interrupted(move)) {
 		uint64_t now_ns = ctl_monotonic_ns();
 
@@ -282,7 +284,8 @@ judge(struct move *move, const struct router_moved *answer)
 		return 0;
 	case 404:
 		return fail(move, EX_CONFIG,
-		    "the router does not have these queues: it was started with another configuration");
+		    "the router does not have these queues: it was started with another "
+		    "configuration");
 	default:
 		return fail(move, EX_UNAVAILABLE, answer->text);
 	}
@@ -307,7 +310,8 @@ move_to(struct move *move, unsigned target, const struct router_place *places, s
 		move->all_moved += answer.moved;
 		move->gone += answer.gone;
 		if (answer.status == 200 && done < count)
-			return fail(move, EX_PROTOCOL, "the router answers for less than it was asked");
+			return fail(
+			    move, EX_PROTOCOL, "the router answers for less than it was asked");
 		rc = judge(move, &answer);
 		print_progress(move, false);
 	}
@@ -360,7 +364,8 @@ move_all(struct move *move)
 
 	do {
 		if (rc == LOOK_AGAIN && move->ctl->verbose)
-			warnx("%s: messages are in other places than they were: looking again behind %" PRIu64,
+			warnx("%s: messages are in other places than they were: looking again "
+			      "behind %" PRIu64,
 			    move->selection.dead, move->after);
 		move->count = 0;
 		rc = selection_read(&move->selection, move->after, gather, move);
@@ -382,7 +387,8 @@ report(const struct move *move)
 		if (move->found[target] == 0 && move->moved[target] == 0)
 			continue;
 		if (target == AWAY)
-			printf("%s: %" PRIu64 " purged\n", move->selection.dead, move->moved[target]);
+			printf(
+			    "%s: %" PRIu64 " purged\n", move->selection.dead, move->moved[target]);
 		else
 			printf("%s: %" PRIu64 " moved to %s\n", move->selection.dead,
 			    move->moved[target], target_name(move, target));
@@ -414,7 +420,8 @@ run(struct move *move)
 	print_progress(move, true);
 	report(move);
 	if (move->signal != 0) {
-		warnx("%s: ended by %s: %" PRIu64 " of %" PRIu64 " were %s, the rest is where it was",
+		warnx("%s: ended by %s: %" PRIu64 " of %" PRIu64
+		      " were %s, the rest is where it was",
 		    move->selection.dead, strsignal(move->signal), move->all_moved, move->total,
 		    move->done);
 		return 128 + move->signal;
@@ -436,9 +443,10 @@ count_all(struct move *move, struct ctl *ctl)
 		errx(EX_USAGE, "--to %s: that is where they are", ctl->to);
 	rc = selection_read(&move->selection, 0, count_message, move);
 	if (move->lost_count > 0) {
-		warnx("%s: %" PRIu64 " messages are from queue \"%s\", which is not in the configuration: "
-		      "say with --to where they are to go", move->selection.dead, move->lost_count,
-		    move->lost);
+		warnx("%s: %" PRIu64
+		      " messages are from queue \"%s\", which is not in the configuration: "
+		      "say with --to where they are to go",
+		    move->selection.dead, move->lost_count, move->lost);
 		return EX_USAGE;
 	}
 	return message_exit_status(rc);
@@ -469,8 +477,8 @@ confirmed(const struct move *move)
 {
 	char answer[16];
 
-	fprintf(stderr, "purge %" PRIu64 " messages of %s? They cannot be had back. [y/N] ", move->total,
-	    move->selection.dead);
+	fprintf(stderr, "purge %" PRIu64 " messages of %s? They cannot be had back. [y/N] ",
+	    move->total, move->selection.dead);
 	return fgets(answer, sizeof(answer), stdin) != NULL &&
 	    (strcasecmp(answer, "y\n") == 0 || strcasecmp(answer, "yes\n") == 0);
 }

@@ -73,7 +73,8 @@ router_connect(const struct ctl *ctl)
 		errx(EX_NOPERM, "%s/router.sock: %s", dir, strerror(-fd));
 	if (fd == -ENOENT || fd == -ECONNREFUSED)
 		errx(EX_UNAVAILABLE,
-		    "no router is running in %s, and nothing was changed: start headgate-router", dir);
+		    "no router is running in %s, and nothing was changed: start headgate-router",
+		    dir);
 	if (fd < 0)
 		errx(EX_UNAVAILABLE, "%s/router.sock: %s", dir, strerror(-fd));
 	rc = wire_send_hello(fd, &hello, -1);
@@ -87,8 +88,8 @@ router_connect(const struct ctl *ctl)
 }
 
 int
-router_send_move(int fd, const char *queue, const char *target, const struct router_place *places,
-    size_t count)
+router_send_move(
+    int fd, const char *queue, const char *target, const struct router_place *places, size_t count)
 {
 	msgpack_sbuffer buffer;
 	msgpack_packer packer;

@@ -22,8 +22,8 @@ int router_connect(const struct ctl *);
 
 /* One MOVE, of at most WIRE_MOVE_MAX places; target "": away for good. Returns 0 or -errno; then the wait
  * for the answer is still to be done. */
-int router_send_move(int fd, const char *queue, const char *target, const struct router_place *places,
-    size_t count);
+int router_send_move(
+    int fd, const char *queue, const char *target, const struct router_place *places, size_t count);
 /* Its answer, once something can be read. Returns 0, -EPIPE when the router is gone, -EPROTO, -errno. */
 int router_receive_moved(int fd, struct router_moved *);
 

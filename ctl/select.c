@@ -109,8 +109,8 @@ is_shared(const struct config *config, unsigned dead)
 	unsigned sources = 0;
 
 	for (size_t i = 0; i < config->queue_count; i++)
-		sources += !config->queues[i].dead_letters &&
-		    config->queues[i].dead_letter_queue == dead;
+		sources +=
+		    !config->queues[i].dead_letters && config->queues[i].dead_letter_queue == dead;
 	return sources > 1;
 }
 
@@ -122,7 +122,8 @@ selection_init(struct selection *selection, const struct ctl *ctl)
 	char *end;
 
 	if (ctl->queue_count != 1)
-		errx(EX_USAGE, "name one queue: a dead-letter queue, or the one that it belongs to");
+		errx(
+		    EX_USAGE, "name one queue: a dead-letter queue, or the one that it belongs to");
 	queue = config_find_queue(&ctl->config, ctl->queues[0]);
 	*selection = (struct selection){
 		.ctl = ctl,
@@ -140,7 +141,8 @@ selection_init(struct selection *selection, const struct ctl *ctl)
 		enum field field = field_of(ctl->filters[i], &value);
 
 		if (field == FIELDS)
-			errx(EX_USAGE, "--filter %s: code=, group= or message_id=", ctl->filters[i]);
+			errx(
+			    EX_USAGE, "--filter %s: code=, group= or message_id=", ctl->filters[i]);
 		if (field == CODE && !is_code(value))
 			errx(EX_USAGE, "--filter %s: a code such as 422, or 4xx", ctl->filters[i]);
 	}

@@ -66,10 +66,10 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	out->in_flight = get(&counters->in_flight);
 	out->blocked_groups = get(&counters->blocked_groups);
 	out->parked = get(&counters->parked);
-	out->depth = out->published > out->done + out->failed
-	    ? out->published - out->done - out->failed
-	    : 0;
-	out->oldest_age_s = out->depth == 0 || oldest_ns == 0 ? -1 : age_s(oldest_ns, ctl_wall_ns());
+	out->depth =
+	    out->published > out->done + out->failed ? out->published - out->done - out->failed : 0;
+	out->oldest_age_s =
+	    out->depth == 0 || oldest_ns == 0 ? -1 : age_s(oldest_ns, ctl_wall_ns());
 	gather_workers(out, control, index);
 }
 

@@ -18,7 +18,8 @@ struct status_queue {
 	bool dead_letters;
 	enum control_state state;
 	struct control_detail detail;
-	uint64_t blocked_groups, parked, depth, in_flight, published, duplicates, done, failed, dead_lettered;
+	uint64_t blocked_groups, parked, depth, in_flight, published, duplicates, done, failed,
+	    dead_lettered;
 	double oldest_age_s; /* negative: nothing is waiting */
 	struct status_worker workers[CONTROL_WORKERS];
 	unsigned worker_count;

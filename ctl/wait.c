@@ -22,10 +22,10 @@ queue_holds(const struct ctl *ctl, const struct control *control, unsigned i)
 		/* Not depth, which is worked out now and then: what is counted as it happens. */
 		return atomic_load_explicit(&counters->published, memory_order_relaxed) ==
 		    atomic_load_explicit(&counters->done, memory_order_relaxed) +
-			atomic_load_explicit(&counters->failed, memory_order_relaxed);
+		    atomic_load_explicit(&counters->failed, memory_order_relaxed);
 	case CTL_STATE:
-		return control_word_state(atomic_load_explicit(
-			   &queue->state, memory_order_acquire)) == ctl->state;
+		return control_word_state(
+			   atomic_load_explicit(&queue->state, memory_order_acquire)) == ctl->state;
 	default:
 		return true;
 	}

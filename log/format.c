@@ -201,7 +201,7 @@ log_segment_header_check(const struct log_segment_header *header)
 	if (header->endian != ENDIAN_WORD)
 		return -ESTALE;
 	if (header->checksum !=
-	    XXH3_64bits(header, offsetof(struct log_segment_header, checksum)) ||
+		XXH3_64bits(header, offsetof(struct log_segment_header, checksum)) ||
 	    header->header_bytes != LOG_HEADER_BYTES || header->size % LOG_BLOCK_BYTES != 0 ||
 	    header->size < 2 * LOG_BLOCK_BYTES || header->size > LOG_SEGMENT_BYTES_LIMIT ||
 	    header->last_number < header->number || header->span < header->size ||

@@ -44,8 +44,8 @@
 
 enum {
 	LOG_HEADER_BYTES = 4096,
-	LOG_BLOCK_BYTES = 4096,          /* largest unit that a write is aligned to */
-	LOG_SECTOR_BYTES = 512,          /* smallest: each batch ends at a multiple of it */
+	LOG_BLOCK_BYTES = 4096,                  /* largest unit that a write is aligned to */
+	LOG_SECTOR_BYTES = 512,                  /* smallest: each batch ends at a multiple of it */
 	LOG_SEGMENT_BYTES_MIN = LOG_SEGMENT_MIN, /* the first segment of a log */
 	LOG_SEGMENT_BYTES_MAX = LOG_SEGMENT_MAX,
 	LOG_SEGMENT_BYTES_LIMIT = 256 << 20, /* that a reader believes */
@@ -82,7 +82,7 @@ enum log_type {
 	LOG_PAD,         /* to the next block; its payload is not written */
 	LOG_SEGMENTS,    /* payload: struct log_segment_entry, one or more */
 	LOG_UNSETTLED,   /* payload: struct settled_chunk (log/settled.h), one or more */
-	LOG_MOVED        /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
+	LOG_MOVED /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
 };
 /* "message" ..., or NULL. */
 const char *log_type_name(unsigned type);
@@ -98,9 +98,9 @@ struct log_frame {
 	uint32_t length;      /* of the payload, bytes */
 	uint8_t type;         /* enum log_type */
 	uint8_t flags;
-	uint16_t group_hash;  /* of a message: its lane is group_hash % lanes */
-	uint64_t sequence;    /* of a message, from 1; 0 for other types */
-	uint64_t batch;       /* number, over all logs of a router, from 1 */
+	uint16_t group_hash; /* of a message: its lane is group_hash % lanes */
+	uint64_t sequence;   /* of a message, from 1; 0 for other types */
+	uint64_t batch;      /* number, over all logs of a router, from 1 */
 	uint64_t salt;
 };
 _Static_assert(sizeof(struct log_frame) == 40, "disk layout");
@@ -123,9 +123,10 @@ enum log_settled_flag {
 struct log_origin {
 	char queue[LOG_QUEUE_NAME_BYTES]; /* where it was published to, and its place there */
 	uint64_t log_id, sequence;
-	uint64_t first_ns, last_ns; /* CLOCK_REALTIME at which it was dead-lettered first and last */
-	uint32_t receives;          /* handlers that were started on it, as far as that is known */
-	uint16_t status;            /* with which it failed last */
+	uint64_t first_ns,
+	    last_ns;       /* CLOCK_REALTIME at which it was dead-lettered first and last */
+	uint32_t receives; /* handlers that were started on it, as far as that is known */
+	uint16_t status;   /* with which it failed last */
 	uint16_t reason_length;
 };
 _Static_assert(sizeof(struct log_origin) == 104, "disk layout");
@@ -148,11 +149,11 @@ _Static_assert(sizeof(struct log_state) == 816, "disk layout");
 
 struct log_batch_end {
 	uint64_t batch;
-	uint64_t time_ns;  /* CLOCK_REALTIME at which the batch was closed */
-	uint64_t clock_ns; /* time that routers have spent running, then: it never goes back */
-	uint64_t start;    /* position of the batch's first frame in this log */
-	uint64_t previous; /* number of the batch before, 0 for the first */
-	uint32_t logs;     /* ids that follow, each a uint64_t: of the logs it touches ... */
+	uint64_t time_ns;       /* CLOCK_REALTIME at which the batch was closed */
+	uint64_t clock_ns;      /* time that routers have spent running, then: it never goes back */
+	uint64_t start;         /* position of the batch's first frame in this log */
+	uint64_t previous;      /* number of the batch before, 0 for the first */
+	uint32_t logs;          /* ids that follow, each a uint64_t: of the logs it touches ... */
 	uint32_t previous_logs; /* ... then of those that the one before touched */
 };
 _Static_assert(sizeof(struct log_batch_end) == 48, "disk layout");
@@ -178,7 +179,7 @@ struct log_segment_entry { /* a segment that takes no more */
 	uint64_t first_sequence, end_sequence; /* its messages have sequences of [first, end) */
 	uint64_t messages;                     /* so many */
 	uint64_t end_clock_ns;                 /* when the last of them was written */
-	uint64_t data_bytes;                   /* from the segment's first byte to its last batch's end */
+	uint64_t data_bytes; /* from the segment's first byte to its last batch's end */
 };
 _Static_assert(sizeof(struct log_segment_entry) == 56, "disk layout");
 

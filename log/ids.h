@@ -19,7 +19,7 @@ struct log_ids_header {
 	uint64_t log_id, number;
 	uint64_t newest_clock_s; /* as in struct log_id, the highest */
 	uint64_t count;
-	uint64_t checksum; /* XXH3 of the ids */
+	uint64_t checksum;        /* XXH3 of the ids */
 	uint64_t header_checksum; /* of all that stands before it */
 };
 _Static_assert(sizeof(struct log_ids_header) == 56, "disk layout");

@@ -78,9 +78,11 @@ header_complaint(char *error, size_t error_bytes, int rc, const char *path)
 	switch (rc) {
 	case -EBADMSG:
 	case -ENODATA:
-		return complain(error, error_bytes, -EBADMSG, path, "offset 0: damaged segment header");
+		return complain(
+		    error, error_bytes, -EBADMSG, path, "offset 0: damaged segment header");
 	case -ESTALE:
-		return complain(error, error_bytes, rc, path, "written by another version of Headgate");
+		return complain(
+		    error, error_bytes, rc, path, "written by another version of Headgate");
 	default:
 		return complain(error, error_bytes, rc, path, strerror(-rc));
 	}
@@ -251,8 +253,7 @@ log_list_describe(struct log_list *list, const struct log_segment_entry *entry)
 			continue;
 		if (log_segment_replaces(segment))
 			return true; /* and its header knows better */
-		if (entry->last_number != segment->last_number ||
-		    entry->data_bytes > segment->size)
+		if (entry->last_number != segment->last_number || entry->data_bytes > segment->size)
 			return false;
 		segment->first_sequence = entry->first_sequence;
 		segment->end_sequence = entry->end_sequence;

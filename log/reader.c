@@ -84,7 +84,8 @@ check_gaps(struct picture *picture)
 			return complain(picture, segment->number, "is in no checkpoint");
 		if (settled_count_left(&picture->settled, next, segment->first_sequence) > 0)
 			return complain(picture, segment->number,
-			    "does not follow: a file in front of it is missing, with messages that are "
+			    "does not follow: a file in front of it is missing, with messages that "
+			    "are "
 			    "not settled");
 		next = segment->end_sequence;
 	}

@@ -154,7 +154,7 @@ frame_at(const struct walk *walk, uint64_t offset)
 	const void *data = walk->scan->image + offset;
 
 	return log_frame_header_valid(data, walk->limit - offset, walk->segment->salt) ? data
-										      : NULL;
+										       : NULL;
 }
 
 static bool
@@ -171,9 +171,8 @@ fits_batch(const struct walk *walk, const struct log_frame *frame)
 static bool
 pad_follows(const struct walk *walk)
 {
-	const struct log_frame *frame = walk->offset + sizeof(*frame) <= walk->limit
-	    ? frame_at(walk, walk->offset)
-	    : NULL;
+	const struct log_frame *frame =
+	    walk->offset + sizeof(*frame) <= walk->limit ? frame_at(walk, walk->offset) : NULL;
 
 	return frame != NULL && frame->type == LOG_PAD && frame->batch == walk->batch &&
 	    !(frame->flags & LOG_FLAG_FIRST);
@@ -213,8 +212,8 @@ end_batch(struct walk *walk)
 }
 
 static int
-show_batch(const struct walk *walk, const struct log_visitor *visitor,
-    const struct log_batch_end *end)
+show_batch(
+    const struct walk *walk, const struct log_visitor *visitor, const struct log_batch_end *end)
 {
 	int rc = visitor->batch != NULL ? visitor->batch(visitor->context, end) : 0;
 	uint64_t offset = walk->batch_start;
@@ -300,8 +299,7 @@ judge_bad_place(struct walk *walk, struct log_tail *tail)
 
 /* Reads segment i for its last batch. */
 static int
-read_tail(
-    struct log_scan *scan, size_t i, const struct log_visitor *visitor, struct log_tail *tail)
+read_tail(struct log_scan *scan, size_t i, const struct log_visitor *visitor, struct log_tail *tail)
 {
 	const struct log_batch_end *end;
 	struct walk walk;
@@ -324,8 +322,7 @@ read_tail(
 }
 
 int
-log_scan_tail(
-    struct log_scan *scan, const struct log_visitor *visitor, struct log_tail *tail)
+log_scan_tail(struct log_scan *scan, const struct log_visitor *visitor, struct log_tail *tail)
 {
 	int rc = 0;
 
@@ -412,7 +409,8 @@ log_scan_base(struct log_scan *scan, size_t segment, struct log_base *base)
 		settled_free(&base->settled);
 	}
 	if (scan->list->segments[0].number != 1 || scan->list->segments[0].last_number != 1)
-		return damaged(scan, segment, LOG_HEADER_BYTES, "no checkpoint, and none before it");
+		return damaged(
+		    scan, segment, LOG_HEADER_BYTES, "no checkpoint, and none before it");
 	*base = (struct log_base){ .head.next_sequence = 1 };
 	settled_init(&base->settled, 0);
 	return 0;

@@ -57,8 +57,7 @@ void log_tail_free(struct log_tail *);
 /* Shows segment index i to the visitor, whole batches up to last_batch. When it is known where the
  * segment's data ends (data_bytes), they must reach to there: else -EBADMSG. Returns as log_scan_tail()
  * or what the visitor returned; *end (may be NULL) is the position behind the last batch. */
-int log_scan_segment(
-    struct log_scan *, size_t i, const struct log_visitor *, uint64_t *end);
+int log_scan_segment(struct log_scan *, size_t i, const struct log_visitor *, uint64_t *end);
 
 /* A checkpoint, put together. */
 struct log_base {

@@ -64,8 +64,8 @@ find_oldest(void *context, const struct log_frame *frame, uint64_t position)
 	if (!log_is_message(frame) || settled_has(&reader->settled, frame->sequence))
 		return 0;
 	content = log_content(frame);
-	if (envelope_open(&envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX,
-		NULL) == 0)
+	if (envelope_open(
+		&envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX, NULL) == 0)
 		reader->summary->oldest_ns = envelope.published_ns;
 	return 1;
 }
@@ -74,8 +74,8 @@ static bool
 all_settled(const struct reader *reader, const struct log_segment *segment)
 {
 	return segment->end_sequence != 0 &&
-	    settled_count_left(
-		&reader->settled, segment->first_sequence, segment->end_sequence) == 0;
+	    settled_count_left(&reader->settled, segment->first_sequence, segment->end_sequence) ==
+	    0;
 }
 
 /* From the checkpoint on to the end; then the age of the oldest message that is left. */

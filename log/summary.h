@@ -18,7 +18,6 @@ struct log_summary {
 /* Returns 0, -ENOENT when there is no log yet, -EBADMSG when it is damaged (error names file and
  * offset), or -errno. A batch that another log cut may still be counted: the router decides at its
  * next start. */
-int log_summarize(
-    const char *queue_dir, struct log_summary *, char *error, size_t error_bytes);
+int log_summarize(const char *queue_dir, struct log_summary *, char *error, size_t error_bytes);
 
 #endif

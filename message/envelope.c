@@ -237,8 +237,8 @@ read_trace(struct cursor *cursor, struct envelope *envelope)
 
 /* One attribute: a name and a string, boolean or number. */
 static bool
-read_attribute(struct cursor *cursor, struct text *name, struct text *value, enum json_type *type,
-    bool *truth)
+read_attribute(
+    struct cursor *cursor, struct text *name, struct text *value, enum json_type *type, bool *truth)
 {
 	uint64_t count;
 	uint8_t tag;
@@ -303,8 +303,8 @@ attributes_resolve(const struct envelope *envelope)
 }
 
 int
-envelope_open(struct envelope *envelope, const void *data, size_t length, size_t max_body,
-    const char **why)
+envelope_open(
+    struct envelope *envelope, const void *data, size_t length, size_t max_body, const char **why)
 {
 	struct cursor cursor = { .at = data, .end = (const uint8_t *)data + length };
 	struct text group, dedup, message_id;
@@ -360,8 +360,8 @@ envelope_open(struct envelope *envelope, const void *data, size_t length, size_t
 }
 
 bool
-envelope_attribute(const struct envelope *envelope, size_t *position, struct span *name,
-    struct json_value *value)
+envelope_attribute(
+    const struct envelope *envelope, size_t *position, struct span *name, struct json_value *value)
 {
 	static const struct span truth_texts[] = { { "false", 5 }, { "true", 4 } };
 	struct cursor cursor = {
@@ -385,8 +385,8 @@ envelope_attribute(const struct envelope *envelope, size_t *position, struct spa
 }
 
 bool
-envelope_find_attribute(const struct envelope *envelope, const char *name, size_t name_length,
-    struct json_value *value)
+envelope_find_attribute(
+    const struct envelope *envelope, const char *name, size_t name_length, struct json_value *value)
 {
 	size_t position = 0;
 	struct span found;
@@ -452,15 +452,15 @@ pack_trace(msgpack_packer *packer, const uint8_t *trace)
 }
 
 static int
-pack_attribute(msgpack_packer *packer, const struct envelope_attribute_source *attribute,
-    struct span body)
+pack_attribute(
+    msgpack_packer *packer, const struct envelope_attribute_source *attribute, struct span body)
 {
 	int rc = pack_text(packer, attribute->name, body);
 
 	switch (attribute->type) {
 	case JSON_BOOL:
-		return rc | (attribute->value ? msgpack_pack_true(packer)
-					      : msgpack_pack_false(packer));
+		return rc |
+		    (attribute->value ? msgpack_pack_true(packer) : msgpack_pack_false(packer));
 	case JSON_NUMBER:
 		return rc | msgpack_pack_array(packer, 1) |
 		    pack_text(packer, attribute->text, body);

@@ -28,7 +28,7 @@
 #include "message/json.h"
 
 enum {
-	ENVELOPE_ID_BYTES = 128, /* longest group, message id, deduplication id */
+	ENVELOPE_ID_BYTES = 128,         /* longest group, message id, deduplication id */
 	ENVELOPE_BODY_BYTES = 256 << 10, /* default max_message_size */
 	ENVELOPE_BODY_BYTES_MAX = 1 << 20,
 	ENVELOPE_OVERHEAD_BYTES = 64 << 10, /* most that all but the body may take */
@@ -52,8 +52,8 @@ uint32_t envelope_topic_id(const char *name);
 
 /* Checks and opens length bytes at data. Returns 0, or -EBADMSG with *why (if not NULL) a constant
  * text that names what is wrong. max_body bounds the body. */
-int envelope_open(struct envelope *, const void *data, size_t length, size_t max_body,
-    const char **why);
+int envelope_open(
+    struct envelope *, const void *data, size_t length, size_t max_body, const char **why);
 
 /* Attributes one by one: *position starts at 0. Returns true while there is one. Only on what
  * envelope_open() accepted. value->type is JSON_STRING (raw = its value, unescaped already),

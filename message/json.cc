@@ -524,10 +524,10 @@ json_each(struct json_reader *reader, struct span container,
 	ondemand::document document;
 	walk state = { &document };
 	json_value out;
-	simdjson::error_code error = reader->nested
-					 .iterate(container.data, container.length,
-					     container.length + JSON_PADDING)
-					 .get(document);
+	simdjson::error_code error =
+	    reader->nested
+		.iterate(container.data, container.length, container.length + JSON_PADDING)
+		.get(document);
 
 	if (error != simdjson::SUCCESS)
 		return from_simdjson(error);

@@ -31,12 +31,14 @@ struct span {
 
 struct json_value {
 	enum json_type type;
-	struct span raw; /* as it stands in the text: a string's without its quotes, no blanks around */
-	bool escaped;    /* a string that has a backslash: json_unescape() gives its value */
+	struct span
+	    raw; /* as it stands in the text: a string's without its quotes, no blanks around */
+	bool escaped; /* a string that has a backslash: json_unescape() gives its value */
 };
 
 struct json_field {
-	struct span name; /* unescaped; when the text has escapes in it, valid until the next field */
+	struct span
+	    name; /* unescaped; when the text has escapes in it, valid until the next field */
 	struct json_value value;
 };
 
@@ -50,7 +52,7 @@ enum json_error {
 	JSON_DUPLICATE_KEY, /* a key twice in the top-level object */
 	JSON_TRAILING,      /* something behind the value */
 	JSON_NO_MEMORY,
-	JSON_STOPPED        /* the callback said so */
+	JSON_STOPPED /* the callback said so */
 };
 
 /* Words for a person: "invalid JSON", ... Never NULL. */

@@ -22,9 +22,8 @@ bool
 wire_header_valid(const struct wire_header *header)
 {
 	return header->type >= WIRE_HELLO && header->type <= WIRE_MOVED &&
-	    header->length <=
-	    (header->type == WIRE_PUBLISH ? (uint32_t)WIRE_PUBLISH_BYTES
-					  : (uint32_t)WIRE_SMALL_BYTES);
+	    header->length <= (header->type == WIRE_PUBLISH ? (uint32_t)WIRE_PUBLISH_BYTES
+							    : (uint32_t)WIRE_SMALL_BYTES);
 }
 
 /* A big-endian integer of bytes bytes at data. */
@@ -48,10 +47,10 @@ static size_t
 read_tag(const uint8_t *data, size_t length, struct announced *announced)
 {
 	/* Bytes of the length field, or of the value, for the tags 0xc0 to 0xdf. */
-	static const uint8_t field[32] = { 0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-		0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4 };
-	static const uint8_t value[32] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8,
-		2, 3, 5, 9, 17, 0, 0, 0, 0, 0, 0, 0 };
+	static const uint8_t field[32] = { 0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4 };
+	static const uint8_t value[32] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 8, 1, 2, 4, 8, 1, 2, 4,
+		8, 2, 3, 5, 9, 17, 0, 0, 0, 0, 0, 0, 0 };
 	uint8_t tag = data[0];
 	unsigned index;
 	uint64_t n;
@@ -283,8 +282,8 @@ receive_all(int fd, void *buffer, size_t length, int *fds, size_t capacity, size
 }
 
 int
-wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fds,
-    size_t *fd_count, int timeout_ms)
+wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fds, size_t *fd_count,
+    int timeout_ms)
 {
 	int64_t deadline_ms = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	size_t capacity = fd_count != NULL ? *fd_count : 0;
@@ -296,8 +295,7 @@ wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fd
 	if (rc == 0 && (!wire_header_valid(&header) || header.length > WIRE_SMALL_BYTES))
 		rc = -EPROTO;
 	if (rc == 0)
-		rc = receive_all(
-		    fd, buffer, header.length, fds, capacity, &count, deadline_ms);
+		rc = receive_all(fd, buffer, header.length, fds, capacity, &count, deadline_ms);
 	if (rc != 0) {
 		while (count > 0)
 			close(fds[--count]);

@@ -29,7 +29,10 @@ enum {
 /* Fields with a meaning. The topic's group_by follow behind them. */
 enum field { MESSAGE_GROUP_ID, MESSAGE_ID, TRACEPARENT, TYPE, MESSAGE, ATTRIBUTES, FIELDS };
 
-#define TEXT(literal) { literal, sizeof(literal) - 1 }
+#define TEXT(literal)                        \
+	{                                    \
+		literal, sizeof(literal) - 1 \
+	}
 
 static const struct span field_names[FIELDS] = {
 	[MESSAGE_GROUP_ID] = TEXT("message_group_id"),
@@ -352,7 +355,8 @@ find_group(struct converter *c, struct span *group)
 	}
 	if (c->topic->group_by_count == 0)
 		return refuse(c, 400, "no group: message_group_id is missing");
-	return refuse(c, 400, "no group: neither message_group_id nor %s is a string that is not empty",
+	return refuse(c, 400,
+	    "no group: neither message_group_id nor %s is a string that is not empty",
 	    c->topic->group_by[0]);
 }
 
@@ -369,8 +373,8 @@ find_message_id(struct converter *c, struct span *id, bool *explicit_id)
 	*id = string_value(c, &c->values[MESSAGE_ID]);
 	if (c->values[MESSAGE_ID].type == JSON_STRING && is_id(*id))
 		return 0;
-	return refuse(c, 400, "message_id: not a string of 1 to %d bytes without NUL",
-	    ENVELOPE_ID_BYTES);
+	return refuse(
+	    c, 400, "message_id: not a string of 1 to %d bytes without NUL", ENVELOPE_ID_BYTES);
 }
 
 static void

@@ -18,7 +18,8 @@
 #include "message/json.h"
 
 enum {
-	INPUT_LINE_BYTES = 2 << 20, /* longest line: 1 MiB of body, and as much again for its wrapping */
+	INPUT_LINE_BYTES =
+	    2 << 20, /* longest line: 1 MiB of body, and as much again for its wrapping */
 	INPUT_CHUNK_BYTES = 256 << 10 /* most that one read(2) takes */
 };
 

@@ -26,11 +26,11 @@
 #include "publisher/session.h"
 
 enum {
-	WAIT_S = 30,       /* default of --wait */
-	RETRY_MS = 50,     /* between two attempts to reach the router */
+	WAIT_S = 30,   /* default of --wait */
+	RETRY_MS = 50, /* between two attempts to reach the router */
 	TICK_MS = 500,
 	SIGNAL_WAIT_MS = 2000, /* what is under way may still be answered after a signal */
-	BATCH_LINES = 512  /* converted before the socket is looked at again */
+	BATCH_LINES = 512      /* converted before the socket is looked at again */
 };
 
 struct publisher {
@@ -49,10 +49,11 @@ struct publisher {
 
 	bool input_ended;
 	bool connected_once;
-	bool try_again;      /* the outage is the router's "try again", not its absence */
-	uint64_t outage_ns;  /* when it began; 0: none */
-	uint64_t retry_ns;   /* not before this */
-	uint64_t silent_ns;  /* since when the router owes an answer and gives none; 0: it does not */
+	bool try_again;     /* the outage is the router's "try again", not its absence */
+	uint64_t outage_ns; /* when it began; 0: none */
+	uint64_t retry_ns;  /* not before this */
+	uint64_t
+	    silent_ns; /* since when the router owes an answer and gives none; 0: it does not */
 	uint64_t stopped_ns; /* when a signal was seen */
 	char error[512];     /* of the last attempt */
 	char again[256];     /* the router's reason to try again */
@@ -87,19 +88,20 @@ wall_ns(void)
 static void
 usage(FILE *out)
 {
-	fputs("usage: headgate-publish [-hVv] [-c FILE] [-D DIR] [-t TOPIC] [--receipts]\n"
-	      "                        [--rejects FILE] [--progress] [--wait TIME] [FILE...]\n"
-	      "Publishes JSON objects, one a line, from files or stdin; ends when all are durable.\n"
-	      "  -c, --config FILE     configuration; without it the built-in utility system\n"
-	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
-	      "  -t, --topic TOPIC     where to publish; the configuration's first topic\n"
-	      "      --receipts        one JSON line on stdout for each line of input\n"
-	      "      --rejects FILE    keep refused lines in FILE\n"
-	      "      --progress        show progress on stderr\n"
-	      "      --wait TIME       how long to wait for the router in each outage: 30s\n"
-	      "  -v, --verbose         say more\n"
-	      "  -V, --version         print the version\n"
-	      "  -h, --help            print this\n",
+	fputs(
+	    "usage: headgate-publish [-hVv] [-c FILE] [-D DIR] [-t TOPIC] [--receipts]\n"
+	    "                        [--rejects FILE] [--progress] [--wait TIME] [FILE...]\n"
+	    "Publishes JSON objects, one a line, from files or stdin; ends when all are durable.\n"
+	    "  -c, --config FILE     configuration; without it the built-in utility system\n"
+	    "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
+	    "  -t, --topic TOPIC     where to publish; the configuration's first topic\n"
+	    "      --receipts        one JSON line on stdout for each line of input\n"
+	    "      --rejects FILE    keep refused lines in FILE\n"
+	    "      --progress        show progress on stderr\n"
+	    "      --wait TIME       how long to wait for the router in each outage: 30s\n"
+	    "  -v, --verbose         say more\n"
+	    "  -V, --version         print the version\n"
+	    "  -h, --help            print this\n",
 	    out);
 }
 
@@ -146,8 +148,8 @@ read_options(struct publisher *publisher, int argc, char **argv)
 			break;
 		case WAIT:
 			if (config_parse_duration(optarg, &publisher->wait_ns) != 0)
-				errx(EX_USAGE, "--wait %s: seconds, or with ms, s, m, h, d",
-				    optarg);
+				errx(
+				    EX_USAGE, "--wait %s: seconds, or with ms, s, m, h, d", optarg);
 			break;
 		case 'v':
 			publisher->verbose = true;
@@ -189,8 +191,8 @@ settle_refusals(struct publisher *publisher)
 	while ((head = window_head(publisher->window)) != NULL && head->message.data == NULL) {
 		char reason[512];
 
-		snprintf(reason, sizeof(reason), "%.*s", (int)head->reason.length,
-		    head->reason.data);
+		snprintf(
+		    reason, sizeof(reason), "%.*s", (int)head->reason.length, head->reason.data);
 		report_refused(&publisher->report, head, head->status, reason);
 		window_pop(publisher->window);
 	}
@@ -229,8 +231,7 @@ tell_unanswered(struct publisher *publisher, const char *reason)
 	(void)check_outputs(publisher);
 }
 
-static void __attribute__((noreturn))
-give_up(struct publisher *publisher)
+static void __attribute__((noreturn)) give_up(struct publisher *publisher)
 {
 	const char *reason = publisher->try_again ? publisher->again : publisher->error;
 
@@ -238,7 +239,8 @@ give_up(struct publisher *publisher)
 	if (publisher->try_again)
 		warnx("the router asks to try again: %s", reason);
 	else if (!publisher->connected_once)
-		warnx("no router: %s: start headgate-router, or give its directory with -D", reason);
+		warnx(
+		    "no router: %s: start headgate-router, or give its directory with -D", reason);
 	else
 		warnx("the router is gone and did not come back: %s", reason);
 	say_durable(publisher);
@@ -247,8 +249,7 @@ give_up(struct publisher *publisher)
 }
 
 /* The router knows this publisher, and wants no more of it. */
-static void __attribute__((noreturn))
-end_refused(struct publisher *publisher)
+static void __attribute__((noreturn)) end_refused(struct publisher *publisher)
 {
 	report_end_progress(&publisher->report);
 	warnx("the router refuses to go on: %s", publisher->session.error);
@@ -257,8 +258,7 @@ end_refused(struct publisher *publisher)
 	exit(EX_PROTOCOL);
 }
 
-static void __attribute__((noreturn))
-die_by_signal(struct publisher *publisher)
+static void __attribute__((noreturn)) die_by_signal(struct publisher *publisher)
 {
 	report_end_progress(&publisher->report);
 	say_durable(publisher);
@@ -292,9 +292,8 @@ static int
 answer_ms(const struct publisher *publisher, uint64_t now_ns)
 {
 	uint64_t gone_ns = now_ns - publisher->outage_ns;
-	uint64_t left_ms = gone_ns < publisher->wait_ns
-	    ? (publisher->wait_ns - gone_ns) / UINT64_C(1000000)
-	    : 0;
+	uint64_t left_ms =
+	    gone_ns < publisher->wait_ns ? (publisher->wait_ns - gone_ns) / UINT64_C(1000000) : 0;
 
 	return left_ms < RETRY_MS ? RETRY_MS : left_ms > INT_MAX ? INT_MAX : (int)left_ms;
 }
@@ -395,8 +394,8 @@ add_line(struct publisher *publisher, const struct input_line *line)
 
 	if (is_blank(line->text))
 		return;
-	status = convert_line(
-	    publisher->converter, &publisher->topic, line->text, wall_ns(), &source);
+	status =
+	    convert_line(publisher->converter, &publisher->topic, line->text, wall_ns(), &source);
 	rc = status == 0 ? window_add_message(publisher->window, line, &source, keep) : 0;
 	if (rc == -EMSGSIZE)
 		status = 413;
@@ -449,7 +448,8 @@ static void
 wait_for_events(struct publisher *publisher, int input_fd_wanted, bool blocked)
 {
 	struct pollfd fds[2] = { { .fd = input_fd_wanted, .events = POLLIN },
-		{ .fd = publisher->session.fd, .events = (short)(POLLIN | (blocked ? POLLOUT : 0)) } };
+		{ .fd = publisher->session.fd,
+		    .events = (short)(POLLIN | (blocked ? POLLOUT : 0)) } };
 	bool more = input_fd_wanted < 0 && publisher->session.fd >= 0 && !publisher->input_ended &&
 	    !blocked && !window_full(publisher->window) && stop_signal == 0;
 	int timeout = publisher->session.fd < 0 ? RETRY_MS : TICK_MS;
@@ -486,8 +486,7 @@ end_connection(struct publisher *publisher, int rc)
 	if (rc == -ETIMEDOUT)
 		strlcpy(publisher->error, "it does not answer", sizeof(publisher->error));
 	else if (rc != -EAGAIN)
-		snprintf(
-		    publisher->error, sizeof(publisher->error), "router: %s", strerror(-rc));
+		snprintf(publisher->error, sizeof(publisher->error), "router: %s", strerror(-rc));
 	if (publisher->verbose)
 		warnx("connection lost: %s", rc == -EAGAIN ? "asked to try again" : strerror(-rc));
 	lose_connection(publisher);

@@ -62,8 +62,8 @@ report_durable(struct report *report, const struct topic_settings *topic,
 		return;
 	begin_receipt(report, entry->source, entry->line);
 	print_message_id(entry);
-	printf(",\"status\":200,\"duplicate\":%s,\"queues\":[",
-	    result->duplicate ? "true" : "false");
+	printf(
+	    ",\"status\":200,\"duplicate\":%s,\"queues\":[", result->duplicate ? "true" : "false");
 	for (size_t i = 0; i < result->place_count; i++) {
 		const struct session_place *place = &result->places[i];
 		const char *name =
@@ -87,8 +87,8 @@ keep(struct report *report, struct span text, bool newline)
 }
 
 static void
-receipt_error(const struct report *report, const char *source, uint64_t line, int status,
-    const char *reason)
+receipt_error(
+    const struct report *report, const char *source, uint64_t line, int status, const char *reason)
 {
 	if (!report->receipts)
 		return;
@@ -99,8 +99,8 @@ receipt_error(const struct report *report, const char *source, uint64_t line, in
 }
 
 static void
-tell_refused(struct report *report, const char *source, uint64_t line, int status,
-    const char *reason)
+tell_refused(
+    struct report *report, const char *source, uint64_t line, int status, const char *reason)
 {
 	report->refused++;
 	report_end_progress(report);

@@ -11,7 +11,7 @@
 struct report {
 	bool receipts, progress;
 	bool name_files; /* in receipts: there are several */
-	FILE *rejects; /* NULL: not kept */
+	FILE *rejects;   /* NULL: not kept */
 	uint64_t durable, duplicates, refused;
 	uint64_t started_ns, shown_ns, shown_durable;
 };

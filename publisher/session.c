@@ -14,10 +14,7 @@
 
 #include "publisher/unpack.h"
 
-enum {
-	IN_BYTES = WIRE_SMALL_BYTES + sizeof(struct wire_header),
-	RESULT_FIELDS = 5
-};
+enum { IN_BYTES = WIRE_SMALL_BYTES + sizeof(struct wire_header), RESULT_FIELDS = 5 };
 
 int
 session_init(struct session *session)
@@ -90,8 +87,7 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 	snprintf(error, error_bytes, "the router hung up");
 	rc = wire_send_hello(session->fd, &hello, -1);
 	if (rc == 0)
-		rc = wire_receive(
-		    session->fd, &type, session->in, &length, NULL, NULL, timeout_ms);
+		rc = wire_receive(session->fd, &type, session->in, &length, NULL, NULL, timeout_ms);
 	if (rc == -ETIMEDOUT)
 		snprintf(error, error_bytes, "the router does not answer");
 	if (rc == 0 && type == WIRE_ERROR)
@@ -127,9 +123,8 @@ next_frame(struct session *session, struct window *window)
 static ssize_t
 send_some(const struct session *session)
 {
-	size_t head_left = session->sent < sizeof(session->head)
-	    ? sizeof(session->head) - session->sent
-	    : 0;
+	size_t head_left =
+	    session->sent < sizeof(session->head) ? sizeof(session->head) - session->sent : 0;
 	size_t frame_sent = session->sent + head_left - sizeof(session->head);
 	struct iovec iov[2];
 	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
@@ -173,8 +168,7 @@ read_places(const msgpack_object *object, struct session_result *result)
 
 		if (pair->type != MSGPACK_OBJECT_ARRAY || pair->via.array.size != 2 ||
 		    !unpack_uint(&pair->via.array.ptr[0], CONFIG_QUEUES - 1, &queue) ||
-		    !unpack_uint(&pair->via.array.ptr[1], UINT64_MAX,
-			&result->places[i].sequence))
+		    !unpack_uint(&pair->via.array.ptr[1], UINT64_MAX, &result->places[i].sequence))
 			return false;
 		result->places[i].queue = (unsigned)queue;
 	}
@@ -235,8 +229,8 @@ handle_frame(struct session *session, const void *payload, size_t length,
 
 /* Handles the whole frames in the buffer. */
 static int
-handle_frames(struct session *session, int (*callback)(void *, const struct session_result *),
-    void *context)
+handle_frames(
+    struct session *session, int (*callback)(void *, const struct session_result *), void *context)
 {
 	size_t start = 0;
 	int rc = 0;

@@ -10,7 +10,7 @@
 #include "publisher/window.h"
 
 struct session {
-	int fd; /* -1: not connected */
+	int fd;               /* -1: not connected */
 	uint64_t next_number; /* of the first message that is not sent whole */
 	uint64_t settled;     /* number of the last that was answered */
 
@@ -66,7 +66,7 @@ int session_send(struct session *, struct window *);
 
 /* Reads what has come and calls result for each. Returns 0, -EPIPE at the end of the stream, -EPROTO,
  * -EINVAL when the router refused for good (error says why), what the callback returned, or -errno. */
-int session_receive(struct session *,
-    int (*result)(void *context, const struct session_result *), void *context);
+int session_receive(
+    struct session *, int (*result)(void *context, const struct session_result *), void *context);
 
 #endif

@@ -12,8 +12,8 @@
 enum { ID, NAME, MAX_BODY, GROUP_BY, DEDUP_BY, CONTROL, QUEUES, ELEMENTS };
 
 static bool
-names_decode(const msgpack_object *object, char names[][CONFIG_NAME_BYTES], size_t capacity,
-    size_t *count)
+names_decode(
+    const msgpack_object *object, char names[][CONFIG_NAME_BYTES], size_t capacity, size_t *count)
 {
 	if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size > capacity)
 		return false;
@@ -54,8 +54,8 @@ elements_decode(const msgpack_object *elements, struct topic_settings *topic)
 		return false;
 	topic->id = (uint32_t)id;
 	topic->max_body_bytes = max_body_bytes;
-	return names_decode(&elements[GROUP_BY], topic->group_by, CONFIG_FIELDS,
-		   &topic->group_by_count) &&
+	return names_decode(
+		   &elements[GROUP_BY], topic->group_by, CONFIG_FIELDS, &topic->group_by_count) &&
 	    names_decode(&elements[QUEUES], topic->queues, CONFIG_QUEUES, &topic->queue_count) &&
 	    dedup_decode(&elements[DEDUP_BY], topic);
 }

@@ -11,7 +11,8 @@
 #include "message/wire.h"
 
 _Static_assert(sizeof(uint32_t) + ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES +
-	    sizeof(struct wire_publish) <= WIRE_PUBLISH_BYTES,
+	    sizeof(struct wire_publish) <=
+	WIRE_PUBLISH_BYTES,
     "the largest message fits into one frame");
 
 struct block {
@@ -233,7 +234,8 @@ window_pop(struct window *window)
 	const struct window_entry *entry = &block->entries[block->head++];
 
 	if (entry->message.data != NULL) {
-		block->settled = (size_t)(entry->message.data - block->data) + entry->message.length;
+		block->settled =
+		    (size_t)(entry->message.data - block->data) + entry->message.length;
 		block->messages_settled++;
 	}
 	if (block->head == block->count)
@@ -263,7 +265,7 @@ window_rewind(struct window *window)
 {
 	struct block *block;
 
-	TAILQ_FOREACH(block, &window->blocks, link) {
+	TAILQ_FOREACH (block, &window->blocks, link) {
 		block->sent = block->settled;
 		block->messages_sent = block->messages_settled;
 	}

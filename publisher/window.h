@@ -59,8 +59,8 @@ bool window_empty(const struct window *);
 
 /* Packs a message behind the others. The line is kept when keep_line is set. Returns 0, -ENOMEM, or
  * -EMSGSIZE when it makes no envelope. */
-int window_add_message(struct window *, const struct input_line *,
-    const struct envelope_source *, bool keep_line);
+int window_add_message(
+    struct window *, const struct input_line *, const struct envelope_source *, bool keep_line);
 /* A line that is refused here. Returns 0 or -ENOMEM. */
 int window_add_refusal(struct window *, const struct input_line *, unsigned status,
     const char *reason, bool keep_line);

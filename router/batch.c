@@ -11,7 +11,9 @@
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
-enum { SETTLE_PAUSE_NS = 2000000 }; /* settlements alone are written when the router was idle so long */
+enum {
+	SETTLE_PAUSE_NS = 2000000
+}; /* settlements alone are written when the router was idle so long */
 
 static void
 begin_next(struct router *router)

@@ -13,7 +13,7 @@
 
 enum {
 	FLYING_MAX = 64, /* messages of one group that are delivered again at once */
-	TURN_MAX = 64    /* in one turn of the loop, of all groups: some must be read from the disk */
+	TURN_MAX = 64 /* in one turn of the loop, of all groups: some must be read from the disk */
 };
 
 static bool
@@ -37,8 +37,8 @@ hash_of(const struct log_frame *frame, uint64_t *hash)
 	struct log_content content = log_content(frame);
 	struct envelope envelope;
 
-	if (envelope_open(&envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX,
-		NULL) != 0)
+	if (envelope_open(
+		&envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX, NULL) != 0)
 		return -EBADMSG;
 	*hash = log_group_hash_whole(envelope.group.data, envelope.group.length);
 	return 0;
@@ -51,8 +51,7 @@ find_frame(const struct queue *queue, struct parked parked)
 	const struct log_frame *frame =
 	    queue_frame(queue, parked.position, parked.sequence, queue->router->scratch);
 
-	return frame != NULL ? frame
-			     : queue_find(queue, parked.sequence, queue->router->scratch);
+	return frame != NULL ? frame : queue_find(queue, parked.sequence, queue->router->scratch);
 }
 
 int
@@ -106,8 +105,8 @@ note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16
 	    : now_ns + delay_ns(config, group->tries);
 	if (group->due_ns == now_ns)
 		groups_set_ready(&queue->groups, group);
-	event(EVENT_WARN, "group.blocked", "s:queue", config->name, "u:sequence", sequence, "d:status",
-	    (int)status, "s:error", reason, "u:tries", (uint64_t)group->tries, NULL);
+	event(EVENT_WARN, "group.blocked", "s:queue", config->name, "u:sequence", sequence,
+	    "d:status", (int)status, "s:error", reason, "u:tries", (uint64_t)group->tries, NULL);
 }
 
 /* The group of a message that was delivered for the first time. */

@@ -22,8 +22,8 @@ int blocking_park(struct worker *, const struct log_frame *);
 
 /* What a worker says of a message. parked: where it stands. Each returns 0, -EPROTO, -EBADMSG when the
  * message cannot be read, or -ENOMEM. group: NULL unless it was delivered again. */
-int blocking_failed(struct worker *, struct group *, struct parked, uint16_t status,
-    const char *reason);
+int blocking_failed(
+    struct worker *, struct group *, struct parked, uint16_t status, const char *reason);
 int blocking_given_back(struct worker *, struct group *, struct parked);
 void blocking_ended(struct worker *, struct group *);
 

@@ -23,14 +23,22 @@ enum {
 	IN_BYTES = 4 << 20,  /* holds the longest frame and more */
 	OUT_BYTES = 4 << 20, /* likewise; written when it is half full */
 	IDS_WRITE_BYTES = 1 << 20,
-	LOOK_NS = 100000000,          /* between looks for something to do */
-	WAIT_NS = 1000000000,         /* for settlements of one queue: others have something, too */
-	RETRY_NS = 5000000000,        /* after a job that failed, e.g. for want of space */
+	LOOK_NS = 100000000,   /* between looks for something to do */
+	WAIT_NS = 1000000000,  /* for settlements of one queue: others have something, too */
+	RETRY_NS = 5000000000, /* after a job that failed, e.g. for want of space */
 	WORTH_BYTES = LOG_SEGMENT_BYTES_MIN, /* what a move must win at least */
 	MOVED_BYTES_MAX = LOG_SEGMENT_BYTES_MAX / 2
 };
 
-enum step { IDLE, WAITING, READING, WRITING_MESSAGES, WRITING_IDS, WRITING_HEADER, WAITING_TO_FREE };
+enum step {
+	IDLE,
+	WAITING,
+	READING,
+	WRITING_MESSAGES,
+	WRITING_IDS,
+	WRITING_HEADER,
+	WAITING_TO_FREE
+};
 
 struct cleaner {
 	struct router *router;
@@ -42,24 +50,24 @@ struct cleaner {
 
 	/* The job. */
 	struct queue *queue;
-	size_t first, count; /* in queue->writer.old */
-	uint64_t settled;    /* this many settlements must be durable ... */
+	size_t first, count;    /* in queue->writer.old */
+	uint64_t settled;       /* this many settlements must be durable ... */
 	uint64_t wait_until_ns; /* ... by then */
-	bool move;           /* something is left in them */
+	bool move;              /* something is left in them */
 	bool keep_ids;
 	int error;
 
 	/* What is read. */
-	size_t at;           /* segment */
+	size_t at; /* segment */
 	int in_fd;
 	uint8_t *in;
 	size_t in_start, in_end;
-	uint64_t in_offset;  /* in the segment, behind in_end */
+	uint64_t in_offset; /* in the segment, behind in_end */
 
 	/* The ids: a header's room, then struct log_id. */
 	uint8_t *ids;
 	size_t ids_bytes, ids_capacity, ids_written;
-	size_t batch_ids;    /* where those of the batch being read begin */
+	size_t batch_ids; /* where those of the batch being read begin */
 	uint32_t newest_clock_s;
 	int ids_fd;
 
@@ -164,8 +172,8 @@ cleaner_free(struct cleaner *cleaner)
 {
 	if (cleaner == NULL)
 		return;
-	while (cleaner->request.pending && cleaner->router->io->operations->run(
-					       cleaner->router->io, 100000000) == 0)
+	while (cleaner->request.pending &&
+	    cleaner->router->io->operations->run(cleaner->router->io, 100000000) == 0)
 		;
 	if (cleaner->step != IDLE && cleaner->step != WAITING)
 		fail_job(cleaner, -ECANCELED);
@@ -188,8 +196,7 @@ in_window(const struct queue *queue, const struct log_segment *segment)
 static uint64_t
 count_left(const struct queue *queue, const struct log_segment *segment)
 {
-	return settled_count_left(
-	    &queue->settled, segment->first_sequence, segment->end_sequence);
+	return settled_count_left(&queue->settled, segment->first_sequence, segment->end_sequence);
 }
 
 /* Segments side by side in which nothing is left. One at a time while their ids are needed. */
@@ -315,13 +322,14 @@ keep_id(struct cleaner *cleaner, const struct log_frame *frame)
 	struct dedup_hash hash;
 	struct log_id id = { .clock_s = 0 };
 
-	if (envelope_open(&envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL) != 0 ||
+	if (envelope_open(&envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL) !=
+		0 ||
 	    envelope.dedup_id.data == NULL)
 		return 0;
 	if (grow_ids(cleaner, sizeof(id)) != 0)
 		return -ENOMEM;
-	hash = dedup_hash(dedup, envelope.dedup_is_hash, envelope.dedup_id.data,
-	    envelope.dedup_id.length);
+	hash = dedup_hash(
+	    dedup, envelope.dedup_is_hash, envelope.dedup_id.data, envelope.dedup_id.length);
 	memcpy(id.hash, hash.word, sizeof(id.hash));
 	memcpy(cleaner->ids + cleaner->ids_bytes, &id, sizeof(id));
 	cleaner->ids_bytes += sizeof(id);
@@ -336,8 +344,8 @@ date_ids(struct cleaner *cleaner, const struct log_frame *frame)
 	uint32_t clock_s = (uint32_t)(end->clock_ns / 1000000000 + 1);
 
 	for (; cleaner->batch_ids < cleaner->ids_bytes; cleaner->batch_ids += sizeof(struct log_id))
-		memcpy(cleaner->ids + cleaner->batch_ids + offsetof(struct log_id, clock_s), &clock_s,
-		    sizeof(clock_s));
+		memcpy(cleaner->ids + cleaner->batch_ids + offsetof(struct log_id, clock_s),
+		    &clock_s, sizeof(clock_s));
 	if (clock_s > cleaner->newest_clock_s)
 		cleaner->newest_clock_s = clock_s;
 }
@@ -395,7 +403,9 @@ take_frame(struct cleaner *cleaner, const struct log_frame *frame)
 	if (cleaner->move && !settled_has(&cleaner->queue->settled, frame->sequence))
 		copy_message(cleaner, frame);
 	/* Of one that replaces others the ids were kept before; what was moved is in no window. */
-	return cleaner->keep_ids && frame->type == LOG_MESSAGE && !log_segment_replaces(segment) ? keep_id(cleaner, frame) : 0;
+	return cleaner->keep_ids && frame->type == LOG_MESSAGE && !log_segment_replaces(segment)
+	    ? keep_id(cleaner, frame)
+	    : 0;
 }
 
 /* Takes the whole frames that were read. Returns 1 when more must be read, 0 when what is to be written
@@ -537,8 +547,7 @@ end_messages(struct cleaner *cleaner)
 		return;
 	if (left < sizeof(struct log_frame))
 		left += LOG_BLOCK_BYTES;
-	finish_frame(
-	    cleaner, place(cleaner, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame))));
+	finish_frame(cleaner, place(cleaner, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame))));
 }
 
 static void
@@ -623,9 +632,8 @@ finish_ids(struct cleaner *cleaner)
 	if (rc == 0)
 		rc = io_sync_dir(dir);
 	CRASH_POINT("ids.durable");
-	return rc == 0
-	    ? queue_add_ids(cleaner->queue, ids_number(cleaner), cleaner->newest_clock_s)
-	    : rc;
+	return rc == 0 ? queue_add_ids(cleaner->queue, ids_number(cleaner), cleaner->newest_clock_s)
+		       : rc;
 }
 
 /*
@@ -636,7 +644,8 @@ static int
 free_segments(struct cleaner *cleaner)
 {
 	struct queue *queue = cleaner->queue;
-	const struct log_segment *segment = cleaner->segment.messages > 0 ? &cleaner->segment : NULL;
+	const struct log_segment *segment =
+	    cleaner->segment.messages > 0 ? &cleaner->segment : NULL;
 	char from[LOG_PATH_BYTES], to[LOG_PATH_BYTES];
 	uint64_t bytes = writer_bytes(&queue->writer);
 	int rc = 0;
@@ -666,8 +675,8 @@ free_segments(struct cleaner *cleaner)
 			delivery_rewind(queue->worker, segment);
 	}
 	event(EVENT_DEBUG, "log.cleaned", "s:queue", queue->config->name, "u:segments",
-	    (uint64_t)cleaner->count, "u:messages_moved", cleaner->segment.messages, "u:bytes_freed",
-	    bytes - writer_bytes(&queue->writer), NULL);
+	    (uint64_t)cleaner->count, "u:messages_moved", cleaner->segment.messages,
+	    "u:bytes_freed", bytes - writer_bytes(&queue->writer), NULL);
 	end_job(cleaner);
 	return rc;
 }

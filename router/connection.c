@@ -21,8 +21,9 @@ enum {
 	IN_BYTES = 256 << 10,
 	IN_BYTES_MAX = ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES + 64,
 	BUFFER_BYTES = 4096,
-	HELLO_S = 10,              /* whoever connects says hello within */
-	OUT_BYTES_HIGH = 4 << 20, /* a publisher that does not read its results is not read either */
+	HELLO_S = 10, /* whoever connects says hello within */
+	OUT_BYTES_HIGH =
+	    4 << 20, /* a publisher that does not read its results is not read either */
 	HELLO_FIELDS = 6
 };
 

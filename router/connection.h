@@ -28,10 +28,10 @@ struct connection {
 	uint32_t peer_uid, peer_pid;
 	enum wire_role role; /* 0: no HELLO yet */
 	char program[CONFIG_NAME_BYTES];
-	uint64_t opened_ns;    /* CLOCK_MONOTONIC */
-	bool closed;  /* freed as soon as nothing is pending */
-	bool paused;  /* holds bytes that there is no room for in a log yet */
-	bool ending;  /* closed when all of out is sent */
+	uint64_t opened_ns; /* CLOCK_MONOTONIC */
+	bool closed;        /* freed as soon as nothing is pending */
+	bool paused;        /* holds bytes that there is no room for in a log yet */
+	bool ending;        /* closed when all of out is sent */
 	struct worker *worker;
 
 	uint8_t *in;
@@ -39,9 +39,9 @@ struct connection {
 	struct io_message receive;
 	int received_fd; /* a worker's lock file, -1 */
 
-	struct buffer out;               /* what is drawn above */
+	struct buffer out; /* what is drawn above */
 	size_t out_durable, out_closed;
-	struct buffer sending;           /* the back end reads it; not touched meanwhile */
+	struct buffer sending; /* the back end reads it; not touched meanwhile */
 	size_t sent;
 	struct io_request send_request;
 
@@ -72,8 +72,7 @@ void connection_resume(struct connection *);
 
 /* Appends a frame to out; payload may be NULL to be filled by the caller. Returns where the payload
  * stands, or NULL without memory (the connection is then closed). */
-uint8_t *connection_frame(
-    struct connection *, enum wire_type, const void *payload, size_t length);
+uint8_t *connection_frame(struct connection *, enum wire_type, const void *payload, size_t length);
 /* Sends what is durable in out; of a worker's everything: that promises nothing about the disk. */
 void connection_flush(struct connection *);
 /* Lets everything in out be sent now. */

@@ -28,10 +28,10 @@
 #include "telemetry/event.h"
 
 enum {
-	TICK_NS = 100000000,       /* figures in the control segment are no older */
-	TICK_UNSEEN_NS = 5000000,  /* ... while a worker has not seen a new state */
+	TICK_NS = 100000000,      /* figures in the control segment are no older */
+	TICK_UNSEEN_NS = 5000000, /* ... while a worker has not seen a new state */
 	BACKLOG = 128,
-	SWEEP_PAGES = 64           /* of each window, a tick: all of 50,000,000 ids in 2 minutes */
+	SWEEP_PAGES = 64 /* of each window, a tick: all of 50,000,000 ids in 2 minutes */
 };
 
 uint64_t
@@ -123,8 +123,8 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->writer.switched = queue_segment_begun;
 		queue->writer.durable_done = batch_log_durable;
 		queue->writer.next_done = next_segment_done;
-		if (filter_compile(&queue->filter, queue->config->filter_policy, why,
-			sizeof(why)) != 0) {
+		if (filter_compile(
+			&queue->filter, queue->config->filter_policy, why, sizeof(why)) != 0) {
 			snprintf(error, error_bytes, "%s:%d: queue %s: filter_policy: %s",
 			    config->file ? config->file : "built-in configuration",
 			    queue->config->line, queue->config->name, why);
@@ -217,8 +217,8 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 	if (queue->state_appended == 0)
 		queue->state_appended = state->generation;
 	atomic_store_explicit(&control->logged, queue->state_appended, memory_order_relaxed);
-	atomic_store_explicit(&control->state,
-	    control_word(state->state, 0, state->generation), memory_order_relaxed);
+	atomic_store_explicit(&control->state, control_word(state->state, 0, state->generation),
+	    memory_order_relaxed);
 	queue_publish_figures(queue);
 	if (writer_fresh(&queue->writer))
 		queue_segment_begun(&queue->writer);
@@ -227,8 +227,7 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 static void
 accepted(struct io_request *request, int64_t result)
 {
-	struct router *router =
-	    (void *)((char *)request - offsetof(struct router, accept_request));
+	struct router *router = (void *)((char *)request - offsetof(struct router, accept_request));
 
 	if (result >= 0) {
 		connection_accept(router, (int)result);
@@ -317,7 +316,8 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	if (rc == 0)
 		rc = read_key(config, key);
 	if (rc == -EBADMSG)
-		snprintf(error, error_bytes, "%s/dedup.key: damaged: move it away, and messages that "
+		snprintf(error, error_bytes,
+		    "%s/dedup.key: damaged: move it away, and messages that "
 		    "are published again within the deduplication window are delivered again",
 		    config->state_dir);
 	else if (rc != 0)
@@ -432,8 +432,8 @@ tick(struct router *router)
 			if (router->queues[i].worker != NULL)
 				delivery_tick(router->queues[i].worker, now_ns);
 		}
-		atomic_store_explicit(&router->control.shared->router_heartbeat_ns, now_ns,
-		    memory_order_relaxed);
+		atomic_store_explicit(
+		    &router->control.shared->router_heartbeat_ns, now_ns, memory_order_relaxed);
 		router->ticked_ns = now_ns;
 	}
 	return all_seen ? TICK_NS : TICK_UNSEEN_NS;
@@ -445,7 +445,8 @@ may_sleep(struct router *router)
 	bool may = true;
 
 	for (unsigned i = 0; i < router->queue_count; i++)
-		if (router->queues[i].worker != NULL && !delivery_may_sleep(router->queues[i].worker))
+		if (router->queues[i].worker != NULL &&
+		    !delivery_may_sleep(router->queues[i].worker))
 			may = false;
 	return may;
 }

@@ -88,7 +88,8 @@ struct queue {
 		uint64_t checkpoint, settled;
 	} gathered, flying, durable;
 	uint64_t settled_count; /* settlements since the start */
-	uint64_t wanted_segment, wanted_settled; /* the cleaner waits for so many, to free this one */
+	uint64_t wanted_segment,
+	    wanted_settled;   /* the cleaner waits for so many, to free this one */
 	struct ids_file *ids; /* of segments that are gone */
 	size_t ids_count, ids_capacity;
 
@@ -115,14 +116,14 @@ struct router {
 	uint64_t accept_again_ns; /* accepting ended: when to go on; 0: it did not */
 	bool accept_failing;      /* ... with an error, and that was said */
 
-	uint64_t batch;        /* number of the one being gathered */
+	uint64_t batch;                                       /* number of the one being gathered */
 	uint64_t previous_batch, previous_ids[CONFIG_QUEUES]; /* the one before, and its logs */
 	uint32_t previous_logs;
-	bool batch_dirty;      /* something in it waits for the disk (settlements do not) */
-	bool flying;           /* a batch is on its way to the disk */
-	unsigned flying_logs;  /* that are not durable yet */
-	uint64_t committed_ns; /* CLOCK_MONOTONIC, when the last batch was closed */
-	uint64_t clock_ns;     /* router_clock_ns() ... */
+	bool batch_dirty;       /* something in it waits for the disk (settlements do not) */
+	bool flying;            /* a batch is on its way to the disk */
+	unsigned flying_logs;   /* that are not durable yet */
+	uint64_t committed_ns;  /* CLOCK_MONOTONIC, when the last batch was closed */
+	uint64_t clock_ns;      /* router_clock_ns() ... */
 	uint64_t clock_base_ns; /* ... at this CLOCK_MONOTONIC */
 	uint64_t ticked_ns;
 
@@ -132,8 +133,8 @@ struct router {
 
 /* Opens or recovers all that STATE and RUN hold and starts to listen. error is filled when it fails.
  * Returns 0, or -errno; -EBADMSG for a damaged log; -EBUSY when another router runs. */
-int router_open(struct router *, struct io *, const struct config *, char *error,
-    size_t error_bytes);
+int router_open(
+    struct router *, struct io *, const struct config *, char *error, size_t error_bytes);
 /* One turn; waits at most max_wait_ns for something to do. Returns 0, or -errno: stop at once. */
 int router_step(struct router *, int64_t max_wait_ns);
 /* Takes nothing new from now on. */

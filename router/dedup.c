@@ -328,7 +328,6 @@ dedup_remember(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time
 void
 dedup_usage(const struct dedup *dedup, uint64_t *bytes, uint64_t *ids)
 {
-	*bytes = sizeof(*dedup) + (sizeof(*dedup->pages) << dedup->depth) +
-	    dedup->page_bytes;
+	*bytes = sizeof(*dedup) + (sizeof(*dedup->pages) << dedup->depth) + dedup->page_bytes;
 	*ids = dedup->ids;
 }

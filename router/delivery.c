@@ -28,12 +28,13 @@
 #define COMMIT_NS 30000000000u
 
 enum {
-	WINDOW_BYTES = 2 << 20,   /* holds the longest frame and more */
+	WINDOW_BYTES = 2 << 20, /* holds the longest frame and more */
 	WINDOW_READ_BYTES = 512 << 10,
 	FLIGHTS_MIN = 4096,
 	SETTLE_MAX = 65536, /* completions in one turn ... */
 	/* ... and turns that all completion rings can fill */
-	SETTLE_TURNS_MAX = CONFIG_LANES_MAX * (LANE_COMPLETION_BYTES / RING_ALIGNMENT / SETTLE_MAX + 1)
+	SETTLE_TURNS_MAX =
+	    CONFIG_LANES_MAX * (LANE_COMPLETION_BYTES / RING_ALIGNMENT / SETTLE_MAX + 1)
 };
 
 /*
@@ -73,8 +74,7 @@ find_queue(struct router *router, const char *name)
 static void
 bell_rang(struct io_request *request, int64_t result)
 {
-	struct worker *worker =
-	    (void *)((char *)request - offsetof(struct worker, bell_request));
+	struct worker *worker = (void *)((char *)request - offsetof(struct worker, bell_request));
 	struct io *io = worker->connection->router->io;
 
 	/* The loop looks at all rings each turn; the bell only ends its sleep. */
@@ -249,8 +249,8 @@ delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 	queue->worker = worker;
 	rc = start(worker, lanes);
 	if (rc != 0) {
-		event(EVENT_ERROR, "worker.not_attached", "s:queue", name, "s:error",
-		    strerror(-rc), NULL);
+		event(EVENT_ERROR, "worker.not_attached", "s:queue", name, "s:error", strerror(-rc),
+		    NULL);
 		connection_close(connection);
 		return;
 	}
@@ -309,8 +309,8 @@ count_receive(struct worker *worker)
 
 	if (worker->lane_count == 0 || worker->broken || worker->let_go)
 		return;
-	sequence = atomic_load_explicit(
-	    &worker->lane[0].shared->worker.starting, memory_order_relaxed);
+	sequence =
+	    atomic_load_explicit(&worker->lane[0].shared->worker.starting, memory_order_relaxed);
 	if (sequence == 0 || sequence > worker->delivered ||
 	    settled_has(&worker->queue->settled, sequence))
 		return;
@@ -402,8 +402,8 @@ read_completion(const struct worker *worker, const struct ring_record *record,
 	    completion->status < 200 || completion->status > 599 || completion->sequence == 0 ||
 	    completion->sequence > worker->delivered || completion->flags > LANE_GIVEN_BACK)
 		return false;
-	memcpy(reason, (const char *)record->payload + sizeof(*completion),
-	    completion->reason_length);
+	memcpy(
+	    reason, (const char *)record->payload + sizeof(*completion), completion->reason_length);
 	reason[completion->reason_length] = '\0';
 	return true;
 }
@@ -638,8 +638,7 @@ delivery_settle(struct worker *worker)
 static void
 window_read(struct io_request *request, int64_t result)
 {
-	struct worker *worker =
-	    (void *)((char *)request - offsetof(struct worker, window_request));
+	struct worker *worker = (void *)((char *)request - offsetof(struct worker, window_request));
 
 	if (worker->detached)
 		return;
@@ -681,8 +680,8 @@ read_window(struct worker *worker, const struct log_segment *segment, uint64_t l
 	if (worker->cursor >= worker->window_position &&
 	    worker->cursor < worker->window_position + worker->window_length) {
 		keep = worker->window_position + worker->window_length - worker->cursor;
-		memmove(worker->window,
-		    worker->window + (worker->cursor - worker->window_position), keep);
+		memmove(worker->window, worker->window + (worker->cursor - worker->window_position),
+		    keep);
 	}
 	worker->window_position = worker->cursor;
 	worker->window_length = keep;
@@ -730,8 +729,9 @@ stop_for_damage(struct worker *worker, const struct log_segment *segment)
 	struct control_detail detail = { 0 };
 
 	queue_detail_by_router(&detail);
-	snprintf(detail.reason, sizeof(detail.reason), "log damaged: segment %016" PRIx64
-	    ".log, offset %" PRIu64, segment->number, worker->cursor - segment->position);
+	snprintf(detail.reason, sizeof(detail.reason),
+	    "log damaged: segment %016" PRIx64 ".log, offset %" PRIu64, segment->number,
+	    worker->cursor - segment->position);
 	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
 }
 
@@ -744,7 +744,8 @@ stop_for_size(struct worker *worker, uint64_t sequence)
 	queue_detail_by_router(&detail);
 	snprintf(detail.reason, sizeof(detail.reason),
 	    "message %" PRIu64 " is longer than max_message_size: set it as high as it was, and "
-	    "restart the router", sequence);
+	    "restart the router",
+	    sequence);
 	queue_gate(worker->queue, queue_state_word(worker->queue), GATE_DAMAGE, &detail);
 }
 
@@ -820,12 +821,13 @@ delivery_put(struct worker *worker, const struct log_frame *frame,
 	void *room;
 	int rc;
 
-	if (content.length > worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
+	if (content.length >
+	    worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
 		stop_for_size(worker, frame->sequence);
 		return 0;
 	}
-	rc = ring_reserve(
-	    &worker->delivery[lane], LANE_TAG_DELIVERY, front + content.length, &room);
+	rc =
+	    ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY, front + content.length, &room);
 	if (rc == 0) {
 		worker->full_lane = lane;
 		worker->full_bytes = front + content.length + 2 * RING_ALIGNMENT;
@@ -987,9 +989,8 @@ delivery_publish_figures(struct worker *worker)
 	seen = atomic_load_explicit(&words->state_seen, memory_order_relaxed);
 	atomic_store_explicit(&worker->control->state_seen, seen, memory_order_relaxed);
 	atomic_store_explicit(&worker->control->heartbeat_ns,
-	    atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed),
-	    memory_order_relaxed);
-	atomic_store_explicit(&worker->queue->control->counters.in_flight, worker->in_flight,
-	    memory_order_relaxed);
+	    atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed), memory_order_relaxed);
+	atomic_store_explicit(
+	    &worker->queue->control->counters.in_flight, worker->in_flight, memory_order_relaxed);
 	return seen == queue_state_word(worker->queue);
 }

@@ -18,7 +18,8 @@ struct worker {
 	struct connection *connection;
 	struct control_worker *control;
 	unsigned lane_count;
-	int lane_index[CONFIG_LANES_MAX]; /* of a lane's number, in the arrays below; -1: not its own */
+	int lane_index
+	    [CONFIG_LANES_MAX]; /* of a lane's number, in the arrays below; -1: not its own */
 	struct lane lane[CONFIG_LANES_MAX];
 	struct ring_producer delivery[CONFIG_LANES_MAX];
 	struct ring_consumer completion[CONFIG_LANES_MAX];
@@ -34,11 +35,11 @@ struct worker {
 	uint64_t delivered; /* highest sequence that was put into a ring or parked */
 	uint64_t in_flight; /* delivered and not completed */
 	struct flights flights;
-	uint64_t alone;     /* a message that has cost a worker's life: nothing beside it; 0: none */
-	int pid_fd;         /* to end the worker by; -1 */
+	uint64_t alone; /* a message that has cost a worker's life: nothing beside it; 0: none */
+	int pid_fd;     /* to end the worker by; -1 */
 	bool killed;
 	uint64_t attached_ns; /* CLOCK_MONOTONIC */
-	int full_lane;      /* the cursor waits for room in this one; -1: it does not */
+	int full_lane;        /* the cursor waits for room in this one; -1: it does not */
 	uint64_t full_bytes;
 
 	/* A piece of the log read from disk, for a cursor that fell behind. */
@@ -72,8 +73,8 @@ void delivery_pump(struct worker *);
 
 /* Puts a message into its lane. Returns 1, 0 when there is no room, or -EPROTO for a ring that cannot
  * be. reason: delivery->reason_length bytes. */
-int delivery_put(struct worker *, const struct log_frame *, const struct lane_delivery *,
-    const char *reason);
+int delivery_put(
+    struct worker *, const struct log_frame *, const struct lane_delivery *, const char *reason);
 
 /* Segments were replaced by this one: what was in front of the cursor may now be in it. */
 void delivery_rewind(struct worker *, const struct log_segment *);

@@ -70,7 +70,8 @@ static int
 name_operator(void *context, struct span name, const struct json_value *value)
 {
 	(void)value;
-	snprintf(context, 64, "operator \"%.*s\" is not supported yet", (int)name.length, name.data);
+	snprintf(
+	    context, 64, "operator \"%.*s\" is not supported yet", (int)name.length, name.data);
 	return 1;
 }
 
@@ -115,8 +116,7 @@ add_rule(void *context, const struct json_field *field)
 		return fail(compiler, -EINVAL, "more than 32 names", field->name);
 	rule = &filter->rules[filter->count++];
 	rule->values = calloc(VALUES, sizeof(*rule->values));
-	if (rule->values == NULL ||
-	    !copy_text(&rule->name, field->name.data, field->name.length))
+	if (rule->values == NULL || !copy_text(&rule->name, field->name.data, field->name.length))
 		return fail(compiler, -ENOMEM, "out of memory", field->name);
 	if (json_each(compiler->reader, field->value.raw, add_value, compiler) != JSON_OK)
 		return 1; /* add_value() said why */

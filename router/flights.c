@@ -65,9 +65,8 @@ find(const struct flights *flights, uint64_t sequence)
 		else
 			high = middle;
 	}
-	return low < flights->count && at(flights, low)->sequence == sequence
-	    ? at(flights, low)
-	    : NULL;
+	return low < flights->count && at(flights, low)->sequence == sequence ? at(flights, low)
+									      : NULL;
 }
 
 uint64_t
@@ -95,7 +94,8 @@ flights_compact(struct flights *flights, const struct settled *settled)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < flights->count; i++)
-		if (at(flights, i)->position != 0 && !settled_has(settled, at(flights, i)->sequence))
+		if (at(flights, i)->position != 0 &&
+		    !settled_has(settled, at(flights, i)->sequence))
 			*at(flights, kept++) = *at(flights, i);
 	flights->count = kept;
 }

@@ -234,8 +234,7 @@ groups_flying(struct groups *groups, uint64_t sequence)
 {
 	struct redelivery key = { .parked.sequence = sequence };
 
-	return RB_EMPTY(&groups->flying) ? NULL
-					 : RB_FIND(redelivery_tree, &groups->flying, &key);
+	return RB_EMPTY(&groups->flying) ? NULL : RB_FIND(redelivery_tree, &groups->flying, &key);
 }
 
 struct group *

@@ -30,20 +30,20 @@ struct parked_chunk;
 struct group {
 	RB_ENTRY(group) link;
 	TAILQ_ENTRY(group) ready_link;
-	bool ready; /* there is something to deliver now */
-	uint64_t hash; /* log_group_hash() is its upper 16 bits */
-	uint64_t since_ns;      /* CLOCK_REALTIME, when it was blocked */
-	uint64_t due_ns;        /* CLOCK_MONOTONIC, when the next try is */
-	uint64_t sequence;      /* of the message that failed last */
-	uint32_t tries;         /* of that message */
-	uint32_t flying;        /* messages that were delivered again and are not answered */
-	uint16_t status;        /* with which it failed, and what it said */
-	bool releasing;         /* it passed: what waits is delivered */
+	bool ready;        /* there is something to deliver now */
+	uint64_t hash;     /* log_group_hash() is its upper 16 bits */
+	uint64_t since_ns; /* CLOCK_REALTIME, when it was blocked */
+	uint64_t due_ns;   /* CLOCK_MONOTONIC, when the next try is */
+	uint64_t sequence; /* of the message that failed last */
+	uint32_t tries;    /* of that message */
+	uint32_t flying;   /* messages that were delivered again and are not answered */
+	uint16_t status;   /* with which it failed, and what it said */
+	bool releasing;    /* it passed: what waits is delivered */
 	char error[GROUP_ERROR_BYTES];
-	struct parked *back;    /* given back; [back_first, back_first + back_count) */
+	struct parked *back; /* given back; [back_first, back_first + back_count) */
 	size_t back_first, back_count, back_capacity;
 	struct parked_chunk *first, *last; /* never given */
-	size_t first_used, parked; /* taken from the first chunk; messages in both lists */
+	size_t first_used, parked;         /* taken from the first chunk; messages in both lists */
 };
 
 /* A message that was delivered again. */

@@ -65,8 +65,8 @@ struct io_operations {
 	/* Receives into message->buffer; done() takes message->fd out by io_message_finish(). */
 	void (*receive_message)(struct io *, int fd, struct io_message *);
 	/* Reads at an offset; or, with offset -1, from a descriptor without one (an eventfd). */
-	void (*read)(struct io *, int fd, void *buffer, size_t length, int64_t offset,
-	    struct io_request *);
+	void (*read)(
+	    struct io *, int fd, void *buffer, size_t length, int64_t offset, struct io_request *);
 	/* Writes at an offset of a log file. When it is done the bytes are durable. May be short. */
 	void (*write)(struct io *, int fd, const void *buffer, size_t length, int64_t offset,
 	    struct io_request *);

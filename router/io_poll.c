@@ -20,10 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-	ACCEPTS_A_TURN = 16,
-	FIRST_SLOTS = 64
-};
+enum { ACCEPTS_A_TURN = 16, FIRST_SLOTS = 64 };
 
 enum kind { REFUSED, ACCEPT, RECEIVE, RECEIVE_MESSAGE, SEND, READ_STREAM, READ_AT, WRITE };
 
@@ -110,8 +107,8 @@ wait_for(struct poller *poller, struct io_request *request)
 	struct io_task *task = &request->task;
 	struct slot *slot;
 
-	if (task->fd < 0 || ((size_t)task->fd >= poller->slot_count &&
-	    !grow(poller, (size_t)task->fd + 1))) {
+	if (task->fd < 0 ||
+	    ((size_t)task->fd >= poller->slot_count && !grow(poller, (size_t)task->fd + 1))) {
 		task->offset = task->fd < 0 ? -EBADF : -ENOMEM;
 		task->kind = REFUSED;
 		STAILQ_INSERT_TAIL(&poller->ready, request, task.link);
@@ -305,8 +302,7 @@ poller_run(struct io *io, int64_t timeout_ns)
 		return 0;
 	/* A write waits while something arrives, but no longer than the last one took: a slow disk
 	 * gets large batches, a fast one does not wait. */
-	if (arrived == 0 ||
-	    io_monotonic_ns() - poller->writes_since_ns >= poller->writes_took_ns)
+	if (arrived == 0 || io_monotonic_ns() - poller->writes_since_ns >= poller->writes_took_ns)
 		do_writes(poller);
 	return 0;
 }
@@ -359,8 +355,8 @@ poller_send(struct io *io, int fd, const void *buffer, size_t length, struct io_
 }
 
 static void
-poller_read(struct io *io, int fd, void *buffer, size_t length, int64_t offset,
-    struct io_request *request)
+poller_read(
+    struct io *io, int fd, void *buffer, size_t length, int64_t offset, struct io_request *request)
 {
 	struct io_task *task = take(request, offset < 0 ? READ_STREAM : READ_AT, fd, length);
 
@@ -398,7 +394,8 @@ poller_cancel(struct io *io, struct io_request *request)
 	if (!request->pending || task->fd < 0 || (size_t)task->fd >= poller->slot_count)
 		return;
 	list = task->kind == SEND ? &poller->slots[task->fd].out : &poller->slots[task->fd].in;
-	STAILQ_FOREACH (waiting, list, task.link) {
+	STAILQ_FOREACH(waiting, list, task.link)
+	{
 		if (waiting != request)
 			continue;
 		STAILQ_REMOVE(list, request, io_request, task.link);

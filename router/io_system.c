@@ -42,8 +42,8 @@ io_message_finish(struct io_message *message, int64_t result)
 	if (result <= 0)
 		return;
 	header = CMSG_FIRSTHDR(&message->header);
-	if (header != NULL && header->cmsg_level == SOL_SOCKET &&
-	    header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
+	if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+	    header->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&message->fd, CMSG_DATA(header), sizeof(int));
 	message->header.msg_controllen = 0; /* a later receive() must not find it again */
 }
@@ -96,8 +96,8 @@ int
 io_write_all(int fd, const void *buffer, size_t length, uint64_t offset)
 {
 	for (size_t done = 0; done < length;) {
-		ssize_t n = pwrite(
-		    fd, (const char *)buffer + done, length - done, (off_t)(offset + done));
+		ssize_t n =
+		    pwrite(fd, (const char *)buffer + done, length - done, (off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -76,8 +76,8 @@ uring_send(struct io *io, int fd, const void *buffer, size_t length, struct io_r
 }
 
 static void
-uring_read(struct io *io, int fd, void *buffer, size_t length, int64_t offset,
-    struct io_request *request)
+uring_read(
+    struct io *io, int fd, void *buffer, size_t length, int64_t offset, struct io_request *request)
 {
 	struct io_uring_sqe *entry = next_entry(io, request);
 

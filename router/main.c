@@ -182,7 +182,8 @@ catch_signals(void)
 	action.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
-	action.sa_handler = SIG_DFL; /* were it ignored, a command's number could be another's already */
+	action.sa_handler =
+	    SIG_DFL; /* were it ignored, a command's number could be another's already */
 	sigaction(SIGCHLD, &action, NULL);
 }
 

@@ -22,8 +22,8 @@ room_to_settle(struct queue *from)
 static int
 copy(struct queue *to, const struct log_frame *frame, const struct log_content *content)
 {
-	int rc = writer_room(&to->writer,
-	    log_origin_bytes(content->origin->reason_length) + content->length);
+	int rc = writer_room(
+	    &to->writer, log_origin_bytes(content->origin->reason_length) + content->length);
 
 	if (rc == 1) {
 		queue_append_moved(to, content, frame->group_hash);
@@ -193,8 +193,7 @@ move_one(const struct request *request, const msgpack_object *place, struct answ
 		*answer = refusal(503, rc == 0 ? "no room now" : strerror(-rc));
 		return -1;
 	}
-	rc = queue_settle_now(
-	    from, sequence, request->to != NULL ? 200 : 410, LOG_SETTLED_MOVED);
+	rc = queue_settle_now(from, sequence, request->to != NULL ? 200 : 410, LOG_SETTLED_MOVED);
 	CRASH_POINT("move.settled");
 	if (rc != 0)
 		from->router->failed = rc;
@@ -216,7 +215,8 @@ move_all(const struct request *request, struct answer *answer)
 	answer->gone = gone;
 	if (moved > 0)
 		event(EVENT_INFO, "dead_letters.moved", "s:queue", request->from->config->name,
-		    "s:to", request->to ? request->to->config->name : "", "u:messages", moved, NULL);
+		    "s:to", request->to ? request->to->config->name : "", "u:messages", moved,
+		    NULL);
 }
 
 static void

@@ -20,10 +20,10 @@
 #define LIMIT_NS UINT64_C(30000000000) /* for a command; then it is killed */
 
 enum {
-	OUTPUT_BYTES = 1000,    /* that are kept of what it prints */
+	OUTPUT_BYTES = 1000, /* that are kept of what it prints */
 	READ_BYTES = 4096,
-	READS = 16,             /* each time, so that one that prints without end holds up nothing */
-	VALUE_BYTES = 320       /* name, message id or error in its environment */
+	READS = 16,       /* each time, so that one that prints without end holds up nothing */
+	VALUE_BYTES = 320 /* name, message id or error in its environment */
 };
 
 enum variable { QUEUE, STATE, MESSAGE_ID, SEQUENCE, STATUS, ERROR, SINCE, DEPTH, VARIABLES };
@@ -46,13 +46,12 @@ struct notify {
 static void
 complain(const struct queue *queue, const char *what, int error)
 {
-	event(EVENT_WARN, "on_trip.failed", "s:queue", queue->config->name, "s:what", what, "s:error",
-	    strerror(error), NULL);
+	event(EVENT_WARN, "on_trip.failed", "s:queue", queue->config->name, "s:what", what,
+	    "s:error", strerror(error), NULL);
 }
 
 void
-notify_changed(
-    struct queue *queue, enum control_state state, const struct control_detail *detail)
+notify_changed(struct queue *queue, enum control_state state, const struct control_detail *detail)
 {
 	if (state != CONTROL_TRIPPED || queue->config->on_trip == NULL)
 		return;
@@ -106,8 +105,8 @@ set_number(char text[VARIABLES][VALUE_BYTES], enum variable which, uint64_t valu
 }
 
 static void
-fill_variables(
-    char text[VARIABLES][VALUE_BYTES], const struct queue *queue, const struct control_detail *detail)
+fill_variables(char text[VARIABLES][VALUE_BYTES], const struct queue *queue,
+    const struct control_detail *detail)
 {
 	char since[40];
 
@@ -163,8 +162,8 @@ set_attributes(posix_spawnattr_t *attributes)
 
 	sigemptyset(&none);
 	sigfillset(&all);
-	rc = posix_spawnattr_setflags(attributes,
-	    POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+	rc = posix_spawnattr_setflags(
+	    attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
 	if (rc == 0)
 		rc = posix_spawnattr_setpgroup(attributes, 0);
 	if (rc == 0)
@@ -226,9 +225,8 @@ start(struct queue *queue, struct notify *notify, uint64_t now_ns)
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
 	fill_variables(text, queue, &notify->next);
 	environment = make_environment(text);
-	rc = environment != NULL
-	    ? spawn(&notify->pid, queue->config->on_trip, environment, ends[1])
-	    : ENOMEM;
+	rc = environment != NULL ? spawn(&notify->pid, queue->config->on_trip, environment, ends[1])
+				 : ENOMEM;
 	free(environment);
 	close(ends[1]);
 	if (rc != 0) {
@@ -294,8 +292,9 @@ end(struct queue *queue, struct notify *notify)
 	while (notify->length > 0 && notify->output[notify->length - 1] == '\n')
 		notify->length--;
 	notify->output[notify->length] = '\0';
-	event(status == 0 ? EVENT_INFO : EVENT_WARN, "on_trip.ended", "s:queue", queue->config->name,
-	    "d:status", code, "d:signal", signal, "s:output", notify->output, NULL);
+	event(status == 0 ? EVENT_INFO : EVENT_WARN, "on_trip.ended", "s:queue",
+	    queue->config->name, "d:status", code, "d:signal", signal, "s:output", notify->output,
+	    NULL);
 }
 
 static void

@@ -14,8 +14,8 @@
 #include "router/queue.h"
 
 enum {
-	RESULT_BYTES = 128,        /* most that a run of results without text or receipts takes */
-	RECEIPT_BYTES = 12,        /* ... and each queue of a receipt */
+	RESULT_BYTES = 128, /* most that a run of results without text or receipts takes */
+	RECEIPT_BYTES = 12, /* ... and each queue of a receipt */
 	REASON_BYTES = 256
 };
 
@@ -135,8 +135,7 @@ route(struct connection *connection, const struct envelope *envelope,
 		struct queue *queue = &router->queues[i];
 
 		if (&router->topics[queue->topic] == connection->topic &&
-		    !queue->config->dead_letters &&
-		    filter_match(queue->filter, envelope))
+		    !queue->config->dead_letters && filter_match(queue->filter, envelope))
 			queues[count++] = i;
 	}
 	return count;
@@ -191,8 +190,8 @@ deduplicate(struct connection *connection, const struct envelope *envelope)
 
 	if (envelope->dedup_id.data == NULL || dedup == NULL)
 		return DEDUP_NEW;
-	hash = dedup_hash(dedup, envelope->dedup_is_hash, envelope->dedup_id.data,
-	    envelope->dedup_id.length);
+	hash = dedup_hash(
+	    dedup, envelope->dedup_is_hash, envelope->dedup_id.data, envelope->dedup_id.length);
 	return dedup_see(dedup, &hash, now);
 }
 
@@ -204,10 +203,9 @@ store(struct connection *connection, const struct envelope *envelope, const void
 	uint64_t sequences[CONNECTION_QUEUES];
 
 	for (unsigned i = 0; i < count; i++)
-		sequences[i] = queue_append(
-		    &connection->router->queues[queues[i]], bytes, length, group_hash);
-	atomic_fetch_add_explicit(
-	    &connection->topic->control->published, 1, memory_order_relaxed);
+		sequences[i] =
+		    queue_append(&connection->router->queues[queues[i]], bytes, length, group_hash);
+	atomic_fetch_add_explicit(&connection->topic->control->published, 1, memory_order_relaxed);
 	if (connection->wants_receipts)
 		answer_receipt(connection, false, queues, sequences, count);
 	else
@@ -217,8 +215,7 @@ store(struct connection *connection, const struct envelope *envelope, const void
 static void
 count_duplicate(struct connection *connection, const unsigned queues[], unsigned count)
 {
-	atomic_fetch_add_explicit(
-	    &connection->topic->control->duplicates, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&connection->topic->control->duplicates, 1, memory_order_relaxed);
 	for (unsigned i = 0; i < count; i++)
 		atomic_fetch_add_explicit(
 		    &connection->router->queues[queues[i]].control->counters.duplicates, 1,

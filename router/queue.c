@@ -19,7 +19,7 @@
 #define PROBE_DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
 
 enum {
-	MARK_BYTES = 256 << 10,     /* a mark for at least this much of the log */
+	MARK_BYTES = 256 << 10, /* a mark for at least this much of the log */
 	SETTLED_PER_FRAME = 4096,
 	ENTRIES_PER_FRAME = 512,
 	RECEIVED_PER_FRAME = 1024,
@@ -35,8 +35,8 @@ static void
 count(_Atomic uint64_t *counter, uint64_t n)
 {
 	/* The router is the only writer; readers want no order. */
-	atomic_store_explicit(counter,
-	    atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+	atomic_store_explicit(
+	    counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 /* Gives the next sequence to a frame that holds a message and is filled. */
@@ -303,8 +303,8 @@ append_chunks(struct queue *queue)
 	struct settled_chunk chunks[CHUNKS_PER_FRAME];
 	struct log_frame *frame;
 	uint32_t length;
-	size_t n = settled_copy_chunks(
-	    &queue->settled, queue->checkpoint_base, chunks, CHUNKS_PER_FRAME);
+	size_t n =
+	    settled_copy_chunks(&queue->settled, queue->checkpoint_base, chunks, CHUNKS_PER_FRAME);
 	bool last = n < CHUNKS_PER_FRAME;
 
 	while (n > 0 && chunks[n - 1].base > queue->checkpoint_highest) {
@@ -368,8 +368,8 @@ queue_gate(struct queue *queue, uint64_t expected, enum gate_event what,
 	uint64_t now;
 
 	if (to == 0 || to == control_word_state(expected) ||
-	    control_change_state(&queue->router->control, queue->index, 0, expected, to, detail,
-		&now) != 0)
+	    control_change_state(
+		&queue->router->control, queue->index, 0, expected, to, detail, &now) != 0)
 		return;
 	event(EVENT_WARN, "subscription.changed", "s:queue", queue->config->name, "s:state",
 	    control_state_name(to), "u:sequence", detail->sequence, "s:message_id",
@@ -407,8 +407,8 @@ queue_look_at_probe(struct queue *queue)
 		queue_detail_by_router(&broken);
 		strlcpy(broken.reason, "somebody wrote into the control segment",
 		    sizeof(broken.reason));
-		control_change_state(&queue->router->control, queue->index, 0, word,
-		    CONTROL_STOPPED, &broken, &now);
+		control_change_state(
+		    &queue->router->control, queue->index, 0, word, CONTROL_STOPPED, &broken, &now);
 	} else if (control_word_state(word) == CONTROL_PROBING) {
 		queue->probe_sequence = detail.sequence;
 		if (settled_has(&queue->settled, detail.sequence)) {
@@ -429,8 +429,8 @@ queue_auto_probe(struct queue *queue, uint64_t now_ns)
 		return;
 	if (control_word_generation(word) != queue->probe_generation) { /* tripped just now */
 		queue->probe_generation = control_word_generation(word);
-		queue->probe_delay_ns = queue->probe_delay_ns == 0 ? first_ns
-								   : 2 * queue->probe_delay_ns;
+		queue->probe_delay_ns =
+		    queue->probe_delay_ns == 0 ? first_ns : 2 * queue->probe_delay_ns;
 		if (queue->probe_delay_ns > PROBE_DELAY_MAX_NS)
 			queue->probe_delay_ns =
 			    first_ns > PROBE_DELAY_MAX_NS ? first_ns : PROBE_DELAY_MAX_NS;
@@ -474,8 +474,8 @@ queue_log_state(struct queue *queue)
 static void
 append_received(struct queue *queue, const struct log_received *counts, size_t n)
 {
-	uint32_t length = (uint32_t)((n < RECEIVED_PER_FRAME ? n : RECEIVED_PER_FRAME) *
-	    sizeof(*counts));
+	uint32_t length =
+	    (uint32_t)((n < RECEIVED_PER_FRAME ? n : RECEIVED_PER_FRAME) * sizeof(*counts));
 	struct log_frame *frame;
 
 	if (n == 0)
@@ -646,7 +646,8 @@ static const struct log_frame *
 find_in_tail(const struct queue *queue, uint64_t sequence, uint64_t *position)
 {
 	while ((*position = writer_position(&queue->writer, *position)) < queue->writer.durable) {
-		const struct log_frame *frame = (const void *)writer_tail(&queue->writer, *position);
+		const struct log_frame *frame =
+		    (const void *)writer_tail(&queue->writer, *position);
 
 		if (frame == NULL)
 			return NULL;
@@ -672,8 +673,7 @@ static uint64_t
 oldest_ns(const struct queue *queue)
 {
 	uint64_t position = queue_first_position(queue);
-	const struct log_frame *frame =
-	    find_in_tail(queue, queue->settled.through + 1, &position);
+	const struct log_frame *frame = find_in_tail(queue, queue->settled.through + 1, &position);
 	struct envelope envelope;
 
 	if (frame != NULL && open_frame(frame, &envelope) == 0)
@@ -790,10 +790,10 @@ queue_unsettled_bytes(const struct queue *queue)
 		    &queue->settled, segment->first_sequence, segment->end_sequence);
 		bytes += share(segment->data_bytes, left, segment->messages);
 	}
-	left = settled_count_left(&queue->settled, writer->active.segment.first_sequence,
-	    queue->next_sequence);
-	return bytes + share(writer->end - writer->active.segment.position, left,
-	    queue->segment_messages);
+	left = settled_count_left(
+	    &queue->settled, writer->active.segment.first_sequence, queue->next_sequence);
+	return bytes +
+	    share(writer->end - writer->active.segment.position, left, queue->segment_messages);
 }
 
 void
@@ -808,8 +808,7 @@ queue_publish_figures(struct queue *queue)
 	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);
 	atomic_store_explicit(
 	    &counters->log_bytes, writer_bytes(&queue->writer), memory_order_relaxed);
-	atomic_store_explicit(
-	    &counters->blocked_groups, queue->groups.count, memory_order_relaxed);
+	atomic_store_explicit(&counters->blocked_groups, queue->groups.count, memory_order_relaxed);
 	atomic_store_explicit(&counters->parked, queue->groups.parked, memory_order_relaxed);
 	queue->over_max_bytes = queue->config->max_bytes > 0 &&
 	    queue_unsettled_bytes(queue) >= queue->config->max_bytes;
@@ -818,8 +817,7 @@ queue_publish_figures(struct queue *queue)
 		atomic_store_explicit(&counters->oldest_ns, 0, memory_order_relaxed);
 		queue->head_sequence = 0;
 	} else if (head != queue->head_sequence) {
-		atomic_store_explicit(
-		    &counters->oldest_ns, oldest_ns(queue), memory_order_relaxed);
+		atomic_store_explicit(&counters->oldest_ns, oldest_ns(queue), memory_order_relaxed);
 		queue->head_sequence = head;
 	}
 }

@@ -9,7 +9,7 @@
 #include "shm/gate.h"
 
 /* Longest frame that holds a message. */
-#define QUEUE_FRAME_BYTES \
+#define QUEUE_FRAME_BYTES                                                          \
 	(sizeof(struct log_frame) + sizeof(struct log_origin) + LOG_REASON_BYTES + \
 	    ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES + 16)
 

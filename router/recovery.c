@@ -28,7 +28,7 @@ struct found {
 	struct log_scan scan;
 	struct log_tail tail;
 	struct log_base base;
-	uint64_t end;    /* where it will go on */
+	uint64_t end; /* where it will go on */
 	bool cut;
 };
 
@@ -41,7 +41,7 @@ struct recovery {
 	bool complete; /* it is in all its logs */
 	struct proof { /* what batch ends say of other logs */
 		uint64_t log_id, batch, said_in;
-	} *proofs;
+	} * proofs;
 	size_t proof_count, proof_capacity;
 	uint64_t bytes, told_ns; /* read so far; when that was told last */
 	char *error;
@@ -192,7 +192,8 @@ is_named(const struct recovery *recovery, const struct found *log, uint64_t batc
 
 /* A batch that was acknowledged is not whole in this log. */
 static int
-refuse_lost(const struct recovery *recovery, const struct found *found, uint64_t lost, uint64_t later)
+refuse_lost(
+    const struct recovery *recovery, const struct found *found, uint64_t lost, uint64_t later)
 {
 	snprintf(recovery->error, recovery->error_bytes,
 	    "%s: position %" PRIu64 ": batch %" PRIu64 " is damaged, and batch %" PRIu64
@@ -226,8 +227,7 @@ judge(struct recovery *recovery)
 
 			if (log->list.count > 0 && proof->log_id == log->list.log_id &&
 			    proof->batch > log->tail.last_batch)
-				return refuse_lost(
-				    recovery, log, proof->batch, proof->said_in);
+				return refuse_lost(recovery, log, proof->batch, proof->said_in);
 		}
 		/* A frame of a later batch proves the highest one, too. */
 		if (!recovery->complete && begun > highest && log->list.count > 0 &&
@@ -293,8 +293,7 @@ in_window(const struct queue *queue, uint32_t clock_s)
 {
 	const struct router *router = queue->router;
 
-	return router_seconds(router) <=
-	    clock_s +
+	return router_seconds(router) <= clock_s +
 	    (router->topics[queue->topic].config->dedup_window_ns + 999999999) / 1000000000;
 }
 
@@ -307,11 +306,12 @@ remember_id(struct queue *queue, const struct log_frame *frame, uint32_t clock_s
 
 	/* What was moved came through the window when it was published. */
 	if (frame->type != LOG_MESSAGE || !in_window(queue, clock_s) ||
-	    envelope_open(&envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL) != 0 ||
+	    envelope_open(&envelope, frame + 1, frame->length, ENVELOPE_BODY_BYTES_MAX, NULL) !=
+		0 ||
 	    envelope.dedup_id.data == NULL)
 		return 0;
-	hash = dedup_hash(dedup, envelope.dedup_is_hash, envelope.dedup_id.data,
-	    envelope.dedup_id.length);
+	hash = dedup_hash(
+	    dedup, envelope.dedup_is_hash, envelope.dedup_id.data, envelope.dedup_id.length);
 	return dedup_remember(dedup, &hash, clock_s, router_seconds(queue->router)) ? 0 : -ENOMEM;
 }
 
@@ -354,8 +354,8 @@ replay_received(struct queue *queue, const struct log_frame *frame)
 
 	for (size_t i = 0; rc == 0 && i < frame->length / sizeof(*received); i++)
 		if (!settled_has(&queue->settled, received[i].sequence))
-			rc = received_set(
-			    &queue->received, received[i].sequence, received[i].count);
+			rc =
+			    received_set(&queue->received, received[i].sequence, received[i].count);
 	return rc;
 }
 

@@ -22,7 +22,7 @@ struct recovered_state {
 /* Recovers all queues of the router: sequences, settlements, marks, deduplication, counters (the
  * control segment must be there). Opens their writers. Fills states[] and sets router->batch. Returns
  * 0 or -errno with error filled. */
-int recovery_run(struct router *, struct recovered_state states[CONFIG_QUEUES], char *error,
-    size_t error_bytes);
+int recovery_run(
+    struct router *, struct recovered_state states[CONFIG_QUEUES], char *error, size_t error_bytes);
 
 #endif

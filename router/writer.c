@@ -104,8 +104,7 @@ static void next_step(struct writer *);
 static void
 next_written(struct io_request *request, int64_t result)
 {
-	struct writer *writer =
-	    (void *)((char *)request - offsetof(struct writer, next_request));
+	struct writer *writer = (void *)((char *)request - offsetof(struct writer, next_request));
 	int rc;
 
 	if (result <= 0) {
@@ -270,8 +269,7 @@ prepare_next(struct writer *writer, uint64_t bytes)
 {
 	const struct log_segment *active = &writer->active.segment;
 
-	if (writer->next_state == WRITER_NEXT_FAILED &&
-	    io_monotonic_ns() < writer->next_retry_ns)
+	if (writer->next_state == WRITER_NEXT_FAILED && io_monotonic_ns() < writer->next_retry_ns)
 		return;
 	if (writer->next_state != WRITER_NEXT_NONE && writer->next_state != WRITER_NEXT_FAILED)
 		return;
@@ -335,23 +333,23 @@ writer_room(struct writer *writer, uint64_t payload_length)
 int
 writer_room_for_message(struct writer *writer, uint64_t payload_length)
 {
-	return room(writer, log_frame_bytes(payload_length),
-	    writer->active.segment.size / MESSAGES_LEAVE);
+	return room(
+	    writer, log_frame_bytes(payload_length), writer->active.segment.size / MESSAGES_LEAVE);
 }
 
 int
 writer_room_for_state(struct writer *writer, uint64_t payload_length)
 {
-	return room(writer, log_frame_bytes(payload_length),
-	    writer->active.segment.size / STATES_LEAVE);
+	return room(
+	    writer, log_frame_bytes(payload_length), writer->active.segment.size / STATES_LEAVE);
 }
 
 bool
 writer_is_short(const struct writer *writer)
 {
 	return writer->next_state == WRITER_NEXT_FAILED &&
-	    !fits_segment(&writer->active.segment, writer->end,
-		writer->active.segment.size / MESSAGES_LEAVE);
+	    !fits_segment(
+		&writer->active.segment, writer->end, writer->active.segment.size / MESSAGES_LEAVE);
 }
 
 /* A frame at end, which is known to fit in the active segment. */
@@ -378,8 +376,8 @@ place_pad(struct writer *writer, uint64_t position)
 
 	if (left == 0)
 		return;
-	log_frame_seal(place_frame(
-	    writer, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame)), false));
+	log_frame_seal(
+	    place_frame(writer, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame)), false));
 	memset(tail_at(writer, writer->end) + sizeof(struct log_frame), 0,
 	    left - sizeof(struct log_frame));
 }
@@ -387,8 +385,7 @@ place_pad(struct writer *writer, uint64_t position)
 struct log_frame *
 writer_begin(struct writer *writer, enum log_type type, uint32_t length)
 {
-	struct log_frame *frame =
-	    place_frame(writer, type, length, writer->batch_start == 0);
+	struct log_frame *frame = place_frame(writer, type, length, writer->batch_start == 0);
 
 	if (writer->batch_start == 0)
 		writer->batch_start = writer->end;
@@ -529,9 +526,8 @@ map_tail(struct writer *writer)
 
 	if (fd < 0)
 		return -errno;
-	rc = ftruncate(fd, WRITER_TAIL_BYTES) == 0
-	    ? lane_map_twice(fd, 0, WRITER_TAIL_BYTES, &data)
-	    : -errno;
+	rc = ftruncate(fd, WRITER_TAIL_BYTES) == 0 ? lane_map_twice(fd, 0, WRITER_TAIL_BYTES, &data)
+						   : -errno;
 	close(fd);
 	if (rc == 0)
 		writer->tail = data;
@@ -542,8 +538,8 @@ map_tail(struct writer *writer)
 static int
 adopt_next(struct writer *writer)
 {
-	while (writer->next_state == WRITER_NEXT_ZEROING ||
-	    writer->next_state == WRITER_NEXT_HEADER) {
+	while (
+	    writer->next_state == WRITER_NEXT_ZEROING || writer->next_state == WRITER_NEXT_HEADER) {
 		int rc = writer->io->operations->run(writer->io, 1000000000);
 
 		if (rc != 0)
@@ -728,7 +724,8 @@ discard(struct writer *writer, const struct log_segment *segment)
 }
 
 int
-writer_free(struct writer *writer, size_t index, size_t count, const struct log_segment *replacement)
+writer_free(
+    struct writer *writer, size_t index, size_t count, const struct log_segment *replacement)
 {
 	size_t keep = replacement != NULL ? 1 : 0;
 	struct log_segment *first = &writer->old[index];
@@ -745,8 +742,7 @@ writer_free(struct writer *writer, size_t index, size_t count, const struct log_
 		if (writer->tail_floor < segment_end(replacement))
 			writer->tail_floor = segment_end(replacement);
 	}
-	memmove(first + keep, first + count,
-	    (writer->old_count - index - count) * sizeof(*first));
+	memmove(first + keep, first + count, (writer->old_count - index - count) * sizeof(*first));
 	writer->old_count -= count - keep;
 	return result;
 }

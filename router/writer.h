@@ -22,14 +22,14 @@
 
 /* The simulation makes them smaller, so that logs are longer than what is kept of them. */
 #ifndef WRITER_TAIL
-#define WRITER_TAIL (8 << 20)
+#define WRITER_TAIL   (8 << 20)
 #define WRITER_GATHER (2 << 20)
 #endif
 
 enum {
 	WRITER_TAIL_BYTES = WRITER_TAIL,
 	WRITER_GATHER_BYTES = WRITER_GATHER, /* a batch takes no more than this ... */
-	WRITER_RESERVE_BYTES = 16 << 10 /* ... and what closes it always fits behind */
+	WRITER_RESERVE_BYTES = 16 << 10      /* ... and what closes it always fits behind */
 };
 
 struct writer_segment {
@@ -38,15 +38,20 @@ struct writer_segment {
 };
 
 /* How the next segment comes to be. */
-enum writer_next { WRITER_NEXT_NONE, WRITER_NEXT_ZEROING, WRITER_NEXT_HEADER, WRITER_NEXT_READY,
-	WRITER_NEXT_FAILED };
+enum writer_next {
+	WRITER_NEXT_NONE,
+	WRITER_NEXT_ZEROING,
+	WRITER_NEXT_HEADER,
+	WRITER_NEXT_READY,
+	WRITER_NEXT_FAILED
+};
 
 struct writer {
 	struct io *io;
 	char dir[LOG_PATH_BYTES], queue[LOG_QUEUE_NAME_BYTES];
 	uint64_t log_id;
-	bool direct;        /* O_DIRECT works here */
-	unsigned block;     /* writes are aligned to this many bytes */
+	bool direct;             /* O_DIRECT works here */
+	unsigned block;          /* writes are aligned to this many bytes */
 	struct log_segment *old; /* segments before the active one */
 	size_t old_count, old_capacity;
 	struct writer_segment active, next;
@@ -136,15 +141,13 @@ const uint8_t *writer_tail(const struct writer *, uint64_t position);
  * one's data ends there or is gone. */
 uint64_t writer_position(const struct writer *, uint64_t position);
 /* Segment that holds such a position on disk (NULL: none); *end is where its data ends. */
-const struct log_segment *writer_find(
-    const struct writer *, uint64_t position, uint64_t *end);
+const struct log_segment *writer_find(const struct writer *, uint64_t position, uint64_t *end);
 /* Number of bytes of all segments. */
 uint64_t writer_bytes(const struct writer *);
 
 /* Gives back the disk of count old segments from index on, or puts replacement (which has the place of
  * the first already) where they were. Returns 0, or -errno: some files are left over. */
-int writer_free(
-    struct writer *, size_t index, size_t count, const struct log_segment *replacement);
+int writer_free(struct writer *, size_t index, size_t count, const struct log_segment *replacement);
 
 /* For recovery, before the log is opened; synchronous. Writes the last whole batch, [last_start, end),
  * again, so that it is on the disk and not only in the page cache; zeroes what a torn batch may have left

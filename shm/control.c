@@ -87,8 +87,7 @@ static int
 map_segment(struct control *control, bool writable)
 {
 	int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-	void *shared =
-	    mmap(NULL, sizeof(*control->shared), protection, MAP_SHARED, control->fd, 0);
+	void *shared = mmap(NULL, sizeof(*control->shared), protection, MAP_SHARED, control->fd, 0);
 
 	if (shared == MAP_FAILED)
 		return -errno;
@@ -238,8 +237,8 @@ terminate(struct control_detail *detail)
 }
 
 void
-control_read_state(const struct control *control, unsigned index, uint64_t *word,
-    struct control_detail *detail)
+control_read_state(
+    const struct control *control, unsigned index, uint64_t *word, struct control_detail *detail)
 {
 	const struct control_queue *queue = &control->shared->queue[index];
 

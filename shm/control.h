@@ -36,7 +36,7 @@ enum {
 	CONTROL_NAME_BYTES = 64, /* with the terminating NUL */
 	CONTROL_ID_BYTES = 132,  /* message id, 128 bytes and NUL */
 	CONTROL_TEXT_BYTES = 256,
-	CONTROL_SLOTS = 8, /* of detail, for each queue */
+	CONTROL_SLOTS = 8,   /* of detail, for each queue */
 	CONTROL_CTL_SLOT = 4 /* the first of headgatectl's */
 };
 
@@ -94,15 +94,16 @@ struct control_counters { /* each since the queue's log began, as far as the log
 	_Atomic uint64_t published, duplicates, done, failed, dead_lettered;
 	_Atomic uint64_t depth;     /* messages not settled */
 	_Atomic uint64_t in_flight; /* of these, handed to a worker */
-	_Atomic uint64_t oldest_ns; /* CLOCK_REALTIME publish time of the oldest unsettled, 0: none */
-	_Atomic uint64_t log_bytes; /* on disk */
+	_Atomic uint64_t
+	    oldest_ns; /* CLOCK_REALTIME publish time of the oldest unsettled, 0: none */
+	_Atomic uint64_t log_bytes;              /* on disk */
 	_Atomic uint64_t blocked_groups, parked; /* groups that wait, and messages of theirs */
 };
 
 struct control_queue {
 	char name[CONTROL_NAME_BYTES];
 	uint64_t log_id;
-	uint32_t lanes, topic; /* topic: index in topics */
+	uint32_t lanes, topic;                /* topic: index in topics */
 	_Alignas(128) _Atomic uint64_t state; /* the word drawn above */
 	_Atomic uint64_t logged;              /* generation that is on disk */
 	struct control_detail detail[CONTROL_SLOTS];
@@ -110,9 +111,9 @@ struct control_queue {
 };
 
 struct control_worker {
-	_Atomic uint32_t pid; /* 0: free entry */
-	uint32_t queue;       /* index in queues */
-	uint64_t lanes;       /* bit n: it has lane n */
+	_Atomic uint32_t pid;          /* 0: free entry */
+	uint32_t queue;                /* index in queues */
+	uint64_t lanes;                /* bit n: it has lane n */
 	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, from its lane */
 	_Atomic uint64_t state_seen;   /* state word, from its lane */
 	uint64_t attached_ns;          /* CLOCK_REALTIME */
@@ -127,9 +128,9 @@ struct control_shared {
 	_Atomic uint64_t magic; /* the bytes of CONTROL_MAGIC; published last */
 	uint32_t endian, fingerprint;
 	uint64_t size;
-	uint32_t queues, topics; /* entries in use */
-	_Atomic uint32_t router_pid; /* 0: no router */
-	_Atomic uint32_t ready;      /* 1: it takes messages */
+	uint32_t queues, topics;              /* entries in use */
+	_Atomic uint32_t router_pid;          /* 0: no router */
+	_Atomic uint32_t ready;               /* 1: it takes messages */
 	_Atomic uint64_t router_heartbeat_ns; /* CLOCK_MONOTONIC */
 	_Atomic uint64_t router_since_ns;     /* CLOCK_REALTIME */
 	_Alignas(128) struct control_topic topic[CONTROL_TOPICS];

@@ -13,6 +13,7 @@ static const char *const event_names[GATE_EVENTS] = {
 	[GATE_DAMAGE] = "damage",
 };
 
+/* clang-format off */
 /* A stop wins over everything; only a start ends it. */
 static const unsigned char next[CONTROL_PROBING + 1][GATE_EVENTS] = {
 	/*       start stop skip failed passed probe restart damage */
@@ -21,6 +22,7 @@ static const unsigned char next[CONTROL_PROBING + 1][GATE_EVENTS] = {
 	[T] = {  P,    S,   P,   0,     0,     P,    T,      S },
 	[P] = {  P,    S,   0,   T,     R,     0,    T,      S },
 };
+/* clang-format on */
 
 const char *
 gate_event_name(enum gate_event event)

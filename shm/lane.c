@@ -78,8 +78,8 @@ map_lane(struct lane *lane, uint64_t delivery_capacity, uint64_t completion_capa
 	int rc;
 
 	if (lane->shared == NULL) {
-		void *header = mmap(NULL, LANE_DATA_OFFSET, PROT_READ | PROT_WRITE, MAP_SHARED,
-		    lane->fd, 0);
+		void *header =
+		    mmap(NULL, LANE_DATA_OFFSET, PROT_READ | PROT_WRITE, MAP_SHARED, lane->fd, 0);
 
 		if (header == MAP_FAILED)
 			return -errno;
@@ -87,8 +87,7 @@ map_lane(struct lane *lane, uint64_t delivery_capacity, uint64_t completion_capa
 	}
 	lane->delivery_capacity = delivery_capacity;
 	lane->completion_capacity = completion_capacity;
-	rc = lane_map_twice(
-	    lane->fd, LANE_DATA_OFFSET, delivery_capacity, &lane->delivery_data);
+	rc = lane_map_twice(lane->fd, LANE_DATA_OFFSET, delivery_capacity, &lane->delivery_data);
 	if (rc != 0)
 		return rc;
 	return lane_map_twice(lane->fd, LANE_DATA_OFFSET + delivery_capacity, completion_capacity,

@@ -26,7 +26,7 @@
 
 enum {
 	LANE_DATA_OFFSET = 4096,
-	LANE_QUEUE_NAME_BYTES = 64,    /* with the terminating NUL */
+	LANE_QUEUE_NAME_BYTES = 64,          /* with the terminating NUL */
 	LANE_DELIVERY_BYTES = LANE_DELIVERY, /* default capacity of the delivery ring */
 	LANE_COMPLETION_BYTES = 1 << 18
 };
@@ -68,11 +68,12 @@ enum { LANE_REASON_BYTES = 512 }; /* longest reason; longer ones are cut */
 
 /* Written by the worker, read by the router. */
 struct lane_worker_words {
-	_Alignas(RING_LINE_BYTES) _Atomic uint64_t starting; /* sequence being handled, 0 for none */
-	_Atomic uint64_t starting_since_ns;                  /* CLOCK_MONOTONIC */
-	_Atomic uint64_t heartbeat_ns;                       /* CLOCK_MONOTONIC */
-	_Atomic uint64_t state_seen;                         /* last state word it looked at */
-	_Atomic uint64_t handled;                            /* messages handled since it attached */
+	_Alignas(
+	    RING_LINE_BYTES) _Atomic uint64_t starting; /* sequence being handled, 0 for none */
+	_Atomic uint64_t starting_since_ns;             /* CLOCK_MONOTONIC */
+	_Atomic uint64_t heartbeat_ns;                  /* CLOCK_MONOTONIC */
+	_Atomic uint64_t state_seen;                    /* last state word it looked at */
+	_Atomic uint64_t handled;                       /* messages handled since it attached */
 };
 
 struct lane_shared {
@@ -81,7 +82,7 @@ struct lane_shared {
 	uint32_t fingerprint; /* lane_fingerprint() */
 	uint64_t size;        /* of the memfd, bytes */
 	uint64_t log_id;
-	uint64_t generation;  /* of the lane: one more for every worker that attached */
+	uint64_t generation; /* of the lane: one more for every worker that attached */
 	uint64_t delivery_capacity;
 	uint64_t completion_capacity;
 	uint32_t queue_index; /* in the control segment */
@@ -90,8 +91,10 @@ struct lane_shared {
 	uint32_t max_message_bytes;
 	char queue[LANE_QUEUE_NAME_BYTES];
 
-	_Alignas(RING_LINE_BYTES) struct doorbell worker_bell; /* worker sleeps; in its first lane */
-	_Alignas(RING_LINE_BYTES) struct doorbell router_bell; /* router sleeps; in its first lane */
+	_Alignas(
+	    RING_LINE_BYTES) struct doorbell worker_bell; /* worker sleeps; in its first lane */
+	_Alignas(
+	    RING_LINE_BYTES) struct doorbell router_bell; /* router sleeps; in its first lane */
 	struct lane_worker_words worker;
 	_Alignas(RING_LINE_BYTES) struct ring_shared delivery;
 	struct ring_shared completion;
@@ -102,10 +105,10 @@ _Static_assert(sizeof(struct lane_shared) <= LANE_DATA_OFFSET, "header page");
 struct lane {
 	struct lane_shared *shared;
 	size_t size;
-	int fd; /* the memfd; -1 when closed */
+	int fd;                                        /* the memfd; -1 when closed */
 	size_t delivery_capacity, completion_capacity; /* as checked; what is shared may change */
-	void *delivery_data;   /* mapped twice */
-	void *completion_data; /* mapped twice */
+	void *delivery_data;                           /* mapped twice */
+	void *completion_data;                         /* mapped twice */
 };
 
 struct lane_params {

@@ -64,7 +64,8 @@ subscription_change(struct control *control, unsigned queue, enum gate_event wha
 			return SUBSCRIPTION_REFUSED;
 		if (change->to == change->from)
 			return SUBSCRIPTION_SAME;
-		if (by->message_id != NULL && strcmp(by->message_id, change->before.message_id) != 0)
+		if (by->message_id != NULL &&
+		    strcmp(by->message_id, change->before.message_id) != 0)
 			return SUBSCRIPTION_OTHER_MESSAGE;
 		fill_detail(&detail, by);
 		if (change->to != CONTROL_RUNNING)
@@ -101,8 +102,8 @@ static bool
 is_logged(const struct control *control, unsigned queue, uint64_t generation)
 {
 	/* Pairs with the release store in the router's queue_batch_durable(). */
-	return atomic_load_explicit(
-		   &control->shared->queue[queue].logged, memory_order_acquire) >= generation;
+	return atomic_load_explicit(&control->shared->queue[queue].logged, memory_order_acquire) >=
+	    generation;
 }
 
 int

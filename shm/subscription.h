@@ -10,7 +10,7 @@
 /* Who asks for a change, and why. */
 struct subscription_by {
 	const char *program;
-	const char *user;       /* NULL: whose process this is */
+	const char *user; /* NULL: whose process this is */
 	const char *reason;
 	const char *message_id; /* that the trip must name; NULL: any */
 	bool drain; /* a stop of what is RUNNING: what was handed to workers is handled first */
@@ -18,8 +18,8 @@ struct subscription_by {
 
 enum subscription_result {
 	SUBSCRIPTION_CHANGED = 1,
-	SUBSCRIPTION_SAME,    /* it was in this state before, and stays as it is */
-	SUBSCRIPTION_REFUSED, /* the event means nothing in this state */
+	SUBSCRIPTION_SAME,         /* it was in this state before, and stays as it is */
+	SUBSCRIPTION_REFUSED,      /* the event means nothing in this state */
 	SUBSCRIPTION_OTHER_MESSAGE /* the trip names another one */
 };
 

@@ -56,7 +56,8 @@ main(int argc, char **argv)
 		else if (option == 'b' && number("b", optarg) <= 100000)
 			padding = number("b", optarg);
 		else
-			errx(EX_USAGE, "usage: generate [-n count] [-c customers] [-s seed] [-b padding]");
+			errx(EX_USAGE,
+			    "usage: generate [-n count] [-c customers] [-s seed] [-b padding]");
 	}
 	if (customers == 0 || optind < argc)
 		errx(EX_USAGE, "usage: generate [-n count] [-c customers] [-s seed] [-b padding]");
@@ -74,8 +75,7 @@ main(int argc, char **argv)
 			       "\"transaction_type\":\"bank_account_setup\","
 			       "\"routing_number\":\"123456789\",\"account_number\":\"%010" PRIu64
 			       "\",\"account_type\":\"%08u\",\"source\":\"utility-portal-web\"",
-			    seed, i, customer, next_random() % 10000000000u,
-			    ++accounts[customer]);
+			    seed, i, customer, next_random() % 10000000000u, ++accounts[customer]);
 		else
 			printf("{\"message_id\":\"%016" PRIx64 "-%" PRIu64 "\","
 			       "\"customer_id\":\"CUST-%06" PRIu64 "\","

@@ -3,12 +3,7 @@
 #include <errno.h>
 #include <stdbool.h>
 
-enum {
-	CENT_DIGITS = 2,
-	FEE_FREE_CENTS = 10000,
-	FEE_NUMERATOR = 25,
-	FEE_DENOMINATOR = 1000
-};
+enum { CENT_DIGITS = 2, FEE_FREE_CENTS = 10000, FEE_NUMERATOR = 25, FEE_DENOMINATOR = 1000 };
 
 /* No text is long enough to bring an exponent beyond this back into the range of amounts. */
 static const int64_t exponent_limit = INT64_C(1) << 40;

@@ -30,8 +30,7 @@ unpack(msgpack_unpacked *unpacked, const void *payload, size_t length, uint32_t 
 		return false;
 	msgpack_unpacked_init(unpacked);
 	if (msgpack_unpack_next(unpacked, payload, length, NULL) == MSGPACK_UNPACK_SUCCESS &&
-	    unpacked->data.type == MSGPACK_OBJECT_ARRAY &&
-	    unpacked->data.via.array.size == fields)
+	    unpacked->data.type == MSGPACK_OBJECT_ARRAY && unpacked->data.via.array.size == fields)
 		return true;
 	msgpack_unpacked_destroy(unpacked);
 	return false;
@@ -69,9 +68,8 @@ read_welcome(const void *payload, size_t length, size_t lanes)
 	if (!unpack(&unpacked, payload, length, 2))
 		return rc;
 	field = unpacked.data.via.array.ptr;
-	if (field[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
-	    field[0].via.u64 < CONTROL_QUEUES && field[1].type == MSGPACK_OBJECT_ARRAY &&
-	    field[1].via.array.size == lanes)
+	if (field[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER && field[0].via.u64 < CONTROL_QUEUES &&
+	    field[1].type == MSGPACK_OBJECT_ARRAY && field[1].via.array.size == lanes)
 		rc = (int)field[0].via.u64;
 	msgpack_unpacked_destroy(&unpacked);
 	return rc;
@@ -118,8 +116,8 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const char *
 	int fds[1 + CONFIG_LANES_MAX];
 	size_t fd_count = 1 + CONFIG_LANES_MAX, length, taken = 1;
 	enum wire_type type;
-	int rc = wire_receive(
-	    attachment->socket, &type, payload, &length, fds, &fd_count, ANSWER_MS);
+	int rc =
+	    wire_receive(attachment->socket, &type, payload, &length, fds, &fd_count, ANSWER_MS);
 
 	if (rc != 0)
 		return complain(error, error_bytes, rc, "router");
@@ -266,8 +264,8 @@ attachment_release(struct attachment *attachment)
 }
 
 int
-attachment_complete(struct attachment *attachment, unsigned lane, uint64_t sequence,
-    uint64_t state, int status, uint32_t flags, const char *reason)
+attachment_complete(struct attachment *attachment, unsigned lane, uint64_t sequence, uint64_t state,
+    int status, uint32_t flags, const char *reason)
 {
 	size_t length = strnlen(reason, LANE_REASON_BYTES);
 	struct lane_completion completion = {
@@ -353,7 +351,8 @@ attachment_wait(
 	struct doorbell *bell = &attachment->lane[0].shared->worker_bell;
 
 	doorbell_prepare(bell);
-	if (attachment_state(attachment) == state && !(for_delivery && attachment_has_delivery(attachment)))
+	if (attachment_state(attachment) == state &&
+	    !(for_delivery && attachment_has_delivery(attachment)))
 		doorbell_wait(bell, timeout_ns);
 	doorbell_cancel(bell);
 }

@@ -61,8 +61,7 @@ mask(char masked[MASK_BYTES], struct span number)
 {
 	size_t shown = number.length < 4 ? number.length : 4;
 
-	snprintf(masked, MASK_BYTES, "****%.*s", (int)shown,
-	    number.data + (number.length - shown));
+	snprintf(masked, MASK_BYTES, "****%.*s", (int)shown, number.data + (number.length - shown));
 }
 
 static void

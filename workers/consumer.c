@@ -16,7 +16,8 @@
 #include "workers/held.h"
 
 enum {
-	WAIT_NS = 100000000,   /* how long a sleep lasts at most: the socket is looked at in between */
+	WAIT_NS =
+	    100000000, /* how long a sleep lasts at most: the socket is looked at in between */
 	ALIVE_NS = 100000000,
 	ALARM_S = 2
 };
@@ -26,14 +27,14 @@ struct item {
 	uint64_t sequence;
 	size_t offset, length; /* of its envelope */
 	unsigned lane;
-	uint32_t receives; /* handlers that were started on it before and died */
-	uint16_t order;    /* as what it is to be recorded as failed; 0: it is to be handled */
+	uint32_t receives;     /* handlers that were started on it before and died */
+	uint16_t order;        /* as what it is to be recorded as failed; 0: it is to be handled */
 	uint16_t order_length; /* of the reason, which stands in front of the envelope */
-	bool again;        /* its group was held, and is not any more */
-	uint64_t held_group; /* that was held because of it; 0: none */
-	uint16_t status;   /* once it is answered */
-	uint16_t flags;    /* ... enum lane_completion_flag */
-	char *reason;      /* of a failure, else NULL */
+	bool again;            /* its group was held, and is not any more */
+	uint64_t held_group;   /* that was held because of it; 0: none */
+	uint16_t status;       /* once it is answered */
+	uint16_t flags;        /* ... enum lane_completion_flag */
+	char *reason;          /* of a failure, else NULL */
 };
 
 struct consumer {
@@ -45,10 +46,10 @@ struct consumer {
 	uint8_t *arena;
 	size_t used;
 	struct item *items;
-	size_t count, next; /* items in the arena; the first that is not completed */
-	uint64_t highest;   /* up to here a message may have been applied before */
-	bool one_by_one;    /* the store failed: to find out with which message */
-	struct held held;     /* groups */
+	size_t count, next;    /* items in the arena; the first that is not completed */
+	uint64_t highest;      /* up to here a message may have been applied before */
+	bool one_by_one;       /* the store failed: to find out with which message */
+	struct held held;      /* groups */
 	uint64_t detail_state; /* a state word, and what it is about */
 	struct control_detail detail;
 	uint64_t handled, alive_ns;
@@ -140,7 +141,8 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 	};
 	give_up = delivery.flags & LANE_GIVE_UP && delivery.reason_length < length;
 	if (give_up) {
-		item->order = delivery.status >= 400 && delivery.status < 600 ? delivery.status : 500;
+		item->order =
+		    delivery.status >= 400 && delivery.status < 600 ? delivery.status : 500;
 		item->order_length = delivery.reason_length;
 		item->offset += delivery.reason_length;
 		item->length -= delivery.reason_length;
@@ -370,10 +372,9 @@ static void
 keep_outcome(struct item *item, const struct outcome *outcome, int answer)
 {
 	item->status = (uint16_t)outcome->status;
-	item->flags = answer == ANSWER_GIVEN_BACK ? LANE_GIVEN_BACK
-	    : answer == ANSWER_ENDED && outcome->status >= 400
-	    ? LANE_ENDED
-	    : 0;
+	item->flags = answer == ANSWER_GIVEN_BACK              ? LANE_GIVEN_BACK
+	    : answer == ANSWER_ENDED && outcome->status >= 400 ? LANE_ENDED
+							       : 0;
 	free(item->reason); /* of a try that was rolled back */
 	item->reason = outcome->status >= 300 ? strdup(outcome->reason) : NULL;
 }
@@ -398,8 +399,7 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 		batch->held = !may_start(consumer, attachment, item, batch->state);
 		if (batch->held)
 			break; /* run_batch() takes "starting" back */
-		rc = handle(
-		    consumer, attachment, item, batch->state, &clock_ns, &batch->error);
+		rc = handle(consumer, attachment, item, batch->state, &clock_ns, &batch->error);
 		if (rc < 0)
 			return rc;
 		batch->server_error = rc == ANSWER_STOP;
@@ -439,16 +439,16 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 	for (; rc == 0 && consumer->next < batch->end; consumer->next++) {
 		struct item *item = &consumer->items[consumer->next];
 
-		rc = complete(consumer, attachment, item, batch->state, item->status,
-		    item->flags, item->reason ? item->reason : "");
+		rc = complete(consumer, attachment, item, batch->state, item->status, item->flags,
+		    item->reason ? item->reason : "");
 		if (item->sequence > consumer->highest)
 			consumer->highest = item->sequence;
 		consumer->handled++;
 		CRASH_POINT("message.completed");
 	}
 	if (rc == 0 && batch->server_error)
-		rc = complete(consumer, attachment, &consumer->items[batch->end],
-		    batch->state, batch->error.status, 0, batch->error.reason);
+		rc = complete(consumer, attachment, &consumer->items[batch->end], batch->state,
+		    batch->error.status, 0, batch->error.reason);
 	attachment_publish(attachment);
 	CRASH_POINT("completions.published");
 	return rc;
@@ -519,8 +519,7 @@ keep_alive(struct consumer *consumer, struct attachment *attachment)
 {
 	uint64_t now_ns = monotonic_ns();
 
-	attachment_heartbeat(
-	    attachment, attachment_state(attachment), consumer->handled, now_ns);
+	attachment_heartbeat(attachment, attachment_state(attachment), consumer->handled, now_ns);
 	if (now_ns - consumer->alive_ns < ALIVE_NS)
 		return true;
 	consumer->alive_ns = now_ns;
@@ -573,8 +572,7 @@ consumer_run(struct consumer *consumer, struct attachment *attachment)
 		if (rc != 0)
 			break;
 		if (consumer->count == 0) {
-			attachment_wait(
-			    attachment, attachment_state(attachment), true, WAIT_NS);
+			attachment_wait(attachment, attachment_state(attachment), true, WAIT_NS);
 			continue;
 		}
 		rc = run_batch(consumer, attachment, &batch);

@@ -15,11 +15,7 @@
 #include "workers/service.h"
 #include "workers/store.h"
 
-enum {
-	CONSUMER_MESSAGES = 10000,
-	CONSUMER_ARENA_BYTES = 16 << 20,
-	CONSUMER_BATCH_NS = 100000000
-};
+enum { CONSUMER_MESSAGES = 10000, CONSUMER_ARENA_BYTES = 16 << 20, CONSUMER_BATCH_NS = 100000000 };
 
 struct consumer;
 

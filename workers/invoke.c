@@ -15,7 +15,8 @@ read_input(char *text, size_t capacity)
 	size_t length = 0;
 	ssize_t n;
 
-	while (length < capacity && (n = read(STDIN_FILENO, text + length, capacity - length)) != 0) {
+	while (
+	    length < capacity && (n = read(STDIN_FILENO, text + length, capacity - length)) != 0) {
 		if (n < 0)
 			err(EX_IOERR, "stdin");
 		length += (size_t)n;

@@ -94,9 +94,10 @@ read_function(void *context, struct span name, const struct json_value *item)
 		return complain(listing, "%s is missing", names[SERVICE_NAME]);
 	queue = find_queue(listing->config, text[SERVICE_NAME]);
 	if (queue == NULL)
-		return complain(listing, "there is no queue %s in the configuration",
-		    text[SERVICE_NAME]);
-	if (managed_find(listing->managed, (struct span){ queue->name, strlen(queue->name) }) != NULL)
+		return complain(
+		    listing, "there is no queue %s in the configuration", text[SERVICE_NAME]);
+	if (managed_find(listing->managed, (struct span){ queue->name, strlen(queue->name) }) !=
+	    NULL)
 		return complain(listing, "%s stands there twice", queue->name);
 	add(listing->managed, queue,
 	    text[FUNCTION_NAME][0] != '\0' ? text[FUNCTION_NAME] : queue->name, text[DESCRIPTION]);
@@ -139,8 +140,8 @@ read_list(struct listing *listing, const char *list)
 }
 
 int
-managed_load(struct managed *managed, const struct config_options *options, char *error,
-    size_t error_bytes)
+managed_load(
+    struct managed *managed, const struct config_options *options, char *error, size_t error_bytes)
 {
 	static struct config config;
 	static struct managed fresh;

@@ -14,7 +14,8 @@ struct managed_function {
 	char queue[CONFIG_NAME_BYTES];        /* service_name */
 	char name[MANAGED_TEXT_BYTES];        /* function_name; the queue's unless it is listed */
 	char description[MANAGED_TEXT_BYTES]; /* "" for none */
-	bool apart; /* only meant when it is named: dead letters, and the control messages themselves */
+	bool
+	    apart; /* only meant when it is named: dead letters, and the control messages themselves */
 };
 
 struct managed {

@@ -25,7 +25,7 @@ static const char program[] = "headgate-subscription-manager";
 
 /* Together for all queues of a message, and less than a visibility timeout commonly is. */
 #define LOGGED_NS UINT64_C(10000000000) /* for the router to log the changes */
-#define SEEN_NS UINT64_C(2000000000)    /* for the workers to see them: some may be at a long work */
+#define SEEN_NS   UINT64_C(2000000000) /* for the workers to see them: some may be at a long work */
 
 enum field { ACTION, SERVICE, REASON, OPERATOR, TIMESTAMP, FIELDS };
 static const char *const names[FIELDS] = { "action", "service", "reason", "operator", "timestamp" };
@@ -95,8 +95,8 @@ copy_text(char *to, size_t size, struct span text)
 	while (length < text.length && length > 0 && (text.data[length] & 0xc0) == 0x80)
 		length--;
 	for (size_t i = 0; i < length; i++)
-		to[i] = (unsigned char)text.data[i] < ' ' || text.data[i] == 0x7f ? ' '
-										   : text.data[i];
+		to[i] =
+		    (unsigned char)text.data[i] < ' ' || text.data[i] == 0x7f ? ' ' : text.data[i];
 	to[length] = '\0';
 }
 
@@ -257,7 +257,8 @@ find_queues(const struct control *control, const struct request *request, struct
 			continue;
 		if (queue < 0) {
 			snprintf(reason, sizeof(reason),
-			    "the router that is running does not have queue %s; nothing was changed",
+			    "the router that is running does not have queue %s; nothing was "
+			    "changed",
 			    function->queue);
 			service_answer(outcome, 503, reason);
 			return -ENOENT;
@@ -314,8 +315,8 @@ wait_until_logged(const struct control *control, const struct handled *handled, 
 }
 
 static int
-change_states(struct control *control, const struct request *request, struct handled *handled,
-    size_t count)
+change_states(
+    struct control *control, const struct request *request, struct handled *handled, size_t count)
 {
 	const struct subscription_by by = {
 		.program = program,
@@ -328,8 +329,8 @@ change_states(struct control *control, const struct request *request, struct han
 	if (rc != 0)
 		return rc;
 	for (size_t i = 0; i < count; i++)
-		handled[i].result = subscription_change(
-		    control, handled[i].queue, what, &by, &handled[i].change);
+		handled[i].result =
+		    subscription_change(control, handled[i].queue, what, &by, &handled[i].change);
 	control_unlock(control);
 	wire_poke(managed.run_dir, program);
 	return wait_until_logged(control, handled, count);
@@ -349,8 +350,9 @@ print_handled(FILE *out, const struct request *request, const struct handled *ha
 
 		errors += !good;
 		print_function(out, one->function, i == 0);
-		fprintf(out, ",\"success\":%s,\"mappings_processed\":1,\"mappings_%s\":%d,"
-			     "\"mappings_already_%s\":%d",
+		fprintf(out,
+		    ",\"success\":%s,\"mappings_processed\":1,\"mappings_%s\":%d,"
+		    "\"mappings_already_%s\":%d",
 		    good ? "true" : "false", did, one->result == SUBSCRIPTION_CHANGED, did,
 		    one->result == SUBSCRIPTION_SAME);
 		if (good)
@@ -380,7 +382,7 @@ set_gates(const struct request *request, FILE *out, struct outcome *outcome)
 	control_close(&control);
 	if (rc != 0) {
 		snprintf(reason, sizeof(reason), "the change may not be on disk: %s",
-		    rc == -ESRCH       ? "the router is gone"
+		    rc == -ESRCH        ? "the router is gone"
 			: rc == -EAGAIN ? "the router has not logged it yet"
 					: strerror(-rc));
 		service_answer(outcome, 503, reason);
@@ -433,9 +435,9 @@ print_status_of(FILE *out, const struct managed_function *function, const struct
 		    out, "state", span_of(control_state_name(control_word_state(word))));
 	else
 		service_print_text(out, "error",
-		    span_of(control == NULL	 ? error
-			    : queue < 0 ? "the router that is running does not have this queue"
-					: "its state is damaged"));
+		    span_of(control == NULL ? error
+			    : queue < 0     ? "the router that is running does not have this queue"
+					    : "its state is damaged"));
 	putc('}', out);
 	return overall;
 }
@@ -576,10 +578,11 @@ const struct service service_manager = {
 	.program = program,
 	.queue = "subscription-control",
 	.name = "results",
-	.table = "CREATE TABLE IF NOT EXISTS results ("
-		 "log INTEGER NOT NULL, sequence INTEGER NOT NULL, lane INTEGER NOT NULL, "
-		 "message_id TEXT NOT NULL, processed_at TEXT NOT NULL, processing_ms REAL NOT NULL, "
-		 "status INTEGER NOT NULL, result TEXT NOT NULL, UNIQUE (log, sequence))",
+	.table =
+	    "CREATE TABLE IF NOT EXISTS results ("
+	    "log INTEGER NOT NULL, sequence INTEGER NOT NULL, lane INTEGER NOT NULL, "
+	    "message_id TEXT NOT NULL, processed_at TEXT NOT NULL, processing_ms REAL NOT NULL, "
+	    "status INTEGER NOT NULL, result TEXT NOT NULL, UNIQUE (log, sequence))",
 	.insert = "INSERT INTO results VALUES (?1,?2,?3,?4,?6,?7,200,?8)",
 	.row_bytes = sizeof(struct row),
 	.handle = handle,

@@ -41,8 +41,7 @@ amount_missing(const struct json_value *value)
 }
 
 static bool
-read_amount(
-    struct service_scratch *scratch, const struct json_value *value, int64_t *cents)
+read_amount(struct service_scratch *scratch, const struct json_value *value, int64_t *cents)
 {
 	struct span text = value->type == JSON_NUMBER ? value->raw : service_text(scratch, value);
 

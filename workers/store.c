@@ -16,7 +16,17 @@ enum {
 	SCHEMA_VERSION = 1
 };
 
-enum statement { BEGIN, COMMIT, ROLLBACK, APPLY, FAIL, HIGHEST, FIND_APPLIED, FIND_FAILED, STATEMENTS };
+enum statement {
+	BEGIN,
+	COMMIT,
+	ROLLBACK,
+	APPLY,
+	FAIL,
+	HIGHEST,
+	FIND_APPLIED,
+	FIND_FAILED,
+	STATEMENTS
+};
 
 struct store {
 	const struct service *service;
@@ -104,8 +114,8 @@ check_version(struct store *store)
 	}
 	/* In one transaction: a store with half of its marks would never be opened again. */
 	snprintf(sql, sizeof(sql),
-	    "BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
-	    APPLICATION_ID, SCHEMA_VERSION);
+	    "BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", APPLICATION_ID,
+	    SCHEMA_VERSION);
 	return execute(store, sql);
 }
 
@@ -127,7 +137,8 @@ prepare_all(struct store *store)
 
 	snprintf(highest, sizeof(highest),
 	    "SELECT max(coalesce((SELECT max(sequence) FROM %s WHERE log = ?1), 0), "
-	    "coalesce((SELECT max(sequence) FROM failures WHERE log = ?1), 0))", table);
+	    "coalesce((SELECT max(sequence) FROM failures WHERE log = ?1), 0))",
+	    table);
 	snprintf(find, sizeof(find), "SELECT 1 FROM %s WHERE log = ?1 AND sequence = ?2", table);
 	rc = prepare(store, BEGIN, "BEGIN IMMEDIATE");
 	if (rc == 0)
@@ -137,8 +148,8 @@ prepare_all(struct store *store)
 	if (rc == 0)
 		rc = prepare(store, APPLY, store->service->insert);
 	if (rc == 0)
-		rc = prepare(store, FAIL,
-		    "INSERT INTO failures VALUES (?1,?2,?3,?4,?5,?6,?10,?7,?8,?9)");
+		rc = prepare(
+		    store, FAIL, "INSERT INTO failures VALUES (?1,?2,?3,?4,?5,?6,?10,?7,?8,?9)");
 	if (rc == 0)
 		rc = prepare(store, HIGHEST, highest);
 	if (rc == 0)
@@ -176,8 +187,8 @@ open_database(struct store *store, const char *path)
 	int rc;
 
 	if (sqlite3_open_v2(path, &store->db,
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
-	    SQLITE_OK)
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+		NULL) != SQLITE_OK)
 		return remember_error(store);
 	sqlite3_busy_timeout(store->db, 5000);
 	/* Before anything is written: the journal mode stands in the file, too. */
@@ -345,8 +356,8 @@ store_fail(struct store *store, const struct service_context *context,
 	sqlite3_bind_text(statement, 7, outcome->reason, -1, SQLITE_STATIC);
 	sqlite3_bind_text(statement, 8, context->now, -1, SQLITE_STATIC);
 	service_bind_text(statement, 9, message->envelope.body);
-	sqlite3_bind_text(statement, 10,
-	    outcome->status < 500 ? "client_error" : "server_error", -1, SQLITE_STATIC);
+	sqlite3_bind_text(statement, 10, outcome->status < 500 ? "client_error" : "server_error",
+	    -1, SQLITE_STATIC);
 	return run(store, FAIL);
 }
 

@@ -28,10 +28,10 @@ int store_find(struct store *, uint64_t log, uint64_t sequence, struct outcome *
 /* One batch: begin, then for each message a row or a failure, then commit. Each returns 0 or -EIO:
  * then call store_rollback(), and nothing of the batch was applied. */
 int store_begin(struct store *);
-int store_apply(struct store *, const struct service_context *, const struct message *,
-    double processing_ms);
-int store_fail(struct store *, const struct service_context *, const struct message *,
-    const struct outcome *);
+int store_apply(
+    struct store *, const struct service_context *, const struct message *, double processing_ms);
+int store_fail(
+    struct store *, const struct service_context *, const struct message *, const struct outcome *);
 int store_commit(struct store *);
 void store_rollback(struct store *);
 

@@ -58,9 +58,10 @@ on_child(int signal)
 static void
 usage(const struct service *service, FILE *out)
 {
-	fprintf(out, "usage: %s [-dhVv] [-c FILE] [-D DIR]\n"
-		     "       %s --invoke [-c FILE] < message.json\n", service->program,
-	    service->program);
+	fprintf(out,
+	    "usage: %s [-dhVv] [-c FILE] [-D DIR]\n"
+	    "       %s --invoke [-c FILE] < message.json\n",
+	    service->program, service->program);
 	fputs("  -c, --config FILE     configuration; without it the built-in utility system\n"
 	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
 	      "  -d, --detach          go to the background when attached or a standby\n"
@@ -72,8 +73,7 @@ usage(const struct service *service, FILE *out)
 }
 
 static void
-read_options(
-    const struct service *service, struct settings *settings, int argc, char **argv)
+read_options(const struct service *service, struct settings *settings, int argc, char **argv)
 {
 	enum { INVOKE = 256 };
 	static const struct option options[] = {
@@ -244,8 +244,7 @@ child_main(const struct service *service, const struct config *config,
 	    : 0;
 	if (rc != 0)
 		errx(rc == -ESTALE || rc == -EBADMSG ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
-	consumer = consumer_new(
-	    service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);
+	consumer = consumer_new(service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);
 	if (consumer == NULL)
 		errx(EX_OSERR, "out of memory");
 	serve(service, config, consumer, lock_fd, &ready_fd);
@@ -351,8 +350,7 @@ worker_main(const struct service *service, int argc, char **argv)
 	if (config_find_queue(&config, service->queue) == NULL)
 		errx(EX_CONFIG, "%s: there is no queue %s in the configuration",
 		    config.file ? config.file : "built-in configuration", service->queue);
-	if (service->begin != NULL &&
-	    service->begin(&settings.config, error, sizeof(error)) != 0)
+	if (service->begin != NULL && service->begin(&settings.config, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
 	if (settings.invoke)
 		return invoke_main(service, &config);

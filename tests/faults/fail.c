@@ -41,17 +41,25 @@ static const struct {
 	const char *name;
 	int error;
 } errors[] = {
-	{ "ENOSPC", ENOSPC }, { "EIO", EIO }, { "EINTR", EINTR }, { "EMFILE", EMFILE },
-	{ "ENFILE", ENFILE }, { "ENOMEM", ENOMEM }, { "EACCES", EACCES }, { "EAGAIN", EAGAIN },
-	{ "ECONNABORTED", ECONNABORTED }, { "EPIPE", EPIPE }, { "SHORT", 0 },
+	{ "ENOSPC", ENOSPC },
+	{ "EIO", EIO },
+	{ "EINTR", EINTR },
+	{ "EMFILE", EMFILE },
+	{ "ENFILE", ENFILE },
+	{ "ENOMEM", ENOMEM },
+	{ "EACCES", EACCES },
+	{ "EAGAIN", EAGAIN },
+	{ "ECONNABORTED", ECONNABORTED },
+	{ "EPIPE", EPIPE },
+	{ "SHORT", 0 },
 };
 
 /* dlsym() gives an object pointer; a function's is as long. */
-#define REAL(type, name) \
-	static __typeof__(type) real; \
-	if (real == NULL) { \
+#define REAL(type, name)                              \
+	static __typeof__(type) real;                 \
+	if (real == NULL) {                           \
 		void *found = dlsym(RTLD_NEXT, name); \
-		memcpy(&real, &found, sizeof(real)); \
+		memcpy(&real, &found, sizeof(real));  \
 	}
 
 static bool
@@ -174,7 +182,8 @@ do_open(const char *name, int dir, const char *path, int flags, mode_t mode)
 	}
 	fd = (int)syscall(SYS_openat, dir, path, flags, mode);
 	if (fd >= 0 && fd < FDS) {
-		tracked[fd] = journaled(path) || (getenv("FAIL_UNDER") && below("FAIL_UNDER", path));
+		tracked[fd] =
+		    journaled(path) || (getenv("FAIL_UNDER") && below("FAIL_UNDER", path));
 		if (journaled(path))
 			note(JOURNAL_OPEN, fd, flags, existed, path, NULL, NULL, 0);
 	}

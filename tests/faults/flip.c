@@ -102,7 +102,8 @@ misbehave(struct attachment *attachment, size_t offset)
 	unsigned lane;
 
 	if (offset >= LANE_DATA_OFFSET + RING_BYTES)
-		bytes = (uint8_t *)attachment->lane[0].completion_data - LANE_DATA_OFFSET - RING_BYTES;
+		bytes =
+		    (uint8_t *)attachment->lane[0].completion_data - LANE_DATA_OFFSET - RING_BYTES;
 	else if (offset >= LANE_DATA_OFFSET)
 		bytes = (uint8_t *)attachment->lane[0].delivery_data - LANE_DATA_OFFSET;
 	attachment_wait(attachment, attachment_state(attachment), true, SETTLE_MS * 1000000);
@@ -159,8 +160,9 @@ main(int argc, char **argv)
 	if (argc == 4 && strcmp(argv[1], "sizes") == 0)
 		return print_sizes((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
 	if (argc != 7 || strcmp(argv[1], "lane") != 0)
-		errx(EX_USAGE, "usage: flip file FILE OFFSET MASK | sizes TOPICS QUEUES | "
-			       "lane DIR QUEUE FIRST STEP SEED");
+		errx(EX_USAGE,
+		    "usage: flip file FILE OFFSET MASK | sizes TOPICS QUEUES | "
+		    "lane DIR QUEUE FIRST STEP SEED");
 	random_state = strtoull(argv[6], NULL, 10);
 	return flip_lanes(argv[2], argv[3], (size_t)atol(argv[4]), (size_t)atol(argv[5]));
 }

@@ -43,7 +43,8 @@ struct name {
 	struct node *node;
 };
 
-struct namespace {
+struct namespace
+{
 	struct name name[NAMES];
 	size_t count;
 };
@@ -334,7 +335,8 @@ send_to(int fd, const uint8_t *data, size_t length)
 
 /* whole: it has returned. */
 static void
-replay(const struct journal_entry *entry, const char *a, const char *b, const uint8_t *data, bool whole)
+replay(const struct journal_entry *entry, const char *a, const char *b, const uint8_t *data,
+    bool whole)
 {
 	struct node *node = entry->fd >= 0 ? file[entry->fd].node : NULL;
 	bool synced = whole && !nosync;
@@ -356,8 +358,7 @@ replay(const struct journal_entry *entry, const char *a, const char *b, const ui
 		offset = entry->offset < 0 ? file[entry->fd].offset : (uint64_t)entry->offset;
 		if (entry->offset < 0)
 			file[entry->fd].offset += entry->data_bytes;
-		write_node(
-		    node, offset, data, entry->data_bytes, synced && file[entry->fd].synced);
+		write_node(node, offset, data, entry->data_bytes, synced && file[entry->fd].synced);
 		return;
 	case JOURNAL_ALLOCATE:
 		grow(node, (uint64_t)entry->offset + entry->length);
@@ -443,7 +444,8 @@ write_all(const char *out)
 
 	if (mkdir(out, 0700) != 0)
 		err(EX_CANTCREAT, "%s", out);
-	qsort(disk.name, disk.count, sizeof(disk.name[0]), by_path); /* a directory before what is in it */
+	qsort(disk.name, disk.count, sizeof(disk.name[0]),
+	    by_path); /* a directory before what is in it */
 	for (size_t i = 0; i < disk.count; i++) {
 		const struct name *name = &disk.name[i];
 		char *slash;

@@ -13,8 +13,8 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/party.h"
 
-static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks, keeps_chunks,
-    reserves_nothing, trusts_names;
+static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks,
+    keeps_chunks, reserves_nothing, trusts_names;
 
 static const struct {
 	const char *name, *what;
@@ -31,7 +31,8 @@ static const struct {
 	{ "settle-next", "now and then the message behind is settled, too", &settles_next },
 	{ "early-report", "workers report outcomes before they are committed",
 	    &worker_reports_early },
-	{ "stale-checkpoint", "what was settled while a checkpoint was written confuses the next start",
+	{ "stale-checkpoint",
+	    "what was settled while a checkpoint was written confuses the next start",
 	    &keeps_chunks },
 	{ "no-reserve", "messages fill the log to the last block of a disk", &reserves_nothing },
 	{ "trust-names", "a directory that is there is taken for durable", &trusts_names },
@@ -55,10 +56,8 @@ void __real_connection_results_closed(struct router *);
 void __wrap_connection_results_closed(struct router *);
 int __real_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
 int __wrap_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
-enum dedup_result __real_dedup_see(
-    struct dedup *, const struct dedup_hash *, uint32_t);
-enum dedup_result __wrap_dedup_see(
-    struct dedup *, const struct dedup_hash *, uint32_t);
+enum dedup_result __real_dedup_see(struct dedup *, const struct dedup_hash *, uint32_t);
+enum dedup_result __wrap_dedup_see(struct dedup *, const struct dedup_hash *, uint32_t);
 int __real_queue_settle(struct queue *, uint64_t, uint16_t);
 int __wrap_queue_settle(struct queue *, uint64_t, uint16_t);
 uint64_t __real_queue_append(struct queue *, const void *, size_t, uint16_t);
@@ -94,8 +93,7 @@ __wrap_writer_repair(const struct log_list *list, uint64_t last_start, uint64_t 
 }
 
 enum dedup_result
-__wrap_dedup_see(
-    struct dedup *dedup, const struct dedup_hash *hash, uint32_t now)
+__wrap_dedup_see(struct dedup *dedup, const struct dedup_hash *hash, uint32_t now)
 {
 	return forgets_ids ? DEDUP_NEW : __real_dedup_see(dedup, hash, now);
 }

@@ -104,7 +104,8 @@ descriptor_close_all(enum party party)
 
 	for (int i = 0; i < DESCRIPTORS; i++) {
 		if (descriptors[i].file != NULL && descriptors[i].party == party) {
-			world_trace("ends with descriptor %d, kind %d", i, descriptors[i].file->kind);
+			world_trace(
+			    "ends with descriptor %d, kind %d", i, descriptors[i].file->kind);
 			count++;
 			__wrap_close(FIRST_DESCRIPTOR + i);
 		}

@@ -118,8 +118,8 @@ static void
 drop(struct names *names, size_t i)
 {
 	let_go(names->name[i].node);
-	memmove(&names->name[i], &names->name[i + 1],
-	    (--names->count - i) * sizeof(names->name[0]));
+	memmove(
+	    &names->name[i], &names->name[i + 1], (--names->count - i) * sizeof(names->name[0]));
 }
 
 static void
@@ -246,8 +246,7 @@ has_room(const struct open_file *file, uint64_t bytes)
 	unsigned files;
 
 	if (bytes <= file->node->size || in_memory(file->path) ||
-	    (!world.disk_full &&
-		disk_bytes(&files) + bytes - file->node->size <= disk_capacity))
+	    (!world.disk_full && disk_bytes(&files) + bytes - file->node->size <= disk_capacity))
 		return true;
 	world_trace("disk full: %s", file->path);
 	world.faults++;
@@ -478,8 +477,8 @@ cut_contents(struct node *node)
 
 	for (uint64_t s = 0; s * DISK_SECTOR < node->capacity; s++) {
 		if (node->dirty[s] && world_chance((unsigned)chance))
-			memcpy(node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR,
-			    DISK_SECTOR);
+			memcpy(
+			    node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR, DISK_SECTOR);
 		node->dirty[s] = 0;
 	}
 	grow(node, size);
@@ -804,8 +803,7 @@ __wrap_opendir(const char *path)
 	for (size_t i = 0; i < now.count; i++)
 		if (is_in(now.name[i].path, path))
 			snprintf(listing->entry[listing->count++].d_name,
-			    sizeof(listing->entry[0].d_name), "%s",
-			    now.name[i].path + length + 1);
+			    sizeof(listing->entry[0].d_name), "%s", now.name[i].path + length + 1);
 	return (void *)listing;
 }
 

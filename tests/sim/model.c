@@ -18,11 +18,11 @@ static unsigned trouble; /* chance of messages that are not just done, of 100000
 static struct store {
 	struct row *rows; /* by sequence */
 	uint64_t capacity, highest;
-	unsigned *last;   /* message that was applied last, by publisher and group; and 1 */
+	unsigned *last; /* message that was applied last, by publisher and group; and 1 */
 	size_t last_capacity;
 	uint64_t log_id;
-	uint64_t checked;            /* settlements up to here */
-	uint64_t logged;             /* generation that was on the disk */
+	uint64_t checked; /* settlements up to here */
+	uint64_t logged;  /* generation that was on the disk */
 	enum control_state logged_state;
 } stores[MODEL_QUEUES];
 
@@ -183,8 +183,9 @@ check_duplicate(unsigned queue, unsigned i)
 		if (latest_ns(message) < other->first_sent_ns + window_ns &&
 		    latest_ns(other) < message->first_sent_ns + window_ns)
 			world_violation("P3: queue %u has message %u, and message %u with the same "
-			    "deduplication id at sequence %" PRIu64 ", within the window", queue, i,
-			    k, other->sequence[queue]);
+					"deduplication id at sequence %" PRIu64
+					", within the window",
+			    queue, i, k, other->sequence[queue]);
 	}
 }
 
@@ -199,7 +200,8 @@ model_located(unsigned i, unsigned queue, uint64_t sequence)
 	if (!message->open && !message->lost && !message->answered)
 		world_violation("P4: message %u is in queue %u, and was refused", i, queue);
 	if (row->message != 0 && row->message != i + 1)
-		world_violation("P1: queue %u: sequence %" PRIu64 " was message %u and is message %u",
+		world_violation("P1: queue %u: sequence %" PRIu64
+				" was message %u and is message %u",
 		    queue, sequence, row->message - 1, i);
 	if (row->message != 0)
 		return;
@@ -264,7 +266,8 @@ check_settled(const struct queue *queue)
 	for (; store->checked < queue->settled.through; store->checked++)
 		if (row_at(queue->index, store->checked + 1)->status == 0)
 			world_violation("P1: queue %u: sequence %" PRIu64 " is settled and was not "
-			    "applied", queue->index, store->checked + 1);
+					"applied",
+			    queue->index, store->checked + 1);
 }
 
 static void
@@ -275,8 +278,9 @@ check_received(const struct queue *queue)
 
 		if (received->count > row_at(queue->index, received->sequence)->deaths)
 			world_violation("P5: queue %u: sequence %" PRIu64 " has a receive count of "
-			    "%u, and cost %u lives", queue->index, received->sequence,
-			    received->count, row_at(queue->index, received->sequence)->deaths);
+					"%u, and cost %u lives",
+			    queue->index, received->sequence, received->count,
+			    row_at(queue->index, received->sequence)->deaths);
 	}
 }
 
@@ -317,17 +321,20 @@ model_check_opened(const struct router *router)
 		store->log_id = queue->writer.log_id;
 		if (queue->next_sequence <= store->highest)
 			world_violation("P1: queue %u ends before sequence %" PRIu64
-			    ", which was acknowledged or delivered", q, store->highest);
+					", which was acknowledged or delivered",
+			    q, store->highest);
 		if (control_word_generation(word) < store->logged ||
 		    (control_word_generation(word) == store->logged && store->logged_state != 0 &&
 			control_word_state(word) != gate_next(store->logged_state, GATE_RESTART)))
 			world_violation("P8: queue %u forgot state %d, generation %" PRIu64
-			    ": it has %d, %" PRIu64, q, store->logged_state, store->logged,
-			    control_word_state(word), control_word_generation(word));
+					": it has %d, %" PRIu64,
+			    q, store->logged_state, store->logged, control_word_state(word),
+			    control_word_generation(word));
 		for (uint64_t s = queue->settled.through + 1; s <= queue->settled.highest; s++)
 			if (settled_has(&queue->settled, s) && row_at(q, s)->status == 0)
 				world_violation("P1: queue %u: sequence %" PRIu64
-				    " is settled and was not applied", q, s);
+						" is settled and was not applied",
+				    q, s);
 	}
 }
 
@@ -362,7 +369,8 @@ check_outcomes(unsigned i, bool found[][MODEL_QUEUES])
 
 	for (unsigned q = 0; q < message->queues; q++)
 		if (message->answered && !found[message->first][q])
-			world_violation("P1: message %u was acknowledged and is not in queue %u", i, q);
+			world_violation(
+			    "P1: message %u was acknowledged and is not in queue %u", i, q);
 }
 
 static void
@@ -374,16 +382,16 @@ check_counters(const struct queue *queue)
 		int status = row_at(queue->index, s)->status;
 
 		if (status == 0)
-			world_violation("P4: queue %u: sequence %" PRIu64 " has no outcome",
-			    queue->index, s);
+			world_violation(
+			    "P4: queue %u: sequence %" PRIu64 " has no outcome", queue->index, s);
 		done += status < 300;
 		failed += status >= 300;
 	}
 	if (queue->control->counters.published != done + failed ||
 	    queue->control->counters.done != done || queue->control->counters.failed != failed)
 		world_violation("P8: queue %u: %" PRIu64 " published, %" PRIu64 " done, %" PRIu64
-		    " failed; in the store %" PRIu64 " and %" PRIu64, queue->index,
-		    queue->control->counters.published, queue->control->counters.done,
+				" failed; in the store %" PRIu64 " and %" PRIu64,
+		    queue->index, queue->control->counters.published, queue->control->counters.done,
 		    queue->control->counters.failed, done, failed);
 }
 
@@ -401,9 +409,9 @@ check_dead_letters(const struct router *router, unsigned q)
 	if (dead->control->counters.published != wanted || dead->next_sequence != wanted + 1 ||
 	    queue->control->counters.dead_lettered != wanted)
 		world_violation("P4: queue %u: %" PRIu64 " messages failed for good, %" PRIu64
-		    " are counted, %" PRIu64 " dead letters are there, next %" PRIu64, q, wanted,
-		    queue->control->counters.dead_lettered, dead->control->counters.published,
-		    dead->next_sequence);
+				" are counted, %" PRIu64 " dead letters are there, next %" PRIu64,
+		    q, wanted, queue->control->counters.dead_lettered,
+		    dead->control->counters.published, dead->next_sequence);
 }
 
 /* Queues that take the same messages have them in the same order. */
@@ -419,8 +427,8 @@ check_same_order(void)
 		    messages[i - 1].sequence[0] != s)
 			continue;
 		if (messages[i - 1].sequence[1] <= last)
-			world_violation("P2: message %u stands in another order in the two queues",
-			    i - 1);
+			world_violation(
+			    "P2: message %u stands in another order in the two queues", i - 1);
 		last = messages[i - 1].sequence[1];
 	}
 }

@@ -17,11 +17,11 @@ enum { MODEL_QUEUES = 2, MODEL_GROUPS = 5 };
 enum fate { FATE_DONE, FATE_FAILED, FATE_SERVER_ERROR, FATE_DEATH, FATE_HANG, FATE_LATER };
 
 struct message {
-	unsigned first;     /* message with the same deduplication id that was made first; or itself */
+	unsigned first; /* message with the same deduplication id that was made first; or itself */
 	unsigned publisher; /* a number for each process */
 	unsigned group;
-	unsigned queues;    /* that take it: the first, or both */
-	unsigned length;    /* of its text */
+	unsigned queues; /* that take it: the first, or both */
+	unsigned length; /* of its text */
 	enum fate fate[MODEL_QUEUES];
 	unsigned tries[MODEL_QUEUES]; /* before it is done after all */
 	/* Attempts to publish it. */

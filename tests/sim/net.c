@@ -200,8 +200,8 @@ io_receive_message(struct io *io, int fd, struct io_message *message)
 }
 
 static void
-io_read(struct io *io, int fd, void *buffer, size_t length, int64_t offset,
-    struct io_request *request)
+io_read(
+    struct io *io, int fd, void *buffer, size_t length, int64_t offset, struct io_request *request)
 {
 	(void)io;
 	request->task.buffer.in = buffer;
@@ -396,8 +396,8 @@ complete(size_t i)
 	int64_t result = requests[i].cancelled ? -ECANCELED : attempt(request);
 
 	if (request->task.kind != ACCEPT || result < 0) {
-		memmove(&requests[i], &requests[i + 1],
-		    (--request_count - i) * sizeof(requests[0]));
+		memmove(
+		    &requests[i], &requests[i + 1], (--request_count - i) * sizeof(requests[0]));
 		request->pending = false;
 	}
 	request->done(request, result);
@@ -468,8 +468,7 @@ net_io_end(void)
 		const struct io_task *task = &requests[i].request->task;
 
 		if (task->kind == WRITE)
-			disk_tear(
-			    task->fd, task->buffer.out, task->length, (uint64_t)task->offset);
+			disk_tear(task->fd, task->buffer.out, task->length, (uint64_t)task->offset);
 	}
 	request_count = 0;
 }

@@ -17,15 +17,15 @@ struct bytes {
 
 /* A connection to RUN/router.sock. */
 struct net_socket {
-	struct file file;      /* the router's end */
+	struct file file; /* the router's end */
 	struct bytes to_router, to_client;
-	int fd_to_router;      /* is sent with the first byte; -1: none */
+	int fd_to_router; /* is sent with the first byte; -1: none */
 	int fds_to_client[NET_FDS];
 	unsigned fd_count;
-	uint32_t pid;          /* the client's */
-	bool ended;            /* by the router, or with it */
-	bool hung_up;          /* by the client */
-	unsigned references;   /* the client's, the listener's */
+	uint32_t pid;        /* the client's */
+	bool ended;          /* by the router, or with it */
+	bool hung_up;        /* by the client */
+	unsigned references; /* the client's, the listener's */
 };
 
 /* The client's end. NULL: nobody listens. */

@@ -17,10 +17,10 @@ enum { WINDOW = 64, TRY_AGAIN_NS = 30000000, PID = 1000 };
 static struct publisher {
 	struct net_socket *socket;
 	bool welcomed, receipts;
-	unsigned process;               /* a number for each life */
-	unsigned unanswered[WINDOW];    /* in order */
-	unsigned count, sent;           /* sent: of these, on this connection */
-	uint64_t next_number;           /* on the wire, of what is sent next */
+	unsigned process;            /* a number for each life */
+	unsigned unanswered[WINDOW]; /* in order */
+	unsigned count, sent;        /* sent: of these, on this connection */
+	uint64_t next_number;        /* on the wire, of what is sent next */
 	uint64_t not_before_ns;
 } publishers[PUBLISHERS];
 static unsigned lives;
@@ -182,7 +182,8 @@ take_receipt(unsigned i, const msgpack_object_array *places)
 static bool
 take_result(struct publisher *publisher, const msgpack_object *field)
 {
-	uint64_t answered = publisher->next_number - publisher->sent; /* number of the first unanswered */
+	uint64_t answered =
+	    publisher->next_number - publisher->sent; /* number of the first unanswered */
 	unsigned count = (unsigned)field[1].via.u64;
 
 	if (field[0].via.u64 != answered || count > publisher->sent)

@@ -32,12 +32,12 @@
 #include "tests/sim/party.h"
 
 enum {
-	REST_STEPS = 100000,      /* without faults, in each something gets done */
-	PILE = 400,               /* messages behind a closed gate, twice */
+	REST_STEPS = 100000, /* without faults, in each something gets done */
+	PILE = 400,          /* messages behind a closed gate, twice */
 	PILE_TURNS = 600,
-	PILE_BYTES = 16 << 10,    /* that the router may grow by with the second of them */
-	STOP_S = 8,               /* as router/main.c */
-	CLEAN_S = 60,             /* longer than the cleaner waits after a failure */
+	PILE_BYTES = 16 << 10, /* that the router may grow by with the second of them */
+	STOP_S = 8,            /* as router/main.c */
+	CLEAN_S = 60,          /* longer than the cleaner waits after a failure */
 	CLEAN_TURNS = 5000,
 	DEAD_LETTER_BYTES = 8192, /* at most: each may be a batch of its own, in whole blocks */
 	SEGMENTS_AT_REST = 5      /* of a queue: active, next, spare, and what they replace */
@@ -50,8 +50,9 @@ static int64_t longest_wait_ns;
 
 /* What this run is like: some have much of one thing and nothing of another. */
 static struct {
-	unsigned router, publisher, worker;    /* turns, of their sum */
-	unsigned kill, start_death, cut, stop, worker_death, publisher_death, person, fault, full, wall;
+	unsigned router, publisher, worker; /* turns, of their sum */
+	unsigned kill, start_death, cut, stop, worker_death, publisher_death, person, fault, full,
+	    wall;
 } chances; /* of 100000 a step */
 
 /*
@@ -194,7 +195,8 @@ accidents(void)
 	if (world_chance(chances.full))
 		world.disk_full = !world.disk_full;
 	if (world_chance(chances.wall))
-		world.wall_ns += (int64_t)world_below(7200) * 1000000000 - 3600 * INT64_C(1000000000);
+		world.wall_ns +=
+		    (int64_t)world_below(7200) * 1000000000 - 3600 * INT64_C(1000000000);
 	if (world_chance(chances.person)) {
 		unsigned queue = (unsigned)world_below(MODEL_QUEUES);
 		enum gate_event what = world_chance(30000) ? GATE_STOP : GATE_START;
@@ -252,11 +254,12 @@ not_at_rest(void)
 	world.trace = true;
 	for (unsigned q = 0; is_up && q < MODEL_QUEUES; q++)
 		world_trace("queue %u: %s, settled %" PRIu64 ", highest %" PRIu64 ", next %" PRIu64
-		    ", not logged %zu", q,
-		    control_state_name(control_word_state(queue_state_word(&queue[q]))),
+			    ", not logged %zu",
+		    q, control_state_name(control_word_state(queue_state_word(&queue[q]))),
 		    queue[q].settled.through, queue[q].settled.highest, queue[q].next_sequence,
 		    queue[q].pending_count);
-	world_violation("P4: what was published is not handled: router %s, publishers and workers %s",
+	world_violation(
+	    "P4: what was published is not handled: router %s, publishers and workers %s",
 	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");
 }
 
@@ -299,7 +302,8 @@ check_disk(void)
 	for (unsigned q = MODEL_QUEUES; q < router.queue_count; q++)
 		bytes -= router.queues[q].control->counters.published * DEAD_LETTER_BYTES;
 	if ((int64_t)bytes > (int64_t)(router.queue_count * SEGMENTS_AT_REST * LOG_SEGMENT_MAX))
-		world_violation("P6: all is settled, and %u files have %" PRIu64 " bytes", files, bytes);
+		world_violation(
+		    "P6: all is settled, and %u files have %" PRIu64 " bytes", files, bytes);
 }
 
 static size_t
@@ -357,8 +361,8 @@ check_gate(void)
 		after = router_bytes();
 	}
 	if (after > before + PILE_BYTES)
-		world_violation("P5: %d messages behind a closed gate cost %zu bytes of memory", PILE,
-		    after - before);
+		world_violation("P5: %d messages behind a closed gate cost %zu bytes of memory",
+		    PILE, after - before);
 	come_to_rest();
 }
 

@@ -19,7 +19,13 @@
 #include "tests/sim/party.h"
 #include "workers/attachment.h"
 
-enum { ITEMS = 24, PID = 100000, RESPAWN_NS = 100000000, ALARM_NS = 2000000000, LETS_GO = 300 /* of 100000 */ };
+enum {
+	ITEMS = 24,
+	PID = 100000,
+	RESPAWN_NS = 100000000,
+	ALARM_NS = 2000000000,
+	LETS_GO = 300 /* of 100000 */
+};
 
 enum state { DEAD, WAITING, ASKING, TAKING, HANDLING, COMMITTING, REPORTING };
 
@@ -43,8 +49,8 @@ static struct worker_process {
 	unsigned count, next, end; /* next: not reported yet; end: not handled yet */
 	uint64_t word, blocked;    /* under which it handles; under which a 5xx was reported */
 	bool server_error, shut, hangs, killed; /* shut: the state lets no more be started */
-	struct control_detail probe; /* while its word is PROBING */
-	uint64_t alarm_ns; /* of its own, for when it hangs */
+	struct control_detail probe;            /* while its word is PROBING */
+	uint64_t alarm_ns;                      /* of its own, for when it hangs */
 	uint64_t starting;
 	bool holds, held[MODEL_GROUPS]; /* groups of which all is left for the next worker */
 } workers[WORKERS];
@@ -222,8 +228,8 @@ take(struct worker_process *worker)
 		item->sequence = delivery.sequence;
 		item->receives = delivery.receive_count;
 		if (item->sequence <= last)
-			world_violation("P2: sequence %" PRIu64 " comes after %" PRIu64,
-			    item->sequence, last);
+			world_violation(
+			    "P2: sequence %" PRIu64 " comes after %" PRIu64, item->sequence, last);
 		last = item->sequence;
 	}
 	if (rc < 0)
@@ -366,8 +372,8 @@ report_next(struct worker_process *worker)
 
 	if ((!is_last && !item->is_left) || (is_last && worker->server_error)) {
 		int rc = attachment_complete(&worker->attachment, item->lane, item->sequence,
-		    worker->word, item->status,
-		    item->status >= 500 && !is_last ? LANE_ENDED : 0, "");
+		    worker->word, item->status, item->status >= 500 && !is_last ? LANE_ENDED : 0,
+		    "");
 
 		if (rc < 0)
 			world_violation("P7: a completion ring that cannot be");
@@ -418,8 +424,7 @@ work_early(struct worker_process *worker)
 		for (unsigned i = worker->next; i < worker->end; i++)
 			if (!worker->item[i].is_left)
 				attachment_complete(&worker->attachment, worker->item[i].lane,
-				    worker->item[i].sequence, worker->word,
-				    worker->item[i].status,
+				    worker->item[i].sequence, worker->word, worker->item[i].status,
 				    worker->item[i].status >= 500 ? LANE_ENDED : 0, "");
 		attachment_publish(&worker->attachment);
 		worker->state = REPORTING;
@@ -442,8 +447,7 @@ worker_step(unsigned which)
 	if (worker->hangs)
 		return;
 	world.party = PARTY_WORKER;
-	if (worker_reports_early &&
-	    (worker->state == COMMITTING || worker->state == REPORTING))
+	if (worker_reports_early && (worker->state == COMMITTING || worker->state == REPORTING))
 		work_early(worker);
 	else if (worker->state == DEAD)
 		spawn(worker);

@@ -36,7 +36,8 @@ world_begin(uint64_t seed)
 		.seed = seed,
 		.now_ns = 1000000000,
 		.wall_ns = WALL_NS,
-		.trace_hash = 14695981039346656037u, /* FNV-1a: http://www.isthe.com/chongo/tech/comp/fnv/ */
+		.trace_hash =
+		    14695981039346656037u, /* FNV-1a: http://www.isthe.com/chongo/tech/comp/fnv/ */
 		.trace = world.trace,
 	};
 	random_state = seed;

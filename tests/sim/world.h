@@ -22,11 +22,11 @@ enum {
 
 struct world {
 	uint64_t seed, step;
-	uint64_t now_ns;     /* CLOCK_MONOTONIC */
-	int64_t wall_ns;     /* CLOCK_REALTIME is so much ahead of it */
+	uint64_t now_ns; /* CLOCK_MONOTONIC */
+	int64_t wall_ns; /* CLOCK_REALTIME is so much ahead of it */
 	enum party party;
-	uint64_t dies_in;    /* so many steps further the party dies; 0: it does not */
-	unsigned fault;      /* chance that a call fails, of 100000 */
+	uint64_t dies_in; /* so many steps further the party dies; 0: it does not */
+	unsigned fault;   /* chance that a call fails, of 100000 */
 	bool disk_full;
 	uint64_t faults;     /* that there were */
 	uint64_t trace_hash; /* of all that happened */

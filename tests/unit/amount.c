@@ -59,7 +59,8 @@ Test(amount, is_read_exactly)
 Test(amount, fees_are_rounded_half_up)
 {
 	static const int64_t fees[][2] = { { 10000, 0 }, { 10001, 250 }, { 15075, 377 },
-		{ 25075, 627 }, { 10020, 251 }, { 10019, 250 }, { 999999999999999, 25000000000000 } };
+		{ 25075, 627 }, { 10020, 251 }, { 10019, 250 },
+		{ 999999999999999, 25000000000000 } };
 
 	for (size_t i = 0; i < sizeof(fees) / sizeof(fees[0]); i++)
 		cr_expect(amount_fees(fees[i][0]) == fees[i][1], "%lld: %lld",

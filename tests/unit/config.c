@@ -39,10 +39,12 @@ Test(config, built_in_is_the_utility_system)
 	    "two topics, three queues and theirs for dead letters");
 	cr_expect(strcmp(config.queues[4].name, "payment-processing-dlq") == 0, "%s",
 	    config.queues[4].name);
-	cr_expect(config.queues[1].dead_letter_queue == 4 && config.queues[4].dead_letters, "linked");
+	cr_expect(
+	    config.queues[1].dead_letter_queue == 4 && config.queues[4].dead_letters, "linked");
 	cr_expect(config_find_queue(&config, "payment-processing")->lanes == 4, "lanes");
 	cr_expect(config_find_topic(&config, "subscription-control")->control, "control");
-	cr_expect(config_find_queue(&config, "subscription-control")->lanes == 1, "one group, one lane");
+	cr_expect(
+	    config_find_queue(&config, "subscription-control")->lanes == 1, "one group, one lane");
 	cr_expect(strcmp(config.run_dir, "/tmp/hg/run") == 0, "%s", config.run_dir);
 	config_free(&config);
 }
@@ -53,9 +55,12 @@ Test(config, what_is_printed_reads_back_the_same)
 	size_t length;
 	FILE *out;
 
-	cr_assert(load("# a comment\nenvironment = prod\ntopic t { group_by = {a, b} dedup_window = "
-		       "90s }\nqueue q { topic = t lanes = 7 on_trip = 'mail \"it\\'s $X\"' filter_policy = "
-		       "'{\"a\": [\"it\\'s\"]}' routing_check = aba }\n") == 0, "%s", error);
+	cr_assert(
+	    load("# a comment\nenvironment = prod\ntopic t { group_by = {a, b} dedup_window = "
+		 "90s }\nqueue q { topic = t lanes = 7 on_trip = 'mail \"it\\'s $X\"' "
+		 "filter_policy = "
+		 "'{\"a\": [\"it\\'s\"]}' routing_check = aba }\n") == 0,
+	    "%s", error);
 	cr_expect(!config.queues[0].fault_markers, "off in prod");
 	cr_expect(config.queues[0].routing_check_aba, "aba");
 	cr_expect(strcmp(config.queues[0].on_trip, "mail \"it's $X\"") == 0, "%s",
@@ -101,7 +106,8 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "topic t {}\nqueue q { topic = t dead_letter_queue = q }", "dead_letter_queue" },
 		{ "topic t {}\nqueue q { topic = t dead_letter_queue = p }\nqueue p { topic = t }",
 		    ":3: queue p: it is the dead-letter queue of q" },
-		{ "topic t {}\nqueue q { topic = t dead_letter_queue = p }\nqueue p { filter_policy = '{}' }",
+		{ "topic t {}\nqueue q { topic = t dead_letter_queue = p }\nqueue p { "
+		  "filter_policy = '{}' }",
 		    "has no filter_policy" },
 		{ "topic t {}\ntopic t {}\nqueue q { topic = t }", "t" },
 		{ "topic t { dedup_window = 5x }\nqueue q { topic = t }", "no duration" },

@@ -27,10 +27,12 @@ Test(ctl_message, a_body_is_masked_unless_revealed)
 	struct body body = body_of(text, NULL, false);
 
 	cr_assert(body.length == strlen(text) &&
-		memcmp(body.text, "{\"account_number\":\"****5678\"}", body.length) == 0, "masked");
+		memcmp(body.text, "{\"account_number\":\"****5678\"}", body.length) == 0,
+	    "masked");
 	free(body.text);
 	body = body_of(text, NULL, true);
-	cr_assert(body.length == strlen(text) && memcmp(body.text, text, body.length) == 0, "revealed");
+	cr_assert(
+	    body.length == strlen(text) && memcmp(body.text, text, body.length) == 0, "revealed");
 	free(body.text);
 }
 
@@ -42,7 +44,8 @@ Test(ctl_message, nothing_is_shown_of_what_is_no_json_unless_revealed)
 	cr_assert(body.text == NULL && body.length == 0, "nothing");
 	cr_assert(strcmp(body.why, "invalid JSON") == 0, "%s", body.why);
 	body = body_of(text, NULL, true);
-	cr_assert(body.length == strlen(text) && memcmp(body.text, text, body.length) == 0, "revealed");
+	cr_assert(
+	    body.length == strlen(text) && memcmp(body.text, text, body.length) == 0, "revealed");
 	free(body.text);
 }
 

@@ -35,8 +35,8 @@ static int event_fd[2] = { -1, -1 }; /* of a side that sleeps in poll() */
 static struct court *
 open_court(void)
 {
-	struct court *court = mmap(
-	    NULL, sizeof(*court), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct court *court =
+	    mmap(NULL, sizeof(*court), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	cr_assert(court != MAP_FAILED, "mmap");
 	return court;
@@ -137,8 +137,8 @@ check_game(bool first_polls, bool second_polls)
 	if (child == 0)
 		_exit(play(court, 1) != 0);
 	lost = play(court, 0);
-	cr_assert(lost == 0, "round %lu: slept on with the ball here or on its way",
-	    (unsigned long)lost);
+	cr_assert(
+	    lost == 0, "round %lu: slept on with the ball here or on its way", (unsigned long)lost);
 	cr_assert(waitpid(child, &status, 0) == child && status == 0, "the other: %x", status);
 }
 
@@ -183,8 +183,8 @@ Test(doorbell, a_sleeper_whose_waker_never_waits_loses_nothing, .timeout = 120)
 			cr_assert(sleep_once(court, 0, seen + 1), "lost: %lu", (unsigned long)seen);
 		seen = atomic_load_explicit(&court->ball[1], memory_order_acquire);
 		atomic_store_explicit(&court->ball[0], seen, memory_order_release);
-		cr_assert(seen % 64 != 0 || now_ms() < deadline_ms, "stuck at %lu",
-		    (unsigned long)seen);
+		cr_assert(
+		    seen % 64 != 0 || now_ms() < deadline_ms, "stuck at %lu", (unsigned long)seen);
 	}
 	cr_assert(waitpid(child, &status, 0) == child && status == 0, "the waker: %x", status);
 }

@@ -12,7 +12,8 @@
 #include "message/envelope.h"
 #include "message/wire.h"
 
-static const char body[] = "{\"message_id\":\"m-1\",\"customer_id\":\"CUST-1\",\"n\":1.50,\"b\":true}";
+static const char body[] =
+    "{\"message_id\":\"m-1\",\"customer_id\":\"CUST-1\",\"n\":1.50,\"b\":true}";
 
 static struct span
 in_body(const char *text)
@@ -84,13 +85,17 @@ Test(envelope, round_trip)
 	cr_assert(envelope.topic == 7 && envelope.published_ns == 1234567890123456789u, "numbers");
 	cr_assert(envelope.group.length == 6 && memcmp(envelope.group.data, "CUST-1", 6) == 0, "g");
 	cr_assert(envelope.body.length == sizeof(body) - 1 &&
-		memcmp(envelope.body.data, body, sizeof(body) - 1) == 0, "body");
+		memcmp(envelope.body.data, body, sizeof(body) - 1) == 0,
+	    "body");
 	cr_assert(envelope_find_attribute(&envelope, "n", 1, &value) && value.type == JSON_NUMBER &&
-		value.raw.length == 4, "number");
-	cr_assert(envelope_find_attribute(&envelope, "other", 5, &value) &&
-		value.type == JSON_STRING, "string");
+		value.raw.length == 4,
+	    "number");
+	cr_assert(
+	    envelope_find_attribute(&envelope, "other", 5, &value) && value.type == JSON_STRING,
+	    "string");
 	cr_assert(!envelope_find_attribute(&envelope, "none", 4, &value), "absent");
-	cr_assert(envelope_open(&envelope, bytes, (size_t)length, 10, NULL) == -EBADMSG, "too long");
+	cr_assert(
+	    envelope_open(&envelope, bytes, (size_t)length, 10, NULL) == -EBADMSG, "too long");
 	for (size_t capacity = 0; capacity < (size_t)length; capacity++)
 		cr_assert(pack(bytes, capacity) == -ENOBUFS, "%zu bytes of room", capacity);
 }
@@ -103,7 +108,8 @@ Test(envelope, msgpack_c_reads_the_same)
 
 	msgpack_unpacked_init(&unpacked);
 	cr_assert(msgpack_unpack_next(&unpacked, (char *)bytes, (size_t)length, NULL) ==
-		MSGPACK_UNPACK_SUCCESS, "unpack");
+		MSGPACK_UNPACK_SUCCESS,
+	    "unpack");
 	cr_assert(unpacked.data.type == MSGPACK_OBJECT_ARRAY && unpacked.data.via.array.size == 8,
 	    "an array of 8");
 	cr_assert(unpacked.data.via.array.ptr[6].via.map.size == 4, "4 attributes");

@@ -80,12 +80,13 @@ parse_line(struct fields *fields)
 	cr_assert(end != NULL, "no line: %s", output);
 	fields->count = 0;
 	error = json_walk(reader, output, (size_t)(end - output), keep, fields);
-	cr_assert(error == JSON_OK, "%s: %.*s", json_error_text(error), (int)(end - output), output);
+	cr_assert(
+	    error == JSON_OK, "%s: %.*s", json_error_text(error), (int)(end - output), output);
 	json_reader_free(reader);
 	cr_assert(fields->count >= 4, "%.*s", (int)(end - output), output);
 	for (size_t i = 0; i < 4; i++)
-		cr_assert(strncmp(fields->field[i].name.data, always[i], strlen(always[i])) == 0, "%s",
-		    always[i]);
+		cr_assert(strncmp(fields->field[i].name.data, always[i], strlen(always[i])) == 0,
+		    "%s", always[i]);
 }
 
 static const struct json_value *
@@ -127,8 +128,10 @@ expect_number(const struct fields *fields, const char *name, const char *text)
 {
 	const struct json_value *value = find(fields, name);
 
-	cr_assert(value != NULL && value->type == JSON_NUMBER && value->raw.length == strlen(text) &&
-		memcmp(value->raw.data, text, strlen(text)) == 0, "%s", name);
+	cr_assert(value != NULL && value->type == JSON_NUMBER &&
+		value->raw.length == strlen(text) &&
+		memcmp(value->raw.data, text, strlen(text)) == 0,
+	    "%s", name);
 }
 
 TestSuite(event, .timeout = 60);
@@ -138,8 +141,8 @@ Test(event, a_line_has_everything_it_was_given)
 	struct fields fields;
 
 	capture(false);
-	event(EVENT_WARN, "queue.opened", "s:queue", "payments", "u:depth", UINT64_MAX, "d:status", -5,
-	    "s:absent", NULL, "s:empty", "", "u:zero", (uint64_t)0, NULL);
+	event(EVENT_WARN, "queue.opened", "s:queue", "payments", "u:depth", UINT64_MAX, "d:status",
+	    -5, "s:absent", NULL, "s:empty", "", "u:zero", (uint64_t)0, NULL);
 	end_capture();
 	parse_line(&fields);
 	expect_text(&fields, "severity", "warn");
@@ -183,7 +186,8 @@ Test(event, what_json_must_escape_is_escaped)
 	expect_text(&fields, "quoted", "he said \"\\\"");
 	expect_text(&fields, "utf8", "\xe2\x82\xac \xf0\x9f\x98\x80");
 	expect_number(&fields, "behind", "1");
-	cr_assert((char *)memchr(output, '\n', output_length) == output + output_length - 1, "one line");
+	cr_assert(
+	    (char *)memchr(output, '\n', output_length) == output + output_length - 1, "one line");
 }
 
 Test(event, bytes_that_are_no_text_still_make_json)
@@ -212,7 +216,8 @@ Test(event, long_values_are_cut_and_the_line_stays_whole)
 	for (size_t which = 0; which < sizeof(characters) / sizeof(characters[0]); which++) {
 		size_t each = strlen(characters[which]);
 
-		for (size_t length = 100; length < 5000; length += length < 700 || length > 4200 ? 97 : 7) {
+		for (size_t length = 100; length < 5000;
+		     length += length < 700 || length > 4200 ? 97 : 7) {
 			struct fields fields;
 			size_t kept, characters_kept;
 
@@ -225,7 +230,8 @@ Test(event, long_values_are_cut_and_the_line_stays_whole)
 			parse_line(&fields);
 			kept = expect_start(&fields, "first", text, strlen(text));
 			characters_kept = kept / each;
-			cr_assert(kept == strlen(text) || characters_kept >= 100, "%zu of %zu", kept, length);
+			cr_assert(kept == strlen(text) || characters_kept >= 100, "%zu of %zu",
+			    kept, length);
 			cr_assert(kept % each == 0, "cut in a character: %zu of %zu", kept, each);
 			expect_number(&fields, "behind", "1");
 		}
@@ -242,8 +248,8 @@ Test(event, more_than_a_line_holds_leaves_whole_fields_out)
 		memset(text, 'x', length);
 		text[length] = '\0';
 		capture(false);
-		event(EVENT_INFO, "a", "s:a", text, "s:b", text, "s:c", text, "s:d", text, "s:e", text,
-		    "u:f", UINT64_MAX, NULL);
+		event(EVENT_INFO, "a", "s:a", text, "s:b", text, "s:c", text, "s:d", text, "s:e",
+		    text, "u:f", UINT64_MAX, NULL);
 		end_capture();
 		cr_assert(output_length <= 4096, "%zu bytes", output_length);
 		parse_line(&fields);
@@ -328,7 +334,8 @@ capture_terminal(const char *value)
 Test(event, on_a_terminal_it_reads_well)
 {
 	capture_terminal("payments");
-	cr_assert(strstr(output, "Z info queue.opened value=payments behind=1\r\n") != NULL, "%s", output);
+	cr_assert(strstr(output, "Z info queue.opened value=payments behind=1\r\n") != NULL, "%s",
+	    output);
 	capture_terminal("two words");
 	cr_assert(strstr(output, " value=\"two words\" behind=1\r\n") != NULL, "%s", output);
 	capture_terminal("a\nb");
@@ -349,6 +356,7 @@ Test(event, long_values_are_cut_on_a_terminal_too)
 	memset(text, 'x', sizeof(text));
 	text[sizeof(text) - 1] = '\0';
 	capture_terminal(text);
-	cr_assert(strstr(output, " value=\"xxxxxxxxxx") != NULL && strstr(output, "x\" behind=1\r\n") != NULL,
+	cr_assert(strstr(output, " value=\"xxxxxxxxxx") != NULL &&
+		strstr(output, "x\" behind=1\r\n") != NULL,
 	    "%s", output);
 }

@@ -43,7 +43,8 @@ Test(filter, exact_values)
 	char error[256];
 
 	cr_assert(filter_compile(&filter, "{\"type\": [\"payment\", \"refu\\u006ed\"]}", error,
-		      sizeof(error)) == 0, "%s", error);
+		      sizeof(error)) == 0,
+	    "%s", error);
 	cr_expect(matches(filter, payment), "payment");
 	cr_expect(matches(filter, refund), "refund, written with an escape");
 	cr_expect(!matches(filter, near), "a blank behind");
@@ -58,8 +59,9 @@ Test(filter, all_names_must_match)
 	struct filter *filter;
 	char error[256];
 
-	cr_assert(filter_compile(&filter, "{\"a\":[\"1\"],\"b\":[\"2\"]}", error, sizeof(error)) ==
-		0, "%s", error);
+	cr_assert(
+	    filter_compile(&filter, "{\"a\":[\"1\"],\"b\":[\"2\"]}", error, sizeof(error)) == 0,
+	    "%s", error);
 	cr_expect(matches(filter, both), "both");
 	cr_expect(!matches(filter, one), "one of them");
 	filter_free(filter);

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+/* clang-format off */
 /* As it stands in headgate(7). "": nothing changes. */
 static const struct {
 	enum control_state state;
@@ -14,6 +15,7 @@ static const struct {
 	{ CONTROL_TRIPPED, { "PROBING", "STOPPED", "PROBING", "",        "",        "PROBING", "TRIPPED", "STOPPED" } },
 	{ CONTROL_PROBING, { "PROBING", "STOPPED", "",        "TRIPPED", "RUNNING", "",        "TRIPPED", "STOPPED" } },
 };
+/* clang-format on */
 
 Test(gate, every_state_and_event)
 {
@@ -32,9 +34,11 @@ Test(gate, every_state_and_event)
 Test(gate, what_is_no_state_or_no_event_changes_nothing)
 {
 	for (int event = 0; event < GATE_EVENTS; event++) {
-		cr_expect(gate_next((enum control_state)0, (enum gate_event)event) == 0, "%d", event);
-		cr_expect(gate_next((enum control_state)255, (enum gate_event)event) == 0, "%d", event);
+		cr_expect(
+		    gate_next((enum control_state)0, (enum gate_event)event) == 0, "%d", event);
+		cr_expect(
+		    gate_next((enum control_state)255, (enum gate_event)event) == 0, "%d", event);
 	}
 	cr_expect(gate_next(CONTROL_RUNNING, GATE_EVENTS) == 0, "an event beyond");
-	cr_expect(gate_next(CONTROL_RUNNING, (enum gate_event)-1) == 0, "an event below");
+	cr_expect(gate_next(CONTROL_RUNNING, (enum gate_event) - 1) == 0, "an event below");
 }

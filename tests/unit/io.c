@@ -20,9 +20,9 @@
 
 #include "router/io.h"
 
-#define WAIT_NS 50000000ll      /* one turn at most */
+#define WAIT_NS  50000000ll     /* one turn at most */
 #define LIMIT_NS 20000000000ull /* a test that waits longer has failed */
-#define BLOCK 4096
+#define BLOCK    4096
 
 struct answer {
 	struct io_request request;
@@ -66,7 +66,8 @@ wait_answers(struct io *io, const struct answer *answer, unsigned count)
 
 	while (answer->count < count) {
 		turn(io, WAIT_NS);
-		cr_assert(io_monotonic_ns() - start_ns < LIMIT_NS, "%u of %u", answer->count, count);
+		cr_assert(
+		    io_monotonic_ns() - start_ns < LIMIT_NS, "%u of %u", answer->count, count);
 	}
 }
 
@@ -89,16 +90,16 @@ create_poll(void)
 	return io;
 }
 
-#define BOTH(name)                                                                                 \
-	static void name(struct io *io);                                                           \
-	Test(io_uring, name)                                                                       \
-	{                                                                                          \
-		name(create_uring());                                                              \
-	}                                                                                          \
-	Test(io_poll, name)                                                                        \
-	{                                                                                          \
-		name(create_poll());                                                               \
-	}                                                                                          \
+#define BOTH(name)                       \
+	static void name(struct io *io); \
+	Test(io_uring, name)             \
+	{                                \
+		name(create_uring());    \
+	}                                \
+	Test(io_poll, name)              \
+	{                                \
+		name(create_poll());     \
+	}                                \
 	static void name(struct io *io)
 
 static void
@@ -223,8 +224,8 @@ BOTH(receives_what_comes_and_the_end)
 	io->operations->receive(io, ends[0], buffer, sizeof(buffer), ask(&answer));
 	cr_assert(answer.count == 0 && answer.request.pending, "not from the call");
 	wait_answers(io, &answer, 1);
-	cr_assert(answer.result == 6 && memcmp(buffer, "before", 6) == 0 &&
-	    !answer.request.pending, "%d", (int)answer.result);
+	cr_assert(answer.result == 6 && memcmp(buffer, "before", 6) == 0 && !answer.request.pending,
+	    "%d", (int)answer.result);
 	io->operations->receive(io, ends[0], buffer, sizeof(buffer), ask(&answer));
 	turn(io, 0);
 	cr_assert(answer.count == 1 && memcmp(buffer, "before", 6) == 0, "nothing came");
@@ -289,7 +290,8 @@ BOTH(receives_a_descriptor_once)
 	cr_assert(answer.message.fd >= 0, "a descriptor");
 	cr_assert(fcntl(answer.message.fd, F_GETFD) & FD_CLOEXEC, "not for children");
 	cr_assert(fstat(extra[0], &sent) == 0 && fstat(answer.message.fd, &got) == 0 &&
-	    sent.st_ino == got.st_ino, "the one that was sent");
+		sent.st_ino == got.st_ino,
+	    "the one that was sent");
 	close(answer.message.fd);
 
 	answer.message.fd = -1;
@@ -328,8 +330,8 @@ BOTH(sends_more_than_a_socket_holds)
 		if (answer.request.pending)
 			break;
 		cr_assert(answer.result > 0, "%d", (int)answer.result);
-		io->operations->send(io, ends[0], bytes + answer.sum,
-		    BYTES - (size_t)answer.sum, ask(&answer));
+		io->operations->send(
+		    io, ends[0], bytes + answer.sum, BYTES - (size_t)answer.sum, ask(&answer));
 	}
 	cr_assert(answer.request.pending && answer.sum < BYTES, "waits");
 	io->operations->receive(io, others[0], &byte, 1, ask(&other));
@@ -394,8 +396,8 @@ BOTH(writes_and_reads_several_files)
 		fds[f] = log_file(f != 0);
 		for (unsigned w = 0; w < WRITES; w++) {
 			memset(bytes[f][w], (int)(f * WRITES + w + 1), BLOCK);
-			io->operations->write(io, fds[f], bytes[f][w], BLOCK, w * BLOCK,
-			    ask(&answers[f][w]));
+			io->operations->write(
+			    io, fds[f], bytes[f][w], BLOCK, w * BLOCK, ask(&answers[f][w]));
 			cr_assert(answers[f][w].count == 0, "not from the call");
 		}
 	}
@@ -407,12 +409,14 @@ BOTH(writes_and_reads_several_files)
 	}
 	for (unsigned f = 0; f < FILES; f++) {
 		reading.count = 0;
-		io->operations->read(io, fds[f], got, sizeof(got) - BLOCK - 7, BLOCK + 7, ask(&reading));
+		io->operations->read(
+		    io, fds[f], got, sizeof(got) - BLOCK - 7, BLOCK + 7, ask(&reading));
 		if (f == 0) {
 			wait_answers(io, &reading, 1);
 			cr_assert(reading.result == (int64_t)sizeof(got) - BLOCK - 7, "%d",
 			    (int)reading.result);
-			cr_assert(memcmp(got, bytes[f][1] + 7, (size_t)reading.result) == 0, "bytes");
+			cr_assert(
+			    memcmp(got, bytes[f][1] + 7, (size_t)reading.result) == 0, "bytes");
 		} else { /* O_DIRECT wants them aligned: any answer will do */
 			wait_answers(io, &reading, 1);
 		}
@@ -512,7 +516,9 @@ once_more(struct io_request *request, int64_t result)
 
 BOTH(a_write_goes_though_much_arrives)
 {
-	struct stream stream = { .request.done = once_more, .io = io, .fd = eventfd(1, EFD_CLOEXEC) };
+	struct stream stream = {
+		.request.done = once_more, .io = io, .fd = eventfd(1, EFD_CLOEXEC)
+	};
 	static const uint8_t bytes[512];
 	struct answer answer = { 0 };
 	int fd = log_file(false);
@@ -554,7 +560,8 @@ BOTH(destroyed_with_all_pending)
 	} while (!answers[3].request.pending);
 	io->operations->write(io, fd, bytes, BLOCK, 0, ask(&answers[4]));
 	cr_assert(answers[0].request.pending && answers[1].request.pending &&
-	    answers[2].request.pending && answers[4].request.pending, "pending");
+		answers[2].request.pending && answers[4].request.pending,
+	    "pending");
 	/* What was asked may be gone before the back end is: it must not look. */
 	if (strcmp(io->operations->name, "poll") == 0) {
 		free(answers);

@@ -32,7 +32,8 @@ ignore(void *context, const struct json_field *field)
 
 /* Walks a copy that ends exactly where the padding does, so that ASan sees one byte too many. */
 static enum json_error
-walk(const char *text, size_t length, int (*field)(void *, const struct json_field *), void *context)
+walk(
+    const char *text, size_t length, int (*field)(void *, const struct json_field *), void *context)
 {
 	char *copy = calloc(1, length + JSON_PADDING);
 	enum json_error rc;
@@ -114,8 +115,8 @@ Test(json, accepts_and_refuses_as_the_table_says)
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		enum json_error got = walk(table[i].text, strlen(table[i].text), ignore, NULL);
 
-		cr_expect(table[i].error == JSON_OK ? got == JSON_OK : got != JSON_OK,
-		    "%s: %s", table[i].text, json_error_text(got));
+		cr_expect(table[i].error == JSON_OK ? got == JSON_OK : got != JSON_OK, "%s: %s",
+		    table[i].text, json_error_text(got));
 		if (table[i].error != JSON_SYNTAX && table[i].error != JSON_ENCODING &&
 		    table[i].error != JSON_TRAILING)
 			cr_expect(got == table[i].error, "%s: %s, not %s", table[i].text,
@@ -167,13 +168,15 @@ remember(void *context, const struct json_field *field)
 
 Test(json, fields_are_given_as_they_stand)
 {
-	const char text[] = "{ \"s\" : \"x y\" , \"e\":\"a\\nb\", \"n\" : 1.50 ,\"o\": {\"k\" : [1, 2]"
-			    " } , \"l\":[ ] , \"t\": true , \"z\" :null}";
+	const char text[] =
+	    "{ \"s\" : \"x y\" , \"e\":\"a\\nb\", \"n\" : 1.50 ,\"o\": {\"k\" : [1, 2]"
+	    " } , \"l\":[ ] , \"t\": true , \"z\" :null}";
 	char seen[512] = "";
 
 	cr_assert(walk(text, sizeof(text) - 1, remember, seen) == JSON_OK, "good");
-	cr_assert(strcmp(seen, "s=4:x y;e=4:a\\nb!;n=3:1.50;o=6:{\"k\" : [1, 2] };l=5:[ ];t=2:true;"
-			       "z=1:null;") == 0,
+	cr_assert(strcmp(seen,
+		      "s=4:x y;e=4:a\\nb!;n=3:1.50;o=6:{\"k\" : [1, 2] };l=5:[ ];t=2:true;"
+		      "z=1:null;") == 0,
 	    "%s", seen);
 }
 
@@ -196,7 +199,8 @@ Test(json, many_keys_are_told_apart, .timeout = 20)
 
 Test(json, picks_by_name)
 {
-	const char text[] = "{\"amount\":1.5,\"am\":2,\"x\":{\"amount\":3}}" "                    "
+	const char text[] = "{\"amount\":1.5,\"am\":2,\"x\":{\"amount\":3}}"
+			    "                    "
 			    "                                            ";
 	const char *names[] = { "amount", "missing", "x" };
 	struct json_value values[3];
@@ -216,8 +220,8 @@ Test(json, quotes_and_unescapes)
 	n = json_quote(buffer, sizeof(buffer), "a\"\\\n\x7f\xff\xc3\xa9", 8);
 	cr_assert(n > 0 && n < 64, "length %ld", n);
 	buffer[n] = '\0';
-	cr_assert(strcmp(buffer, "\"a\\\"\\\\\\u000a\\u007f\xef\xbf\xbd\xc3\xa9\"") == 0, "%s",
-	    buffer);
+	cr_assert(
+	    strcmp(buffer, "\"a\\\"\\\\\\u000a\\u007f\xef\xbf\xbd\xc3\xa9\"") == 0, "%s", buffer);
 	cr_assert(json_quote(buffer, 3, "abc", 3) == -ENOBUFS, "too small");
 	value.raw = (struct span){ "\\u00e9\\ud83d\\ude00\\n", 20 };
 	n = json_unescape(&value, buffer, sizeof(buffer));

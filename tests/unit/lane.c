@@ -54,7 +54,8 @@ Test(lane, both_ends_see_the_same_rings)
 	cr_assert(ring_reserve(&producer, LANE_TAG_DELIVERY, 5, &payload) == 1, "reserve");
 	memcpy(payload, "hello", 5);
 	ring_publish(&producer);
-	cr_assert(ring_peek(&consumer, &record) == 1 && memcmp(record.payload, "hello", 5) == 0, "it");
+	cr_assert(
+	    ring_peek(&consumer, &record) == 1 && memcmp(record.payload, "hello", 5) == 0, "it");
 	lane_drop(&worker);
 	lane_drop(&router);
 }
@@ -165,10 +166,12 @@ Test(control, a_change_names_its_detail)
 
 	make_segment(&control, dir, path);
 	word = atomic_load(&control.shared->queue[0].state);
-	cr_assert(control_change_state(&control, 0, CONTROL_CTL_SLOT, word, CONTROL_STOPPED, &detail,
-		      &now) == 0, "change");
-	cr_assert(control_change_state(&control, 0, 0, word, CONTROL_TRIPPED, &detail, &now) ==
-		-EAGAIN, "the word is another now");
+	cr_assert(control_change_state(
+		      &control, 0, CONTROL_CTL_SLOT, word, CONTROL_STOPPED, &detail, &now) == 0,
+	    "change");
+	cr_assert(
+	    control_change_state(&control, 0, 0, word, CONTROL_TRIPPED, &detail, &now) == -EAGAIN,
+	    "the word is another now");
 	control_read_state(&control, 0, &word, &read);
 	cr_assert(control_word_state(word) == CONTROL_STOPPED && control_word_generation(word) == 2,
 	    "the word");

@@ -155,7 +155,8 @@ save(struct fixture *fixture, uint64_t number)
 	log_segment_path(path, fixture->dir, number);
 	unlink(path); /* whoever has it open reads the old one on */
 	file = fopen(path, "w");
-	cr_assert(file != NULL && fwrite(fixture->image.bytes, 1, SEGMENT_BYTES, file) == SEGMENT_BYTES,
+	cr_assert(
+	    file != NULL && fwrite(fixture->image.bytes, 1, SEGMENT_BYTES, file) == SEGMENT_BYTES,
 	    "%s", path);
 	fclose(file);
 }
@@ -169,7 +170,8 @@ whole_segment(struct fixture *fixture, uint64_t number, uint64_t first, uint64_t
 	begin_segment(fixture, number, number);
 	begin_batch(fixture);
 	if (number == 1)
-		put_frame(fixture, LOG_CHECKPOINT, LOG_FLAG_LAST, 0, &checkpoint, sizeof(checkpoint));
+		put_frame(
+		    fixture, LOG_CHECKPOINT, LOG_FLAG_LAST, 0, &checkpoint, sizeof(checkpoint));
 	for (uint64_t i = 0; i < count; i++)
 		put_message(fixture, first + i);
 	end_batch(fixture);
@@ -251,13 +253,14 @@ show(void *context, const struct log_frame *frame, uint64_t position)
 	char want[32];
 
 	snprintf(want, sizeof(want), "message %lu", frame->sequence);
-	cr_assert(content.length == strlen(want) &&
-		memcmp(content.envelope, want, content.length) == 0, "content");
+	cr_assert(
+	    content.length == strlen(want) && memcmp(content.envelope, want, content.length) == 0,
+	    "content");
 	cr_assert(position % 8 == 0 && position > SEGMENT_BYTES, "position %lu", position);
 	if (frame->sequence == shown->stop_at)
 		return 17;
-	snprintf(shown->text + strlen(shown->text), sizeof(shown->text) - strlen(shown->text), " %lu",
-	    frame->sequence);
+	snprintf(shown->text + strlen(shown->text), sizeof(shown->text) - strlen(shown->text),
+	    " %lu", frame->sequence);
 	if (shown->at_first != NULL)
 		shown->at_first(shown->fixture);
 	shown->at_first = NULL;
@@ -352,7 +355,11 @@ recycle(struct fixture *fixture)
 	char from[LOG_PATH_BYTES], to[LOG_PATH_BYTES];
 	struct log_segment_entry entry = whole_segment(fixture, 1, 1, 4);
 	struct log_segment_entry third = {
-		.number = 3, .last_number = 3, .first_sequence = 9, .end_sequence = 11, .messages = 2,
+		.number = 3,
+		.last_number = 3,
+		.first_sequence = 9,
+		.end_sequence = 11,
+		.messages = 2,
 	};
 	struct log_segment_entry entries[2];
 	struct settled settled;
@@ -402,7 +409,8 @@ Test(log_reader, damage_is_believed_in_the_end)
 	cr_assert(read_log(&shown, fixture) == -EBADMSG, "damage");
 	cr_assert(strstr(shown.reader.error, "0000000000000002.log: offset 4152") != NULL, "%s",
 	    shown.reader.error);
-	cr_assert(strcmp(shown.text, " 2 4") == 0, "what is before it was shown, once: %s", shown.text);
+	cr_assert(
+	    strcmp(shown.text, " 2 4") == 0, "what is before it was shown, once: %s", shown.text);
 	end(fixture);
 }
 

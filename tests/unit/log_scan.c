@@ -225,7 +225,8 @@ Test(log_scan, every_flipped_byte_is_found)
 		if (at >= sizeof(struct log_segment_header) && at < LOG_HEADER_BYTES)
 			cr_assert(rc == 0 && messages == 4, "offset %lu is unused", at);
 		else if (at < LOG_HEADER_BYTES)
-			cr_assert(rc == -EBADMSG || rc == -ESTALE, "header, offset %lu: %d", at, rc);
+			cr_assert(
+			    rc == -EBADMSG || rc == -ESTALE, "header, offset %lu: %d", at, rc);
 		else if (rc == 0)
 			/* The last batch may be called torn; the first may not. Bytes that no
 			 * checksum covers (zeros behind a payload, a pad's payload) may change. */

@@ -36,11 +36,16 @@ static char *text; /* exactly as long as promised, so that ASan sees a byte too 
 static void
 set_state(enum queue queue, enum control_state state)
 {
-	const struct control_detail detail = { .sequence = 7, .status = 500, .message_id = "p7",
-		.error = "gateway", .user = "router", .program = "headgate-router" };
+	const struct control_detail detail = { .sequence = 7,
+		.status = 500,
+		.message_id = "p7",
+		.error = "gateway",
+		.user = "router",
+		.program = "headgate-router" };
 	uint64_t now, word = atomic_load(&control.shared->queue[queue].state);
 
-	cr_assert(control_change_state(&control, queue, 0, word, state, &detail, &now) == 0, "state");
+	cr_assert(
+	    control_change_state(&control, queue, 0, word, state, &detail, &now) == 0, "state");
 }
 
 static struct control_detail
@@ -74,7 +79,8 @@ make_router(void)
 	control.shared->queues = QUEUES;
 	for (int i = 0; i < QUEUES; i++) {
 		strlcpy(control.shared->queue[i].name, queues[i], CONTROL_NAME_BYTES);
-		atomic_store(&control.shared->queue[i].logged, UINT64_MAX); /* this router is quick */
+		atomic_store(
+		    &control.shared->queue[i].logged, UINT64_MAX); /* this router is quick */
 		set_state((enum queue)i, CONTROL_RUNNING);
 	}
 	atomic_store(&control.shared->router_pid, (uint32_t)getpid());
@@ -147,8 +153,7 @@ result(const char *json)
 	size_t length;
 	FILE *stream;
 
-	cr_assert(handle(json) == 200, "%s: %d %s", json, outcome.status,
-	    outcome.reason);
+	cr_assert(handle(json) == 200, "%s: %d %s", json, outcome.status, outcome.reason);
 	free(out);
 	stream = open_memstream(&out, &length);
 	service_manager.print(&context, &message, stream);
@@ -165,7 +170,7 @@ expect(const char *json, const char *part)
 }
 
 #define STOP(members) "{\"action\":\"stop\"," members "}"
-#define PAY "\"service\":\"payment-processing\""
+#define PAY           "\"service\":\"payment-processing\""
 
 Test(manager, what_is_refused_changes_nothing)
 {
@@ -198,15 +203,16 @@ Test(manager, what_is_refused_changes_nothing)
 		{ "{\"Action\":\"stop\"}", malformed, 400 },
 		{ "{\"service\":\"payment-processing\"}", malformed, 400 },
 		{ "{\"error\":\"Payment gateway temporarily unavailable\",\"service\":"
-		  "\"payment-processing\"}", malformed, 400 },
+		  "\"payment-processing\"}",
+		    malformed, 400 },
 		{ STOP("\"service\":\"\""), invalid, 400 },
 		{ STOP("\"service\":5"), invalid, 400 },
 		{ STOP("\"service\":false"), invalid, 400 },
 		{ STOP("\"service\":[\"payment-processing\"]"), invalid, 400 },
 		{ STOP("\"service\":{}"), invalid, 400 },
 		{ STOP("\"service\":\"payment\""), "Unknown service: payment", 404 },
-		{ STOP("\"service\":\"payment-processing \""), "Unknown service: payment-processing ",
-		    404 },
+		{ STOP("\"service\":\"payment-processing \""),
+		    "Unknown service: payment-processing ", 404 },
 		{ STOP("\"service\":\"all\""), "Unknown service: all", 404 },
 		{ STOP("\"service\":\"a\\u0000\\u001b[2J\""), "Unknown service: a  [2J", 404 },
 		{ "{\"action\":\"status\",\"service\":\"x\"}", "Unknown service: x", 404 },
@@ -227,7 +233,8 @@ Test(manager, stop_and_start_of_one_queue)
 {
 	cr_assert(strcmp(result(STOP(PAY ",\"operator\":\"ann\",\"reason\":\"holiday\","
 					 "\"timestamp\":\"t\",\"x\":[{}]")),
-		      ",\"action\":\"stop\",\"timestamp\":\"t\",\"operator\":\"ann\",\"reason\":\"holiday\","
+		      ",\"action\":\"stop\",\"timestamp\":\"t\",\"operator\":\"ann\",\"reason\":"
+		      "\"holiday\","
 		      "\"functions_processed\":[{\"service_name\":\"payment-processing\","
 		      "\"function_name\":\"payment-processing\",\"success\":true,"
 		      "\"mappings_processed\":1,\"mappings_disabled\":1,"
@@ -238,20 +245,24 @@ Test(manager, stop_and_start_of_one_queue)
 	cr_assert(state_of(ACCOUNTS) == CONTROL_RUNNING, "the other one is not");
 	cr_assert(strcmp(detail_of(PAYMENTS).user, "ann") == 0, "%s", detail_of(PAYMENTS).user);
 	cr_assert(strcmp(detail_of(PAYMENTS).reason, "holiday") == 0, "reason");
-	cr_assert(strcmp(detail_of(PAYMENTS).program, "headgate-subscription-manager") == 0, "program");
+	cr_assert(
+	    strcmp(detail_of(PAYMENTS).program, "headgate-subscription-manager") == 0, "program");
 	cr_assert(detail_of(PAYMENTS).pid == (uint32_t)getpid(), "pid");
-	expect(STOP(PAY), "\"mappings_disabled\":0,\"mappings_already_disabled\":1,\"state\":\"STOPPED\"");
+	expect(STOP(PAY),
+	    "\"mappings_disabled\":0,\"mappings_already_disabled\":1,\"state\":\"STOPPED\"");
 	cr_assert(strcmp(detail_of(PAYMENTS).user, "ann") == 0, "who stopped it first stays known");
 	expect("{\"action\":\"start\"," PAY "}",
 	    "\"mappings_enabled\":1,\"mappings_already_enabled\":0,\"state\":\"RUNNING\"");
-	expect("{\"action\":\"start\"," PAY "}", "\"mappings_enabled\":0,\"mappings_already_enabled\":1");
+	expect("{\"action\":\"start\"," PAY "}",
+	    "\"mappings_enabled\":0,\"mappings_already_enabled\":1");
 	cr_assert(strcmp(detail_of(PAYMENTS).user, "system") == 0, "%s", detail_of(PAYMENTS).user);
 	cr_assert(strcmp(detail_of(PAYMENTS).reason, "Manual control") == 0, "reason");
 }
 
 Test(manager, the_old_words_and_any_case)
 {
-	expect("{\"action\":\"DISABLE\",\"service\":\"Payment-PROCESSING\"}", "\"action\":\"disable\"");
+	expect("{\"action\":\"DISABLE\",\"service\":\"Payment-PROCESSING\"}",
+	    "\"action\":\"disable\"");
 	cr_assert(state_of(PAYMENTS) == CONTROL_STOPPED, "disable");
 	expect("{\"action\":\"en\\u0061bLe\",\"service\":\"p\\u0061yment-processing\"}",
 	    "\"action\":\"enable\"");
@@ -261,24 +272,30 @@ Test(manager, the_old_words_and_any_case)
 Test(manager, all_are_all_but_dead_letters_and_control_messages)
 {
 	expect("{\"action\":\"stop\"}", "\"success_count\":2,\"error_count\":0");
-	cr_assert(state_of(ACCOUNTS) == CONTROL_STOPPED && state_of(PAYMENTS) == CONTROL_STOPPED, "two");
-	cr_assert(state_of(CONTROL) == CONTROL_RUNNING && state_of(DEAD) == CONTROL_RUNNING, "not these");
+	cr_assert(
+	    state_of(ACCOUNTS) == CONTROL_STOPPED && state_of(PAYMENTS) == CONTROL_STOPPED, "two");
+	cr_assert(
+	    state_of(CONTROL) == CONTROL_RUNNING && state_of(DEAD) == CONTROL_RUNNING, "not these");
 	expect("{\"action\":\"start\",\"service\":null}", "\"success_count\":2,\"error_count\":0");
-	cr_assert(state_of(ACCOUNTS) == CONTROL_RUNNING && state_of(PAYMENTS) == CONTROL_RUNNING, "two");
+	cr_assert(
+	    state_of(ACCOUNTS) == CONTROL_RUNNING && state_of(PAYMENTS) == CONTROL_RUNNING, "two");
 	expect(STOP("\"service\":\"payment-processing-dlq\""), "\"success_count\":1");
 	expect(STOP("\"service\":\"subscription-control\""), "\"success_count\":1");
-	cr_assert(state_of(CONTROL) == CONTROL_STOPPED && state_of(DEAD) == CONTROL_STOPPED, "by name");
+	cr_assert(
+	    state_of(CONTROL) == CONTROL_STOPPED && state_of(DEAD) == CONTROL_STOPPED, "by name");
 }
 
 Test(manager, a_tripped_queue_is_probed)
 {
 	set_state(PAYMENTS, CONTROL_TRIPPED);
 	expect("{\"action\":\"status\"," PAY "}",
-	    "\"overall_status\":\"disabled\",\"state\":\"TRIPPED\"}],\"summary\":{\"total_functions\":1,"
+	    "\"overall_status\":\"disabled\",\"state\":\"TRIPPED\"}],\"summary\":{\"total_"
+	    "functions\":1,"
 	    "\"enabled_functions\":0,\"disabled_functions\":1,\"mixed_state_functions\":0,"
 	    "\"error_functions\":0}");
-	expect("{\"action\":\"start\"," PAY "}", "\"mappings_enabled\":1,\"mappings_already_enabled\":0,"
-						"\"state\":\"PROBING\"");
+	expect("{\"action\":\"start\"," PAY "}",
+	    "\"mappings_enabled\":1,\"mappings_already_enabled\":0,"
+	    "\"state\":\"PROBING\"");
 	cr_assert(detail_of(PAYMENTS).sequence == 7, "by the message that tripped it");
 	expect("{\"action\":\"status\"}",
 	    "\"summary\":{\"total_functions\":2,\"enabled_functions\":1,\"disabled_functions\":0,"
@@ -292,8 +309,9 @@ Test(manager, who_when_and_why_are_echoed)
 	static const struct {
 		const char *members, *part;
 	} echoes[] = {
-		{ "\"x\":1", "\"timestamp\":\"2026-11-20T10:00:00.000Z\",\"operator\":\"system\","
-			     "\"reason\":\"Manual control\"" },
+		{ "\"x\":1",
+		    "\"timestamp\":\"2026-11-20T10:00:00.000Z\",\"operator\":\"system\","
+		    "\"reason\":\"Manual control\"" },
 		{ "\"timestamp\":1.50e3", "\"timestamp\":1.50e3," },
 		{ "\"timestamp\":\"\\\"\\u00e9\"", "\"timestamp\":\"\\\"\\u00e9\"," },
 		{ "\"timestamp\":{}", "\"timestamp\":\"2026-" },
@@ -313,12 +331,14 @@ Test(manager, who_when_and_why_are_echoed)
 	result("{\"action\":\"start\"}");
 	snprintf(json, sizeof(json), STOP("\"reason\":\"a\\n\\u001b%0253d\\u00e9\""), 0);
 	result(json);
-	cr_assert(strncmp(detail_of(PAYMENTS).reason, "a  000", 6) == 0, "%s", detail_of(PAYMENTS).reason);
+	cr_assert(strncmp(detail_of(PAYMENTS).reason, "a  000", 6) == 0, "%s",
+	    detail_of(PAYMENTS).reason);
 	cr_assert(strlen(detail_of(PAYMENTS).reason) == CONTROL_TEXT_BYTES - 1, "cut");
 	result("{\"action\":\"start\"}");
 	snprintf(json, sizeof(json), STOP("\"reason\":\"%0254d\\u00e9\""), 0);
 	result(json);
-	cr_assert(strlen(detail_of(PAYMENTS).reason) == CONTROL_TEXT_BYTES - 2, "not within a character");
+	cr_assert(
+	    strlen(detail_of(PAYMENTS).reason) == CONTROL_TEXT_BYTES - 2, "not within a character");
 }
 
 Test(manager, without_a_router)
@@ -345,8 +365,9 @@ Test(manager, a_queue_that_the_router_does_not_have)
 Test(manager, a_state_that_is_none)
 {
 	set_state(PAYMENTS, (enum control_state)9);
-	expect("{\"action\":\"stop\"}", "\"error\":\"its state cannot be changed\"}],\"success_count\":1,"
-				     "\"error_count\":1");
+	expect("{\"action\":\"stop\"}",
+	    "\"error\":\"its state cannot be changed\"}],\"success_count\":1,"
+	    "\"error_count\":1");
 	expect("{\"action\":\"status\"," PAY "}", "\"overall_status\":\"error\"");
 }
 
@@ -360,11 +381,14 @@ Test(manager, what_is_managed_can_be_narrowed)
 {
 	setenv("MANAGED_FUNCTIONS",
 	    " [{\"function_name\":\"prod-pay\",\"service_name\":\"PAYMENT-processing\","
-	    "\"description\":\"caf\\u00e9 \\\"x\\\"\",\"more\":[]}] ", 1);
+	    "\"description\":\"caf\\u00e9 \\\"x\\\"\",\"more\":[]}] ",
+	    1);
 	begin();
-	expect("{\"action\":\"stop\"}", "\"functions_processed\":[{\"service_name\":\"payment-processing\","
-				     "\"function_name\":\"prod-pay\",");
-	cr_assert(state_of(PAYMENTS) == CONTROL_STOPPED && state_of(ACCOUNTS) == CONTROL_RUNNING, "one");
+	expect("{\"action\":\"stop\"}",
+	    "\"functions_processed\":[{\"service_name\":\"payment-processing\","
+	    "\"function_name\":\"prod-pay\",");
+	cr_assert(
+	    state_of(PAYMENTS) == CONTROL_STOPPED && state_of(ACCOUNTS) == CONTROL_RUNNING, "one");
 	expect("{\"action\":\"status\"}", "\"description\":\"caf\xc3\xa9 \\\"x\\\"\"");
 	cr_assert(handle(STOP("\"service\":\"bank-account-setup\"")) == 404, "%d", outcome.status);
 	setenv("MANAGED_FUNCTIONS", "[]", 1);
@@ -392,8 +416,10 @@ Test(manager, a_list_that_is_doubtful_is_refused)
 		    "service_name: not a text of at most 255 bytes" },
 		{ "[{\"service_name\":\"payment-processing\",\"function_name\":{}}]",
 		    "function_name: not a text of at most 255 bytes" },
-		{ "[" FUNCTION("f", "payments") "]", "there is no queue payments in the configuration" },
-		{ "[" FUNCTION("f", "payment-processing") "," FUNCTION("g", "Payment-Processing") "]",
+		{ "[" FUNCTION("f", "payments") "]",
+		    "there is no queue payments in the configuration" },
+		{ "[" FUNCTION("f", "payment-processing") "," FUNCTION(
+		      "g", "Payment-Processing") "]",
 		    "payment-processing stands there twice" },
 	};
 	char error[512], wanted[256];
@@ -405,7 +431,8 @@ Test(manager, a_list_that_is_doubtful_is_refused)
 		    lists[i].list);
 		cr_assert(strcmp(error, wanted) == 0, "%s: %s", lists[i].list, error);
 	}
-	expect("{\"action\":\"status\"}", "\"total_functions\":2,"); /* what was there before holds */
+	expect(
+	    "{\"action\":\"status\"}", "\"total_functions\":2,"); /* what was there before holds */
 }
 
 static void
@@ -419,16 +446,20 @@ write_config(const char *content)
 
 Test(manager, refresh_reads_the_configuration_again)
 {
-	expect("{\"action\":\"refresh\"}", "\"refreshed\":true,\"old_count\":2,\"new_count\":2,"
-					"\"added_functions\":[],\"removed_functions\":[]");
-	write_config("topic t {}\nqueue payment-processing { topic = t }\nqueue refunds { topic = t }\n"
-		     "queue claims { topic = t }\n");
-	expect("{\"action\":\"refresh\"}", "\"refreshed\":true,\"old_count\":2,\"new_count\":3,"
-					"\"added_functions\":[\"refunds\",\"claims\"],"
-					"\"removed_functions\":[\"bank-account-setup\"]");
+	expect("{\"action\":\"refresh\"}",
+	    "\"refreshed\":true,\"old_count\":2,\"new_count\":2,"
+	    "\"added_functions\":[],\"removed_functions\":[]");
+	write_config(
+	    "topic t {}\nqueue payment-processing { topic = t }\nqueue refunds { topic = t }\n"
+	    "queue claims { topic = t }\n");
+	expect("{\"action\":\"refresh\"}",
+	    "\"refreshed\":true,\"old_count\":2,\"new_count\":3,"
+	    "\"added_functions\":[\"refunds\",\"claims\"],"
+	    "\"removed_functions\":[\"bank-account-setup\"]");
 	write_config("queue payment-processing { topic = t }\n");
-	expect("{\"action\":\"refresh\"}", "\"refreshed\":false,\"old_count\":3,\"new_count\":3,"
-					"\"added_functions\":[],\"removed_functions\":[],\"error\":\"");
+	expect("{\"action\":\"refresh\"}",
+	    "\"refreshed\":false,\"old_count\":3,\"new_count\":3,"
+	    "\"added_functions\":[],\"removed_functions\":[],\"error\":\"");
 	expect("{\"action\":\"status\"," PAY "}", "\"overall_status\":\"enabled\"");
 }
 
@@ -449,7 +480,7 @@ Test(manager, garbage_is_the_clients_fault)
 		if (rand_r(&seed) % 4 == 0)
 			length = (size_t)rand_r(&seed) % length;
 		if (handle_bytes(bytes, length) != 200)
-			cr_assert(outcome.status == 400 || outcome.status == 404, "seed %d: %.*s: %d",
-			    getpid(), (int)length, bytes, outcome.status);
+			cr_assert(outcome.status == 400 || outcome.status == 404,
+			    "seed %d: %.*s: %d", getpid(), (int)length, bytes, outcome.status);
 	}
 }

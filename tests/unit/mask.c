@@ -47,15 +47,16 @@ expect(const char *body, const char *want)
 	enum json_error error = mask(body, strlen(body), &out, &written);
 
 	cr_assert(error == JSON_OK, "%s: %s", body, json_error_text(error));
-	cr_assert(written == strlen(want) && memcmp(out, want, written) == 0, "%s: wanted %s, got %.*s",
-	    body, want, (int)written, out);
+	cr_assert(written == strlen(want) && memcmp(out, want, written) == 0,
+	    "%s: wanted %s, got %.*s", body, want, (int)written, out);
 	free(out);
 }
 
 Test(mask, what_has_no_account_number_stays_as_it_is)
 {
 	expect("{}", "{}");
-	expect(" { \"a\" : [ 1.50 , \"\\u00e9\\n\" ] }\n", " { \"a\" : [ 1.50 , \"\\u00e9\\n\" ] }\n");
+	expect(
+	    " { \"a\" : [ 1.50 , \"\\u00e9\\n\" ] }\n", " { \"a\" : [ 1.50 , \"\\u00e9\\n\" ] }\n");
 	expect("{\"routing_number\":\"123456789\"}", "{\"routing_number\":\"123456789\"}");
 	expect("{\"account_type\":\"checking\",\"account\":null}",
 	    "{\"account_type\":\"checking\",\"account\":null}");
@@ -63,7 +64,8 @@ Test(mask, what_has_no_account_number_stays_as_it_is)
 
 Test(mask, an_account_number_keeps_its_last_four_digits)
 {
-	expect("{\"account_number\":\"12345678\",\"a\":1}", "{\"account_number\":\"****5678\",\"a\":1}");
+	expect("{\"account_number\":\"12345678\",\"a\":1}",
+	    "{\"account_number\":\"****5678\",\"a\":1}");
 	expect("{\"a\":1,\"account_number\" : \"12345678901234567\"}",
 	    "{\"a\":1,\"account_number\" : \"*************4567\"}");
 	expect("{\"account_number\":\"12-3456-78\"}", "{\"account_number\":\"*****56*78\"}");
@@ -104,8 +106,10 @@ Test(mask, escapes_hide_nothing)
 
 Test(mask, at_any_depth)
 {
-	expect("{\"a\":{\"b\":[{\"account_number\":\"12345678\"},{\"account_number\":\"87654321\"}]}}",
-	    "{\"a\":{\"b\":[{\"account_number\":\"****5678\"},{\"account_number\":\"****4321\"}]}}");
+	expect(
+	    "{\"a\":{\"b\":[{\"account_number\":\"12345678\"},{\"account_number\":\"87654321\"}]}}",
+	    "{\"a\":{\"b\":[{\"account_number\":\"****5678\"},{\"account_number\":\"****4321\"}]}"
+	    "}");
 	expect("{\"account\":{\"id\":\"12345678\",\"name\":\"C\"},\"z\":\"12345678\"}",
 	    "{\"account\":{\"id\":\"****5678\",\"name\":\"C\"},\"z\":\"12345678\"}");
 	expect("{\"account_number\":{\"x\":{\"y\":\"12-34567\"}},\"b\":[\"12345678\"]}",
@@ -129,7 +133,8 @@ Test(mask, what_is_no_object_is_not_shown)
 		size_t written = 4711;
 		char *out;
 
-		cr_assert(mask(bodies[i], strlen(bodies[i]), &out, &written) != JSON_OK, "%s", bodies[i]);
+		cr_assert(
+		    mask(bodies[i], strlen(bodies[i]), &out, &written) != JSON_OK, "%s", bodies[i]);
 		cr_assert(written == 4711, "nothing is written");
 		free(out);
 	}

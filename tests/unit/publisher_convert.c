@@ -54,8 +54,10 @@ convert_bytes(const char *text, size_t length)
 	if (status == 0) {
 		long n = envelope_pack(packed, sizeof(packed), &source);
 
-		cr_assert(n > 0 && envelope_open(&envelope, packed, (size_t)n,
-			ENVELOPE_BODY_BYTES_MAX, &why) == 0, "%s: %.200s", why, text);
+		cr_assert(n > 0 &&
+			envelope_open(
+			    &envelope, packed, (size_t)n, ENVELOPE_BODY_BYTES_MAX, &why) == 0,
+		    "%s: %.200s", why, text);
 	}
 	free(line);
 	return status;
@@ -64,8 +66,8 @@ convert_bytes(const char *text, size_t length)
 static void
 take(const char *text)
 {
-	cr_assert(convert_bytes(text, strlen(text)) == 0, "%.200s: %s", text,
-	    convert_reason(converter));
+	cr_assert(
+	    convert_bytes(text, strlen(text)) == 0, "%.200s: %s", text, convert_reason(converter));
 }
 
 static void
@@ -124,7 +126,8 @@ Test(publisher_convert, what_cannot_be_a_message_is_refused)
 	refused("{\"customer_id\":\"C\",\"message_id\":\"\"}", 400, "message_id");
 	snprintf(line, sizeof(line), "{\"customer_id\":\"%0129d\"}", 0);
 	refused(line, 400, "customer_id");
-	snprintf(line, sizeof(line), "{\"customer_id\":\"%0128d\",\"message_id\":\"%0128d\"}", 0, 0);
+	snprintf(
+	    line, sizeof(line), "{\"customer_id\":\"%0128d\",\"message_id\":\"%0128d\"}", 0, 0);
 	take(line);
 }
 
@@ -163,8 +166,8 @@ Test(publisher_convert, long_and_too_many_attributes_are_left_out)
 	static char line[300000];
 	int length;
 
-	snprintf(line, sizeof(line), "{\"customer_id\":\"C\",\"x\":\"%01025d\",\"y\":\"%01024d\"}", 0,
-	    0);
+	snprintf(line, sizeof(line), "{\"customer_id\":\"C\",\"x\":\"%01025d\",\"y\":\"%01024d\"}",
+	    0, 0);
 	take(line);
 	cr_assert(envelope.attribute_count == 2);
 
@@ -198,8 +201,8 @@ Test(publisher_convert, a_notification_is_unwrapped_once_and_its_attributes_win)
 	cr_assert(envelope.attribute_count == 5, "%u", envelope.attribute_count);
 	take("{\"Type\":\"Notification\",\"Message\":\"{\\\"customer_id\\\":\\\"C\\\","
 	     "\\\"Type\\\":\\\"Notification\\\",\\\"Message\\\":\\\"{}\\\"}\"}");
-	cr_assert(is_text(envelope.body,
-	    "{\"customer_id\":\"C\",\"Type\":\"Notification\",\"Message\":\"{}\"}"));
+	cr_assert(is_text(
+	    envelope.body, "{\"customer_id\":\"C\",\"Type\":\"Notification\",\"Message\":\"{}\"}"));
 	refused("{\"Type\":\"Notification\",\"Message\":\"hello\"}", 400, "JSON");
 }
 
@@ -219,7 +222,8 @@ check_longest(const char *head, const char *tail)
 Test(publisher_convert, the_longest_lines_stay_within_the_memory_for_them)
 {
 	check_longest("{\"Type\":\"Notification\",\"Message\":\"\\n", "\"}");
-	check_longest("{\"Type\":\"Notification\",\"Message\":\"{\\\"message_group_id\\\":\\\"\\\\n",
+	check_longest(
+	    "{\"Type\":\"Notification\",\"Message\":\"{\\\"message_group_id\\\":\\\"\\\\n",
 	    "\\\"}\"}");
 	check_longest("{\"message_id\":\"m\",\"customer_id\":\"\\n", "\"}");
 	check_longest("{\"Message\":\"{}\",\"Type\":\"\\n", "\"}");

@@ -61,8 +61,8 @@ expect(struct input *input, const char *source, uint64_t number, const char *tex
 	struct input_line line;
 
 	cr_assert(next(input, &line), "an end instead of %s", text);
-	cr_assert(line.text.length == strlen(text) &&
-		memcmp(line.text.data, text, line.text.length) == 0,
+	cr_assert(
+	    line.text.length == strlen(text) && memcmp(line.text.data, text, line.text.length) == 0,
 	    "%.*s instead of %s", (int)line.text.length, line.text.data, text);
 	cr_assert(line.number == number && line.newline == newline && !line.too_long && line.first);
 	cr_assert(strcmp(line.source, source) == 0);
@@ -199,8 +199,9 @@ check_too_long(size_t length, bool newline)
 
 Test(publisher_input, a_line_too_long_comes_in_pieces_and_the_next_is_whole)
 {
-	static const size_t lengths[] = { INPUT_LINE_BYTES + 1, INPUT_LINE_BYTES + INPUT_CHUNK_BYTES,
-		2 * INPUT_LINE_BYTES, 3 * INPUT_LINE_BYTES + 17 };
+	static const size_t lengths[] = { INPUT_LINE_BYTES + 1,
+		INPUT_LINE_BYTES + INPUT_CHUNK_BYTES, 2 * INPUT_LINE_BYTES,
+		3 * INPUT_LINE_BYTES + 17 };
 
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		check_too_long(lengths[i], true);

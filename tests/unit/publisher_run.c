@@ -195,7 +195,8 @@ router_take(struct envelope *envelope)
 	router_read(&length, sizeof(length));
 	cr_assert(length <= sizeof(bytes));
 	router_read(bytes, length);
-	cr_assert(envelope_open(envelope, bytes, length, ENVELOPE_BODY_BYTES, &why) == 0, "%s", why);
+	cr_assert(
+	    envelope_open(envelope, bytes, length, ENVELOPE_BODY_BYTES, &why) == 0, "%s", why);
 	cr_assert(envelope->topic == TOPIC);
 	messages_left--;
 	next_number++;
@@ -468,16 +469,18 @@ Test(publisher_run, receipts_follow_the_input_whoever_refused)
 	router_answer(3, 1, 200, true, 0, NULL);
 	router_answer(4, 1, 200, false, 42, NULL);
 	finish(&publisher, EX_DATAERR);
-	cr_assert(strcmp(read_file("out"),
-		      "{\"line\":1,\"message_id\":\"m1\",\"status\":200,\"duplicate\":false,"
-		      "\"queues\":[{\"name\":\"right\",\"sequence\":41}]}\n"
-		      "{\"line\":3,\"status\":400,\"error\":\"invalid JSON\"}\n"
-		      "{\"line\":4,\"status\":422,\"error\":\"no queue takes this message\"}\n"
-		      "{\"line\":5,\"message_id\":\"m5\",\"status\":200,\"duplicate\":true,\"queues\":[]}\n"
-		      "{\"line\":6,\"status\":400,\"error\":\"no group: neither message_group_id nor "
-		      "customer_id is a string that is not empty\"}\n"
-		      "{\"line\":7,\"message_id\":\"m7\",\"status\":200,\"duplicate\":false,"
-		      "\"queues\":[{\"name\":\"right\",\"sequence\":42}]}\n") == 0,
+	cr_assert(
+	    strcmp(read_file("out"),
+		"{\"line\":1,\"message_id\":\"m1\",\"status\":200,\"duplicate\":false,"
+		"\"queues\":[{\"name\":\"right\",\"sequence\":41}]}\n"
+		"{\"line\":3,\"status\":400,\"error\":\"invalid JSON\"}\n"
+		"{\"line\":4,\"status\":422,\"error\":\"no queue takes this message\"}\n"
+		"{\"line\":5,\"message_id\":\"m5\",\"status\":200,\"duplicate\":true,\"queues\":[]}"
+		"\n"
+		"{\"line\":6,\"status\":400,\"error\":\"no group: neither message_group_id nor "
+		"customer_id is a string that is not empty\"}\n"
+		"{\"line\":7,\"message_id\":\"m7\",\"status\":200,\"duplicate\":false,"
+		"\"queues\":[{\"name\":\"right\",\"sequence\":42}]}\n") == 0,
 	    "%s", read_file("out"));
 	expect_said("stdin:3: invalid JSON");
 	expect_said("stdin:4: no queue takes this message");
@@ -507,11 +510,12 @@ Test(publisher_run, receipts_of_several_files_name_them)
 
 Test(publisher_run, refused_lines_are_kept_byte_for_byte_and_in_order)
 {
-	static const char in[] = " {\"customer_id\":\"C\",\"message_id\":\"m1\" }\r\n"
-				 "bad\xff\n"
-				 "{\"Type\":\"Notification\",\"Message\":\"{\\\"customer_id\\\":\\\"C\\\"}\"}\n"
-				 "{\"customer_id\":\"C\",\"message_id\":\"m4\"}\n"
-				 "last";
+	static const char in[] =
+	    " {\"customer_id\":\"C\",\"message_id\":\"m1\" }\r\n"
+	    "bad\xff\n"
+	    "{\"Type\":\"Notification\",\"Message\":\"{\\\"customer_id\\\":\\\"C\\\"}\"}\n"
+	    "{\"customer_id\":\"C\",\"message_id\":\"m4\"}\n"
+	    "last";
 	struct publisher publisher;
 	struct envelope envelope;
 
@@ -525,17 +529,19 @@ Test(publisher_run, refused_lines_are_kept_byte_for_byte_and_in_order)
 	router_answer(1, 2, 422, false, 0, "no");
 	router_answer(3, 1, 200, false, 0, NULL);
 	finish(&publisher, EX_DATAERR);
-	cr_assert(strcmp(read_file("rejects"),
-		      " {\"customer_id\":\"C\",\"message_id\":\"m1\" }\r\n"
-		      "bad\xff\n"
-		      "{\"Type\":\"Notification\",\"Message\":\"{\\\"customer_id\\\":\\\"C\\\"}\"}\n"
-		      "last") == 0,
+	cr_assert(
+	    strcmp(read_file("rejects"),
+		" {\"customer_id\":\"C\",\"message_id\":\"m1\" }\r\n"
+		"bad\xff\n"
+		"{\"Type\":\"Notification\",\"Message\":\"{\\\"customer_id\\\":\\\"C\\\"}\"}\n"
+		"last") == 0,
 	    "%s", read_file("rejects"));
 }
 
 Test(publisher_run, a_trickle_goes_out_at_once)
 {
-	static const char one[] = "{\"customer_id\":\"C\",\"message_id\":\"m1\"}\n{\"customer_id\":",
+	static const char one[] =
+	    "{\"customer_id\":\"C\",\"message_id\":\"m1\"}\n{\"customer_id\":",
 			  two[] = "\"C\",\"message_id\":\"m2\"}\n";
 	struct publisher publisher = publish_pipe("", NULL);
 
@@ -939,7 +945,8 @@ Test(publisher_run, a_reader_of_receipts_who_leaves_ends_it_quietly)
 
 		snprintf(program, sizeof(program), "%s/headgate-publish", build ? build : ".");
 		add_redirections(&actions, -1, ends[1]);
-		cr_assert(posix_spawn(&publisher.pid, program, &actions, NULL, argv, environment) == 0);
+		cr_assert(
+		    posix_spawn(&publisher.pid, program, &actions, NULL, argv, environment) == 0);
 		posix_spawn_file_actions_destroy(&actions);
 	}
 	close(ends[1]);

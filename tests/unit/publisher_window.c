@@ -18,16 +18,21 @@ make_line(uint64_t number)
 {
 	snprintf(text, sizeof(text), "{\"n\":\"%08llu\",\"pad\":\"%0500d\"}",
 	    (unsigned long long)number, 0);
-	return (struct input_line){ .source = "f", .number = number,
-		.text = { text, strlen(text) }, .newline = true, .first = true };
+	return (struct input_line){ .source = "f",
+		.number = number,
+		.text = { text, strlen(text) },
+		.newline = true,
+		.first = true };
 }
 
 static void
 add(struct window *window, uint64_t number, bool keep)
 {
 	struct input_line line = make_line(number);
-	struct envelope_source source = { .head = { .topic = 1, .group = { "g", 1 },
-		.message_id = { text + 6, 8 }, .body = line.text } };
+	struct envelope_source source = { .head = { .topic = 1,
+					      .group = { "g", 1 },
+					      .message_id = { text + 6, 8 },
+					      .body = line.text } };
 
 	cr_assert(window_add_message(window, &line, &source, keep) == 0);
 }
@@ -178,12 +183,16 @@ Test(publisher_window, a_trickle_settled_at_once_takes_no_more_memory)
 Test(publisher_window, what_makes_no_envelope_leaves_nothing_behind)
 {
 	static char name[ENVELOPE_OVERHEAD_BYTES + 1];
-	struct envelope_attribute_source attribute = { .name = { name, sizeof(name) },
-		.text = { "x", 1 }, .type = JSON_STRING };
+	struct envelope_attribute_source attribute = {
+		.name = { name, sizeof(name) }, .text = { "x", 1 }, .type = JSON_STRING
+	};
 	struct window *window = window_new();
 	struct input_line line = make_line(1);
-	struct envelope_source source = { .head = { .group = { "g", 1 }, .message_id = { "m", 1 },
-		.body = line.text }, .attributes = &attribute, .count = 1 };
+	struct envelope_source source = {
+		.head = { .group = { "g", 1 }, .message_id = { "m", 1 }, .body = line.text },
+		.attributes = &attribute,
+		.count = 1
+	};
 
 	cr_assert(window_add_message(window, &line, &source, false) == -EMSGSIZE);
 	cr_assert(window_empty(window));

@@ -41,8 +41,10 @@ open_pair(struct pair *pair, uint64_t start)
 	close(fd);
 	atomic_store(&pair->shared->head, start);
 	atomic_store(&pair->shared->tail, start);
-	cr_assert(ring_producer_init(&pair->producer, pair->shared, pair->data, CAPACITY) == 0, "p");
-	cr_assert(ring_consumer_init(&pair->consumer, pair->shared, pair->data, CAPACITY) == 0, "c");
+	cr_assert(
+	    ring_producer_init(&pair->producer, pair->shared, pair->data, CAPACITY) == 0, "p");
+	cr_assert(
+	    ring_consumer_init(&pair->consumer, pair->shared, pair->data, CAPACITY) == 0, "c");
 }
 
 static void
@@ -89,9 +91,11 @@ Test(ring, every_size_across_the_end_of_64_bits)
 
 	open_pair(&pair, UINT64_MAX - CAPACITY / 2 + 1);
 	for (uint32_t length = 0; length <= CAPACITY - 8; length += length < 300 ? 1 : 997) {
-		cr_assert(ring_reserve(&pair.producer, length, length, &payload) == 1, "%u", length);
+		cr_assert(
+		    ring_reserve(&pair.producer, length, length, &payload) == 1, "%u", length);
 		fill(payload, length, length);
-		cr_assert(ring_peek(&pair.consumer, &record) == 0, "not seen before it is published");
+		cr_assert(
+		    ring_peek(&pair.consumer, &record) == 0, "not seen before it is published");
 		ring_publish(&pair.producer);
 		cr_assert(ring_peek(&pair.consumer, &record) == 1, "%u", length);
 		cr_assert(record.length == length && filled(&record, length), "%u", length);
@@ -281,6 +285,6 @@ Test(ring, attaching_checks_positions_and_capacity)
 	cr_assert(
 	    ring_producer_init(&producer, pair.shared, pair.data, CAPACITY) == -EPROTO, "too full");
 	atomic_store(&pair.shared->head, 4);
-	cr_assert(
-	    ring_producer_init(&producer, pair.shared, pair.data, CAPACITY) == -EPROTO, "unaligned");
+	cr_assert(ring_producer_init(&producer, pair.shared, pair.data, CAPACITY) == -EPROTO,
+	    "unaligned");
 }

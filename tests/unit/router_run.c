@@ -107,8 +107,8 @@ attach(void)
 	time_t began = now_s();
 	char error[512];
 
-	while (attachment_open(&worker, path("run"), "test", queue, lock_fd, error,
-		   sizeof(error)) != 0)
+	while (attachment_open(
+		   &worker, path("run"), "test", queue, lock_fd, error, sizeof(error)) != 0)
 		look_again(began, error);
 }
 
@@ -163,13 +163,14 @@ work(uint64_t until, bool (*left)(uint64_t sequence))
 			      record.length - sizeof(delivery), ENVELOPE_BODY_BYTES_MAX, &why) == 0,
 		    "%s", why);
 		number = (unsigned)strtoul(
-		    (const char *)memmem(envelope.body.data, envelope.body.length, "\"n\":\"", 5) + 5,
+		    (const char *)memmem(envelope.body.data, envelope.body.length, "\"n\":\"", 5) +
+			5,
 		    NULL, 10);
 		cr_assert(number == last, "message %u has sequence %lu", number, last);
 		if (left(last))
 			continue;
-		while (attachment_complete(&worker, lane, last, attachment_state(&worker), 200, 0, "") ==
-		    0) {
+		while (attachment_complete(
+			   &worker, lane, last, attachment_state(&worker), 200, 0, "") == 0) {
 			attachment_publish(&worker);
 			look_again(began, "no room for completions");
 		}
@@ -212,8 +213,8 @@ wait_for_bytes(uint64_t most)
 	while ((bytes = log_bytes(&count)) > most) {
 		char what[128];
 
-		snprintf(what, sizeof(what), "%u segments of %lu bytes, more than %lu", count, bytes,
-		    most);
+		snprintf(what, sizeof(what), "%u segments of %lu bytes, more than %lu", count,
+		    bytes, most);
 		look_again(began, what);
 	}
 }
@@ -225,7 +226,8 @@ begin(void)
 	cr_assert(mkdtemp(dir) != NULL, "mkdtemp");
 	start_router();
 	for (time_t began = now_s();;) {
-		lock_fd = open(path("run/payment-processing.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		lock_fd =
+		    open(path("run/payment-processing.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		if (lock_fd >= 0)
 			break;
 		look_again(began, "no run directory");

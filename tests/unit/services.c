@@ -35,7 +35,8 @@ use(const struct service *which)
 	sqlite3_close(db);
 	cr_assert(sqlite3_open(":memory:", &db) == SQLITE_OK, "open");
 	cr_assert(sqlite3_exec(db, service->table, NULL, NULL, NULL) == SQLITE_OK, "table");
-	cr_assert(sqlite3_prepare_v2(db, service->insert, -1, &insert, NULL) == SQLITE_OK, "insert");
+	cr_assert(
+	    sqlite3_prepare_v2(db, service->insert, -1, &insert, NULL) == SQLITE_OK, "insert");
 }
 
 static int
@@ -83,13 +84,13 @@ column(const char *name)
 	char *at = value[turn++ % 4], *sql;
 	sqlite3_stmt *select;
 
-	sql = sqlite3_mprintf(
-	    "SELECT %s FROM %s ORDER BY rowid DESC LIMIT 1", name, service->name);
+	sql = sqlite3_mprintf("SELECT %s FROM %s ORDER BY rowid DESC LIMIT 1", name, service->name);
 	cr_assert(sqlite3_prepare_v2(db, sql, -1, &select, NULL) == SQLITE_OK, "%s", sql);
 	cr_assert(sqlite3_step(select) == SQLITE_ROW, "%s: no row", sql);
 	snprintf(at, sizeof(value[0]), "%s",
-	    sqlite3_column_type(select, 0) == SQLITE_NULL ?
-		"-" : (const char *)sqlite3_column_text(select, 0));
+	    sqlite3_column_type(select, 0) == SQLITE_NULL
+		? "-"
+		: (const char *)sqlite3_column_text(select, 0));
 	sqlite3_finalize(select);
 	sqlite3_free(sql);
 	return at;
@@ -98,7 +99,8 @@ column(const char *name)
 static void
 expect(const char *name, const char *value)
 {
-	cr_assert(strcmp(column(name), value) == 0, "%s: %s instead of %s", name, column(name), value);
+	cr_assert(
+	    strcmp(column(name), value) == 0, "%s: %s instead of %s", name, column(name), value);
 }
 
 /* What --invoke prints. */
@@ -127,8 +129,8 @@ check_rules(const struct rule *rules, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		int status = handle(rules[i].json);
 
-		cr_assert(status == rules[i].status, "%s: %d %s", rules[i].json, status,
-		    outcome.reason);
+		cr_assert(
+		    status == rules[i].status, "%s: %d %s", rules[i].json, status, outcome.reason);
 		cr_assert(rules[i].reason == NULL || strcmp(outcome.reason, rules[i].reason) == 0,
 		    "%s: %s instead of %s", rules[i].json, outcome.reason, rules[i].reason);
 		if (status == 200)
@@ -137,12 +139,13 @@ check_rules(const struct rule *rules, size_t count)
 }
 
 /* Exactly one field of a good message is another. */
-#define PAY(member) "{\"customer_id\":\"C\",\"payment_method\":\"card\"," member "}"
+#define PAY(member)   "{\"customer_id\":\"C\",\"payment_method\":\"card\"," member "}"
 #define AMOUNT(value) PAY("\"amount\":" value)
-#define PAID(member) "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"card\"," member "}"
-#define BANK(customer, routing, account)                                                          \
-	"{\"customer_id\":" customer ",\"routing_number\":" routing ",\"account_number\":" account "}"
-#define TYPED(type)                                                                               \
+#define PAID(member)  "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"card\"," member "}"
+#define BANK(customer, routing, account)                                                           \
+	"{\"customer_id\":" customer ",\"routing_number\":" routing ",\"account_number\":" account \
+	"}"
+#define TYPED(type)                                                                                \
 	"{\"customer_id\":\"C\",\"routing_number\":\"123456789\",\"account_number\":\"12345678\"," \
 	"\"account_type\":" type "}"
 #define MISSING(field) "Missing required field: " field
@@ -161,9 +164,10 @@ TestSuite(payment, .init = setup_payment, .timeout = 60);
 
 Test(payment, its_row_and_its_result)
 {
-	cr_assert(handle("{\"customer_id\":\"CUST-1\",\"amount\":150.75,\"payment_method\":\"card\","
-			 "\"bill_type\":\"water\",\"due_date\":\"2026-12-01\"}") == 200, "%s",
-	    outcome.reason);
+	cr_assert(
+	    handle("{\"customer_id\":\"CUST-1\",\"amount\":150.75,\"payment_method\":\"card\","
+		   "\"bill_type\":\"water\",\"due_date\":\"2026-12-01\"}") == 200,
+	    "%s", outcome.reason);
 	store();
 	expect("customer_id", "CUST-1");
 	expect("amount_cents", "15075");
@@ -174,7 +178,8 @@ Test(payment, its_row_and_its_result)
 	expect("bill_type", "water");
 	expect("due_date", "2026-12-01");
 	expect("status", "completed");
-	cr_assert(strncmp(column("transaction_id"), "TXN-", 4) == 0, "%s", column("transaction_id"));
+	cr_assert(
+	    strncmp(column("transaction_id"), "TXN-", 4) == 0, "%s", column("transaction_id"));
 	cr_assert(strncmp(column("confirmation_number"), "CONF-", 5) == 0, "its confirmation");
 	cr_assert(strstr(printed(), "\"fees_cents\":377,\"net_amount_cents\":14698") != NULL, "%s",
 	    printed());
@@ -218,9 +223,11 @@ Test(payment, required_fields)
 		    MISSING("payment_method"), 400 },
 		{ "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":1}", NULL, 400 },
 		{ "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":[]}", NULL, 400 },
-		{ "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"seashells\"}", "", 200 },
+		{ "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"seashells\"}", "",
+		    200 },
 		{ "{\"customer_id\":\" \",\"amount\":5,\"payment_method\":\" \"}", "", 200 },
-		{ "{\"customer_id\":\"\\u0000\",\"amount\":5,\"payment_method\":\"\\\"\"}", "", 200 },
+		{ "{\"customer_id\":\"\\u0000\",\"amount\":5,\"payment_method\":\"\\\"\"}", "",
+		    200 },
 	};
 
 	check_rules(rules, sizeof(rules) / sizeof(rules[0]));
@@ -247,12 +254,13 @@ Test(payment, an_amount_that_is_missing)
 
 Test(payment, an_amount_that_is_none)
 {
-	static const char *const amounts[] = { "true", "false", "[]", "[5]", "{\"a\":5}", "-1", "-0.01",
-		"0.001", "1.005", "150.755", "10000000000000", "10000000000000.00", "1e13", "1e400",
-		"123456789012345678901234567890", "1e-400", "\"0\"", "\"0.00\"", "\"abc\"", "\" \"",
-		"\" 5\"", "\"5 \"", "\"+5\"", "\"5.\"", "\".5\"", "\"05\"", "\"0x10\"", "\"1e\"",
-		"\"NaN\"", "\"Infinity\"", "\"-5\"", "\"5,00\"", "\"$5\"", "\"1_000\"", "\"5\\u0000\"",
-		"\"\xef\xbc\x95\"", "\"1e999999999999999999999\"", "\"1e-999999999999999999999\"" };
+	static const char *const amounts[] = { "true", "false", "[]", "[5]", "{\"a\":5}", "-1",
+		"-0.01", "0.001", "1.005", "150.755", "10000000000000", "10000000000000.00", "1e13",
+		"1e400", "123456789012345678901234567890", "1e-400", "\"0\"", "\"0.00\"", "\"abc\"",
+		"\" \"", "\" 5\"", "\"5 \"", "\"+5\"", "\"5.\"", "\".5\"", "\"05\"", "\"0x10\"",
+		"\"1e\"", "\"NaN\"", "\"Infinity\"", "\"-5\"", "\"5,00\"", "\"$5\"", "\"1_000\"",
+		"\"5\\u0000\"", "\"\xef\xbc\x95\"", "\"1e999999999999999999999\"",
+		"\"1e-999999999999999999999\"" };
 	char json[256];
 
 	for (size_t i = 0; i < sizeof(amounts) / sizeof(amounts[0]); i++) {
@@ -311,14 +319,16 @@ Test(payment, optional_fields)
 		{ PAID("\"bill_type\":null,\"due_date\":null,\"currency\":null"), "", 200 },
 		{ PAID("\"something\":[{}]"), "", 200 },
 		/* Required fields come first. */
-		{ "{\"amount\":5,\"payment_method\":\"card\",\"currency\":5}", MISSING("customer_id"),
-		    400 },
-		{ "{\"customer_id\":\"C\",\"amount\":\"x\",\"payment_method\":\"card\",\"currency\":5}",
+		{ "{\"amount\":5,\"payment_method\":\"card\",\"currency\":5}",
+		    MISSING("customer_id"), 400 },
+		{ "{\"customer_id\":\"C\",\"amount\":\"x\",\"payment_method\":\"card\","
+		  "\"currency\":5}",
 		    "Invalid amount format", 400 },
 	};
 
 	check_rules(rules, sizeof(rules) / sizeof(rules[0]));
-	cr_assert(handle(PAID("\"bill_type\":null,\"due_date\":null,\"currency\":null")) == 200, "null");
+	cr_assert(
+	    handle(PAID("\"bill_type\":null,\"due_date\":null,\"currency\":null")) == 200, "null");
 	store();
 	expect("currency", "USD");
 	expect("bill_type", "-");
@@ -333,8 +343,8 @@ Test(payment, every_field_may_have_escapes)
 {
 	cr_assert(handle("{\"customer_id\":\"\\u0041\",\"amount\":\"\\u0035.25\","
 			 "\"payment_method\":\"\\u0042\\\\\",\"bill_type\":\"\\n\","
-			 "\"due_date\":\"\\\"\",\"curr\\u0065ncy\":\"\\u20ac\"}") == 200, "%s",
-	    outcome.reason);
+			 "\"due_date\":\"\\\"\",\"curr\\u0065ncy\":\"\\u20ac\"}") == 200,
+	    "%s", outcome.reason);
 	store();
 	expect("customer_id", "A");
 	expect("amount_cents", "525");
@@ -359,14 +369,17 @@ Test(payment, fault_markers)
 		    "Payment gateway temporarily unavailable", 500 },
 		{ "{\"customer_id\":\"ERROR500ERROR400\",\"amount\":5,\"payment_method\":\"card\"}",
 		    "Insufficient funds in account", 400 },
-		{ "{\"customer_id\":\"ERROR50\",\"amount\":5,\"payment_method\":\"ERROR500\"}", "", 200 },
+		{ "{\"customer_id\":\"ERROR50\",\"amount\":5,\"payment_method\":\"ERROR500\"}", "",
+		    200 },
 		/* What is wrong with the message comes first. */
-		{ "{\"customer_id\":\"ERROR500\",\"payment_method\":\"card\"}", MISSING("amount"), 400 },
+		{ "{\"customer_id\":\"ERROR500\",\"payment_method\":\"card\"}", MISSING("amount"),
+		    400 },
 		{ "{\"customer_id\":\"ERROR500\",\"amount\":-5,\"payment_method\":\"card\"}",
 		    "Invalid amount format", 400 },
 		{ "{\"customer_id\":\"ERROR500\",\"amount\":5}", MISSING("payment_method"), 400 },
 		{ "{\"customer_id\":\"ERROR500\",\"amount\":5,\"payment_method\":\"card\","
-		  "\"currency\":5}", "Invalid currency format", 400 },
+		  "\"currency\":5}",
+		    "Invalid currency format", 400 },
 	};
 
 	cr_assert(handle(rules[0].json) == 200 && handle(rules[2].json) == 200, "they are off");
@@ -398,7 +411,8 @@ Test(bank_account, its_row_and_its_result)
 	expect("account_type", "checking");
 	expect("status", "validated");
 	cr_assert(strncmp(column("validation_id"), "VAL-", 4) == 0, "%s", column("validation_id"));
-	cr_assert(strstr(printed(), "\"account_number_masked\":\"****3210\"") != NULL, "%s", printed());
+	cr_assert(
+	    strstr(printed(), "\"account_number_masked\":\"****3210\"") != NULL, "%s", printed());
 	cr_assert(strstr(printed(), "\"account_status\":\"validated\"") != NULL, "%s", printed());
 }
 
@@ -419,8 +433,9 @@ Test(bank_account, of_an_account_number_four_digits_are_left)
 		    printed());
 		cr_assert(strlen(masked[i][0]) < 5 ||
 			strstr(column("customer_id || routing_number || account_number_masked || "
-				      "bank_name || account_type || validation_id"), masked[i][0]) ==
-			    NULL, "the number itself is stored");
+				      "bank_name || account_type || validation_id"),
+			    masked[i][0]) == NULL,
+		    "the number itself is stored");
 	}
 }
 
@@ -463,17 +478,23 @@ Test(bank_account, routing_and_account_numbers)
 		{ BANK("\"C\"", "\"/12345678\"", "\"1\""), "Invalid routing number format", 400 },
 		{ BANK("\"C\"", "\"12345678 \"", "\"1\""), "Invalid routing number format", 400 },
 		{ BANK("\"C\"", "\" 123456789\"", "\"1\""), "Invalid routing number format", 400 },
-		{ BANK("\"C\"", "\"123456789\\u0000\"", "\"1\""), "Invalid routing number format", 400 },
+		{ BANK("\"C\"", "\"123456789\\u0000\"", "\"1\""), "Invalid routing number format",
+		    400 },
 		{ BANK("\"C\"", "\"-12345678\"", "\"1\""), "Invalid routing number format", 400 },
-		{ BANK("\"C\"", "\"\xd9\xa1\xd9\xa2\xd9\xa3\xd9\xa4" "5\"", "\"1\""),
+		{ BANK("\"C\"",
+		      "\"\xd9\xa1\xd9\xa2\xd9\xa3\xd9\xa4"
+		      "5\"",
+		      "\"1\""),
 		    "Invalid routing number format", 400 }, /* nine bytes, digits elsewhere */
 		{ BANK("\"C\"", "\"123456789\"", "\"123456789012345678\""),
 		    "Invalid account number format", 400 },
-		{ BANK("\"C\"", "\"123456789\"", "\"12-34\""), "Invalid account number format", 400 },
-		{ BANK("\"C\"", "\"123456789\"", "\" \""), "Invalid account number format", 400 },
-		{ BANK("\"C\"", "\"123456789\"", "\"1\\u0000\""), "Invalid account number format", 400 },
-		{ BANK("\"C\"", "\"123456789\"", "\"\xef\xbc\x91\""), "Invalid account number format",
+		{ BANK("\"C\"", "\"123456789\"", "\"12-34\""), "Invalid account number format",
 		    400 },
+		{ BANK("\"C\"", "\"123456789\"", "\" \""), "Invalid account number format", 400 },
+		{ BANK("\"C\"", "\"123456789\"", "\"1\\u0000\""), "Invalid account number format",
+		    400 },
+		{ BANK("\"C\"", "\"123456789\"", "\"\xef\xbc\x91\""),
+		    "Invalid account number format", 400 },
 	};
 
 	check_rules(rules, sizeof(rules) / sizeof(rules[0]));
@@ -514,17 +535,19 @@ Test(bank_account, account_type)
 Test(bank_account, fault_markers)
 {
 	static const struct rule rules[] = {
-		{ BANK("\"CUST-ERROR400\"", "\"123456789\"", "\"1\""), "Invalid account number format",
-		    400 },
+		{ BANK("\"CUST-ERROR400\"", "\"123456789\"", "\"1\""),
+		    "Invalid account number format", 400 },
 		{ BANK("\"error500\"", "\"123456789\"", "\"1\""),
 		    "Bank validation service temporarily unavailable", 500 },
 		{ BANK("\"ERROR500-ERROR400\"", "\"123456789\"", "\"1\""),
 		    "Invalid account number format", 400 },
 		{ BANK("\"C\"", "\"123456789\"", "\"1\""), "", 200 },
-		{ BANK("\"ERROR500\"", "\"12345678\"", "\"1\""), "Invalid routing number format", 400 },
+		{ BANK("\"ERROR500\"", "\"12345678\"", "\"1\""), "Invalid routing number format",
+		    400 },
 		{ BANK("\"ERROR500\"", "\"123456789\"", "\"\""), MISSING("account_number"), 400 },
 		{ "{\"customer_id\":\"ERROR500\",\"routing_number\":\"123456789\","
-		  "\"account_number\":\"1\",\"account_type\":7}", "Invalid account_type format", 400 },
+		  "\"account_number\":\"1\",\"account_type\":7}",
+		    "Invalid account_type format", 400 },
 	};
 
 	cr_assert(handle(rules[0].json) == 200 && handle(rules[1].json) == 200, "they are off");
@@ -541,16 +564,16 @@ Test(services, what_is_no_object_is_the_clients_fault)
 	static const char *const texts[] = { "", " ", "{", "}", "null", "5", "\"x\"", "[]", "[{}]",
 		"{\"customer_id\":\"C\"", "{\"customer_id\":\"C\",}", "{} {}", "{\"a\":1,\"a\":2}",
 		"{\"customer_id\":\"C\",\"customer_id\":\"D\"}", "{\"customer_id\":\"\xff\"}",
-		"{\"customer_id\":\"\\ud800\"}", "\xef\xbb\xbf{}", "{'customer_id':'C'}", "{\"a\":NaN}",
-		"{\"a\":\"\n\"}", "{\"a\":01}" };
+		"{\"customer_id\":\"\\ud800\"}", "\xef\xbb\xbf{}", "{'customer_id':'C'}",
+		"{\"a\":NaN}", "{\"a\":\"\n\"}", "{\"a\":01}" };
 	const struct service *const both[] = { &service_payment, &service_bank_account };
 	char deep[2048];
 
 	for (int which = 0; which < 2; which++) {
 		use(both[which]);
 		for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-			cr_assert(handle(texts[i]) == 400 && outcome.reason[0] != '\0', "%s: %d", texts[i],
-			    outcome.status);
+			cr_assert(handle(texts[i]) == 400 && outcome.reason[0] != '\0', "%s: %d",
+			    texts[i], outcome.status);
 		memset(deep, '[', sizeof(deep));
 		memcpy(deep, "{\"a\":", 5);
 		cr_assert(handle_bytes(deep, sizeof(deep)) == 400, "%d", outcome.status);

@@ -121,7 +121,8 @@ Test(settled, restored_from_its_chunks)
 	settled_restore_end(&copy);
 	for (uint64_t s = 1; s <= N + 600; s++)
 		cr_assert(settled_has(&set, s) == settled_has(&copy, s), "%lu", (unsigned long)s);
-	cr_assert(settled_count_left(&copy, 1, N + 1) == settled_count_left(&set, 1, N + 1), "left");
+	cr_assert(
+	    settled_count_left(&copy, 1, N + 1) == settled_count_left(&set, 1, N + 1), "left");
 	for (uint64_t s = 1; s <= N; s++)
 		cr_assert(settled_add(&set, s) == settled_add(&copy, s), "%lu", (unsigned long)s);
 	cr_assert(copy.through == N && copy.count == 0, "all settled");
@@ -177,7 +178,8 @@ Test(settled, restored_from_chunks_that_are_newer_than_the_numbers)
 
 Test(settled, a_checkpoint_that_makes_no_sense_is_refused)
 {
-	struct settled_chunk chunk = { .base = 512 }, odd = { .base = 500 }, high = { .base = 4096 };
+	struct settled_chunk chunk = { .base = 512 }, odd = { .base = 500 },
+			     high = { .base = 4096 };
 	struct settled_chunk full = { .base = 1024 };
 	struct settled set;
 

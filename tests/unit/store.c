@@ -35,7 +35,8 @@ open_store(void)
 {
 	struct store *store;
 
-	cr_assert(store_open(&store, dir, &service_payment, error, sizeof(error)) == 0, "%s", error);
+	cr_assert(
+	    store_open(&store, dir, &service_payment, error, sizeof(error)) == 0, "%s", error);
 	return store;
 }
 
@@ -64,8 +65,9 @@ make_message(uint64_t log, uint64_t sequence)
 	long length = envelope_pack(packed, ENVELOPE_BYTES, &source);
 
 	message = (struct message){ .log = log, .sequence = sequence };
-	if (length < 0 || envelope_open(&message.envelope, packed, (size_t)length,
-			      ENVELOPE_BODY_BYTES, NULL) != 0)
+	if (length < 0 ||
+	    envelope_open(&message.envelope, packed, (size_t)length, ENVELOPE_BODY_BYTES, NULL) !=
+		0)
 		abort();
 }
 
@@ -111,7 +113,8 @@ expect_found(struct store *store, uint64_t log, uint64_t sequence, int status, c
 	struct outcome outcome = { 0 };
 	int rc = store_find(store, log, sequence, &outcome);
 
-	cr_assert(rc == (status != 0), "%lu: %d %s", (unsigned long)sequence, rc, store_error(store));
+	cr_assert(
+	    rc == (status != 0), "%lu: %d %s", (unsigned long)sequence, rc, store_error(store));
 	cr_assert(outcome.status == status && strcmp(outcome.reason, reason) == 0, "%lu: %d %s",
 	    (unsigned long)sequence, outcome.status, outcome.reason);
 }
@@ -190,7 +193,8 @@ Test(store, what_was_applied_is_found_with_its_outcome)
 	for (int opened = 0; opened < 2; opened++) {
 		cr_assert(highest(store, LOG) == BATCH, "%lu", (unsigned long)highest(store, LOG));
 		for (uint64_t i = 1; i <= BATCH; i++)
-			expect_found(store, LOG, i, i == 4 ? 400 : 200, i == 4 ? "the fourth fails" : "");
+			expect_found(
+			    store, LOG, i, i == 4 ? 400 : 200, i == 4 ? "the fourth fails" : "");
 		expect_found(store, LOG, BATCH + 1, 0, "");
 		store_close(store);
 		store = open_store();
@@ -224,7 +228,8 @@ Test(store, a_log_is_not_another)
 
 	cr_assert(store_begin(store) == 0 && apply(store, LOG, 8) == 0 &&
 		apply(store, OTHER_LOG, 3) == 0 && fail(store, OTHER_LOG, 4, 422, "no") == 0 &&
-		store_commit(store) == 0, "%s", store_error(store));
+		store_commit(store) == 0,
+	    "%s", store_error(store));
 	cr_assert(highest(store, LOG) == 8 && highest(store, OTHER_LOG) == 4, "highest");
 	expect_found(store, LOG, 3, 0, "");
 	expect_found(store, LOG, 4, 0, "");
@@ -242,8 +247,8 @@ Test(store, a_failure_keeps_its_words_and_its_message)
 	reason[sizeof(reason) - 1] = '\0';
 	memcpy(reason, "it's \"\xe2\x82\xac\"", 10);
 	cr_assert(store_begin(store) == 0 && fail(store, LOG, 1, 413, reason) == 0 &&
-		fail(store, LOG, 2, 400, "") == 0 && store_commit(store) == 0, "%s",
-	    store_error(store));
+		fail(store, LOG, 2, 400, "") == 0 && store_commit(store) == 0,
+	    "%s", store_error(store));
 	expect_found(store, LOG, 1, 413, reason);
 	expect_found(store, LOG, 2, 400, "");
 	cr_assert(highest(store, LOG) == 2, "failures count, too");
@@ -457,7 +462,8 @@ expect_refused(int status)
 
 	cr_assert(rc == status && store == NULL, "%d: %s", rc, error);
 	cr_assert(strstr(error, path) != NULL && strlen(error) > strlen(path) + 2, "%s", error);
-	cr_assert(read_database(after, sizeof(after)) == length && memcmp(before, after, length) == 0,
+	cr_assert(
+	    read_database(after, sizeof(after)) == length && memcmp(before, after, length) == 0,
 	    "it was changed: %s", error);
 }
 
@@ -477,7 +483,8 @@ Test(store, a_store_of_another_version_is_refused_and_left_alone)
 
 	store_close(store);
 	cr_assert(strtol(query("PRAGMA user_version"), NULL, 10) == 1, "this version");
-	make_database("PRAGMA application_id = 0x48474154; PRAGMA user_version = 2; CREATE TABLE t (a)");
+	make_database(
+	    "PRAGMA application_id = 0x48474154; PRAGMA user_version = 2; CREATE TABLE t (a)");
 	expect_refused(-ESTALE);
 	make_database("PRAGMA application_id = 0x48474154; CREATE TABLE t (a)");
 	expect_refused(-ESTALE);
@@ -544,7 +551,8 @@ Test(store, a_directory_that_cannot_be_written_is_named)
 	cr_assert(chmod(dir, 0555) == 0, "chmod");
 	words = open_as_nobody();
 	cr_assert(strstr(words, stores) != NULL && strstr(words, "ermission") != NULL, "%s", words);
-	cr_assert(chmod(dir, 0755) == 0 && mkdir(stores, 0755) == 0 && chmod(stores, 0555) == 0, "dir");
+	cr_assert(
+	    chmod(dir, 0755) == 0 && mkdir(stores, 0755) == 0 && chmod(stores, 0555) == 0, "dir");
 	words = open_as_nobody();
 	cr_assert(strstr(words, path) != NULL && strlen(words) > strlen(path) + 2, "%s", words);
 	/* There, but not to be written. */

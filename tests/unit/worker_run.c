@@ -251,9 +251,11 @@ check_hello(const char *payload, size_t length)
 	field = unpacked.data.via.array.ptr;
 	cr_assert(field[0].via.u64 == WIRE_VERSION && field[1].via.u64 == WIRE_WORKER, "hello");
 	cr_assert(field[2].via.str.size == strlen(program) &&
-		memcmp(field[2].via.str.ptr, program, strlen(program)) == 0, "program");
+		memcmp(field[2].via.str.ptr, program, strlen(program)) == 0,
+	    "program");
 	cr_assert(field[3].via.str.size == strlen(queue) &&
-		memcmp(field[3].via.str.ptr, queue, strlen(queue)) == 0, "queue");
+		memcmp(field[3].via.str.ptr, queue, strlen(queue)) == 0,
+	    "queue");
 	cr_assert(field[5].via.u64 == UINT64_MAX, "all lanes");
 	msgpack_unpacked_destroy(&unpacked);
 }
@@ -323,9 +325,11 @@ router_welcome(void)
 		params.lane = i;
 		cr_assert(lane_create(&lane[i], &params) == 0, "lane");
 		cr_assert(ring_producer_init(&delivery[i], &lane[i].shared->delivery,
-			      lane[i].delivery_data, LANE_DELIVERY_BYTES) == 0, "delivery");
+			      lane[i].delivery_data, LANE_DELIVERY_BYTES) == 0,
+		    "delivery");
 		cr_assert(ring_consumer_init(&completion[i], &lane[i].shared->completion,
-			      lane[i].completion_data, completion_bytes) == 0, "completion");
+			      lane[i].completion_data, completion_bytes) == 0,
+		    "completion");
 		fds[1 + i] = lane[i].fd;
 	}
 	cr_assert(wire_send(router_fd, WIRE_WELCOME, buffer.data, buffer.size, fds, 1 + LANES) == 0,
@@ -356,7 +360,8 @@ deliver_bytes(unsigned which, uint64_t sequence, const void *bytes, size_t lengt
 	void *payload;
 
 	cr_assert(ring_reserve(&delivery[which], LANE_TAG_DELIVERY,
-		      (uint32_t)(sizeof(head) + length), &payload) == 1, "the lane is full");
+		      (uint32_t)(sizeof(head) + length), &payload) == 1,
+	    "the lane is full");
 	memcpy(payload, &head, sizeof(head));
 	memcpy((char *)payload + sizeof(head), bytes, length);
 }
@@ -422,12 +427,15 @@ take_now(unsigned which, struct taken *taken)
 	cr_assert(rc >= 0, "the worker broke the ring");
 	if (rc == 0)
 		return false;
-	cr_assert(record.tag == LANE_TAG_COMPLETION && record.length >= sizeof(head), "no completion");
+	cr_assert(
+	    record.tag == LANE_TAG_COMPLETION && record.length >= sizeof(head), "no completion");
 	memcpy(&head, record.payload, sizeof(head));
 	cr_assert(head.reason_length <= LANE_REASON_BYTES &&
-		record.length == sizeof(head) + head.reason_length, "its length");
-	*taken = (struct taken){ .sequence = head.sequence, .state = head.state_seen,
-		.status = head.status };
+		record.length == sizeof(head) + head.reason_length,
+	    "its length");
+	*taken = (struct taken){
+		.sequence = head.sequence, .state = head.state_seen, .status = head.status
+	};
 	memcpy(taken->reason, (const char *)record.payload + sizeof(head), head.reason_length);
 	ring_release(&completion[which]);
 	return true;
@@ -467,9 +475,9 @@ expect_done(uint64_t sequence, int status, const char *reason)
 
 	cr_assert(take(sequence % LANES, &taken), "the worker hung up: %s", read_errors());
 	cr_assert(taken.sequence == sequence && taken.status == status &&
-		strcmp(taken.reason, reason) == 0, "%lu: %d %s instead of %lu: %d %s",
-	    (unsigned long)taken.sequence, taken.status, taken.reason, (unsigned long)sequence, status,
-	    reason);
+		strcmp(taken.reason, reason) == 0,
+	    "%lu: %d %s instead of %lu: %d %s", (unsigned long)taken.sequence, taken.status,
+	    taken.reason, (unsigned long)sequence, status, reason);
 	if (status >= 500)
 		return;
 	snprintf(what, sizeof(what), "%s WHERE log = %d AND sequence = %lu",
@@ -579,10 +587,13 @@ Test(worker_run, what_is_completed_is_in_the_store)
 	for (uint64_t i = 1; i <= 300; i++)
 		expect_done(i, i % 7 == 0 ? 400 : 200, i % 7 == 0 ? "Invalid amount format" : "");
 	cr_assert(rows() == 258 && count("failures") == 42, "%ld rows", rows());
-	cr_assert(strcmp(query("SELECT fees_cents FROM payments WHERE sequence = 300"), "377") == 0, "it");
+	cr_assert(strcmp(query("SELECT fees_cents FROM payments WHERE sequence = 300"), "377") == 0,
+	    "it");
 	/* The lowest sequence of all lanes comes first. */
-	cr_assert(count("payments a JOIN payments b ON a.rowid < b.rowid AND a.sequence > b.sequence "
-			"AND a.processed_at = b.processed_at") == 0, "out of order");
+	cr_assert(
+	    count("payments a JOIN payments b ON a.rowid < b.rowid AND a.sequence > b.sequence "
+		  "AND a.processed_at = b.processed_at") == 0,
+	    "out of order");
 	stop_worker();
 }
 
@@ -610,12 +621,15 @@ Test(worker_run, a_message_that_was_handled_before_gives_its_outcome_again)
 		show();
 		for (uint64_t i = 1; i <= 20; i++)
 			expect_done(i, i == 5 || i == 8 ? 400 : 200,
-			    i == 5 ? "Invalid amount format" : i == 8 ? "Insufficient funds in account" : "");
+			    i == 5       ? "Invalid amount format"
+				: i == 8 ? "Insufficient funds in account"
+					 : "");
 		cr_assert(rows() == 18 && count("failures") == 2, "%ld rows", rows());
 		if (round == 0)
 			snprintf(before, sizeof(before), "%s",
-			    query("SELECT group_concat(processed_at || transaction_id) FROM payments "
-				  "WHERE sequence < 8"));
+			    query(
+				"SELECT group_concat(processed_at || transaction_id) FROM payments "
+				"WHERE sequence < 8"));
 		if (round == 1)
 			continue; /* over the same connection */
 		/* Its working child dies, and what it had told nobody heard. */
@@ -623,8 +637,10 @@ Test(worker_run, a_message_that_was_handled_before_gives_its_outcome_again)
 		router_hang_up();
 		router_attach();
 	}
-	cr_assert(strcmp(before, query("SELECT group_concat(processed_at || transaction_id) FROM payments "
-				       "WHERE sequence < 8")) == 0, "handled again");
+	cr_assert(strcmp(before,
+		      query("SELECT group_concat(processed_at || transaction_id) FROM payments "
+			    "WHERE sequence < 8")) == 0,
+	    "handled again");
 	kill(worker[0], SIGTERM);
 	cr_assert(wait_worker(0, STOP_MS) == 0, "%s", read_errors());
 }
@@ -661,8 +677,10 @@ Test(worker_run, killed_in_the_middle_of_batches_nothing_is_lost_or_doubled)
 		router_hang_up();
 	}
 	for (; first <= MESSAGES; first++)
-		expect_done(first, first % 10 == 0 ? 400 : 200, first % 10 == 0 ? "Invalid amount format" : "");
-	cr_assert(rows() == MESSAGES * 9 / 10 && count("failures") == MESSAGES / 10, "%ld rows", rows());
+		expect_done(first, first % 10 == 0 ? 400 : 200,
+		    first % 10 == 0 ? "Invalid amount format" : "");
+	cr_assert(
+	    rows() == MESSAGES * 9 / 10 && count("failures") == MESSAGES / 10, "%ld rows", rows());
 	kill(worker[0], SIGTERM);
 	cr_assert(wait_worker(0, STOP_MS) == 0, "%s", read_errors());
 }
@@ -715,8 +733,10 @@ deliver_account(uint64_t sequence, const char *customer, const char *routing)
 {
 	char body[256];
 
-	snprintf(body, sizeof(body), "{\"customer_id\":\"%s\",\"routing_number\":\"%s\","
-				     "\"account_number\":\"" ACCOUNT "\"}", customer, routing);
+	snprintf(body, sizeof(body),
+	    "{\"customer_id\":\"%s\",\"routing_number\":\"%s\","
+	    "\"account_number\":\"" ACCOUNT "\"}",
+	    customer, routing);
 	deliver(sequence, body);
 }
 
@@ -738,7 +758,8 @@ Test(worker_run_bank, killed_before_the_commit_nothing_of_the_batch_is_there)
 		router_hang_up();
 		set_state(CONTROL_STOPPED, 2);
 		router_attach();
-		cr_assert(rows() == 0 && count("failures") == 0, "%ld rows of half a batch", rows());
+		cr_assert(
+		    rows() == 0 && count("failures") == 0, "%ld rows of half a batch", rows());
 	}
 	for (uint64_t i = 1; i <= 5; i++)
 		expect_done(i, i == 2 ? 400 : 200, i == 2 ? "Invalid routing number format" : "");
@@ -787,8 +808,8 @@ Test(worker_run, a_server_error_ends_its_work_until_there_is_a_new_state)
 	expect_done(1, 200, "");
 	expect_done(2, 400, "Missing required field: amount");
 	cr_assert(take(3 % LANES, &taken) && taken.sequence == 3 && taken.status == 500 &&
-		taken.state == control_word(CONTROL_RUNNING, 0, 3), "%lu %d %lx",
-	    (unsigned long)taken.sequence, taken.status, (unsigned long)taken.state);
+		taken.state == control_word(CONTROL_RUNNING, 0, 3),
+	    "%lu %d %lx", (unsigned long)taken.sequence, taken.status, (unsigned long)taken.state);
 	expect_idle();
 	set_state(CONTROL_TRIPPED, 4);
 	expect_idle();
@@ -796,7 +817,8 @@ Test(worker_run, a_server_error_ends_its_work_until_there_is_a_new_state)
 	/* The same one is tried first. */
 	set_state(CONTROL_RUNNING, 5);
 	cr_assert(take(3 % LANES, &taken) && taken.sequence == 3 && taken.status == 500 &&
-		taken.state == control_word(CONTROL_RUNNING, 0, 5), "%lu", (unsigned long)taken.sequence);
+		taken.state == control_word(CONTROL_RUNNING, 0, 5),
+	    "%lu", (unsigned long)taken.sequence);
 	expect_idle();
 	cr_assert(rows() == 1, "%ld rows", rows());
 	stop_worker();
@@ -817,8 +839,8 @@ Test(worker_run, a_store_that_cannot_be_written_is_a_server_error_and_then_it_go
 		deliver_payment(i, "C", "5");
 	show();
 	cr_assert(take(2 % LANES, &taken) && taken.sequence == 2 && taken.status == 500 &&
-		strstr(taken.reason, "locked") != NULL, "%lu: %s", (unsigned long)taken.sequence,
-	    taken.reason);
+		strstr(taken.reason, "locked") != NULL,
+	    "%lu: %s", (unsigned long)taken.sequence, taken.reason);
 	cr_assert(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL) == SQLITE_OK, "unlock");
 	expect_idle();
 	set_state(CONTROL_RUNNING, 2);
@@ -878,7 +900,8 @@ Test(worker_run, a_router_that_refuses_or_talks_nonsense_is_asked_again)
 	wire_send(router_fd, WIRE_ERROR, nonsense, sizeof(nonsense) - 1, &listen_fd, 1);
 	router_hang_up();
 	router_accept();
-	wire_send(router_fd, WIRE_WELCOME, "\x92\x00\x91\x00", 4, (int[]){ listen_fd, router_fd }, 2);
+	wire_send(
+	    router_fd, WIRE_WELCOME, "\x92\x00\x91\x00", 4, (int[]){ listen_fd, router_fd }, 2);
 	router_hang_up();
 	router_accept();
 	cr_assert(write(router_fd, "\xff\xff\xff\xff\xff\xff\xff\xff", 8) == 8, "write");
@@ -997,8 +1020,8 @@ expect_reported(bool hangs_up)
 	struct taken taken;
 
 	cr_assert(take(0, &taken) != hangs_up, "%s", read_errors());
-	cr_assert(hangs_up || (taken.status >= 500 && taken.reason[0] != '\0'), "%d %s", taken.status,
-	    taken.reason);
+	cr_assert(hangs_up || (taken.status >= 500 && taken.reason[0] != '\0'), "%d %s",
+	    taken.status, taken.reason);
 	router_hang_up();
 	router_attach();
 }
@@ -1047,8 +1070,8 @@ Test(worker_run, garbage_in_envelopes_is_reported)
 	router_attach();
 	for (uint64_t i = 2; i <= 300; i += 2) {
 		uint8_t buffer[ENVELOPE_BYTES];
-		size_t length = pack(buffer, i,
-		    "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"card\"}");
+		size_t length = pack(
+		    buffer, i, "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"card\"}");
 		struct taken taken;
 
 		for (int changes = rand_r(&seed) % 4; changes >= 0; changes--)
