@@ -47,6 +47,10 @@ publish /nonexistent
 is "a missing file" 66 $?
 publish -t no-such-topic </dev/null
 is "a topic that is not there" 64 $?
+timeout -k 1 10 "$top_builddir/headgate-publish" <&- 2>"$dir/err"
+is "standard input that is closed" 66 $?
+timeout -k 1 10 "$top_builddir/headgate-publish" --receipts <"$dir/sns" 2>"$dir/err" >&-
+is "standard output that is closed" 74 $?
 "$top_builddir/headgate-publish" -D "$dir/none" --wait 100ms "$dir/sns" 2>"$dir/err"
 is "no router" 69 $?
 ok "says what to do" grep -q 'start headgate-router' "$dir/err"
