@@ -29,7 +29,8 @@ is "four runs are told apart" 4 "$(sort -u -k2 "$dir/once" | wc -l)"
 is "a seed gives the same run each time" "$(cat "$dir/once")" "$(cat "$dir/again")"
 "$run" --break help >"$dir/breaks" 2>&1
 while IFS=: read -r name what; do
-  # A later directory's sync makes up for it, nearly always: it takes thousands of seeds.
+  # Was found while there were two logs. With four it was not, in 900 seeds: perhaps since the sync of a
+  # directory that is made later makes up for it. Until it is found again it is not tried here.
   [ "$name" != trust-names ] || continue
   ok "found: $what" found "$name"
 done <"$dir/breaks"
