@@ -2,8 +2,10 @@
  * flip file FILE OFFSET MASK            changes a byte of a file
  * flip sizes TOPICS QUEUES              prints "first last" of each part of RUN/control that is in use then
  * flip lane DIR QUEUE FIRST STEP SEED   as the queue's worker, again and again: attaches, changes a byte of a
- *                                       lane, goes on as if nothing had happened, and hangs up. Prints how
- *                                       many bytes it changed. Status 1 when the router does not answer.
+ *                                       lane, goes on as if nothing had happened, and hangs up. At last it
+ *                                       says that it has completed 2^63 bytes, which cannot be, and waits
+ *                                       until the router hangs up. Prints how many bytes it changed. Status
+ *                                       1 when the router does not answer, or does not hang up.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -127,6 +129,20 @@ misbehave(struct attachment *attachment, size_t offset)
 	poll(&poller, 1, SETTLE_MS);
 }
 
+/* What no worker may do; that the router finds it does not hang on when it looks. */
+static void
+break_protocol(struct attachment *attachment)
+{
+	struct pollfd poller = { .fd = attachment->socket, .events = POLLRDHUP };
+
+	atomic_fetch_xor(&attachment->lane[0].shared->completion.head, (uint64_t)1 << 63);
+	doorbell_ring(&attachment->lane[0].shared->router_bell);
+	if (write(attachment->bell_fd, &(uint64_t){ 1 }, 8) != 8)
+		warn("bell");
+	if (poll(&poller, 1, DEADLINE_S * 1000) != 1)
+		errx(1, "the router does not hang up on a worker that broke the protocol");
+}
+
 static int
 flip_lanes(const char *dir, const char *queue, size_t first, size_t step)
 {
@@ -146,6 +162,9 @@ flip_lanes(const char *dir, const char *queue, size_t first, size_t step)
 		attachment_close(&attachment);
 		n++;
 	}
+	attach(&attachment, run, queue, lock);
+	break_protocol(&attachment);
+	attachment_close(&attachment);
 	attach(&attachment, run, queue, lock); /* it still answers */
 	attachment_close(&attachment);
 	printf("%u\n", n);
