@@ -33,6 +33,9 @@ static const char built_in[] =
     "}\n"
     "queue subscription-control { topic = subscription-control  lanes = 1 }\n";
 
+#define RETENTION_NS    (14 * 86400 * UINT64_C(1000000000)) /* unless it is set */
+#define RETENTION_UNSET UINT64_MAX
+
 static const char control_topic[] = "subscription-control";
 
 struct loader {
@@ -359,6 +362,22 @@ read_size(struct loader *loader, cfg_t *section, const char *option, uint64_t *b
 }
 
 static int
+read_retention(struct loader *loader, cfg_t *section, struct config_queue *queue)
+{
+	const char *text = cfg_getstr(section, "retention");
+
+	queue->retention_ns = RETENTION_UNSET;
+	if (text != NULL && strcmp(text, "never") == 0)
+		queue->retention_ns = 0;
+	else if (text != NULL &&
+	    (config_parse_duration(text, &queue->retention_ns) != 0 ||
+		queue->retention_ns < 1000000000))
+		return fail(loader, section->line,
+		    "retention: \"%s\" is neither a duration of 1s or more nor \"never\"", text);
+	return 0;
+}
+
+static int
 read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 {
 	int rc = read_duration(loader, section, "visibility_timeout", &queue->visibility_ns);
@@ -378,6 +397,8 @@ read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 	if (rc == 0)
 		rc = read_count(
 		    loader, section, "retry_factor", CONFIG_FACTOR_MAX, &queue->retry_factor);
+	if (rc == 0)
+		rc = read_retention(loader, section, queue);
 	return rc == 0 ? read_size(loader, section, "max_bytes", &queue->max_bytes) : rc;
 }
 
@@ -449,6 +470,12 @@ link_dead_letter_queue(struct loader *loader, unsigned source)
 		    name);
 	if (!dead->dead_letters)
 		dead->topic = queue->topic;
+	if (dead->retention_ns != RETENTION_UNSET && dead->retention_ns != 0)
+		return fail(loader, dead->line,
+		    "queue %s: a dead-letter queue has no retention: what is in it waits for a "
+		    "person",
+		    name);
+	dead->retention_ns = 0;
 	dead->dead_letters = true;
 	dead->dead_letter_queue = i;
 	dead->client_error = CONFIG_CLIENT_RECORD; /* there is nowhere else for it to go */
@@ -466,6 +493,9 @@ link_dead_letter_queues(struct loader *loader)
 	for (unsigned i = 0; rc == 0 && i < count; i++)
 		if (config->queues[i].topic != CONFIG_TOPICS && !config->queues[i].dead_letters)
 			rc = link_dead_letter_queue(loader, i);
+	for (unsigned i = 0; rc == 0 && i < count; i++)
+		if (config->queues[i].retention_ns == RETENTION_UNSET)
+			config->queues[i].retention_ns = RETENTION_NS;
 	for (unsigned i = 0; rc == 0 && i < count; i++)
 		if (config->queues[i].topic == CONFIG_TOPICS)
 			rc = fail(loader, config->queues[i].line, "queue %s: topic is missing",
@@ -605,6 +635,7 @@ parse(struct loader *loader, const char *text)
 		CFG_STR("visibility_timeout", NULL, CFGF_NONE),
 		CFG_STR("max_receive_count", NULL, CFGF_NONE),
 		CFG_STR("max_bytes", NULL, CFGF_NONE),
+		CFG_STR("retention", NULL, CFGF_NONE),
 		CFG_STR("auto_probe", NULL, CFGF_NONE),
 		CFG_STR("retry_max", NULL, CFGF_NONE),
 		CFG_STR("retry_base", NULL, CFGF_NONE),
@@ -797,6 +828,11 @@ print_queue(FILE *out, const struct config *config, const struct config_queue *q
 		print_quoted(out, queue->on_trip);
 		putc('\n', out);
 	}
+	if (queue->retention_ns > 0)
+		fprintf(out, "    retention = %llums\n",
+		    (unsigned long long)(queue->retention_ns / 1000000));
+	else
+		fputs("    retention = never\n", out);
 	if (queue->max_bytes > 0)
 		fprintf(out, "    max_bytes = %llu\n", (unsigned long long)queue->max_bytes);
 	fprintf(out, "    fault_markers = %s\n    routing_check = %s\n}\n",

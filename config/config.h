@@ -55,7 +55,8 @@ struct config_queue {
 	unsigned max_receive_count; /* starts that a message may cost the worker's life */
 	uint64_t
 	    auto_probe_ns; /* a tripped queue is probed by itself after this; 0: by a person only */
-	uint64_t max_bytes; /* of messages that are not settled; 0: no limit */
+	uint64_t retention_ns; /* a message that waits longer expires; 0: none does */
+	uint64_t max_bytes;    /* of messages that are not settled; 0: no limit */
 	enum config_server_error server_error;
 	enum config_client_error client_error;
 	unsigned retry_max;

@@ -123,10 +123,10 @@ json_queue(const struct status_queue *queue)
 	else
 		printf("%.3f", queue->oldest_age_s);
 	printf(",\"published\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"done\":%" PRIu64
-	       ",\"failed\":%" PRIu64 ",\"dead_lettered\":%" PRIu64 ",\"blocked_groups\":%" PRIu64
-	       ",\"parked\":%" PRIu64,
+	       ",\"failed\":%" PRIu64 ",\"dead_lettered\":%" PRIu64 ",\"expired\":%" PRIu64
+	       ",\"blocked_groups\":%" PRIu64 ",\"parked\":%" PRIu64,
 	    queue->published, queue->duplicates, queue->done, queue->failed, queue->dead_lettered,
-	    queue->blocked_groups, queue->parked);
+	    queue->expired, queue->blocked_groups, queue->parked);
 	json_workers(queue);
 	putchar('}');
 }

@@ -63,6 +63,7 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	out->published = get(&counters->published);
 	out->duplicates = get(&counters->duplicates);
 	out->dead_lettered = get(&counters->dead_lettered);
+	out->expired = get(&counters->expired);
 	out->in_flight = get(&counters->in_flight);
 	out->blocked_groups = get(&counters->blocked_groups);
 	out->parked = get(&counters->parked);
@@ -109,10 +110,11 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	out->detail = summary.detail;
 	out->depth = summary.depth;
 	out->published = summary.published;
-	out->done = summary.done;
-	out->failed = summary.failed;
+	out->done = summary.totals.done;
+	out->failed = summary.totals.failed;
 	out->duplicates = summary.duplicates;
-	out->dead_lettered = summary.dead_lettered;
+	out->dead_lettered = summary.totals.dead_lettered;
+	out->expired = summary.totals.expired;
 	out->oldest_age_s = summary.oldest_ns ? age_s(summary.oldest_ns, ctl_wall_ns()) : -1;
 }
 

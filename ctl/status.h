@@ -19,7 +19,7 @@ struct status_queue {
 	enum control_state state;
 	struct control_detail detail;
 	uint64_t blocked_groups, parked, depth, in_flight, published, duplicates, done, failed,
-	    dead_lettered;
+	    dead_lettered, expired;
 	double oldest_age_s; /* negative: nothing is waiting */
 	struct status_worker workers[CONTROL_WORKERS];
 	unsigned worker_count;

@@ -21,6 +21,7 @@ static const char *const type_names[] = {
 	[LOG_SEGMENTS] = "segments",
 	[LOG_UNSETTLED] = "unsettled",
 	[LOG_MOVED] = "moved",
+	[LOG_CLOCK] = "clock",
 };
 
 const char *
@@ -150,6 +151,19 @@ log_content(const struct log_frame *frame)
 	};
 }
 
+void
+log_count(struct log_totals *totals, const struct log_settled *range)
+{
+	if (range->status < 300)
+		totals->done += range->count;
+	else
+		totals->failed += range->count;
+	if (range->flags & LOG_SETTLED_DEAD)
+		totals->dead_lettered += range->count;
+	if (range->flags & LOG_SETTLED_EXPIRED)
+		totals->expired += range->count;
+}
+
 bool
 log_frame_payload_valid(const struct log_frame *frame)
 {
@@ -174,6 +188,8 @@ log_frame_payload_valid(const struct log_frame *frame)
 		return frame->length % sizeof(struct settled_chunk) == 0;
 	case LOG_MOVED:
 		return moved_valid(frame);
+	case LOG_CLOCK:
+		return frame->length % sizeof(struct log_clock) == 0;
 	case LOG_PAD:
 		return true;
 	}

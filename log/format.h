@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOG_MAGIC "HGLOG003"
+#define LOG_MAGIC "HGLOG004"
 
 /* The fault tests make them smaller, so that there are many. */
 #ifndef LOG_SEGMENT_MIN
@@ -82,7 +82,8 @@ enum log_type {
 	LOG_PAD,         /* to the next block; its payload is not written */
 	LOG_SEGMENTS,    /* payload: struct log_segment_entry, one or more */
 	LOG_UNSETTLED,   /* payload: struct settled_chunk (log/settled.h), one or more */
-	LOG_MOVED /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
+	LOG_MOVED, /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
+	LOG_CLOCK  /* payload: struct log_clock, one or more, none before another */
 };
 /* "message" ..., or NULL. */
 const char *log_type_name(unsigned type);
@@ -115,7 +116,9 @@ _Static_assert(sizeof(struct log_settled) == 16, "disk layout");
 
 enum log_settled_flag {
 	LOG_SETTLED_DEAD = 1, /* ... and were moved to the dead-letter queue, in the same batch */
-	LOG_SETTLED_MOVED = 2 /* ... were redriven (2xx) or purged (4xx) from a dead-letter queue */
+	LOG_SETTLED_MOVED =
+	    2, /* ... were redriven (2xx) or purged (4xx) from a dead-letter queue */
+	LOG_SETTLED_EXPIRED = 4 /* ... because they were older than the queue's retention */
 };
 
 /* Of a message that was dead-lettered or redriven: it was written in the same batch as the settlement of
@@ -138,6 +141,12 @@ struct log_received { /* a handler was started on it and did not live to answer 
 	uint32_t pad;
 };
 _Static_assert(sizeof(struct log_received) == 16, "disk layout");
+
+struct log_clock {         /* messages below end_sequence were there at this time */
+	uint64_t clock_ns; /* time that the subscription was RUNNING while a router ran */
+	uint64_t end_sequence;
+};
+_Static_assert(sizeof(struct log_clock) == 16, "disk layout");
 
 struct log_state { /* of the subscription; fields as in shm/control.h */
 	uint64_t generation, since_ns, sequence;
@@ -166,13 +175,20 @@ log_batch_end_bytes(uint32_t logs, uint32_t previous_logs)
 	    ((uint64_t)logs + previous_logs) * sizeof(uint64_t));
 }
 
+struct log_totals { /* messages that ended so, since the log began */
+	uint64_t done, failed;
+	uint64_t dead_lettered, expired; /* of those that failed */
+};
+_Static_assert(sizeof(struct log_totals) == 32, "disk layout");
+
 struct log_checkpoint {
-	uint64_t next_sequence; /* that a message may have from here on */
-	uint64_t clock_ns;      /* as in struct log_batch_end */
-	uint64_t published, duplicates, done, failed, dead_lettered; /* since the log began */
+	uint64_t next_sequence;         /* that a message may have from here on */
+	uint64_t clock_ns;              /* as in struct log_batch_end */
+	uint64_t published, duplicates; /* since the log began */
+	struct log_totals totals;
 	uint64_t through, highest; /* of struct settled (log/settled.h) */
 };
-_Static_assert(sizeof(struct log_checkpoint) == 72, "disk layout");
+_Static_assert(sizeof(struct log_checkpoint) == 80, "disk layout");
 
 struct log_segment_entry { /* a segment that takes no more */
 	uint64_t number, last_number;
@@ -182,6 +198,9 @@ struct log_segment_entry { /* a segment that takes no more */
 	uint64_t data_bytes; /* from the segment's first byte to its last batch's end */
 };
 _Static_assert(sizeof(struct log_segment_entry) == 56, "disk layout");
+
+/* Adds a range that was settled. */
+void log_count(struct log_totals *, const struct log_settled *);
 
 /* Room that a frame takes, with its zeros. */
 static inline uint64_t

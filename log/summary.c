@@ -19,12 +19,7 @@ read_settled(struct reader *reader, const struct log_frame *frame)
 
 	for (size_t i = 0; i < frame->length / sizeof(*range) && added >= 0; i++) {
 		added = settled_add_range(&reader->settled, range[i].first, range[i].count);
-		if (range[i].status < 300)
-			reader->summary->done += range[i].count;
-		else
-			reader->summary->failed += range[i].count;
-		if (range[i].flags & LOG_SETTLED_DEAD)
-			reader->summary->dead_lettered += range[i].count;
+		log_count(&reader->summary->totals, &range[i]);
 	}
 	return added < 0 ? (int)added : 0;
 }
@@ -97,12 +92,10 @@ read_log(struct log_scan *scan, struct reader *reader)
 	reader->settled = base.settled;
 	summary->published = base.head.published;
 	summary->duplicates = base.head.duplicates;
-	summary->done = base.head.done;
-	summary->failed = base.head.failed;
-	summary->dead_lettered = base.head.dead_lettered;
+	summary->totals = base.head.totals;
 	for (size_t i = base.segment; rc == 0 && i <= tail.segment; i++)
 		rc = log_scan_segment(scan, i, &visitor, NULL);
-	summary->depth = summary->published - summary->done - summary->failed;
+	summary->depth = summary->published - summary->totals.done - summary->totals.failed;
 	visitor.frame = find_oldest;
 	for (size_t i = 0; rc == 0 && summary->depth > 0 && i <= tail.segment; i++)
 		if (!all_settled(reader, &scan->list->segments[i]))

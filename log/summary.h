@@ -8,7 +8,8 @@
 #include "shm/control.h"
 
 struct log_summary {
-	uint64_t log_id, published, duplicates, done, failed, dead_lettered, depth;
+	uint64_t log_id, published, duplicates, depth;
+	struct log_totals totals;
 	uint64_t oldest_ns;  /* publish time of the oldest unsettled message, 0 for none */
 	uint64_t bytes;      /* on disk */
 	uint64_t state_word; /* state and generation last logged; RUNNING, 0 when none was */

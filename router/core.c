@@ -383,6 +383,7 @@ look_at_states(struct router *router)
 		queue_look_at_probe(queue);
 		if (control_word_generation(queue_state_word(queue)) == queue->state_appended)
 			continue;
+		queue_tick_retention(queue);
 		queue_log_state(queue);
 		if (queue->worker != NULL)
 			delivery_ring(queue->worker);
@@ -427,6 +428,7 @@ tick(struct router *router)
 			dedup_sweep(router->topics[i].dedup, router_seconds(router), SWEEP_PAGES);
 		for (unsigned i = 0; i < router->queue_count; i++) {
 			queue_publish_figures(&router->queues[i]);
+			queue_tick_retention(&router->queues[i]);
 			queue_auto_probe(&router->queues[i], now_ns);
 			notify_step(&router->queues[i], now_ns);
 			if (router->queues[i].worker != NULL)

@@ -23,6 +23,7 @@
 #include "router/groups.h"
 #include "router/io.h"
 #include "router/received.h"
+#include "router/retention.h"
 #include "router/writer.h"
 #include "shm/control.h"
 
@@ -62,8 +63,9 @@ struct queue {
 	uint64_t next_sequence;
 	uint64_t batch_first_sequence; /* first of the gathered batch, 0: none */
 	struct settled settled;
-	uint64_t logged_done, logged_failed, logged_dead; /* as far as the log says */
+	struct log_totals totals; /* as far as the log says */
 	struct received received;
+	struct retention retention;
 	struct log_settled *pending; /* settled, not yet in the log */
 	size_t pending_count, pending_capacity;
 	struct mark *marks;

@@ -450,6 +450,10 @@ settle(struct worker *worker, const struct lane_completion *completion, uint64_t
 	};
 	int rc;
 
+	/* Of a message that expired before a restart too: the store remembers. */
+	if (completion->flags & LANE_ENDED && completion->status == RETENTION_STATUS &&
+	    strcmp(reason, RETENTION_REASON) == 0)
+		failure.flags = LOG_SETTLED_EXPIRED;
 	if (!goes_to_dead_letters(queue, completion->status))
 		return queue_settle(queue, sequence, completion->status);
 	if (settled_has(&queue->settled, sequence))
@@ -815,12 +819,21 @@ delivery_put(struct worker *worker, const struct log_frame *frame,
 {
 	struct queue *queue = worker->queue;
 	struct log_content content = log_content(frame);
-	uint32_t front = (uint32_t)sizeof(*delivery) + delivery->reason_length;
+	struct lane_delivery expired = *delivery;
+	uint32_t front;
 	int lane = worker->lane_index[frame->group_hash % queue->config->lanes];
 	char *payload;
 	void *room;
 	int rc;
 
+	if (retention_expired(&queue->retention, frame->sequence)) {
+		expired.flags |= LANE_GIVE_UP;
+		expired.status = RETENTION_STATUS;
+		expired.reason_length = (uint16_t)strlen(RETENTION_REASON);
+		delivery = &expired;
+		reason = RETENTION_REASON;
+	}
+	front = (uint32_t)sizeof(*delivery) + delivery->reason_length;
 	if (content.length >
 	    worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
 		stop_for_size(worker, frame->sequence);

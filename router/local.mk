@@ -6,7 +6,7 @@ ROUTER_CORE_FILES = router/core.c router/core.h router/batch.c router/batch.h \
 	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/blocking.c router/blocking.h router/flights.c router/flights.h \
 	router/groups.c router/groups.h \
 	router/move.c router/move.h router/notify.c router/notify.h router/recovery.c router/recovery.h router/writer.c router/writer.h \
-	router/received.c router/received.h router/dedup.c router/dedup.h router/io.h router/io_system.c
+	router/received.c router/received.h router/retention.c router/retention.h router/dedup.c router/dedup.h router/io.h router/io_system.c
 ROUTER_FILES = router/main.c $(ROUTER_CORE_FILES) router/io_uring.c router/io_poll.c
 headgate_router_SOURCES = $(ROUTER_FILES)
 headgate_router_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
@@ -14,8 +14,11 @@ ROUTER_LIBS = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(TELEMETRY_LIBS) \
 	$(MESSAGE_LIBS) $(SHM_LIBS) $(URING_LIBS) $(BSD_LIBS)
 headgate_router_LDADD = $(ROUTER_LIBS)
 
-check_PROGRAMS += tests/unit/test-dedup tests/unit/test-io
-TESTS += tests/unit/test-dedup tests/unit/test-io
+check_PROGRAMS += tests/unit/test-dedup tests/unit/test-io tests/unit/test-retention
+TESTS += tests/unit/test-dedup tests/unit/test-io tests/unit/test-retention
+tests_unit_test_retention_SOURCES = tests/unit/retention.c router/retention.c
+tests_unit_test_retention_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_retention_LDADD = $(CRITERION_LIBS)
 tests_unit_test_dedup_SOURCES = tests/unit/dedup.c router/dedup.c
 tests_unit_test_dedup_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_dedup_LDADD = $(CRITERION_LIBS)

@@ -79,7 +79,8 @@ move_to_dead_letters(struct queue *queue, const struct failure *failure)
 	rc = copy(&router->queues[queue->config->dead_letter_queue], frame, &content);
 	if (rc != 1)
 		return 0;
-	rc = queue_settle_now(queue, failure->sequence, failure->status, LOG_SETTLED_DEAD);
+	rc = queue_settle_now(
+	    queue, failure->sequence, failure->status, failure->flags | LOG_SETTLED_DEAD);
 	CRASH_POINT("move.settled");
 	return rc < 0 ? rc : 1;
 }

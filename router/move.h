@@ -15,6 +15,7 @@ struct failure {
 	uint64_t sequence, position; /* in the queue's log */
 	uint16_t status;
 	uint32_t receives; /* handlers that were started on it since it came into this queue */
+	uint16_t flags;    /* enum log_settled_flag, beside DEAD */
 	const char *reason;
 };
 

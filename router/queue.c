@@ -129,19 +129,6 @@ queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
 	return rc < 0 ? rc : 1;
 }
 
-static void
-count_logged(struct queue *queue, const struct log_settled *range, size_t n)
-{
-	for (; n > 0; n--, range++) {
-		if (range->status < 300)
-			queue->logged_done += range->count;
-		else
-			queue->logged_failed += range->count;
-		if (range->flags & LOG_SETTLED_DEAD)
-			queue->logged_dead += range->count;
-	}
-}
-
 int
 queue_settle_now(struct queue *queue, uint64_t sequence, uint16_t status, uint16_t flags)
 {
@@ -158,10 +145,12 @@ queue_settle_now(struct queue *queue, uint64_t sequence, uint16_t status, uint16
 		return rc;
 	if (flags & LOG_SETTLED_DEAD)
 		count(&queue->control->counters.dead_lettered, 1);
+	if (flags & LOG_SETTLED_EXPIRED)
+		count(&queue->control->counters.expired, 1);
 	frame = writer_begin(&queue->writer, LOG_SETTLED, sizeof(range));
 	memcpy(frame + 1, &range, sizeof(range));
 	writer_finish(&queue->writer, frame);
-	count_logged(queue, &range, 1);
+	log_count(&queue->totals, &range);
 	queue->router->batch_dirty = true;
 	return 0;
 }
@@ -197,7 +186,8 @@ queue_log_settled(struct queue *queue)
 		frame = writer_begin(&queue->writer, LOG_SETTLED, length);
 		memcpy(frame + 1, queue->pending + done, length);
 		writer_finish(&queue->writer, frame);
-		count_logged(queue, queue->pending + done, n);
+		for (size_t i = 0; i < n; i++)
+			log_count(&queue->totals, &queue->pending[done + i]);
 		CRASH_POINT("settled.appended");
 		done += n;
 	}
@@ -221,6 +211,7 @@ read_counter(const _Atomic uint64_t *counter)
 
 static void append_state(struct queue *);
 static void append_received(struct queue *, const struct log_received *, size_t);
+static void append_clock(struct queue *, bool all);
 
 static void
 append_head(struct queue *queue)
@@ -232,9 +223,7 @@ append_head(struct queue *queue)
 		.published = read_counter(&counters->published),
 		.duplicates = read_counter(&counters->duplicates),
 		/* What waits to be logged comes behind, and is counted there. */
-		.done = queue->logged_done,
-		.failed = queue->logged_failed,
-		.dead_lettered = queue->logged_dead,
+		.totals = queue->totals,
 		.through = queue->settled.through,
 		.highest = queue->settled.highest,
 	};
@@ -263,6 +252,7 @@ queue_segment_begun(struct writer *writer)
 	append_head(queue);
 	append_state(queue);
 	append_received(queue, queue->received.counts, queue->received.count);
+	append_clock(queue, true);
 	queue->checkpoint_open = true;
 	queue->checkpoint_entry = 0;
 	queue->checkpoint_base = 0;
@@ -484,6 +474,44 @@ append_received(struct queue *queue, const struct log_received *counts, size_t n
 	memcpy(frame + 1, counts, length);
 	writer_finish(&queue->writer, frame);
 	queue->router->batch_dirty = true;
+}
+
+static bool
+tick_retention(struct queue *queue)
+{
+	return retention_tick(&queue->retention, router_clock_ns(queue->router),
+	    control_word_state(queue_state_word(queue)) == CONTROL_RUNNING,
+	    read_counter(&queue->control->counters.depth));
+}
+
+/* A mark of now; behind all others, in a checkpoint. */
+static void
+append_clock(struct queue *queue, bool all)
+{
+	struct log_clock marks[RETENTION_MARKS + 1];
+	struct log_frame *frame;
+	size_t n;
+
+	tick_retention(queue); /* no message that is there is younger than this */
+	n = all ? queue->retention.count : 0;
+	memcpy(marks, queue->retention.marks, n * sizeof(*marks));
+	marks[n] = (struct log_clock){
+		.clock_ns = queue->retention.clock_ns,
+		.end_sequence = queue->next_sequence,
+	};
+	retention_mark(&queue->retention, &marks[n++]);
+	frame = writer_begin(&queue->writer, LOG_CLOCK, (uint32_t)(n * sizeof(*marks)));
+	memcpy(frame + 1, marks, n * sizeof(*marks));
+	writer_finish(&queue->writer, frame);
+	queue->router->batch_dirty = true;
+}
+
+void
+queue_tick_retention(struct queue *queue)
+{
+	if (tick_retention(queue) &&
+	    writer_room_for_state(&queue->writer, sizeof(struct log_clock)) == 1)
+		append_clock(queue, false);
 }
 
 static void

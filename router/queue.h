@@ -58,6 +58,9 @@ void queue_look_at_probe(struct queue *);
 /* In TRIPPED, when the configuration says auto_probe: tries again when it is time. */
 void queue_auto_probe(struct queue *, uint64_t now_ns);
 
+/* Moves the clock of its retention, behind queue_publish_figures(). */
+void queue_tick_retention(struct queue *);
+
 /* Puts a state that is not logged yet into the gathered batch. */
 void queue_log_state(struct queue *);
 

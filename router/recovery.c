@@ -336,12 +336,7 @@ replay_settled(struct queue *queue, const struct log_frame *frame)
 
 		if (added < 0)
 			return (int)added;
-		if (range[i].status < 300)
-			queue->logged_done += range[i].count;
-		else
-			queue->logged_failed += range[i].count;
-		if (range[i].flags & LOG_SETTLED_DEAD)
-			queue->logged_dead += range[i].count;
+		log_count(&queue->totals, &range[i]);
 	}
 	return 0;
 }
@@ -400,6 +395,11 @@ replay_frame(void *context, const struct log_frame *frame, uint64_t position)
 		return replay_settled(queue, frame);
 	case LOG_RECEIVED:
 		return replay_received(queue, frame);
+	case LOG_CLOCK:
+		for (size_t i = 0; i < frame->length / sizeof(struct log_clock); i++)
+			retention_mark(&queue->retention,
+			    (const struct log_clock *)(const void *)(frame + 1) + i);
+		return 0;
 	case LOG_STATE:
 		replay->state->state = (enum control_state)state->state;
 		replay->state->generation = state->generation;
@@ -498,11 +498,9 @@ take_base(struct queue *queue, struct log_base *base)
 
 	queue->next_sequence = base->head.next_sequence;
 	queue->settled = base->settled;
-	queue->logged_done = base->head.done;
-	queue->logged_failed = base->head.failed;
 	add(&counters->published, base->head.published);
 	add(&counters->duplicates, base->head.duplicates);
-	queue->logged_dead = base->head.dead_lettered;
+	queue->totals = base->head.totals;
 }
 
 /* Segments that the checkpoint does not know were given back before it was written, and could not be
@@ -626,6 +624,8 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 	int rc = 0;
 
 	queue->next_sequence = 1;
+	retention_init(
+	    &queue->retention, queue->config->retention_ns, router_clock_ns(queue->router));
 	settled_init(&queue->settled, 0);
 	if (exists)
 		rc = replay_log(recovery, &replay, found);
@@ -633,9 +633,10 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 		rc = load_all_ids(recovery, queue, found);
 	if (rc != 0)
 		return rc;
-	add(&counters->done, queue->logged_done);
-	add(&counters->failed, queue->logged_failed);
-	add(&counters->dead_lettered, queue->logged_dead);
+	add(&counters->done, queue->totals.done);
+	add(&counters->failed, queue->totals.failed);
+	add(&counters->dead_lettered, queue->totals.dead_lettered);
+	add(&counters->expired, queue->totals.expired);
 	CRASH_POINT("recovery.replayed");
 	rc = writer_open(&queue->writer, queue->router->io, found->dir, queue->config->name,
 	    exists ? &found->list : NULL, found->tail.segment, found->end);

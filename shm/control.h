@@ -91,7 +91,7 @@ struct control_detail {
 _Static_assert(sizeof(struct control_detail) == 816, "shared layout");
 
 struct control_counters { /* each since the queue's log began, as far as the log still knows */
-	_Atomic uint64_t published, duplicates, done, failed, dead_lettered;
+	_Atomic uint64_t published, duplicates, done, failed, dead_lettered, expired;
 	_Atomic uint64_t depth;     /* messages not settled */
 	_Atomic uint64_t in_flight; /* of these, handed to a worker */
 	_Atomic uint64_t

@@ -25,6 +25,7 @@ E2E_TESTS = \
 	tests/e2e/blocked.sh \
 	tests/e2e/space.sh \
 	tests/e2e/limits.sh \
+	tests/e2e/retention.sh \
 	tests/e2e/io.sh \
 	tests/e2e/peek.sh \
 	tests/e2e/dead.sh \

@@ -13,6 +13,7 @@ struct row {
 
 static struct message *messages;
 static unsigned count, capacity;
+static const struct config *config;
 static uint64_t window_ns;
 static unsigned trouble; /* chance of messages that are not just done, of 100000 */
 static struct store {
@@ -21,16 +22,19 @@ static struct store {
 	unsigned *last; /* message that was applied last, by publisher and group; and 1 */
 	size_t last_capacity;
 	uint64_t log_id;
+	uint64_t ran_ns; /* while it was RUNNING, and a router ran */
+	uint64_t looked_ns;
 	uint64_t checked; /* settlements up to here */
 	uint64_t logged;  /* generation that was on the disk */
 	enum control_state logged_state;
 } stores[MODEL_QUEUES];
 
 void
-model_begin(uint64_t dedup_window_ns)
+model_begin(const struct config *of)
 {
 	model_end();
-	window_ns = dedup_window_ns;
+	config = of;
+	window_ns = of->topics[0].dedup_window_ns;
 	trouble = (unsigned)world_below(6000);
 }
 
@@ -108,8 +112,11 @@ model_sent(unsigned i)
 {
 	struct message *message = model_message(i);
 
-	if (message->attempts++ == 0)
+	if (message->attempts++ == 0) {
 		message->first_sent_ns = world.now_ns;
+		for (unsigned q = 0; q < MODEL_QUEUES; q++)
+			message->ran_ns[q] = stores[q].ran_ns;
+	}
 	message->open = true;
 }
 
@@ -249,6 +256,17 @@ model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
 }
 
 void
+model_expired(unsigned queue, unsigned i)
+{
+	uint64_t age_ns = stores[queue].ran_ns - messages[i].ran_ns[queue];
+
+	if (config->queues[queue].retention_ns == 0 || age_ns < config->queues[queue].retention_ns)
+		world_violation("P4: queue %u: message %u expires when it has waited %" PRIu64
+				" ns before an open gate",
+		    queue, i, age_ns);
+}
+
+void
 model_count_death(unsigned queue, uint64_t sequence)
 {
 	row_at(queue, sequence)->deaths++;
@@ -298,6 +316,16 @@ remember_state(const struct queue *queue)
 	    : (enum control_state)0;
 }
 
+static void
+pass_time(const struct queue *queue)
+{
+	struct store *store = &stores[queue->index];
+
+	if (control_word_state(queue->control->state) == CONTROL_RUNNING)
+		store->ran_ns += world.now_ns - store->looked_ns;
+	store->looked_ns = world.now_ns;
+}
+
 void
 model_check(const struct router *router)
 {
@@ -305,6 +333,7 @@ model_check(const struct router *router)
 		check_settled(&router->queues[q]);
 		check_received(&router->queues[q]);
 		remember_state(&router->queues[q]);
+		pass_time(&router->queues[q]);
 	}
 }
 
@@ -319,6 +348,7 @@ model_check_opened(const struct router *router)
 		if (store->highest > 0 && queue->writer.log_id != store->log_id)
 			world_violation("P1: queue %u has another log", q);
 		store->log_id = queue->writer.log_id;
+		store->looked_ns = world.now_ns;
 		if (queue->next_sequence <= store->highest)
 			world_violation("P1: queue %u ends before sequence %" PRIu64
 					", which was acknowledged or delivered",
@@ -376,7 +406,7 @@ check_outcomes(unsigned i, bool found[][MODEL_QUEUES])
 static void
 check_counters(const struct queue *queue)
 {
-	uint64_t done = 0, failed = 0;
+	uint64_t done = 0, failed = 0, expired = 0;
 
 	for (uint64_t s = 1; s < queue->next_sequence; s++) {
 		int status = row_at(queue->index, s)->status;
@@ -386,7 +416,11 @@ check_counters(const struct queue *queue)
 			    "P4: queue %u: sequence %" PRIu64 " has no outcome", queue->index, s);
 		done += status < 300;
 		failed += status >= 300;
+		expired += status == RETENTION_STATUS;
 	}
+	if (queue->control->counters.expired != expired)
+		world_violation("P8: queue %u: %" PRIu64 " expired, and in the store %" PRIu64,
+		    queue->index, queue->control->counters.expired, expired);
 	if (queue->control->counters.published != done + failed ||
 	    queue->control->counters.done != done || queue->control->counters.failed != failed)
 		world_violation("P8: queue %u: %" PRIu64 " published, %" PRIu64 " done, %" PRIu64

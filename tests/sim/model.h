@@ -28,11 +28,12 @@ struct message {
 	unsigned attempts;
 	bool open, lost, answered; /* one is under way; was not answered; was answered well */
 	uint64_t first_sent_ns, last_ended_ns;
+	uint64_t ran_ns[MODEL_QUEUES];   /* of the queue's time, when it was sent first */
 	uint64_t sequence[MODEL_QUEUES]; /* a receipt or a delivery said so; 0: none yet */
 	unsigned copies[MODEL_QUEUES];   /* the window may pass while it is tried again */
 };
 
-void model_begin(uint64_t dedup_window_ns);
+void model_begin(const struct config *);
 void model_end(void);
 
 /* A new message; now and then one with the deduplication id of another. */
@@ -49,6 +50,8 @@ void model_located(unsigned i, unsigned queue, uint64_t sequence);
 
 /* A handler is about to be started on it. Returns the recorded status, 0: none. */
 int model_find(unsigned queue, uint64_t sequence, unsigned i);
+/* The router says that it has waited too long. */
+void model_expired(unsigned queue, unsigned i);
 /* A commit. */
 void model_commit(unsigned queue, uint64_t sequence, unsigned i, int status);
 /* A worker died while a handler was at work on it. */

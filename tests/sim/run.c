@@ -33,6 +33,7 @@
 
 enum {
 	REST_STEPS = 100000, /* without faults, in each something gets done */
+	ROOM_STEPS = 10000,  /* ... or a person makes room, when there is none for dead letters */
 	PILE = 400,          /* messages behind a closed gate, twice */
 	PILE_TURNS = 600,
 	PILE_BYTES = 16 << 10, /* that the router may grow by with the second of them */
@@ -139,8 +140,11 @@ stop_router(void)
 
 	world_trace("router is to stop");
 	router_stop(&router);
-	while (is_up && !router_idle(&router) && world.now_ns < until_ns)
+	while (is_up && !router_idle(&router) && world.now_ns < until_ns) {
 		turn_router();
+		if (is_up)
+			model_check(&router);
+	}
 	if (!is_up || world_as(PARTY_ROUTER, close_router) != 0) {
 		bury_router();
 		return;
@@ -263,6 +267,19 @@ not_at_rest(void)
 	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");
 }
 
+/* Nothing goes on while the disk is full of dead letters, and of what is to become some: a person makes
+ * room, and only then. */
+static void
+make_room_for_dead_letters(void)
+{
+	bool are_short = false;
+
+	for (unsigned q = MODEL_QUEUES; is_up && q < router.queue_count; q++)
+		are_short |= writer_is_short(&router.queues[q].writer);
+	if (are_short)
+		disk_capacity += LOG_SEGMENT_MAX;
+}
+
 /* Everything gets done once nothing goes wrong any more. */
 static void
 come_to_rest(void)
@@ -278,6 +295,8 @@ come_to_rest(void)
 		before = progress;
 		if (turns == REST_STEPS)
 			not_at_rest();
+		if (turns % ROOM_STEPS == ROOM_STEPS - 1 && disk_capacity != UINT64_MAX)
+			make_room_for_dead_letters();
 		for (unsigned q = 0; q < MODEL_QUEUES && turns % 50 == 0; q++)
 			person_asks(q, GATE_START);
 		turn(false);
@@ -420,12 +439,14 @@ make_config(void)
 		queue->server_error = CONFIG_SERVER_STOP;
 		queue->client_error = q == 0 ? CONFIG_CLIENT_DEAD_LETTER : CONFIG_CLIENT_RECORD;
 		queue->dead_letter_queue = MODEL_QUEUES + q;
+		queue->retention_ns = world_chance(30000) ? 100000000 * (1 + world_below(20)) : 0;
 		queue->auto_probe_ns = world_chance(20000) ? 50000000 : 0;
 		config.queues[MODEL_QUEUES + q] = *queue;
 		queue = &config.queues[MODEL_QUEUES + q];
 		snprintf(queue->name, sizeof(queue->name), "%s-dlq", names[q]);
 		queue->filter_policy = NULL;
 		queue->dead_letters = true;
+		queue->retention_ns = 0;
 		queue->client_error = CONFIG_CLIENT_RECORD;
 	}
 }
@@ -444,10 +465,14 @@ run_seed(uint64_t seed, uint64_t steps)
 	    ? UINT64_MAX
 	    : (13 + world_below(8)) * LOG_SEGMENT_MAX;
 	make_config();
+	/* All that expires stays on the disk, as dead letters. */
+	for (unsigned q = 0; q < MODEL_QUEUES; q++)
+		if (config.queues[q].retention_ns > 0)
+			disk_capacity = UINT64_MAX;
 	draw_chances();
 	if (steps == 0)
 		steps = world_chance(10000) ? 30000 : 1000 + world_below(4000);
-	model_begin(config.topics[0].dedup_window_ns);
+	model_begin(&config);
 	parties_begin(&config);
 	for (int part = 0; part < 2; part++) {
 		world.fault = chances.fault;

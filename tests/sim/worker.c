@@ -35,6 +35,7 @@ struct item {
 	int status;
 	bool is_known; /* the store had it */
 	bool is_left;  /* for the next worker */
+	bool expired;  /* the router says so */
 };
 
 static struct worker_process {
@@ -198,11 +199,12 @@ attach(struct worker_process *worker)
 static unsigned
 read_message(const struct ring_record *record)
 {
-	const char *payload = (const char *)record->payload + sizeof(struct lane_delivery);
+	const struct lane_delivery *delivery = record->payload;
+	size_t front = sizeof(*delivery) + delivery->reason_length;
 	struct envelope envelope;
 	const char *why;
 
-	if (envelope_open(&envelope, payload, record->length - sizeof(struct lane_delivery),
+	if (envelope_open(&envelope, (const char *)record->payload + front, record->length - front,
 		config->max_message_bytes, &why) != 0)
 		world_violation("a worker is given an envelope that is none: %s", why);
 	return (unsigned)strtoul(envelope.message_id.data + 1, NULL, 10);
@@ -227,6 +229,7 @@ take(struct worker_process *worker)
 		memcpy(&delivery, record.payload, sizeof(delivery));
 		item->sequence = delivery.sequence;
 		item->receives = delivery.receive_count;
+		item->expired = delivery.flags & LANE_GIVE_UP;
 		if (item->sequence <= last)
 			world_violation(
 			    "P2: sequence %" PRIu64 " comes after %" PRIu64, item->sequence, last);
@@ -340,6 +343,11 @@ handle_next(struct worker_process *worker)
 	given_up = !item->is_known && is_given_up(worker, item);
 	if (given_up)
 		item->status = 500;
+	if (!item->is_known && item->expired) {
+		model_expired(worker->queue, item->message);
+		item->status = RETENTION_STATUS;
+		given_up = true;
+	}
 	if (item->status == 0)
 		item->status = decide(worker, item);
 	world_trace("worker %u handles %" PRIu64 ": %d", worker->pid, item->sequence, item->status);
@@ -373,7 +381,7 @@ report_next(struct worker_process *worker)
 	if ((!is_last && !item->is_left) || (is_last && worker->server_error)) {
 		int rc = attachment_complete(&worker->attachment, item->lane, item->sequence,
 		    worker->word, item->status, item->status >= 500 && !is_last ? LANE_ENDED : 0,
-		    "");
+		    item->status == RETENTION_STATUS ? RETENTION_REASON : "");
 
 		if (rc < 0)
 			world_violation("P7: a completion ring that cannot be");

@@ -103,6 +103,10 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "topic t {}\nqueue q { topic = t max_receive_count = 0 }", "max_receive_count" },
 		{ "topic t {}\nqueue q { topic = t max_bytes = 0 }", "max_bytes" },
 		{ "topic t {}\nqueue q { topic = t max_bytes = many }", "max_bytes" },
+		{ "topic t {}\nqueue q { topic = t retention = 10ms }", "retention" },
+		{ "topic t {}\nqueue q { topic = t retention = forever }", "retention" },
+		{ "topic t {}\nqueue q { topic = t }\nqueue q-dlq { retention = 1d }",
+		    ":3: queue q-dlq: a dead-letter queue has no retention" },
 		{ "topic t {}\nqueue q { topic = t dead_letter_queue = q }", "dead_letter_queue" },
 		{ "topic t {}\nqueue q { topic = t dead_letter_queue = p }\nqueue p { topic = t }",
 		    ":3: queue p: it is the dead-letter queue of q" },
@@ -130,6 +134,20 @@ Test(config, a_directory_is_no_configuration)
 	struct config_options options = { .file = "/tmp" };
 
 	cr_expect(config_load(&config, &options, error, sizeof(error)) == -EISDIR, "%s", error);
+}
+
+Test(config, messages_expire_after_two_weeks_and_dead_letters_never)
+{
+	cr_assert(load("topic t {}\nqueue q { topic = t }\n"
+		       "queue r { topic = t retention = never }\n"
+		       "queue s { topic = t retention = 3h }") == 0,
+	    "%s", error);
+	cr_expect(config.queues[0].retention_ns == 14 * 86400 * UINT64_C(1000000000), "unset");
+	cr_expect(config.queues[1].retention_ns == 0, "never");
+	cr_expect(config.queues[2].retention_ns == 3 * 3600 * UINT64_C(1000000000), "set");
+	cr_expect(
+	    config.queues[config.queues[0].dead_letter_queue].retention_ns == 0, "dead letters");
+	config_free(&config);
 }
 
 Test(config, durations_and_sizes)
