@@ -20,8 +20,8 @@ on_signal(int signal)
 	stop_signal = signal;
 }
 
-/* Waits for a status on the pipe, or its end. */
-static void __attribute__((noreturn)) wait_for_status(int fd, pid_t child)
+/* Waits for so many on the pipe that say it is ready, one that says it is not, or its end. */
+static void __attribute__((noreturn)) wait_for_status(int fd, pid_t child, unsigned times)
 {
 	unsigned char status = EX_UNAVAILABLE;
 	int how = 0;
@@ -29,8 +29,10 @@ static void __attribute__((noreturn)) wait_for_status(int fd, pid_t child)
 	for (;;) {
 		ssize_t n = read(fd, &status, 1);
 
-		if (n == 1)
+		if (n == 1 && (status != 0 || --times == 0))
 			_exit(status);
+		if (n == 1)
+			continue;
 		if (stop_signal != 0)
 			kill(child, SIGTERM);
 		if (n == 0 || stop_signal != 0 || errno != EINTR)
@@ -44,7 +46,7 @@ static void __attribute__((noreturn)) wait_for_status(int fd, pid_t child)
 }
 
 int
-detach_begin(void)
+detach_begin(unsigned times)
 {
 	struct sigaction action = { .sa_handler = on_signal }, before[2];
 	int ends[2];
@@ -59,7 +61,7 @@ detach_begin(void)
 		err(EX_OSERR, "fork");
 	if (child > 0) {
 		close(ends[1]);
-		wait_for_status(ends[0], child);
+		wait_for_status(ends[0], child, times);
 	}
 	sigaction(SIGINT, &before[0], NULL);
 	sigaction(SIGTERM, &before[1], NULL);

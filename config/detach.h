@@ -5,9 +5,10 @@
 #define HEADGATE_CONFIG_DETACH_H
 
 /* Goes on in a new process, in the background, and returns a descriptor there; does not return in the
- * one that was started. That one waits until detach_ready() is called or the new process ends, and ends
+ * one that was started. That one waits until detach_ready() was called so many times, by the new process
+ * and its children, or the new process ends, and ends
  * with the status it is told; stopped by SIGINT or SIGTERM it stops the new process too. */
-int detach_begin(void);
+int detach_begin(unsigned times);
 
 /* Ready (status 0), or not to become ready (an exit status). *fd: as detach_begin() returned it, or -1
  * for nothing to tell; -1 afterwards. */

@@ -228,6 +228,8 @@ blocking_deliver(struct worker *worker)
 	int rc = 1;
 
 	TAILQ_FOREACH_SAFE (group, &groups->ready, ready_link, next) {
+		if (!group_in_lanes(group, worker->lanes, worker->queue->config->lanes))
+			continue;
 		rc = deliver_group(worker, group, &left);
 		if (rc != 1)
 			break;
@@ -249,5 +251,6 @@ blocking_tick(struct worker *worker, uint64_t now_ns)
 	/* A group whose messages were all ended before the worker attached. */
 	if (worker->cursor >= queue->writer.durable)
 		TAILQ_FOREACH_SAFE (group, &groups->ready, ready_link, next)
-			open_if_empty(queue, group);
+			if (group_in_lanes(group, worker->lanes, queue->config->lanes))
+				open_if_empty(queue, group);
 }

@@ -648,6 +648,7 @@ free_segments(struct cleaner *cleaner)
 	    cleaner->segment.messages > 0 ? &cleaner->segment : NULL;
 	char from[LOG_PATH_BYTES], to[LOG_PATH_BYTES];
 	uint64_t bytes = writer_bytes(&queue->writer);
+	struct worker *worker;
 	int rc = 0;
 
 	if (segment != NULL) {
@@ -671,8 +672,8 @@ free_segments(struct cleaner *cleaner)
 	if (segment != NULL) {
 		queue_move_marks(queue, segment->position, segment->position + segment->span,
 		    segment->first_sequence);
-		if (queue->worker != NULL)
-			delivery_rewind(queue->worker, segment);
+		TAILQ_FOREACH (worker, &queue->workers, link)
+			delivery_rewind(worker, segment);
 	}
 	event(EVENT_DEBUG, "log.cleaned", "s:queue", queue->config->name, "u:segments",
 	    (uint64_t)cleaner->count, "u:messages_moved", cleaner->segment.messages,

@@ -113,6 +113,7 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 
 		queue->router = router;
 		groups_init(&queue->groups);
+		TAILQ_INIT(&queue->workers);
 		queue->config = &config->queues[i];
 		queue->index = i;
 		queue->topic = queue->config->topic;
@@ -366,17 +367,18 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 static void
 settle_all(struct router *router)
 {
-	for (unsigned i = 0; i < router->queue_count; i++) {
-		struct worker *worker = router->queues[i].worker;
+	struct worker *worker, *next;
 
-		if (worker != NULL)
+	for (unsigned i = 0; i < router->queue_count; i++)
+		TAILQ_FOREACH_SAFE (worker, &router->queues[i].workers, link, next)
 			delivery_settle(worker);
-	}
 }
 
 static void
 look_at_states(struct router *router)
 {
+	struct worker *worker;
+
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
@@ -385,8 +387,8 @@ look_at_states(struct router *router)
 			continue;
 		queue_tick_retention(queue);
 		queue_log_state(queue);
-		if (queue->worker != NULL)
-			delivery_ring(queue->worker);
+		TAILQ_FOREACH (worker, &queue->workers, link)
+			delivery_ring(worker);
 	}
 }
 
@@ -402,9 +404,11 @@ resume_paused(struct router *router)
 static void
 pump_all(struct router *router)
 {
+	struct worker *worker, *next;
+
 	for (unsigned i = 0; i < router->queue_count; i++)
-		if (router->queues[i].worker != NULL)
-			delivery_pump(router->queues[i].worker);
+		TAILQ_FOREACH_SAFE (worker, &router->queues[i].workers, link, next)
+			delivery_pump(worker);
 }
 
 /* Brings the control segment up to date. Returns when to do it again. */
@@ -412,15 +416,14 @@ static int64_t
 tick(struct router *router)
 {
 	uint64_t now_ns = io_monotonic_ns();
+	struct worker *worker;
 	bool all_seen = true;
 
 	for (unsigned i = 0; i < router->queue_count; i++) {
-		struct worker *worker = router->queues[i].worker;
+		struct queue *queue = &router->queues[i];
 
-		if (worker != NULL && !delivery_publish_figures(worker))
-			all_seen = false;
-		else if (control_word_generation(queue_state_word(&router->queues[i])) !=
-		    router->queues[i].state_appended)
+		if (!delivery_publish_figures(queue) ||
+		    control_word_generation(queue_state_word(queue)) != queue->state_appended)
 			all_seen = false;
 	}
 	if (now_ns - router->ticked_ns >= TICK_NS) {
@@ -431,8 +434,8 @@ tick(struct router *router)
 			queue_tick_retention(&router->queues[i]);
 			queue_auto_probe(&router->queues[i], now_ns);
 			notify_step(&router->queues[i], now_ns);
-			if (router->queues[i].worker != NULL)
-				delivery_tick(router->queues[i].worker, now_ns);
+			TAILQ_FOREACH (worker, &router->queues[i].workers, link)
+				delivery_tick(worker, now_ns);
 		}
 		atomic_store_explicit(
 		    &router->control.shared->router_heartbeat_ns, now_ns, memory_order_relaxed);
@@ -444,21 +447,23 @@ tick(struct router *router)
 static bool
 may_sleep(struct router *router)
 {
+	struct worker *worker;
 	bool may = true;
 
 	for (unsigned i = 0; i < router->queue_count; i++)
-		if (router->queues[i].worker != NULL &&
-		    !delivery_may_sleep(router->queues[i].worker))
-			may = false;
+		TAILQ_FOREACH (worker, &router->queues[i].workers, link)
+			may &= delivery_may_sleep(worker);
 	return may;
 }
 
 static void
 awake(struct router *router)
 {
+	struct worker *worker;
+
 	for (unsigned i = 0; i < router->queue_count; i++)
-		if (router->queues[i].worker != NULL)
-			delivery_awake(router->queues[i].worker);
+		TAILQ_FOREACH (worker, &router->queues[i].workers, link)
+			delivery_awake(worker);
 }
 
 int

@@ -52,6 +52,9 @@ struct ids_file {
 	uint64_t number, newest_clock_s;
 };
 
+TAILQ_HEAD(connection_list, connection);
+TAILQ_HEAD(worker_list, worker);
+
 struct queue {
 	struct router *router;
 	const struct config_queue *config;
@@ -97,11 +100,9 @@ struct queue {
 
 	struct groups groups;
 	uint64_t lane_generation;
-	struct worker *worker; /* NULL: none attached */
-	struct notify *notify; /* on_trip; NULL: there was nothing to tell */
+	struct worker_list workers; /* attached; no lane is with two of them */
+	struct notify *notify;      /* on_trip; NULL: there was nothing to tell */
 };
-
-TAILQ_HEAD(connection_list, connection);
 
 struct router {
 	struct io *io;

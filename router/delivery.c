@@ -11,9 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/pidfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "message/envelope.h"
@@ -21,6 +19,7 @@
 #include "router/connection.h"
 #include "router/move.h"
 #include "router/queue.h"
+#include "shm/lane_lock.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -40,27 +39,6 @@ enum {
 /*
  * Attaching.
  */
-
-/* Does this descriptor hold the queue's lock? An flock belongs to the open file: if it can be taken
- * through the descriptor but not through one of our own, the sender has it. */
-static bool
-holds_lock(const struct router *router, const char *queue, int fd)
-{
-	char path[CONFIG_PATH_BYTES + CONFIG_NAME_BYTES + 8];
-	struct stat ours, theirs;
-	bool good = false;
-	int own;
-
-	snprintf(path, sizeof(path), "%s/%s.lock", router->config->run_dir, queue);
-	own = open(path, O_RDONLY | O_CLOEXEC);
-	if (own < 0)
-		return false;
-	if (fstat(own, &ours) == 0 && fstat(fd, &theirs) == 0 && ours.st_ino == theirs.st_ino &&
-	    ours.st_dev == theirs.st_dev && flock(fd, LOCK_EX | LOCK_NB) == 0)
-		good = flock(own, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-	close(own);
-	return good;
-}
 
 static struct queue *
 find_queue(struct router *router, const char *name)
@@ -108,6 +86,7 @@ create_lane(struct worker *worker, unsigned number)
 		return rc;
 	worker->lane_count++;
 	worker->lane_index[number] = (int)i;
+	worker->lanes |= 1ull << number;
 	rc = ring_producer_init(&worker->delivery[i], &worker->lane[i].shared->delivery,
 	    worker->lane[i].delivery_data, params.delivery_capacity);
 	if (rc == 0)
@@ -166,9 +145,7 @@ claim_entry(struct worker *worker)
 		if (atomic_load_explicit(&entry->pid, memory_order_relaxed) != 0)
 			continue;
 		entry->queue = worker->queue->index;
-		entry->lanes = 0;
-		for (unsigned k = 0; k < worker->lane_count; k++)
-			entry->lanes |= 1ull << worker->lane[k].shared->lane;
+		entry->lanes = worker->lanes;
 		entry->attached_ns = io_wall_ns();
 		atomic_store_explicit(
 		    &entry->heartbeat_ns, io_monotonic_ns(), memory_order_relaxed);
@@ -220,6 +197,17 @@ start(struct worker *worker, uint64_t lanes)
 	return worker->control == NULL ? -EUSERS : 0;
 }
 
+/* Who had these lanes has lost the locks, so it is dead. */
+static void
+end_others(struct queue *queue, uint64_t lanes)
+{
+	struct worker *other, *next;
+
+	TAILQ_FOREACH_SAFE (other, &queue->workers, link, next)
+		if (other->lanes & lanes)
+			connection_close(other->connection);
+}
+
 void
 delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 {
@@ -232,21 +220,21 @@ delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 		connection_refuse(connection, 404, "no queue of this name in the configuration");
 		return;
 	}
-	if (connection->received_fd < 0 || !holds_lock(router, name, connection->received_fd)) {
-		connection_refuse(connection, 409, "the queue's lock is not held");
+	if (connection->received_fd < 0 ||
+	    !lane_lock_holds(router->config->run_dir, name, connection->received_fd, lanes)) {
+		connection_refuse(connection, 409, "the lock of these lanes is not held");
 		return;
 	}
 	close(connection->received_fd); /* or we would hold the lock when the worker is dead */
 	connection->received_fd = -1;
-	if (queue->worker != NULL) /* it lost the lock, so it is dead */
-		connection_close(queue->worker->connection);
+	end_others(queue, lanes);
 	worker = new_worker(connection, queue);
 	if (worker == NULL) {
 		connection_refuse(connection, 503, "out of memory");
 		return;
 	}
 	connection->worker = worker;
-	queue->worker = worker;
+	TAILQ_INSERT_TAIL(&queue->workers, worker, link);
 	rc = start(worker, lanes);
 	if (rc != 0) {
 		event(EVENT_ERROR, "worker.not_attached", "s:queue", name, "s:error", strerror(-rc),
@@ -300,19 +288,35 @@ delivery_tick(struct worker *worker, uint64_t now_ns)
 		blocking_tick(worker, now_ns);
 }
 
+/* Where this message, which is not settled, stands in the log, and how it came to the worker for the second
+ * time. Position 0: it is not with this worker. */
+static struct parked
+find_given(const struct worker *worker, uint64_t sequence, struct redelivery **redelivery)
+{
+	struct queue *queue = worker->queue;
+
+	*redelivery = groups_flying(&queue->groups, sequence);
+	if (*redelivery == NULL)
+		return (struct parked){ sequence, flights_find(&worker->flights, sequence) };
+	if (group_in_lanes((*redelivery)->group, worker->lanes, queue->config->lanes))
+		return (*redelivery)->parked;
+	return (struct parked){ sequence, 0 };
+}
+
 /* The message that a worker was at when it died. What it says of itself is not believed blindly: it must
  * have been given the message. */
 static void
 count_receive(struct worker *worker)
 {
+	struct redelivery *redelivery;
 	uint64_t sequence;
 
 	if (worker->lane_count == 0 || worker->broken || worker->let_go)
 		return;
 	sequence =
 	    atomic_load_explicit(&worker->lane[0].shared->worker.starting, memory_order_relaxed);
-	if (sequence == 0 || sequence > worker->delivered ||
-	    settled_has(&worker->queue->settled, sequence))
+	if (settled_has(&worker->queue->settled, sequence) ||
+	    find_given(worker, sequence, &redelivery).position == 0)
 		return;
 	if (queue_count_receive(worker->queue, sequence) != 0)
 		worker->queue->router->failed = -ENOMEM;
@@ -336,12 +340,10 @@ delivery_detach(struct worker *worker)
 	if (!queue->router->stopping)
 		count_receive(worker);
 	worker->detached = true;
-	if (queue->worker == worker)
-		queue->worker = NULL;
+	TAILQ_REMOVE(&queue->workers, worker, link);
 	if (worker->control != NULL)
 		atomic_store_explicit(&worker->control->pid, 0, memory_order_release);
-	atomic_store_explicit(&queue->control->counters.in_flight, 0, memory_order_relaxed);
-	groups_forget_messages(&queue->groups);
+	groups_forget_messages(&queue->groups, worker->lanes, queue->config->lanes);
 	if (worker->bell_request.pending)
 		io->operations->cancel(io, &worker->bell_request);
 	event(EVENT_INFO, "worker.gone", "s:queue", queue->config->name, "u:pid",
@@ -408,7 +410,8 @@ read_completion(const struct worker *worker, const struct ring_record *record,
 	return true;
 }
 
-/* A 5xx: the gate closes, or stays closed, unless the state has changed since the handler was started. */
+/* A 5xx: the gate closes, or stays closed, unless the state has changed since the handler was started. When
+ * two workers fail at once, the message that comes first is the head. */
 static void
 trip(struct worker *worker, const struct lane_completion *completion, const char *reason)
 {
@@ -422,6 +425,7 @@ trip(struct worker *worker, const struct lane_completion *completion, const char
 	strlcpy(detail.reason, "server error", sizeof(detail.reason));
 	queue_find_message_id(queue, completion->sequence, detail.message_id);
 	queue_gate(queue, completion->state_seen, GATE_FAILED, &detail);
+	queue_lower_head(queue, completion->state_seen, &detail);
 }
 
 /* What was given up always does. */
@@ -505,18 +509,13 @@ stop_unreadable(struct queue *queue, uint64_t sequence)
 /* A message that is to be tried again, or that comes behind one in its group. Returns 0, -EPROTO, or
  * -ENOMEM. */
 static int
-take_blocked(struct worker *worker, const struct lane_completion *completion,
+take_blocked(struct worker *worker, const struct lane_completion *completion, struct parked parked,
     struct redelivery *redelivery, const char *reason)
 {
 	struct queue *queue = worker->queue;
-	struct parked parked = { .sequence = completion->sequence };
 	struct group *group = NULL;
 	int rc;
 
-	parked.position = redelivery != NULL ? redelivery->parked.position
-					     : flights_find(&worker->flights, parked.sequence);
-	if (parked.position == 0 || settled_has(&queue->settled, parked.sequence))
-		return -EPROTO;
 	if (redelivery != NULL)
 		group = groups_land(&queue->groups, redelivery);
 	else
@@ -535,12 +534,9 @@ take_blocked(struct worker *worker, const struct lane_completion *completion,
 
 /* One that ended for good. Returns as take_completion(). */
 static int
-take_ended(struct worker *worker, const struct lane_completion *completion,
+take_ended(struct worker *worker, const struct lane_completion *completion, uint64_t position,
     struct redelivery *redelivery, const char *reason)
 {
-	uint64_t position = redelivery != NULL
-	    ? redelivery->parked.position
-	    : flights_find(&worker->flights, completion->sequence);
 	int rc = settle(worker, completion, position, reason);
 
 	if (rc == -EBADMSG) {
@@ -563,20 +559,25 @@ take_completion(struct worker *worker, const struct ring_record *record)
 	struct lane_completion completion;
 	char reason[LANE_REASON_BYTES + 1];
 	struct redelivery *redelivery;
+	struct parked given;
 	bool ended;
 
 	if (!read_completion(worker, record, &completion, reason))
 		return -EPROTO;
-	redelivery = groups_flying(&queue->groups, completion.sequence);
+	if (settled_has(&queue->settled, completion.sequence))
+		return 0;
+	given = find_given(worker, completion.sequence, &redelivery);
+	if (given.position == 0)
+		return -EPROTO;
 	ended = completion.status < 400 || completion.flags & LANE_ENDED;
 	if (completion.flags & LANE_GIVEN_BACK ||
 	    (!ended && blocking_applies(queue, completion.status)))
-		return take_blocked(worker, &completion, redelivery, reason);
+		return take_blocked(worker, &completion, given, redelivery, reason);
 	if (completion.status >= 500 && !ended) {
 		trip(worker, &completion, reason);
 		return 0;
 	}
-	return take_ended(worker, &completion, redelivery, reason);
+	return take_ended(worker, &completion, given.position, redelivery, reason);
 }
 
 static void
@@ -990,8 +991,9 @@ delivery_awake(struct worker *worker)
 		doorbell_cancel(&worker->lane[0].shared->router_bell);
 }
 
-bool
-delivery_publish_figures(struct worker *worker)
+/* Returns true when it has seen the current state. */
+static bool
+publish_words(struct worker *worker)
 {
 	struct lane_worker_words *words;
 	uint64_t seen;
@@ -1003,7 +1005,20 @@ delivery_publish_figures(struct worker *worker)
 	atomic_store_explicit(&worker->control->state_seen, seen, memory_order_relaxed);
 	atomic_store_explicit(&worker->control->heartbeat_ns,
 	    atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed), memory_order_relaxed);
-	atomic_store_explicit(
-	    &worker->queue->control->counters.in_flight, worker->in_flight, memory_order_relaxed);
 	return seen == queue_state_word(worker->queue);
+}
+
+bool
+delivery_publish_figures(struct queue *queue)
+{
+	struct worker *worker;
+	uint64_t in_flight = 0;
+	bool all_seen = true;
+
+	TAILQ_FOREACH (worker, &queue->workers, link) {
+		all_seen &= publish_words(worker);
+		in_flight += worker->in_flight;
+	}
+	atomic_store_explicit(&queue->control->counters.in_flight, in_flight, memory_order_relaxed);
+	return all_seen;
 }

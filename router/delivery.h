@@ -14,9 +14,11 @@
 #include "shm/lane.h"
 
 struct worker {
+	TAILQ_ENTRY(worker) link;
 	struct queue *queue;
 	struct connection *connection;
 	struct control_worker *control;
+	uint64_t lanes; /* bit n: it has lane n */
 	unsigned lane_count;
 	int lane_index
 	    [CONFIG_LANES_MAX]; /* of a lane's number, in the arrays below; -1: not its own */
@@ -54,7 +56,7 @@ struct worker {
 	bool detached; /* freed when the back end lets go */
 };
 
-/* A worker's HELLO: checks that it holds the queue's lock and gives it fresh lanes. Answers on the
+/* A worker's HELLO: checks that it holds the locks of these lanes and gives it fresh ones. Answers on the
  * connection either way. lanes: bit n asks for lane n. */
 void delivery_attach(struct connection *, const char *queue, uint64_t lanes);
 
@@ -86,9 +88,9 @@ void delivery_awake(struct worker *);
 /* Wakes the worker, e.g. because the state changed. */
 void delivery_ring(struct worker *);
 
-/* Copies the worker's own words into the control segment. Returns true when it has seen the current
- * state. */
-bool delivery_publish_figures(struct worker *);
+/* Copies what a queue's workers say into the control segment. Returns true when all of them have seen the
+ * current state. */
+bool delivery_publish_figures(struct queue *);
 
 /* Frees a detached worker if nothing is pending. Returns false when it must be called again. */
 bool delivery_free(struct worker *);

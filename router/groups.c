@@ -249,23 +249,27 @@ groups_land(struct groups *groups, struct redelivery *redelivery)
 }
 
 static void
-forget_flying(struct groups *groups)
+forget_flying(struct groups *groups, uint64_t lanes, unsigned lane_count)
 {
 	struct redelivery *redelivery, *next;
 
 	RB_FOREACH_SAFE (redelivery, redelivery_tree, &groups->flying, next) {
+		if (!group_in_lanes(redelivery->group, lanes, lane_count))
+			continue;
 		RB_REMOVE(redelivery_tree, &groups->flying, redelivery);
 		free(redelivery);
 	}
 }
 
 void
-groups_forget_messages(struct groups *groups)
+groups_forget_messages(struct groups *groups, uint64_t lanes, unsigned lane_count)
 {
 	struct group *group, *next;
 
-	forget_flying(groups);
+	forget_flying(groups, lanes, lane_count);
 	RB_FOREACH_SAFE (group, group_tree, &groups->tree, next) {
+		if (!group_in_lanes(group, lanes, lane_count))
+			continue;
 		forget_parked(groups, group);
 		groups_clear_ready(groups, group);
 		group->flying = 0;
@@ -278,7 +282,7 @@ groups_free(struct groups *groups)
 {
 	struct group *group, *next;
 
-	forget_flying(groups);
+	forget_flying(groups, UINT64_MAX, 1);
 	RB_FOREACH_SAFE (group, group_tree, &groups->tree, next)
 		groups_open(groups, group);
 	free(groups->by_hash);

@@ -68,6 +68,13 @@ struct groups {
 void groups_init(struct groups *);
 void groups_free(struct groups *);
 
+/* Is the group in one of these of the queue's lanes? lanes: bit n for lane n. */
+static inline bool
+group_in_lanes(const struct group *group, uint64_t lanes, unsigned lane_count)
+{
+	return lanes >> ((group->hash >> 48) % lane_count) & 1;
+}
+
 /* Can a group with these upper bits of its hash be blocked? */
 static inline bool
 groups_may_hold(const struct groups *groups, uint16_t upper)
@@ -103,7 +110,8 @@ struct redelivery *groups_flying(struct groups *, uint64_t sequence);
 /* It is answered. Returns its group. */
 struct group *groups_land(struct groups *, struct redelivery *);
 
-/* The worker is gone: forgets what is parked and delivered, but not who is blocked. */
-void groups_forget_messages(struct groups *);
+/* A worker that had these of the queue's lanes is gone: forgets what is parked and delivered of their
+ * groups, but not who is blocked. */
+void groups_forget_messages(struct groups *, uint64_t lanes, unsigned lane_count);
 
 #endif

@@ -227,7 +227,7 @@ main(int argc, char **argv)
 	if (rc != 0)
 		errx(exit_status(rc) == EX_NOPERM ? EX_NOPERM : EX_CANTCREAT, "%s", error);
 	if (settings.detach)
-		ready_fd = detach_begin();
+		ready_fd = detach_begin(1);
 	catch_signals();
 	rc = open_io(settings.io, &io, error, sizeof(error));
 	if (rc != 0) {

@@ -161,7 +161,7 @@ find_queues(struct request *request, struct router *router, const msgpack_object
 		return refusal(409, "not a dead-letter queue");
 	if (request->to == request->from)
 		return refusal(409, "to the queue that it is in");
-	if (request->from->worker != NULL)
+	if (!TAILQ_EMPTY(&request->from->workers))
 		return refusal(409, "a worker is attached to the queue");
 	if (request->to != NULL && request->to->over_max_bytes)
 		return refusal(503, "the queue holds max_bytes of messages");

@@ -367,6 +367,23 @@ queue_gate(struct queue *queue, uint64_t expected, enum gate_event what,
 	notify_changed(queue, to, detail);
 }
 
+void
+queue_lower_head(struct queue *queue, uint64_t seen, const struct control_detail *detail)
+{
+	struct control_detail tripped;
+	uint64_t word, now;
+
+	control_read_state(&queue->router->control, queue->index, &word, &tripped);
+	if (control_word_state(word) == CONTROL_TRIPPED &&
+	    control_word_generation(word) > control_word_generation(seen) &&
+	    detail->sequence < tripped.sequence &&
+	    control_change_state(&queue->router->control, queue->index, 0, word, CONTROL_TRIPPED,
+		detail, &now) == 0)
+		event(EVENT_WARN, "subscription.head", "s:queue", queue->config->name, "u:sequence",
+		    detail->sequence, "s:message_id", detail->message_id, "s:error", detail->error,
+		    NULL);
+}
+
 /* The facts of the trip stay, who and when are new. */
 static void
 change_by_router(struct queue *queue, uint64_t word, enum gate_event what,

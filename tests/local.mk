@@ -7,10 +7,12 @@ SH_LOG_COMPILER = timeout -k 10 300 bash
 AM_TESTS_ENVIRONMENT = top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	export top_srcdir top_builddir;
 
-check_PROGRAMS += tests/generate tests/forbid
+check_PROGRAMS += tests/generate tests/forbid tests/journal-worker
 tests_generate_SOURCES = tests/generate.c
 tests_generate_LDADD = $(BSD_LIBS)
 tests_forbid_SOURCES = tests/forbid.c
+tests_journal_worker_SOURCES = tests/journal-worker.c
+tests_journal_worker_LDADD = $(WORKER_LIBS)
 
 E2E_TESTS = \
 	tests/e2e/happy.sh \
@@ -23,6 +25,7 @@ E2E_TESTS = \
 	tests/e2e/death.sh \
 	tests/e2e/probe.sh \
 	tests/e2e/blocked.sh \
+	tests/e2e/processes.sh \
 	tests/e2e/space.sh \
 	tests/e2e/limits.sh \
 	tests/e2e/retention.sh \

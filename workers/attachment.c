@@ -144,13 +144,13 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const char *
 
 int
 attachment_open(struct attachment *attachment, const char *run_dir, const char *program,
-    const char *queue, int lock_fd, char *error, size_t error_bytes)
+    const char *queue, uint64_t lanes, int lock_fd, char *error, size_t error_bytes)
 {
 	const struct wire_hello hello = {
 		.role = WIRE_WORKER,
 		.program = program,
 		.name = queue,
-		.lanes = UINT64_MAX,
+		.lanes = lanes,
 	};
 	int rc;
 

@@ -22,11 +22,12 @@ struct attachment {
 	uint32_t max_message_bytes;
 };
 
-/* Asks the router for all lanes of the queue; lock_fd holds the queue's lock. Returns 0; -ENOENT or
+/* Asks the router for these lanes of the queue (shm/lane_lock.h), which lock_fd holds; of LANE_LOCK_ALL it
+ * gives those that there are. Returns 0; -ENOENT or
  * -ECONNREFUSED when no router is there; -EAGAIN when it said to try again; -EPROTO when what it sent
  * cannot be; or -errno. error is filled when it fails. */
 int attachment_open(struct attachment *, const char *run_dir, const char *program,
-    const char *queue, int lock_fd, char *error, size_t error_bytes);
+    const char *queue, uint64_t lanes, int lock_fd, char *error, size_t error_bytes);
 void attachment_close(struct attachment *);
 
 /* Is the router still there? */

@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "config/detach.h"
+#include "shm/lane_lock.h"
 #include "telemetry/event.h"
 #include "workers/attachment.h"
 #include "workers/consumer.h"
@@ -37,7 +37,16 @@ enum {
 
 struct settings {
 	struct config_options config;
+	unsigned processes;
 	bool detach, verbose, invoke;
+};
+
+/* A working process of the program. */
+struct child {
+	pid_t pid; /* 0: none now */
+	uint64_t lanes;
+	uint64_t born_ms, due_ms; /* when it is to be started again */
+	int wait_ms;
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -59,9 +68,9 @@ static void
 usage(const struct service *service, FILE *out)
 {
 	fprintf(out,
-	    "usage: %s [-dhVv] [-c FILE] [-D DIR]\n"
+	    "usage: %s [-dhVv] [-c FILE] [-D DIR]%s\n"
 	    "       %s --invoke [-c FILE] < message.json\n",
-	    service->program, service->program);
+	    service->program, service->table == NULL ? " [-j N]" : "", service->program);
 	fputs("  -c, --config FILE     configuration; without it the built-in utility system\n"
 	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
 	      "  -d, --detach          go to the background when attached or a standby\n"
@@ -70,6 +79,26 @@ usage(const struct service *service, FILE *out)
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
 	    out);
+	if (service->table == NULL)
+		fputs(
+		    "  -j, --jobs N          work with N processes, which share the lanes\n", out);
+}
+
+/* A service with a store has one process, which owns it. */
+static unsigned
+read_jobs(const struct service *service, const char *text)
+{
+	char *end;
+	unsigned long jobs = strtoul(text, &end, 10);
+
+	if (service->table == NULL && text[0] >= '1' && text[0] <= '9' && *end == '\0' &&
+	    jobs <= CONFIG_LANES_MAX)
+		return (unsigned)jobs;
+	if (service->table != NULL)
+		warnx("-j: the service has a store, which one process owns");
+	else
+		warnx("-j %s: not from 1 to %d", text, CONFIG_LANES_MAX);
+	exit(EX_USAGE);
 }
 
 static void
@@ -80,6 +109,7 @@ read_options(const struct service *service, struct settings *settings, int argc,
 		{ "config", required_argument, NULL, 'c' },
 		{ "directory", required_argument, NULL, 'D' },
 		{ "detach", no_argument, NULL, 'd' },
+		{ "jobs", required_argument, NULL, 'j' },
 		{ "invoke", no_argument, NULL, INVOKE },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
@@ -88,7 +118,8 @@ read_options(const struct service *service, struct settings *settings, int argc,
 	};
 	int option;
 
-	while ((option = getopt_long(argc, argv, "c:D:dvVh", options, NULL)) != -1) {
+	settings->processes = 1;
+	while ((option = getopt_long(argc, argv, "c:D:dj:vVh", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			settings->config.file = optarg;
@@ -98,6 +129,9 @@ read_options(const struct service *service, struct settings *settings, int argc,
 			break;
 		case 'd':
 			settings->detach = true;
+			break;
+		case 'j':
+			settings->processes = read_jobs(service, optarg);
 			break;
 		case INVOKE:
 			settings->invoke = true;
@@ -157,27 +191,28 @@ pause_ms(int ms)
  * The child.
  */
 
-/* Takes the queue's lock; as a standby looks again and again. Returns the fd, or -1 when told to
+/* Takes the lock of these lanes; as a standby looks again and again. Returns the fd, or -1 when told to
  * stop. */
 static int
-take_lock(const struct config *config, const char *queue, int *ready_fd)
+take_lock(const struct config *config, const char *queue, uint64_t lanes, int *ready_fd)
 {
-	char path[CONFIG_PATH_BYTES + CONFIG_NAME_BYTES + 8];
-	int fd;
+	int fd = lane_lock_open(config->run_dir, queue), rc;
 
-	snprintf(path, sizeof(path), "%s/%s.lock", config->run_dir, queue);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
-		err(EX_CANTCREAT, "%s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return fd;
-	event(EVENT_INFO, "worker.standby", "s:queue", queue, NULL);
-	detach_ready(ready_fd, 0);
-	while (stop_signal == 0) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			return fd;
-		pause_ms(STANDBY_MS);
+		errx(EX_CANTCREAT, "%s/%s.lock: %s", config->run_dir, queue, strerror(-fd));
+	rc = lane_lock_take(fd, lanes);
+	if (rc == -EAGAIN) {
+		event(EVENT_INFO, "worker.standby", "s:queue", queue, NULL);
+		detach_ready(ready_fd, 0);
 	}
+	while (rc == -EAGAIN && stop_signal == 0) {
+		pause_ms(STANDBY_MS);
+		rc = lane_lock_take(fd, lanes);
+	}
+	if (rc == 0)
+		return fd;
+	if (rc != -EAGAIN)
+		errx(EX_CANTCREAT, "%s/%s.lock: %s", config->run_dir, queue, strerror(-rc));
 	close(fd);
 	return -1;
 }
@@ -185,7 +220,7 @@ take_lock(const struct config *config, const char *queue, int *ready_fd)
 /* Attaches, works, and begins again when the router is gone, until told to stop. */
 static int
 serve(const struct service *service, const struct config *config, struct consumer *consumer,
-    int lock_fd, int *ready_fd)
+    uint64_t lanes, int lock_fd, int *ready_fd)
 {
 	struct attachment attachment;
 	int wait_ms = CONNECT_MS_MIN;
@@ -194,7 +229,7 @@ serve(const struct service *service, const struct config *config, struct consume
 
 	while (stop_signal == 0) {
 		int rc = attachment_open(&attachment, config->run_dir, service->program,
-		    service->queue, lock_fd, error, sizeof(error));
+		    service->queue, lanes, lock_fd, error, sizeof(error));
 
 		if (rc != 0) {
 			if (!said)
@@ -222,7 +257,7 @@ serve(const struct service *service, const struct config *config, struct consume
 
 static int
 child_main(const struct service *service, const struct config *config,
-    const struct config_options *options, pid_t parent, int ready_fd)
+    const struct config_options *options, uint64_t lanes, pid_t parent, int ready_fd)
 {
 	const struct config_queue *queue = config_find_queue(config, service->queue);
 	struct consumer *consumer;
@@ -236,7 +271,7 @@ child_main(const struct service *service, const struct config *config,
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (service->begin != NULL && service->begin(options, error, sizeof(error)) != 0)
 		event(EVENT_WARN, "worker.config", "s:error", error, NULL);
-	lock_fd = take_lock(config, service->queue, &ready_fd);
+	lock_fd = take_lock(config, service->queue, lanes, &ready_fd);
 	if (lock_fd < 0)
 		return 0;
 	rc = service->table != NULL
@@ -247,7 +282,7 @@ child_main(const struct service *service, const struct config *config,
 	consumer = consumer_new(service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);
 	if (consumer == NULL)
 		errx(EX_OSERR, "out of memory");
-	serve(service, config, consumer, lock_fd, &ready_fd);
+	serve(service, config, consumer, lanes, lock_fd, &ready_fd);
 	consumer_free(consumer);
 	store_close(store);
 	event(EVENT_INFO, "worker.stopped", "s:queue", service->queue, NULL);
@@ -258,44 +293,40 @@ child_main(const struct service *service, const struct config *config,
  * The parent.
  */
 
-static pid_t
-spawn(const struct service *service, const struct config *config,
+static uint64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Which lanes the process has, of so many. More than a queue has now: it may get more. */
+static uint64_t
+share_of_lanes(unsigned process, unsigned processes)
+{
+	uint64_t lanes = 0;
+
+	if (processes == 1)
+		return LANE_LOCK_ALL;
+	for (unsigned lane = process; lane < CONFIG_LANES_MAX; lane += processes)
+		lanes |= 1ull << lane;
+	return lanes;
+}
+
+static void
+spawn(struct child *child, const struct service *service, const struct config *config,
     const struct config_options *options, int ready_fd)
 {
 	pid_t parent = getpid();
-	pid_t child = fork();
 
-	if (child < 0)
+	child->born_ms = now_ms();
+	child->pid = fork();
+	if (child->pid < 0)
 		err(EX_OSERR, "fork");
-	if (child == 0)
-		_exit(child_main(service, config, options, parent, ready_fd));
-	return child;
-}
-
-/* Waits for the child; passes a signal to stop on to it. Returns its wait status. Signals are blocked
- * but while it sleeps, so that none comes between the look at stop_signal and the sleep. */
-static int
-wait_for(pid_t child)
-{
-	sigset_t blocked, before;
-	bool told = false;
-	int status = 0;
-
-	sigemptyset(&blocked);
-	sigaddset(&blocked, SIGTERM);
-	sigaddset(&blocked, SIGINT);
-	sigaddset(&blocked, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &blocked, &before);
-	while (waitpid(child, &status, WNOHANG) != child) {
-		if (stop_signal != 0 && !told) {
-			kill(child, SIGTERM);
-			told = true;
-		}
-		sigdelset(&before, SIGCHLD);
-		sigsuspend(&before);
-	}
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	return status;
+	if (child->pid == 0)
+		_exit(child_main(service, config, options, child->lanes, parent, ready_fd));
 }
 
 static bool
@@ -305,32 +336,104 @@ is_final(int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) == EX_CANTCREAT;
 }
 
+/* Looks whether the child has ended. Returns its wait status, or -1. */
+static int
+reap(struct child *child, const char *queue)
+{
+	int status;
+
+	if (child->pid == 0 || waitpid(child->pid, &status, WNOHANG) != child->pid)
+		return -1;
+	child->pid = 0;
+	if (stop_signal != 0)
+		return status;
+	event(EVENT_ERROR, "worker.died", "s:queue", queue, "d:signal",
+	    WIFSIGNALED(status) ? WTERMSIG(status) : 0, "d:status",
+	    WIFEXITED(status) ? WEXITSTATUS(status) : 0, NULL);
+	if (now_ms() - child->born_ms >= HEALTHY_S * 1000)
+		child->wait_ms = RESPAWN_MS_MIN;
+	child->due_ms = now_ms() + (uint64_t)child->wait_ms;
+	child->wait_ms = child->wait_ms * 2 < RESPAWN_MS_MAX ? child->wait_ms * 2 : RESPAWN_MS_MAX;
+	return status;
+}
+
+/* Sleeps until a signal comes, or one of them is to be started again. Signals are blocked otherwise, so that
+ * none comes between the look at what they changed and the sleep. */
+static void
+wait_for_children(const struct child *children, unsigned count, const sigset_t *unblocked)
+{
+	uint64_t now = now_ms(), due = UINT64_MAX;
+	struct timespec left;
+
+	for (unsigned i = 0; i < count; i++)
+		if (children[i].pid == 0 && children[i].due_ms < due)
+			due = children[i].due_ms;
+	due = due > now ? due - now : 0;
+	left = (struct timespec){ .tv_sec = (time_t)(due / 1000),
+		.tv_nsec = (long)(due % 1000 * 1000000) };
+	pselect(0, NULL, NULL, NULL, due > INT_MAX || stop_signal != 0 ? NULL : &left, unblocked);
+}
+
+static unsigned
+tell(const struct child *children, unsigned count, int signal)
+{
+	unsigned alive = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		alive += children[i].pid != 0;
+		if (children[i].pid != 0 && signal != 0)
+			kill(children[i].pid, signal);
+	}
+	return alive;
+}
+
+/* Keeps the children alive until it is told to stop, or one of them says that it never will be. */
 static int
 supervise(const struct service *service, const struct config *config,
-    const struct config_options *options, int ready_fd)
+    const struct settings *settings, int ready_fd)
 {
-	int wait_ms = RESPAWN_MS_MIN;
+	static struct child children[CONFIG_LANES_MAX];
+	unsigned count = settings->processes;
+	sigset_t blocked, before;
+	bool told = false;
+	int rc = 0;
 
+	for (unsigned i = 0; i < count; i++)
+		children[i] = (struct child){
+			.lanes = share_of_lanes(i, count),
+			.wait_ms = RESPAWN_MS_MIN,
+		};
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	sigaddset(&blocked, SIGINT);
+	sigaddset(&blocked, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &blocked, &before);
+	sigdelset(&before, SIGCHLD);
 	for (;;) {
-		time_t born = time(NULL);
-		int status = wait_for(spawn(service, config, options, ready_fd));
+		for (unsigned i = 0; i < count; i++) {
+			int status = reap(&children[i], service->queue);
 
-		if (stop_signal != 0)
-			return 0;
-		event(EVENT_ERROR, "worker.died", "s:queue", service->queue, "d:signal",
-		    WIFSIGNALED(status) ? WTERMSIG(status) : 0, "d:status",
-		    WIFEXITED(status) ? WEXITSTATUS(status) : 0, NULL);
-		if (is_final(status)) {
-			detach_ready(&ready_fd, WEXITSTATUS(status));
-			return WEXITSTATUS(status);
+			if (status >= 0 && stop_signal == 0 && is_final(status)) {
+				rc = WEXITSTATUS(status);
+				detach_ready(&ready_fd, rc);
+				stop_signal = SIGTERM;
+			}
 		}
-		if (time(NULL) - born >= HEALTHY_S)
-			wait_ms = RESPAWN_MS_MIN;
-		pause_ms(wait_ms);
-		wait_ms = wait_ms * 2 < RESPAWN_MS_MAX ? wait_ms * 2 : RESPAWN_MS_MAX;
-		if (stop_signal != 0)
-			return 0;
+		if (stop_signal != 0 && tell(children, count, told ? 0 : SIGTERM) == 0)
+			break;
+		told = stop_signal != 0;
+		for (unsigned i = 0; i < count && !told; i++) {
+			if (children[i].pid != 0 || children[i].due_ms > now_ms())
+				continue;
+			sigprocmask(SIG_SETMASK, &before, NULL);
+			spawn(&children[i], service, config, &settings->config, ready_fd);
+			sigprocmask(SIG_BLOCK, &blocked, NULL);
+		}
+		if (told || stop_signal == 0)
+			wait_for_children(children, count, &before);
 	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return rc;
 }
 
 int
@@ -350,6 +453,9 @@ worker_main(const struct service *service, int argc, char **argv)
 	if (config_find_queue(&config, service->queue) == NULL)
 		errx(EX_CONFIG, "%s: there is no queue %s in the configuration",
 		    config.file ? config.file : "built-in configuration", service->queue);
+	if (settings.processes > config_find_queue(&config, service->queue)->lanes)
+		errx(EX_USAGE, "-j %u: queue %s has %u lanes", settings.processes, service->queue,
+		    config_find_queue(&config, service->queue)->lanes);
 	if (service->begin != NULL && service->begin(&settings.config, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
 	if (settings.invoke)
@@ -358,9 +464,9 @@ worker_main(const struct service *service, int argc, char **argv)
 	if (rc != 0)
 		errx(rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT, "%s", error);
 	if (settings.detach)
-		ready_fd = detach_begin();
+		ready_fd = detach_begin(settings.processes);
 	catch_signals();
-	rc = supervise(service, &config, &settings.config, ready_fd);
+	rc = supervise(service, &config, &settings, ready_fd);
 	config_free(&config);
 	return rc;
 }

@@ -18,11 +18,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "shm/lane_lock.h"
 #include "workers/attachment.h"
 
 enum { DEADLINE_S = 20, RING_BYTES = 768, SETTLE_MS = 2 };
@@ -85,7 +85,8 @@ attach(struct attachment *attachment, const char *run, const char *queue, int lo
 	char error[512];
 
 	clock_gettime(CLOCK_MONOTONIC, &began);
-	while (attachment_open(attachment, run, "flip", queue, lock, error, sizeof(error)) != 0) {
+	while (attachment_open(attachment, run, "flip", queue, LANE_LOCK_ALL, lock, error,
+		   sizeof(error)) != 0) {
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec - began.tv_sec > DEADLINE_S)
 			errx(1, "no answer: %s", error);
@@ -147,15 +148,14 @@ static int
 flip_lanes(const char *dir, const char *queue, size_t first, size_t step)
 {
 	static struct attachment attachment;
-	char run[400], path[512];
+	char run[400];
 	unsigned n = 0;
 	int lock;
 
 	snprintf(run, sizeof(run), "%s/run", dir);
-	snprintf(path, sizeof(path), "%s/%s.lock", run, queue);
-	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (lock < 0 || flock(lock, LOCK_EX) != 0)
-		err(1, "%s", path);
+	lock = lane_lock_open(run, queue);
+	if (lock < 0 || lane_lock_take(lock, LANE_LOCK_ALL) != 0)
+		errx(1, "%s/%s.lock", run, queue);
 	for (size_t at = first; at < LANE_DATA_OFFSET + 2 * RING_BYTES; at += step) {
 		attach(&attachment, run, queue, lock);
 		misbehave(&attachment, at);

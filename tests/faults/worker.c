@@ -16,12 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "message/envelope.h"
+#include "shm/lane_lock.h"
 #include "workers/attachment.h"
 
 enum { WAIT_NS = 20000000, RETRY_NS = 5000000 };
@@ -133,14 +133,14 @@ static int
 take_lock(const char *run, const char *queue)
 {
 	const struct timespec pause = { .tv_nsec = RETRY_NS };
-	char path[512];
-	int fd;
+	int fd, rc;
 
-	snprintf(path, sizeof(path), "%s/%s.lock", run, queue);
-	while ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0 && errno == ENOENT)
+	while ((fd = lane_lock_open(run, queue)) == -ENOENT)
 		nanosleep(&pause, NULL);
-	if (fd < 0 || flock(fd, LOCK_EX) != 0)
-		err(1, "%s", path);
+	while (fd >= 0 && (rc = lane_lock_take(fd, LANE_LOCK_ALL)) == -EAGAIN)
+		nanosleep(&pause, NULL);
+	if (fd < 0 || rc != 0)
+		errx(1, "%s/%s.lock: %s", run, queue, strerror(fd < 0 ? -fd : -rc));
 	return fd;
 }
 
@@ -173,8 +173,8 @@ main(int argc, char **argv)
 	snprintf(run, sizeof(run), "%s/run", argv[0]);
 	lock = take_lock(run, argv[1]);
 	for (;;) {
-		if (attachment_open(&attachment, run, "test-worker", argv[1], lock, error,
-			sizeof(error)) != 0) {
+		if (attachment_open(&attachment, run, "test-worker", argv[1], LANE_LOCK_ALL, lock,
+			error, sizeof(error)) != 0) {
 			nanosleep(&pause, NULL);
 			continue;
 		}

@@ -20,7 +20,7 @@
 
 #include "tests/sim/net.h"
 
-enum { NAMES = 512, CHANGES = 4096, PATH_BYTES = 128 };
+enum { NAMES = 512, CHANGES = 4096, PATH_BYTES = 128, LOCK_BYTES = 64 };
 
 struct node {
 	LIST_ENTRY(node) link;
@@ -30,6 +30,7 @@ struct node {
 	uint64_t size, disk_size, capacity;
 	struct open_file *exclusive; /* who has the lock */
 	unsigned shared;
+	struct open_file *byte[LOCK_BYTES]; /* who has locked the first ones */
 };
 
 struct open_file {
@@ -521,6 +522,8 @@ int __real_posix_fallocate(int, off_t, off_t);
 int __wrap_posix_fallocate(int, off_t, off_t);
 int __wrap_posix_fadvise(int, off_t, off_t, int);
 int __wrap_flock(int, int);
+int __wrap_fcntl(int, int, ...);
+int __real_fcntl(int, int, ...);
 int __wrap_rename(const char *, const char *);
 int __wrap_unlink(const char *);
 int __wrap_mkdir(const char *, mode_t);
@@ -561,11 +564,20 @@ unlock(struct open_file *file)
 }
 
 static void
+unlock_bytes(struct open_file *file)
+{
+	for (unsigned i = 0; i < LOCK_BYTES; i++)
+		if (file->node->byte[i] == file)
+			file->node->byte[i] = NULL;
+}
+
+static void
 end_file(struct file *ended)
 {
 	struct open_file *file = (struct open_file *)ended;
 
 	unlock(file);
+	unlock_bytes(file);
 	let_go(file->node);
 	world_free(file);
 }
@@ -736,6 +748,39 @@ __wrap_flock(int fd, int operation)
 	else
 		node->shared++, file->has_shared = true;
 	return 0;
+}
+
+/* Locks of the open file, on bytes. One to read is only asked for, to see that there is one to write. */
+static int
+lock_bytes(struct open_file *file, const struct flock *lock)
+{
+	struct open_file **byte = file->node->byte;
+	off_t end = lock->l_start + lock->l_len;
+
+	for (off_t i = lock->l_start; i < end && lock->l_type != F_UNLCK; i++)
+		if (byte[i] != NULL && byte[i] != file)
+			return failed(EAGAIN);
+	for (off_t i = lock->l_start; i < end; i++)
+		if (lock->l_type == F_WRLCK)
+			byte[i] = file;
+		else if (byte[i] == file)
+			byte[i] = NULL;
+	return 0;
+}
+
+int
+__wrap_fcntl(int fd, int command, ...)
+{
+	struct open_file *file = opened(fd);
+	va_list arguments;
+	void *argument;
+
+	va_start(arguments, command);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	if (file == NULL || command != F_OFD_SETLK)
+		return __real_fcntl(fd, command, argument);
+	return lock_bytes(file, argument);
 }
 
 int

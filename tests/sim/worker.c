@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "message/envelope.h"
+#include "shm/lane_lock.h"
 #include "tests/sim/net.h"
 #include "tests/sim/party.h"
 #include "workers/attachment.h"
@@ -126,12 +126,10 @@ static void
 ask(struct worker_process *worker)
 {
 	const char *queue = config->queues[worker->queue].name;
-	char path[CONFIG_NAME_BYTES + 16];
 
-	snprintf(path, sizeof(path), "/run/%s.lock", queue);
 	if (worker->lock_fd < 0)
-		worker->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (flock(worker->lock_fd, LOCK_EX | LOCK_NB) != 0)
+		worker->lock_fd = lane_lock_open("/run", queue);
+	if (lane_lock_take(worker->lock_fd, LANE_LOCK_ALL) != 0)
 		return;
 	worker->socket = net_connect(worker->pid);
 	if (worker->socket == NULL)

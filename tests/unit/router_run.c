@@ -16,13 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "message/envelope.h"
+#include "shm/lane_lock.h"
 #include "workers/attachment.h"
 
 enum { DEADLINE_S = 30, LOOK_NS = 2000000 };
@@ -107,8 +107,8 @@ attach(void)
 	time_t began = now_s();
 	char error[512];
 
-	while (attachment_open(
-		   &worker, path("run"), "test", queue, lock_fd, error, sizeof(error)) != 0)
+	while (attachment_open(&worker, path("run"), "test", queue, LANE_LOCK_ALL, lock_fd, error,
+		   sizeof(error)) != 0)
 		look_again(began, error);
 }
 
@@ -226,13 +226,12 @@ begin(void)
 	cr_assert(mkdtemp(dir) != NULL, "mkdtemp");
 	start_router();
 	for (time_t began = now_s();;) {
-		lock_fd =
-		    open(path("run/payment-processing.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		lock_fd = lane_lock_open(path("run"), "payment-processing");
 		if (lock_fd >= 0)
 			break;
 		look_again(began, "no run directory");
 	}
-	cr_assert(flock(lock_fd, LOCK_EX | LOCK_NB) == 0, "lock");
+	cr_assert(lane_lock_take(lock_fd, LANE_LOCK_ALL) == 0, "lock");
 }
 
 static void

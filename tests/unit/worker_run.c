@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,6 +30,7 @@
 #include "message/wire.h"
 #include "shm/control.h"
 #include "shm/lane.h"
+#include "shm/lane_lock.h"
 
 enum {
 	LANES = 2,
@@ -272,7 +272,7 @@ check_lock(int fd)
 	other = open(path(name), O_RDWR | O_CLOEXEC);
 	cr_assert(other >= 0 && fstat(fd, &sent) == 0 && fstat(other, &there) == 0, "lock");
 	cr_assert(sent.st_ino == there.st_ino && sent.st_dev == there.st_dev, "another file");
-	cr_assert(flock(other, LOCK_EX | LOCK_NB) != 0, "the queue is not locked");
+	cr_assert(lane_lock_take(other, LANE_LOCK_ALL) == -EAGAIN, "the queue is not locked");
 	close(other);
 	close(fd);
 }

@@ -1,0 +1,77 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "shm/lane_lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LANES = 64 };
+
+static void
+lock_path(char path[PATH_MAX], const char *run_dir, const char *queue)
+{
+	snprintf(path, PATH_MAX, "%s/%s.lock", run_dir, queue);
+}
+
+int
+lane_lock_open(const char *run_dir, const char *queue)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	lock_path(path, run_dir, queue);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+/* A lock of this type (F_WRLCK ...) on the bytes of these lanes, run by run. */
+static int
+set(int fd, uint64_t lanes, short type)
+{
+	for (unsigned first = 0; first < LANES; first++) {
+		struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = first };
+
+		while (first < LANES && lanes >> first & 1) {
+			lock.l_len++;
+			first++;
+		}
+		if (lock.l_len > 0 && fcntl(fd, F_OFD_SETLK, &lock) != 0)
+			return errno == EACCES ? -EAGAIN : -errno;
+	}
+	return 0;
+}
+
+int
+lane_lock_take(int fd, uint64_t lanes)
+{
+	int rc = set(fd, lanes, F_WRLCK);
+
+	if (rc != 0)
+		set(fd, lanes, F_UNLCK);
+	return rc;
+}
+
+/* If it can be taken through their descriptor, and not through one of our own, they have it. */
+bool
+lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes)
+{
+	char path[PATH_MAX];
+	struct stat ours, theirs;
+	bool good;
+	int own;
+
+	lock_path(path, run_dir, queue);
+	own = open(path, O_RDONLY | O_CLOEXEC);
+	if (own < 0)
+		return false;
+	good = fstat(own, &ours) == 0 && fstat(fd, &theirs) == 0 && ours.st_ino == theirs.st_ino &&
+	    ours.st_dev == theirs.st_dev && set(fd, lanes, F_WRLCK) == 0 &&
+	    set(own, lanes, F_RDLCK) == -EAGAIN;
+	close(own);
+	return good;
+}
