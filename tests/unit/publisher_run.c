@@ -897,7 +897,7 @@ Test(publisher_run, rejects_that_cannot_be_made_are_an_error_before_anything_is_
 	struct publisher publisher;
 
 	write_lines(3);
-	publisher = publish("", "--rejects", "/nonexistent/rejects", NULL);
+	publisher = publish("", "--rejects", path("missing/rejects"), NULL);
 	finish(&publisher, EX_CANTCREAT);
 }
 
