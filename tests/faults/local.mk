@@ -27,8 +27,8 @@ tests_faults_flip_SOURCES = tests/faults/flip.c
 tests_faults_flip_LDADD = $(WORKER_LIBS)
 
 FAULTS_TESTS = tests/faults/crash.sh tests/faults/calls.sh tests/faults/powercut.sh tests/faults/flip.sh
-dist_check_SCRIPTS += $(FAULTS_TESTS)
-TESTS += $(FAULTS_TESTS)
+dist_check_SCRIPTS += $(FAULTS_TESTS) tests/faults/gates.sh
+TESTS += $(FAULTS_TESTS) tests/faults/gates.sh
 EXTRA_DIST += tests/faults/lib.sh tests/faults/soak.sh
 
 # Each place, each call, each byte.
@@ -39,6 +39,12 @@ check-faults: all tests/generate $(FAULTS_BUILT)
 			bash $(top_srcdir)/$$test || exit 1; \
 	done
 .PHONY: check-faults
+
+# GATES_MINUTES of stop, start, trips, skip-head and redrive in random order, with kills.
+check-gates: all tests/generate
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+		GATES_SECONDS=$$(($${GATES_MINUTES:-10} * 60)) bash $(top_srcdir)/tests/faults/gates.sh
+.PHONY: check-gates
 
 # SOAK_MINUTES at full rate: nothing grows.
 check-soak: all tests/generate tests/faults/worker
