@@ -36,6 +36,7 @@ publish_next() { # the next chunk, or again the one that was not all durable
       *) odd="$odd publish:$?" ;;
     esac
   fi
+  [ $chunks -lt $until ] || return 0
   start publisher headgate-publish --wait 2 "$dir/chunk.$(printf '%05d' $chunks)"
 }
 note() { # note COMMAND STATUS: what headgatectl may end with: done, not now, no router, try again
@@ -64,9 +65,10 @@ turns=$((seconds * 20))
 start router headgate-router
 worker_in dev
 wait_for 20 ready
+until=$((turns - 1))
 chunks=0 again=0 kills=0 odd= publisher= redrive=
 deadline=$(($(date +%s) + seconds))
-while [ "$(date +%s)" -lt $deadline ] && [ $chunks -lt $((turns - 1)) ]; do
+while [ "$(date +%s)" -lt $deadline ] && [ $chunks -lt $until ]; do
   publish_next
   case $((RANDOM % 16)) in
     0) gate stop $queue ;;
@@ -94,18 +96,17 @@ worker_in prod
 if alive "$redrive"; then kill -KILL "$redrive"; fi
 wait_for 20 ctl wait --ready -t 1
 ctl start $queue >/dev/null 2>&1
-at_last() { # the last chunk is durable
+until=$((chunks + 1))
+at_last() { # the chunk that was begun is durable
   publish_next
-  [ $chunks -gt $last ]
+  [ $chunks -eq $until ]
 }
-last=$chunks
 ok "the last lines are published" wait_for 60 at_last
 is "no command ended otherwise than it should" "" "$odd"
 ok "all is handled" ctl wait --empty -t 120 $queue
-again() { ctl dead redrive $queue >/dev/null && ctl wait --empty -t 30 $queue && depth_is $queue-dlq 0; }
-ok "the dead letters too" wait_for 120 again
+redriven() { ctl dead redrive $queue >/dev/null && ctl wait --empty -t 30 $queue && depth_is $queue-dlq 0; }
+ok "the dead letters too" wait_for 120 redriven
 
-alive "$publisher" && kill -KILL "$publisher"
 count=$((chunks * chunk))
 echo "# failures by code: $(payments 'SELECT code, count(*) FROM failures GROUP BY code' | xargs)"
 is "each message is stored, once" "$count $count" \
