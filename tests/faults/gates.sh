@@ -33,7 +33,7 @@ publish_next() { # the next chunk, or again the one that was not all durable
     case $? in
       0) chunks=$((chunks + 1)) ;;
       69 | 75 | 137) again=$((again + 1)) ;;
-      *) odd="$odd publish:$?" ;;
+      *) odd=$(tr ' ' '\n' <<<"$odd publish:$?" | sort -u | xargs) ;;
     esac
   fi
   [ $chunks -lt $until ] || return 0
@@ -42,7 +42,7 @@ publish_next() { # the next chunk, or again the one that was not all durable
 note() { # note COMMAND STATUS: what headgatectl may end with: done, not now, no router, try again
   case $2 in
     0 | 65 | 69 | 75 | 137) ;;
-    *) odd="$odd $1:$2" ;;
+    *) odd=$(tr ' ' '\n' <<<"$odd $1:$2" | sort -u | xargs) ;;
   esac
 }
 gate() { # gate ARGUMENT...
