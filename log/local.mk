@@ -1,5 +1,5 @@
 noinst_LIBRARIES += log/liblog.a
-log_liblog_a_SOURCES = log/format.c log/format.h log/ids.c log/ids.h log/list.c log/list.h \
+log_liblog_a_SOURCES = log/format.c log/format.h log/ids.c log/ids.h log/judge.c log/judge.h log/list.c log/list.h \
 	log/reader.c log/reader.h log/scan.c log/scan.h log/settled.c \
 	log/settled.h log/state.c log/state.h log/summary.c log/summary.h
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "log/ids.h"
+#include "log/judge.h"
 #include "log/scan.h"
 #include "log/state.h"
 #include "log/summary.h"
@@ -37,12 +38,9 @@ struct recovery {
 	struct router *router;
 	struct found *found;
 	unsigned count;
-	uint64_t highest_batch;
-	bool complete; /* it is in all its logs */
-	struct proof { /* what batch ends say of other logs */
-		uint64_t log_id, batch, said_in;
-	} * proofs;
-	size_t proof_count, proof_capacity;
+	struct log_judge judge;
+	struct log_judge_log logs[CONFIG_QUEUES];
+	uint64_t highest_batch;  /* that was begun: the next has a higher number */
 	uint64_t bytes, told_ns; /* read so far; when that was told last */
 	char *error;
 	size_t error_bytes;
@@ -75,48 +73,10 @@ tell_progress(void *context, uint64_t bytes)
 	event(EVENT_INFO, "recovery.progress", "u:bytes_read", recovery->bytes, NULL);
 }
 
-/* Remembers that a batch was in a log. */
-static int
-add_proof(struct recovery *recovery, uint64_t log_id, uint64_t batch, uint64_t said_in)
-{
-	size_t i = 0;
-
-	while (i < recovery->proof_count && recovery->proofs[i].log_id != log_id)
-		i++;
-	if (i == recovery->proof_capacity) {
-		size_t more = i ? 2 * i : 64;
-		void *bigger = realloc(recovery->proofs, more * sizeof(*recovery->proofs));
-
-		if (bigger == NULL)
-			return -ENOMEM;
-		recovery->proofs = bigger;
-		recovery->proof_capacity = more;
-	}
-	if (i == recovery->proof_count)
-		recovery->proofs[recovery->proof_count++] = (struct proof){ .log_id = log_id };
-	if (batch > recovery->proofs[i].batch)
-		recovery->proofs[i] =
-		    (struct proof){ .log_id = log_id, .batch = batch, .said_in = said_in };
-	return 0;
-}
-
-/* A batch is written only when the one before is durable in all its logs: its end proves that one. */
-static int
-read_proof(void *context, const struct log_batch_end *end)
-{
-	struct recovery *recovery = context;
-	const uint64_t *ids = (const void *)(end + 1);
-	int rc = 0;
-
-	for (uint32_t i = 0; rc == 0 && i < end->previous_logs; i++)
-		rc = add_proof(recovery, ids[end->logs + i], end->previous, end->batch);
-	return rc;
-}
-
 static int
 find_log(struct recovery *recovery, struct found *found, const char *name)
 {
-	struct log_visitor visitor = { .batch = read_proof, .context = recovery };
+	struct log_visitor visitor = { .batch = log_judge_see, .context = &recovery->judge };
 	int rc;
 
 	snprintf(found->dir, sizeof(found->dir), "%s/queues/%s",
@@ -136,105 +96,31 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 	return rc;
 }
 
-static const struct found *
-find_by_id(const struct found *found, unsigned count, uint64_t log_id)
-{
-	for (unsigned i = 0; i < count; i++)
-		if (found[i].list.count > 0 && found[i].list.log_id == log_id)
-			return &found[i];
-	return NULL;
-}
-
-static uint64_t
-highest_batch(const struct found *found, unsigned count)
-{
-	uint64_t highest = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		if (found[i].tail.last_batch > highest)
-			highest = found[i].tail.last_batch;
-	return highest;
-}
-
-/* Does each log that the batch names have its end? A log that is not there any more (its queue was
- * retired) has nothing to say. */
-static bool
-batch_complete(const struct found *found, unsigned count, uint64_t batch)
-{
-	for (unsigned i = 0; i < count; i++) {
-		const struct log_tail *tail = &found[i].tail;
-
-		if (tail->last_batch != batch || batch == 0)
-			continue;
-		for (size_t k = 0; k < tail->last_log_count; k++) {
-			const struct found *other = find_by_id(found, count, tail->last_logs[k]);
-
-			if (other != NULL && other->tail.last_batch != batch)
-				return false;
-		}
-	}
-	return true;
-}
-
-/* Does a log's end of this batch name the log? */
-static bool
-is_named(const struct recovery *recovery, const struct found *log, uint64_t batch)
-{
-	for (unsigned i = 0; i < recovery->count; i++) {
-		const struct log_tail *tail = &recovery->found[i].tail;
-
-		for (size_t k = 0; tail->last_batch == batch && k < tail->last_log_count; k++)
-			if (tail->last_logs[k] == log->list.log_id)
-				return true;
-	}
-	return false;
-}
-
-/* A batch that was acknowledged is not whole in this log. */
-static int
-refuse_lost(
-    const struct recovery *recovery, const struct found *found, uint64_t lost, uint64_t later)
-{
-	snprintf(recovery->error, recovery->error_bytes,
-	    "%s: position %" PRIu64 ": batch %" PRIu64 " is damaged, and batch %" PRIu64
-	    " was written after it",
-	    found->dir, found->tail.end, lost, later);
-	return -EBADMSG;
-}
-
 /* Decides, before anything is written, whether what is not whole was torn: that can only be the batch
  * that was being written, the highest of all. */
 static int
 judge(struct recovery *recovery)
 {
-	uint64_t highest = highest_batch(recovery->found, recovery->count), begun = highest;
+	uint64_t lost, later;
 
-	recovery->complete = batch_complete(recovery->found, recovery->count, highest);
 	for (unsigned i = 0; i < recovery->count; i++)
-		if (recovery->found[i].tail.torn_batch > begun)
-			begun = recovery->found[i].tail.torn_batch;
+		recovery->logs[i] = (struct log_judge_log){
+			.log_id = recovery->found[i].list.log_id,
+			.tail = &recovery->found[i].tail,
+		};
+	recovery->judge.logs = recovery->logs;
+	recovery->judge.count = recovery->count;
+	log_judge_decide(&recovery->judge);
 	for (unsigned i = 0; i < recovery->count; i++) {
-		const struct found *log = &recovery->found[i];
-
-		if (log->tail.torn_batch != 0 && log->tail.torn_batch < begun)
-			return refuse_lost(recovery, log, log->tail.torn_batch, begun);
+		if (!log_judge_lost(&recovery->judge, i, &lost, &later))
+			continue;
+		snprintf(recovery->error, recovery->error_bytes,
+		    "%s: position %" PRIu64 ": batch %" PRIu64 " is damaged, and batch %" PRIu64
+		    " was written after it",
+		    recovery->found[i].dir, recovery->found[i].tail.end, lost, later);
+		return -EBADMSG;
 	}
-	for (unsigned i = 0; i < recovery->count; i++) {
-		const struct found *log = &recovery->found[i];
-
-		for (size_t k = 0; k < recovery->proof_count; k++) {
-			const struct proof *proof = &recovery->proofs[k];
-
-			if (log->list.count > 0 && proof->log_id == log->list.log_id &&
-			    proof->batch > log->tail.last_batch)
-				return refuse_lost(recovery, log, proof->batch, proof->said_in);
-		}
-		/* A frame of a later batch proves the highest one, too. */
-		if (!recovery->complete && begun > highest && log->list.count > 0 &&
-		    is_named(recovery, log, highest) && log->tail.last_batch < highest)
-			return refuse_lost(recovery, log, highest, begun);
-	}
-	recovery->highest_batch = highest;
+	recovery->highest_batch = recovery->judge.begun;
 	return 0;
 }
 
@@ -246,9 +132,9 @@ repair_log(struct recovery *recovery, struct found *log)
 	uint64_t written = tail->torn_end > tail->end ? tail->torn_end : tail->end;
 	int rc;
 
-	if (!recovery->complete && tail->last_batch == recovery->highest_batch) {
+	log->end = log_judge_end(&recovery->judge, (unsigned)(log - recovery->found));
+	if (log->end < tail->end) {
 		log->cut = true;
-		log->end = tail->last_start;
 		log->scan.last_batch = tail->last_batch - 1;
 	}
 	if (written > log->end)
@@ -270,8 +156,6 @@ repair(struct recovery *recovery)
 	for (unsigned i = 0; i < recovery->count; i++) {
 		const struct log_tail *tail = &recovery->found[i].tail;
 
-		if (tail->torn_batch > recovery->highest_batch)
-			recovery->highest_batch = tail->torn_batch;
 		if (tail->clock_ns > recovery->router->clock_ns)
 			recovery->router->clock_ns = tail->clock_ns;
 	}
@@ -721,6 +605,6 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		log_tail_free(&recovery.found[i].tail);
 	}
 	free(recovery.found);
-	free(recovery.proofs);
+	log_judge_free(&recovery.judge);
 	return rc;
 }

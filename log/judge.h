@@ -1,0 +1,45 @@
+/*
+ * judge - which batches count, from how all logs of a router end.
+ *
+ * A batch counts when each log that it names has it, and is written only after the one before it is
+ * durable everywhere. So what is not whole was torn when it is of the highest batch of all logs, and
+ * nobody was told of that one; else it is damaged. And the end of each batch proves the one before.
+ */
+#ifndef HEADGATE_LOG_JUDGE_H
+#define HEADGATE_LOG_JUDGE_H
+
+#include "log/scan.h"
+
+struct log_judge_log {
+	uint64_t log_id; /* 0: there is none, or it cannot be told */
+	const struct log_tail *tail;
+};
+
+struct log_judge {
+	/* To be filled in before log_judge_decide(). */
+	const struct log_judge_log *logs;
+	unsigned count;
+
+	uint64_t highest; /* batch that is whole in some log */
+	uint64_t begun;   /* ... or torn in some */
+	bool complete; /* the highest is whole in all logs that it names: else it is cut from all */
+
+	struct log_proof { /* what batch ends say of other logs */
+		uint64_t log_id, batch, said_in;
+	} * proofs;
+	size_t proof_count, proof_capacity;
+};
+
+/* For log_visitor.batch, with the judge as its context, in log_scan_tail() of each log. */
+int log_judge_see(void *judge, const struct log_batch_end *);
+
+void log_judge_decide(struct log_judge *);
+void log_judge_free(struct log_judge *);
+
+/* After log_judge_decide(). Is a batch that was acknowledged not whole in the log with this index? Then
+ * *lost is its number, *later that of a batch that proves it. */
+bool log_judge_lost(const struct log_judge *, unsigned i, uint64_t *lost, uint64_t *later);
+/* Position behind which this log is cut. */
+uint64_t log_judge_end(const struct log_judge *, unsigned i);
+
+#endif
