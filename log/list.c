@@ -58,10 +58,12 @@ read_header(const char *path, struct log_segment_header *header, uint64_t *file_
 	*file_bytes = 0;
 	if (fd < 0)
 		return -errno;
-	rc = fstat(fd, &st) != 0 ? -errno : read_whole(fd, header, sizeof(*header), 0);
-	close(fd);
-	if (rc == 0)
+	rc = fstat(fd, &st) != 0 ? -errno : 0;
+	if (rc == 0) {
 		*file_bytes = (uint64_t)st.st_size;
+		rc = read_whole(fd, header, sizeof(*header), 0);
+	}
+	close(fd);
 	return rc == 0 ? log_segment_header_check(header) : rc;
 }
 
@@ -72,19 +74,17 @@ complain(char *error, size_t error_bytes, int rc, const char *path, const char *
 	return rc;
 }
 
-static int
-header_complaint(char *error, size_t error_bytes, int rc, const char *path)
+static const char *
+header_text(int rc)
 {
 	switch (rc) {
 	case -EBADMSG:
 	case -ENODATA:
-		return complain(
-		    error, error_bytes, -EBADMSG, path, "offset 0: damaged segment header");
+		return "offset 0: damaged segment header";
 	case -ESTALE:
-		return complain(
-		    error, error_bytes, rc, path, "written by another version of Headgate");
+		return "written by another version of Headgate";
 	default:
-		return complain(error, error_bytes, rc, path, strerror(-rc));
+		return strerror(-rc);
 	}
 }
 
@@ -131,49 +131,68 @@ list_numbers(struct log_list *list)
 	return rc;
 }
 
+/* What is wrong with a segment's header, or NULL. Returns the error that it is. */
+static int
+judge_header(const struct log_list *list, uint64_t number, const struct log_segment_header *header,
+    uint64_t file_bytes, const char **what)
+{
+	*what = NULL;
+	if (header->number != number)
+		*what = "offset 0: renamed segment";
+	else if (list->log_id != 0 && header->log_id != list->log_id)
+		*what = "offset 0: belongs to another log";
+	else if (file_bytes < header->size)
+		*what = "shorter than its header says";
+	return *what != NULL ? -EBADMSG : 0;
+}
+
+static void
+take_header(struct log_list *list, size_t i, const struct log_segment_header *header)
+{
+	if (list->log_id == 0) {
+		list->log_id = header->log_id;
+		memcpy(list->queue, header->queue, sizeof(list->queue));
+	}
+	list->segments[i] = (struct log_segment){
+		.number = header->number,
+		.last_number = header->last_number,
+		.position = header->position,
+		.span = header->span,
+		.size = header->size,
+		.salt = header->salt,
+		.first_sequence = header->first_sequence,
+		.end_sequence = header->end_sequence,
+		.messages = header->messages,
+		.end_clock_ns = header->end_clock_ns,
+		.data_bytes = header->data_bytes,
+	};
+}
+
 /* Reads segment i's header and checks that it follows the one before. */
 static int
 check_segment(struct log_list *list, size_t i, char *error, size_t error_bytes)
 {
-	struct log_segment *segment = &list->segments[i];
 	struct log_segment_header header;
 	char path[LOG_PATH_BYTES];
 	uint64_t file_bytes;
+	const char *what;
 	int rc;
 
-	log_segment_path(path, list->dir, segment->number);
+	log_segment_path(path, list->dir, list->segments[i].number);
 	rc = read_header(path, &header, &file_bytes);
 	if (rc != 0)
-		return header_complaint(error, error_bytes, rc, path);
-	if (header.number != segment->number)
-		return complain(error, error_bytes, -EBADMSG, path, "offset 0: renamed segment");
-	if (file_bytes < header.size)
-		return complain(error, error_bytes, -EBADMSG, path, "shorter than its header says");
-	if (i == 0) {
-		list->log_id = header.log_id;
-		memcpy(list->queue, header.queue, sizeof(list->queue));
-	} else if (header.log_id != list->log_id) {
-		return complain(error, error_bytes, -EBADMSG, path, "belongs to another log");
-	}
-	*segment = (struct log_segment){
-		.number = header.number,
-		.last_number = header.last_number,
-		.position = header.position,
-		.span = header.span,
-		.size = header.size,
-		.salt = header.salt,
-		.first_sequence = header.first_sequence,
-		.end_sequence = header.end_sequence,
-		.messages = header.messages,
-		.end_clock_ns = header.end_clock_ns,
-		.data_bytes = header.data_bytes,
-	};
+		return complain(
+		    error, error_bytes, rc == -ENODATA ? -EBADMSG : rc, path, header_text(rc));
+	rc = judge_header(list, list->segments[i].number, &header, file_bytes, &what);
+	if (rc != 0)
+		return complain(error, error_bytes, rc, path, what);
+	take_header(list, i, &header);
 	return 0;
 }
 
 /* Takes out what lies within another segment's numbers, and checks that the rest does not overlap. */
 static int
-drop_leftovers(struct log_list *list, char *error, size_t error_bytes)
+drop_leftovers(struct log_list *list, bool strict, char *error, size_t error_bytes)
 {
 	char path[LOG_PATH_BYTES];
 	size_t kept = 1;
@@ -189,7 +208,7 @@ drop_leftovers(struct log_list *list, char *error, size_t error_bytes)
 			list->leftovers[list->leftover_count++] = segment->number;
 			continue;
 		}
-		if (segment->position < before->position + before->span) {
+		if (strict && segment->position < before->position + before->span) {
 			log_segment_path(path, list->dir, segment->number);
 			return complain(error, error_bytes, -EBADMSG, path,
 			    "offset 0: overlaps the segment before it");
@@ -200,8 +219,9 @@ drop_leftovers(struct log_list *list, char *error, size_t error_bytes)
 	return 0;
 }
 
-int
-log_list_open(struct log_list *list, const char *dir, char *error, size_t error_bytes)
+/* Which segments there are. */
+static int
+begin_list(struct log_list *list, const char *dir, char *error, size_t error_bytes)
 {
 	int rc;
 
@@ -210,13 +230,140 @@ log_list_open(struct log_list *list, const char *dir, char *error, size_t error_
 		return complain(error, error_bytes, -ENAMETOOLONG, dir, strerror(ENAMETOOLONG));
 	rc = list_numbers(list);
 	if (rc != 0)
-		complain(error, error_bytes, rc, dir, strerror(-rc));
-	else if (list->count == 0)
-		rc = complain(error, error_bytes, -ENOENT, dir, "no log");
+		return complain(error, error_bytes, rc, dir, strerror(-rc));
+	return list->count == 0 ? complain(error, error_bytes, -ENOENT, dir, "no log") : 0;
+}
+
+int
+log_list_open(struct log_list *list, const char *dir, char *error, size_t error_bytes)
+{
+	int rc = begin_list(list, dir, error, error_bytes);
+
 	for (size_t i = 0; rc == 0 && i < list->count; i++)
 		rc = check_segment(list, i, error, error_bytes);
 	if (rc == 0)
-		rc = drop_leftovers(list, error, error_bytes);
+		rc = drop_leftovers(list, true, error, error_bytes);
+	if (rc != 0)
+		log_list_close(list);
+	return rc;
+}
+
+/*
+ * A list of what is damaged.
+ */
+
+/* The salt that the first frame of a segment has, 0 when it cannot be read. */
+static uint64_t
+first_salt(const char *path)
+{
+	struct log_frame frame;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool good;
+
+	if (fd < 0)
+		return 0;
+	good = read_whole(fd, &frame, sizeof(frame), LOG_HEADER_BYTES) == 0 &&
+	    log_frame_header_valid(&frame, LOG_SEGMENT_BYTES_LIMIT, frame.salt);
+	close(fd);
+	return good ? frame.salt : 0;
+}
+
+/* What is known of a segment whose header is not whole: salt 0 is nothing. */
+static struct log_segment
+guess_segment(const struct log_list *list, size_t i, uint64_t file_bytes)
+{
+	uint64_t number = list->segments[i].number, size = file_bytes / LOG_SECTOR_BYTES;
+	struct log_segment guess = { .number = number, .last_number = number, .damaged = true };
+	char path[LOG_PATH_BYTES];
+
+	guess.size = guess.span = size * LOG_SECTOR_BYTES;
+	if (i > 0)
+		guess.position = list->segments[i - 1].position + list->segments[i - 1].span;
+	else
+		guess.position = LOG_BLOCK_BYTES;
+	log_segment_path(path, list->dir, number);
+	if (size * LOG_SECTOR_BYTES > LOG_HEADER_BYTES && guess.size <= LOG_SEGMENT_BYTES_LIMIT)
+		guess.salt = first_salt(path);
+	return guess;
+}
+
+/* Is it only the words that tell the version that are damaged? */
+static bool
+is_of_this_version(const struct log_segment_header *header)
+{
+	struct log_segment_header sealed = *header;
+
+	log_segment_header_seal(&sealed);
+	return sealed.checksum == header->checksum;
+}
+
+/* Lists segment i as far as it goes. Returns what bad() does, or -errno for what is no damage. */
+static int
+survey_segment(struct log_list *list, size_t i, log_list_bad *bad, void *context)
+{
+	uint64_t number = list->segments[i].number, file_bytes;
+	struct log_segment_header header;
+	char path[LOG_PATH_BYTES];
+	const char *what;
+	int rc;
+
+	log_segment_path(path, list->dir, number);
+	rc = read_header(path, &header, &file_bytes);
+	if (rc != 0 && rc != -EBADMSG && rc != -ENODATA &&
+	    (rc != -ESTALE || !is_of_this_version(&header)))
+		return rc;
+	if (rc != 0) {
+		list->segments[i] = guess_segment(list, i, file_bytes);
+		return bad(context, number, 0,
+		    list->segments[i].salt != 0 ? LOG_HEADER_BYTES : file_bytes,
+		    "damaged segment header");
+	}
+	rc = judge_header(list, number, &header, file_bytes, &what);
+	if (rc != 0 && file_bytes >= header.size) /* some other segment stands there */
+		return bad(context, number, 0, file_bytes, what + strlen("offset 0: "));
+	if (rc != 0)
+		rc = bad(context, number, file_bytes, header.size, what);
+	if (file_bytes < LOG_HEADER_BYTES + LOG_SECTOR_BYTES)
+		return rc;
+	take_header(list, i, &header);
+	if (file_bytes < header.size)
+		list->segments[i].size = file_bytes / LOG_SECTOR_BYTES * LOG_SECTOR_BYTES;
+	list->segments[i].damaged = file_bytes < header.size;
+	if (list->segments[i].damaged)
+		list->segments[i].data_bytes = 0;
+	return rc;
+}
+
+/* Takes out of what nothing is known. */
+static void
+drop_unknown(struct log_list *list)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->count; i++)
+		if (list->segments[i].salt != 0)
+			list->segments[kept++] = list->segments[i];
+	list->count = kept;
+}
+
+int
+log_list_survey(struct log_list *list, const char *dir, log_list_bad *bad, void *context,
+    char *error, size_t error_bytes)
+{
+	char path[LOG_PATH_BYTES];
+	int rc = begin_list(list, dir, error, error_bytes);
+
+	for (size_t i = 0; rc == 0 && i < list->count; i++) {
+		uint64_t number = list->segments[i].number;
+
+		rc = survey_segment(list, i, bad, context);
+		log_segment_path(path, dir, number);
+		if (rc != 0)
+			complain(error, error_bytes, rc, path, header_text(rc));
+	}
+	drop_unknown(list);
+	if (rc == 0 && list->count > 0)
+		rc = drop_leftovers(list, false, error, error_bytes);
 	if (rc != 0)
 		log_list_close(list);
 	return rc;
@@ -249,17 +396,22 @@ log_list_describe(struct log_list *list, const struct log_segment_entry *entry)
 	for (size_t i = 0; i < list->count; i++) {
 		struct log_segment *segment = &list->segments[i];
 
-		if (entry->number < segment->number || entry->last_number > segment->last_number)
+		if (entry->number < segment->number ||
+		    (entry->last_number > segment->last_number &&
+			(!segment->damaged || entry->number > segment->number)))
 			continue;
 		if (log_segment_replaces(segment))
 			return true; /* and its header knows better */
-		if (entry->last_number != segment->last_number || entry->data_bytes > segment->size)
+		if (!segment->damaged &&
+		    (entry->last_number != segment->last_number ||
+			entry->data_bytes > segment->size))
 			return false;
 		segment->first_sequence = entry->first_sequence;
 		segment->end_sequence = entry->end_sequence;
 		segment->messages = entry->messages;
 		segment->end_clock_ns = entry->end_clock_ns;
-		segment->data_bytes = entry->data_bytes;
+		if (!segment->damaged)
+			segment->data_bytes = entry->data_bytes;
 		return true;
 	}
 	return false;

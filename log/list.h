@@ -14,6 +14,7 @@ struct log_segment {
 	/* Of one that takes no more, as far as it is known: see struct log_segment_entry. */
 	uint64_t first_sequence, end_sequence, messages, end_clock_ns;
 	uint64_t data_bytes; /* 0: not known */
+	bool damaged;        /* its header, or the file is short: see log_list_survey() */
 };
 
 /* Position behind the last batch of a segment that takes no more. */
@@ -48,6 +49,15 @@ void log_segment_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t numbe
  * is no log; -EBADMSG or -ESTALE with error naming the file; or -errno. */
 int log_list_open(struct log_list *, const char *dir, char *error, size_t error_bytes);
 void log_list_close(struct log_list *);
+
+/* The same of a log that is damaged: bad() is told what log_list_open() would refuse, and the rest is listed.
+ * number: of the file, in which [offset, end) is bad. A segment whose header is damaged is listed if its
+ * first frame tells its salt: its position is a guess then. log_id is 0 and
+ * queue empty when no header is whole; count may be 0. Returns as log_list_open(), or what bad() does. */
+typedef int log_list_bad(
+    void *context, uint64_t number, uint64_t offset, uint64_t end, const char *what);
+int log_list_survey(struct log_list *, const char *dir, log_list_bad *, void *context, char *error,
+    size_t error_bytes);
 
 /* Segment that holds a position, or NULL. */
 const struct log_segment *log_list_find(const struct log_list *, uint64_t position);

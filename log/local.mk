@@ -1,6 +1,6 @@
 noinst_LIBRARIES += log/liblog.a
-log_liblog_a_SOURCES = log/format.c log/format.h log/ids.c log/ids.h log/judge.c log/judge.h log/list.c log/list.h \
-	log/reader.c log/reader.h log/scan.c log/scan.h log/settled.c \
+log_liblog_a_SOURCES = log/audit.c log/audit.h log/format.c log/format.h log/ids.c log/ids.h log/judge.c \
+	log/judge.h log/list.c log/list.h log/reader.c log/reader.h log/scan.c log/scan.h log/settled.c \
 	log/settled.h log/state.c log/state.h log/summary.c log/summary.h
 
 check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader
@@ -14,3 +14,10 @@ tests_unit_test_log_scan_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
 tests_unit_test_log_reader_SOURCES = tests/unit/log_reader.c
 tests_unit_test_log_reader_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_log_reader_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
+
+check_PROGRAMS += tests/unit/test-log_audit
+TESTS += tests/unit/test-log_audit
+tests_unit_test_log_audit_SOURCES = tests/unit/log_audit.c router/writer.c router/io_poll.c router/io_system.c
+tests_unit_test_log_audit_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=65536
+tests_unit_test_log_audit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_log_audit_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)

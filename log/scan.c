@@ -211,12 +211,12 @@ end_batch(struct walk *walk)
 	walk->batch_start = 0;
 }
 
+/* Shows the frames of [batch_start, offset), which are whole. */
 static int
-show_batch(
-    const struct walk *walk, const struct log_visitor *visitor, const struct log_batch_end *end)
+show_frames(const struct walk *walk, const struct log_visitor *visitor)
 {
-	int rc = visitor->batch != NULL ? visitor->batch(visitor->context, end) : 0;
 	uint64_t offset = walk->batch_start;
+	int rc = 0;
 
 	while (rc == 0 && visitor->frame != NULL && offset < walk->offset) {
 		const struct log_frame *frame = (const void *)(walk->scan->image + offset);
@@ -227,22 +227,134 @@ show_batch(
 	return rc;
 }
 
+static int
+show_batch(
+    const struct walk *walk, const struct log_visitor *visitor, const struct log_batch_end *end)
+{
+	int rc = visitor->batch != NULL ? visitor->batch(visitor->context, end) : 0;
+
+	return rc == 0 ? show_frames(walk, visitor) : rc;
+}
+
+/*
+ * Bad places, when the scan does not end at them.
+ */
+
+static const struct log_frame *
+whole_frame(const struct walk *walk, uint64_t offset)
+{
+	const struct log_frame *frame =
+	    offset + sizeof(*frame) <= walk->limit ? frame_at(walk, offset) : NULL;
+
+	return frame != NULL && log_frame_payload_valid(frame) ? frame : NULL;
+}
+
+/* Does a batch seem to begin here? Its frame need not be whole. */
+static bool
+begins_batch(const struct walk *walk, uint64_t offset)
+{
+	const struct log_frame *frame =
+	    offset + sizeof(*frame) <= walk->limit ? frame_at(walk, offset) : NULL;
+
+	return frame != NULL && (frame->flags & LOG_FLAG_FIRST);
+}
+
+/* Where the next one does behind a bad place; the walk's limit: nowhere. */
+static uint64_t
+find_first(const struct walk *walk)
+{
+	uint64_t at = walk->batch_start != 0 ? walk->offset : walk->offset + 8;
+
+	while (at < walk->limit && !begins_batch(walk, at))
+		at += 8;
+	return at < walk->limit ? at : walk->limit;
+}
+
+/* Where the next frame stands that is whole or begins a batch. */
+static uint64_t
+find_frame(const struct walk *walk)
+{
+	uint64_t at = walk->batch_start != 0 ? walk->offset : walk->offset + 8;
+
+	while (at < walk->limit && !begins_batch(walk, at) && whole_frame(walk, at) == NULL)
+		at += 8;
+	return at < walk->limit ? at : walk->limit;
+}
+
+/* Is what stands at the walk's place no damage, but the end of what was written, or torn? */
+static bool
+is_end(const struct walk *walk)
+{
+	if (walk->segment->data_bytes != 0)
+		return walk->end >= walk->limit;
+	if (walk->index < walk->scan->torn_from)
+		return walk->batch_start == 0 && find_frame(walk) == walk->limit;
+	return find_first(walk) == walk->limit;
+}
+
+/* Walks over whole frames that begin no batch. True when they end as a batch does. */
+static bool
+pass_frames(struct walk *walk)
+{
+	const struct log_frame *frame;
+	bool ended = false;
+
+	walk->batch_start = walk->offset;
+	while (
+	    (frame = whole_frame(walk, walk->offset)) != NULL && !(frame->flags & LOG_FLAG_FIRST)) {
+		ended = frame->type == LOG_BATCH_END || frame->type == LOG_PAD;
+		walk->offset += log_frame_bytes(frame->length);
+	}
+	return ended && walk->offset % LOG_SECTOR_BYTES == 0;
+}
+
+/* From a bad place on to where the next batch begins, or to the end; shows what is whole. */
+static int
+pass_damage(struct walk *walk, const struct log_visitor *visitor)
+{
+	struct log_scan *scan = walk->scan;
+	int rc = walk->batch_start != 0 ? show_frames(walk, visitor) : 0;
+	bool ended = false;
+
+	while (rc == 0 && !ended) {
+		uint64_t next = find_frame(walk);
+
+		rc = scan->bad(scan->bad_context, walk->index, walk->offset, next);
+		walk->offset = next;
+		ended = pass_frames(walk);
+		if (rc == 0)
+			rc = show_frames(walk, visitor);
+		walk->batch_start = 0;
+		ended |= begins_batch(walk, walk->offset) || walk->offset >= walk->limit;
+	}
+	walk->end = walk->offset;
+	return rc;
+}
+
 int
 log_scan_segment(struct log_scan *scan, size_t i, const struct log_visitor *visitor, uint64_t *end)
 {
-	const struct log_batch_end *batch_end;
 	struct walk walk;
 	int rc = begin_walk(&walk, scan, i);
 
-	while (rc == 0 && (batch_end = next_batch(&walk)) != NULL) {
-		if (batch_end->batch > scan->last_batch)
+	while (rc == 0) {
+		const struct log_batch_end *batch_end = next_batch(&walk);
+
+		if (batch_end != NULL && batch_end->batch > scan->last_batch)
 			break;
-		rc = show_batch(&walk, visitor, batch_end);
-		end_batch(&walk);
+		if (batch_end != NULL) {
+			rc = show_batch(&walk, visitor, batch_end);
+			end_batch(&walk);
+		} else if (scan->bad != NULL && !is_end(&walk)) {
+			rc = pass_damage(&walk, visitor);
+		} else {
+			break;
+		}
 	}
 	if (end != NULL)
 		*end = walk.segment->position + walk.end;
-	if (rc == 0 && walk.segment->data_bytes != 0 && walk.end != walk.segment->data_bytes)
+	if (rc == 0 && scan->bad == NULL && walk.segment->data_bytes != 0 &&
+	    walk.end != walk.segment->data_bytes)
 		return damaged(scan, i, walk.offset, "damaged");
 	return rc;
 }
@@ -301,15 +413,25 @@ judge_bad_place(struct walk *walk, struct log_tail *tail)
 static int
 read_tail(struct log_scan *scan, size_t i, const struct log_visitor *visitor, struct log_tail *tail)
 {
-	const struct log_batch_end *end;
 	struct walk walk;
 	int rc = begin_walk(&walk, scan, i);
 
-	while (rc == 0 && (end = next_batch(&walk)) != NULL) {
-		rc = remember_batch(tail, &walk, end);
-		if (rc == 0 && visitor != NULL)
-			rc = visitor->batch(visitor->context, end);
-		end_batch(&walk);
+	while (rc == 0) {
+		const struct log_batch_end *end = next_batch(&walk);
+		uint64_t next = end == NULL && scan->bad != NULL ? find_first(&walk) : walk.limit;
+
+		if (end != NULL) {
+			rc = remember_batch(tail, &walk, end);
+			if (rc == 0 && visitor != NULL)
+				rc = visitor->batch(visitor->context, end);
+		} else if (next < walk.limit) {
+			walk.offset = next; /* whoever is interested will be told of this place */
+		} else {
+			break;
+		}
+		if (end != NULL)
+			end_batch(&walk);
+		walk.batch_start = 0;
 	}
 	if (rc != 0)
 		return rc;
@@ -384,21 +506,46 @@ read_checkpoint_frame(void *context, const struct log_frame *frame, uint64_t pos
 	return rc;
 }
 
+/* What is missing may have been of the checkpoint. */
+static int
+spoil_checkpoint(void *context, size_t i, uint64_t offset, uint64_t end)
+{
+	struct checkpoint_reader *reader = context;
+
+	(void)i, (void)offset, (void)end;
+	reader->begun = false;
+	return 0;
+}
+
+/* Reads the checkpoint of segment i, or what of it there is. */
+static int
+read_checkpoint(struct log_scan *scan, size_t i, struct checkpoint_reader *reader)
+{
+	struct log_visitor visitor = { .frame = read_checkpoint_frame, .context = reader };
+	struct log_scan asked = *scan;
+	int rc;
+
+	if (scan->bad == NULL)
+		return log_scan_segment(scan, i, &visitor, NULL);
+	scan->bad = spoil_checkpoint;
+	scan->bad_context = reader;
+	rc = log_scan_segment(scan, i, &visitor, NULL);
+	scan->bad = asked.bad;
+	scan->bad_context = asked.bad_context;
+	return rc == -EBADMSG ? 0 : rc;
+}
+
 int
 log_scan_base(struct log_scan *scan, size_t segment, struct log_base *base)
 {
 	*base = (struct log_base){ 0 };
 	for (size_t i = segment + 1; i-- > 0;) {
 		struct checkpoint_reader reader = { .base = base, .list = scan->list };
-		struct log_visitor visitor = {
-			.frame = read_checkpoint_frame,
-			.context = &reader,
-		};
 		int rc;
 
 		if (log_segment_replaces(&scan->list->segments[i]))
 			break;
-		rc = log_scan_segment(scan, i, &visitor, NULL);
+		rc = read_checkpoint(scan, i, &reader);
 		if (rc == -EBADMSG && scan->error[0] == '\0')
 			rc = damaged(scan, i, LOG_HEADER_BYTES, "a checkpoint that cannot be");
 		if (rc != 0)

@@ -1,6 +1,9 @@
 /*
  * scan - reads the batches of a log from its files: for the router's recovery, and for headgatectl
  * while the router runs or not. Never writes. One segment at a time is in memory.
+ *
+ * A scan ends at the first bad place, unless bad() is set: then it goes on at the next frame that is
+ * whole, and what it returns is of what is left.
  */
 #ifndef HEADGATE_LOG_SCAN_H
 #define HEADGATE_LOG_SCAN_H
@@ -39,6 +42,12 @@ struct log_scan {
 	/* Tells how many bytes were read. May be NULL. */
 	void (*progress)(void *context, uint64_t bytes);
 	void *progress_context;
+	/* Is told that segment i has no whole frame in [offset, end) of its file, though something was
+	 * written behind. May be NULL: that is an error then. Frames around the place are shown without
+	 * a batch() in front of them. What it returns, if not 0, ends the scan. */
+	int (*bad)(void *context, size_t i, uint64_t offset, uint64_t end);
+	void *bad_context;
+	size_t torn_from; /* index of the first segment that may end in a torn batch */
 
 	uint8_t *image; /* of the segment that was read last */
 	size_t image_bytes, image_segment;

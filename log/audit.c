@@ -1,0 +1,389 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "log/audit.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log/ids.h"
+
+/* Makes room for one more in an array of elements of this size. */
+static int
+reserve(void **array, size_t *capacity, size_t count, size_t size)
+{
+	size_t more = *capacity ? 2 * *capacity : 16;
+	void *bigger;
+
+	if (count < *capacity)
+		return 0;
+	bigger = realloc(*array, more * size);
+	if (bigger == NULL)
+		return -ENOMEM;
+	*array = bigger;
+	*capacity = more;
+	return 0;
+}
+
+static int
+note_bad(struct log_audit *audit, uint64_t number, const char *suffix, uint64_t offset,
+    uint64_t end, const char *what)
+{
+	void *array = audit->bad;
+	struct log_bad *bad;
+	int rc = reserve(&array, &audit->bad_capacity, audit->bad_count, sizeof(*bad));
+
+	audit->bad = array;
+	if (rc != 0)
+		return rc;
+	bad = &audit->bad[audit->bad_count++];
+	*bad = (struct log_bad){ .offset = offset, .end = end, .what = what };
+	snprintf(bad->file, sizeof(bad->file), "%016" PRIx64 "%s", number, suffix);
+	return 0;
+}
+
+static int
+see_bad_header(void *context, uint64_t number, uint64_t offset, uint64_t end, const char *what)
+{
+	return note_bad(context, number, ".log", offset, end, what);
+}
+
+static int
+see_bad(void *context, size_t i, uint64_t offset, uint64_t end)
+{
+	struct log_audit *audit = context;
+
+	return note_bad(audit, audit->list.segments[i].number, ".log", offset, end, "damaged");
+}
+
+/* Where the same place is read once more. */
+static int
+ignore_bad(void *context, size_t i, uint64_t offset, uint64_t end)
+{
+	(void)context, (void)i, (void)offset, (void)end;
+	return 0;
+}
+
+int
+log_audit_open(struct log_audit *audit, const char *dir, struct log_judge *judge)
+{
+	struct log_visitor visitor = { .batch = log_judge_see, .context = judge };
+	int rc;
+
+	*audit = (struct log_audit){ 0 };
+	settled_init(&audit->settled, 0);
+	rc = log_list_survey(
+	    &audit->list, dir, see_bad_header, audit, audit->error, sizeof(audit->error));
+	if (rc != 0)
+		return rc;
+	log_scan_init(&audit->scan, &audit->list, audit->error, sizeof(audit->error));
+	audit->scan.bad = ignore_bad;
+	audit->scan.bad_context = audit;
+	rc = log_scan_tail(&audit->scan, judge != NULL ? &visitor : NULL, &audit->tail);
+	log_scan_free(&audit->scan); /* of many logs, the last segments of all would be too much */
+	return rc;
+}
+
+void
+log_audit_close(struct log_audit *audit)
+{
+	settled_free(&audit->settled);
+	log_tail_free(&audit->tail);
+	log_scan_free(&audit->scan);
+	log_list_close(&audit->list);
+	free(audit->bad);
+	free(audit->received);
+	free(audit->missing);
+}
+
+bool
+log_audit_is_left_over(const struct log_audit *audit, size_t i)
+{
+	return audit->has_base && i < audit->base_segment &&
+	    audit->list.segments[i].end_sequence == 0;
+}
+
+/*
+ * What is settled, and all else but the messages: from the checkpoint on.
+ */
+
+static int
+see_settled(struct log_audit *audit, const struct log_frame *frame)
+{
+	const struct log_settled *range = (const void *)(frame + 1);
+	int64_t added = 0;
+
+	for (size_t n = frame->length / sizeof(*range); n > 0 && added >= 0; n--, range++) {
+		added = settled_add_range(&audit->settled, range->first, range->count);
+		if (range->status < 300)
+			audit->head.done += range->count;
+		else
+			audit->head.failed += range->count;
+		if (range->flags & LOG_SETTLED_DEAD)
+			audit->head.dead_lettered += range->count;
+	}
+	return added < 0 ? (int)added : 0;
+}
+
+static int
+see_received(struct log_audit *audit, const struct log_frame *frame)
+{
+	const struct log_received *received = (const void *)(frame + 1);
+	int rc = 0;
+
+	for (size_t n = frame->length / sizeof(*received); rc == 0 && n > 0; n--, received++) {
+		void *array = audit->received;
+		size_t i = 0;
+
+		while (
+		    i < audit->received_count && audit->received[i].sequence < received->sequence)
+			i++;
+		if (i < audit->received_count &&
+		    audit->received[i].sequence == received->sequence) {
+			audit->received[i] = *received;
+			continue;
+		}
+		rc = reserve(
+		    &array, &audit->received_capacity, audit->received_count, sizeof(*received));
+		audit->received = array;
+		if (rc != 0)
+			break;
+		memmove(&audit->received[i + 1], &audit->received[i],
+		    (audit->received_count++ - i) * sizeof(*received));
+		audit->received[i] = *received;
+	}
+	return rc;
+}
+
+static int
+see_fact(void *context, const struct log_frame *frame, uint64_t position)
+{
+	struct log_audit *audit = context;
+
+	(void)position;
+	switch (frame->type) {
+	case LOG_MESSAGE:
+	case LOG_MOVED:
+		if (frame->sequence >= audit->head.next_sequence)
+			audit->head.next_sequence = frame->sequence + 1;
+		return 0;
+	case LOG_SETTLED:
+		return see_settled(audit, frame);
+	case LOG_RECEIVED:
+		return see_received(audit, frame);
+	case LOG_STATE:
+		memcpy(&audit->state, frame + 1, sizeof(audit->state));
+		audit->has_state = true;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static void
+drop_settled_receives(struct log_audit *audit)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < audit->received_count; i++)
+		if (!settled_has(&audit->settled, audit->received[i].sequence))
+			audit->received[kept++] = audit->received[i];
+	audit->received_count = kept;
+}
+
+static int
+read_base(struct log_audit *audit)
+{
+	const struct log_segment *last = &audit->list.segments[audit->tail.segment];
+	struct log_base base;
+	int rc = log_scan_base(&audit->scan, audit->tail.segment, &base);
+
+	audit->has_base = rc == 0;
+	if (rc == -EBADMSG)
+		return note_bad(audit, last->number, ".log", LOG_HEADER_BYTES, LOG_HEADER_BYTES,
+		    "no checkpoint is whole: what was before the first message that is left is not "
+		    "known");
+	if (rc != 0)
+		return rc;
+	settled_free(&audit->settled);
+	audit->base_segment = base.segment;
+	audit->settled = base.settled;
+	audit->head = base.head;
+	return 0;
+}
+
+static int
+read_facts(struct log_audit *audit)
+{
+	struct log_visitor visitor = { .frame = see_fact, .context = audit };
+	int rc = read_base(audit);
+
+	for (size_t i = audit->base_segment; rc == 0 && i <= audit->tail.segment; i++)
+		rc = log_scan_segment(&audit->scan, i, &visitor, NULL);
+	drop_settled_receives(audit);
+	if (audit->tail.clock_ns > audit->head.clock_ns)
+		audit->head.clock_ns = audit->tail.clock_ns;
+	if (audit->settled.highest >= audit->head.next_sequence)
+		audit->head.next_sequence = audit->settled.highest + 1;
+	return rc;
+}
+
+/*
+ * The messages, and what is missing between them.
+ */
+
+/* Notes what of [first, end) is not settled. Halves, so that it is quick where all or nothing is. */
+static int
+note_missing(struct log_audit *audit, uint64_t first, uint64_t end)
+{
+	uint64_t left = settled_count_left(&audit->settled, first, end);
+	uint64_t middle = first + (end - first) / 2;
+	struct log_range *before = NULL;
+	void *array = audit->missing;
+	int rc;
+
+	if (first >= end || left == 0)
+		return 0;
+	if (left < end - first) {
+		rc = note_missing(audit, first, middle);
+		return rc == 0 ? note_missing(audit, middle, end) : rc;
+	}
+	if (audit->missing_count > 0)
+		before = &audit->missing[audit->missing_count - 1];
+	audit->missing_total += left;
+	if (before != NULL && before->last + 1 == first) {
+		before->last = end - 1;
+		return 0;
+	}
+	rc = reserve(
+	    &array, &audit->missing_capacity, audit->missing_count, sizeof(*audit->missing));
+	audit->missing = array;
+	if (rc == 0)
+		audit->missing[audit->missing_count++] =
+		    (struct log_range){ .first = first, .last = end - 1 };
+	return rc;
+}
+
+/* The next message that is there, or the end: what lies between is missing, unless it is settled. */
+static int
+see_sequence(struct log_audit *audit, uint64_t sequence)
+{
+	uint64_t missing = audit->missing_total;
+	int rc = 0;
+
+	if (audit->last_sequence != 0 || audit->has_base)
+		rc = note_missing(audit, audit->last_sequence + 1, sequence);
+	if (rc == 0 && audit->missing_total > missing && audit->bad_count == audit->last_bad_count)
+		rc = note_bad(audit, audit->list.segments[audit->current].number, ".log", 0, 0,
+		    "messages are missing in front of it that are not settled: a file is missing");
+	audit->last_sequence = sequence;
+	audit->last_bad_count = audit->bad_count;
+	return rc;
+}
+
+static int
+see_message(void *context, const struct log_frame *frame, uint64_t position)
+{
+	struct log_audit *audit = context;
+
+	(void)position;
+	if (!log_is_message(frame) || frame->sequence <= audit->last_sequence)
+		return 0;
+	if (audit->first_sequence == 0)
+		audit->first_sequence = frame->sequence;
+	audit->waiting += !settled_has(&audit->settled, frame->sequence);
+	return see_sequence(audit, frame->sequence);
+}
+
+static int
+read_messages(struct log_audit *audit)
+{
+	struct log_visitor visitor = { .frame = see_message, .context = audit };
+	int rc = 0;
+
+	audit->scan.bad = see_bad;
+	for (size_t i = 0; rc == 0 && i <= audit->tail.segment; i++) {
+		audit->current = i;
+		if (!log_audit_is_left_over(audit, i))
+			rc = log_scan_segment(&audit->scan, i, &visitor, NULL);
+	}
+	audit->scan.bad = ignore_bad;
+	if (rc == 0)
+		rc = see_sequence(audit, audit->head.next_sequence);
+	audit->head.published = audit->head.done + audit->head.failed + audit->waiting;
+	return rc;
+}
+
+static int
+read_ids(struct log_audit *audit)
+{
+	uint64_t *numbers;
+	size_t count;
+	int rc = log_ids_list(audit->list.dir, &numbers, &count);
+
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		struct log_ids_header header;
+		struct log_id *ids = NULL;
+
+		rc = log_ids_read(audit->list.dir, audit->list.log_id, numbers[i], &header, &ids);
+		free(rc == 0 ? ids : NULL);
+		if (rc == -EBADMSG)
+			rc = note_bad(audit, numbers[i], ".ids", 0, 0,
+			    "damaged: some ids are not known to the deduplication");
+	}
+	free(numbers);
+	return rc;
+}
+
+/*
+ * All together.
+ */
+
+/* Which batches count. */
+static int
+take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned index)
+{
+	const struct log_segment *last = &audit->list.segments[audit->tail.segment];
+	uint64_t end = log_judge_end(judge, index), torn_end = audit->tail.torn_end, lost, later;
+
+	if (torn_end < audit->tail.end)
+		torn_end = audit->tail.end;
+	audit->scan.torn_from = audit->tail.segment;
+	if (end < audit->tail.end)
+		audit->scan.last_batch = audit->tail.last_batch - 1;
+	if (!log_judge_lost(judge, index, &lost, &later)) {
+		audit->torn_bytes = torn_end - end;
+		return 0;
+	}
+	audit->scan.torn_from++;
+	if (torn_end > audit->tail.end)
+		return 0;
+	return note_bad(audit, last->number, ".log", end - last->position, end - last->position,
+	    "a batch is missing that is in another log, or known to it");
+}
+
+int
+log_audit_read(struct log_audit *audit, const struct log_judge *judge, unsigned index)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < audit->list.count; i++)
+		audit->bytes += audit->list.segments[i].size;
+	audit->head.next_sequence = 1;
+	if (audit->list.count > 0)
+		rc = take_judgement(audit, judge, index);
+	if (rc == 0 && audit->list.count > 0)
+		rc = read_facts(audit);
+	if (rc == 0 && audit->list.count > 0)
+		rc = read_messages(audit);
+	log_scan_free(&audit->scan);
+	if (rc == 0)
+		rc = read_ids(audit);
+	if (rc != 0 && audit->error[0] == '\0')
+		snprintf(
+		    audit->error, sizeof(audit->error), "%s: %s", audit->list.dir, strerror(-rc));
+	return rc;
+}
