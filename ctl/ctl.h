@@ -14,7 +14,7 @@ enum { CTL_FILTERS = 64 };
 struct ctl {
 	struct config config;
 	struct config_options options;
-	bool json, watch, all, verbose, skip_head, drain;
+	bool json, watch, all, verbose, skip_head, drain, salvage;
 	const char *reason, *message; /* message: that the trip must name; NULL: any */
 	uint64_t timeout_ns;
 	enum { CTL_READY = 1, CTL_WORKERS, CTL_EMPTY, CTL_STATE } condition;
@@ -40,6 +40,7 @@ int dead_list_main(struct ctl *);
 int dead_show_main(struct ctl *);
 int dead_redrive_main(struct ctl *);
 int dead_purge_main(struct ctl *);
+int check_main(struct ctl *);
 int config_main(struct ctl *);
 
 /* Opens the control segment. Returns 0 or -errno. */

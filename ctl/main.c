@@ -48,6 +48,9 @@ static const struct command commands[] = {
 	    " to rate dry-run filter timeout ", false },
 	{ "dead purge", "[--force] [--filter F]... QUEUE", "remove them for good", dead_purge_main,
 	    " force filter timeout ", false },
+	{ "check", "[--json] [QUEUE...]",
+	    "whether the files of queues are whole; no router may run", check_main, " json ",
+	    false },
 	{ "config", "", "check the configuration and print what is in force", config_main, " ",
 	    false },
 };

@@ -583,6 +583,7 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		.error = error,
 		.error_bytes = error_bytes,
 	};
+	bool configured;
 	int rc;
 
 	CRASH_POINT("recovery.begun");
@@ -590,6 +591,7 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		return complain(&recovery, -ENOMEM, "recovery", strerror(ENOMEM));
 	error[0] = '\0';
 	rc = check_unconfigured(&recovery);
+	configured = rc == 0;
 	for (unsigned i = 0; rc == 0 && i < recovery.count; i++)
 		rc = find_log(&recovery, &recovery.found[i], router->queues[i].config->name);
 	if (rc == 0)
@@ -599,6 +601,9 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		rc = open_queue(&recovery, &router->queues[i], &recovery.found[i], &states[i]);
 		router->queues[i].writer.batch = router->batch;
 	}
+	if (rc == -EBADMSG && configured)
+		strlcat(
+		    error, "; `headgatectl check' says what is lost and how to go on", error_bytes);
 	for (unsigned i = 0; i < recovery.count; i++) {
 		log_scan_free(&recovery.found[i].scan);
 		log_list_close(&recovery.found[i].list);
