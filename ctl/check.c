@@ -12,12 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
 #include "ctl/text.h"
-#include "log/audit.h"
+#include "log/salvage.h"
 
 /* All logs that a router writes: what counts in one is told by the others. */
 struct check {
@@ -28,6 +29,16 @@ struct check {
 	unsigned count;
 	struct log_judge judge;
 };
+
+/* The router's file, whoever makes it. */
+static void
+give_to_owner(const char *dir, int fd)
+{
+	struct stat st;
+
+	if (stat(dir, &st) == 0 && st.st_uid != geteuid() && fchown(fd, st.st_uid, st.st_gid) != 0)
+		err(EX_NOPERM, "%s", dir);
+}
 
 /* As a router locks it. The lock lasts until the program ends. */
 static void
@@ -42,6 +53,7 @@ lock_state(const struct ctl *ctl, int how)
 		return; /* there is no such directory, and so no log */
 	if (fd < 0)
 		err(errno == EACCES || errno == EPERM ? EX_NOPERM : EX_OSERR, "%s", path);
+	give_to_owner(ctl->config.state_dir, fd);
 	if (flock(fd, how | LOCK_NB) == 0)
 		return;
 	if (errno != EWOULDBLOCK)
@@ -173,6 +185,18 @@ print_text(const struct check *check, unsigned i)
 		    audit->missing[k].first, audit->missing[k].last);
 }
 
+/* The options with which the same state is found again. */
+static void
+print_way_out(const struct ctl *ctl, const char *queue)
+{
+	fputs("    to go on without what is lost: headgatectl", stdout);
+	if (ctl->options.file != NULL)
+		printf(" -c %s", ctl->options.file);
+	if (ctl->options.base_dir != NULL)
+		printf(" -D %s", ctl->options.base_dir);
+	printf(" check --salvage %s\n", queue);
+}
+
 static void
 print(const struct check *check, unsigned i)
 {
@@ -180,6 +204,8 @@ print(const struct check *check, unsigned i)
 		print_json(check, i);
 	else
 		print_text(check, i);
+	if (!check->ctl->json && !check->ctl->salvage && check->audits[i].bad_count > 0)
+		print_way_out(check->ctl, check->queues[i]);
 }
 
 static bool
@@ -188,27 +214,87 @@ is_asked_for(const struct ctl *ctl, const char *queue)
 	return ctl->queue_count == 0 || ctl_is_selected(ctl, queue);
 }
 
+/* Of the queues that are asked for: what is wrong with them. Returns the exit status. */
+static int
+check_logs(struct check *check)
+{
+	int status = 0;
+
+	for (unsigned i = 0; i < check->count; i++) {
+		struct log_audit *audit = &check->audits[i];
+		int rc;
+
+		if (!is_asked_for(check->ctl, check->queues[i]))
+			continue;
+		rc = log_audit_read(audit, &check->judge, i);
+		if (rc != 0)
+			give_up(rc, audit->error);
+		print(check, i);
+		if (audit->bad_count > 0)
+			status = EX_DATAERR;
+	}
+	return status;
+}
+
+/*
+ * Salvage.
+ */
+
+static void
+print_salvaged(const struct ctl *ctl, const char *queue, const struct log_salvage *salvage)
+{
+	if (ctl->json) {
+		put_queue(queue);
+		printf(",\"salvaged\":%" PRIu64 ",\"next_sequence\":%" PRIu64 ",\"aside\":",
+		    salvage->waiting, salvage->next_sequence);
+		text_put_json(salvage->aside, strlen(salvage->aside));
+		puts("}");
+		return;
+	}
+	printf("%s: salvaged: %" PRIu64 " messages wait; new sequences begin at %" PRIu64
+	       "; the damaged log is in %s\n",
+	    queue, salvage->waiting, salvage->next_sequence, salvage->aside);
+}
+
+/* What is not whole stands on stdout before anything is changed: nobody else will say it again. */
+static void
+salvage_log(struct check *check, unsigned i)
+{
+	const struct ctl *ctl = check->ctl;
+	char error[2 * LOG_ERROR_BYTES], aside[CONFIG_PATH_BYTES + 16];
+	struct log_salvage salvage;
+	int rc;
+
+	if (fflush(stdout) != 0)
+		err(EX_IOERR, "%s: nothing was changed: stdout", check->queues[i]);
+	snprintf(aside, sizeof(aside), "%s/damaged", ctl->config.state_dir);
+	rc = log_salvage(&salvage, &check->audits[i], &check->judge, aside, check->queues[i], error,
+	    sizeof(error));
+	if (rc != 0)
+		give_up(rc, error);
+	if (salvage.new_id)
+		warnx("%s: the log's id was nowhere to be read and is a new one: messages whose "
+		      "settlement is lost are handled again",
+		    check->queues[i]);
+	print_salvaged(ctl, check->queues[i], &salvage);
+}
+
 int
 check_main(struct ctl *ctl)
 {
 	static struct check check;
-	int status = 0;
+	int status;
 
-	lock_state(ctl, LOCK_SH);
+	if (ctl->salvage && ctl->queue_count != 1)
+		errx(EX_USAGE, "check --salvage: name one queue");
+	lock_state(ctl, ctl->salvage ? LOCK_EX : LOCK_SH);
 	open_logs(&check, ctl);
-	for (unsigned i = 0; i < check.count; i++) {
-		struct log_audit *audit = &check.audits[i];
-		int rc;
-
-		if (!is_asked_for(ctl, check.queues[i]))
-			continue;
-		rc = log_audit_read(audit, &check.judge, i);
-		if (rc != 0)
-			give_up(rc, audit->error);
-		print(&check, i);
-		if (audit->bad_count > 0)
-			status = EX_DATAERR;
-	}
+	status = check_logs(&check);
+	for (unsigned i = 0; ctl->salvage && i < check.count; i++)
+		if (is_asked_for(ctl, check.queues[i]) && check.audits[i].bad_count > 0) {
+			salvage_log(&check, i);
+			status = 0;
+		}
 	close_logs(&check);
 	return status;
 }

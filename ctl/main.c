@@ -48,8 +48,8 @@ static const struct command commands[] = {
 	    " to rate dry-run filter timeout ", false },
 	{ "dead purge", "[--force] [--filter F]... QUEUE", "remove them for good", dead_purge_main,
 	    " force filter timeout ", false },
-	{ "check", "[--json] [QUEUE...]",
-	    "whether the files of queues are whole; no router may run", check_main, " json ",
+	{ "check", "[--json] [QUEUE...] | [--json] --salvage QUEUE",
+	    "whether the logs of queues are whole; no router may run", check_main, " json salvage ",
 	    false },
 	{ "config", "", "check the configuration and print what is in force", config_main, " ",
 	    false },
@@ -86,6 +86,7 @@ usage(FILE *out)
 	      "      --rate N          at most so many a second\n"
 	      "      --dry-run         say what would be done\n"
 	      "      --force           do not ask\n"
+	      "      --salvage         make a whole log of what is whole in a damaged one\n"
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
@@ -273,7 +274,8 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		TO,
 		RATE,
 		DRY_RUN,
-		FORCE
+		FORCE,
+		SALVAGE
 	};
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
@@ -298,6 +300,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		{ "rate", required_argument, NULL, RATE },
 		{ "dry-run", no_argument, NULL, DRY_RUN },
 		{ "force", no_argument, NULL, FORCE },
+		{ "salvage", no_argument, NULL, SALVAGE },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
@@ -377,6 +380,9 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			break;
 		case FORCE:
 			ctl->force = true;
+			break;
+		case SALVAGE:
+			ctl->salvage = true;
 			break;
 		case 'v':
 			ctl->verbose = true;

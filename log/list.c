@@ -252,38 +252,55 @@ log_list_open(struct log_list *list, const char *dir, char *error, size_t error_
  * A list of what is damaged.
  */
 
-/* The salt that the first frame of a segment has, 0 when it cannot be read. */
-static uint64_t
-first_salt(const char *path)
+/* Reads the first frame's header of a segment's file. */
+static bool
+read_first_frame(const struct log_list *list, uint64_t number, struct log_frame *frame)
 {
-	struct log_frame frame;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char path[LOG_PATH_BYTES];
 	bool good;
+	int fd;
 
+	log_segment_path(path, list->dir, number);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
-	good = read_whole(fd, &frame, sizeof(frame), LOG_HEADER_BYTES) == 0 &&
-	    log_frame_header_valid(&frame, LOG_SEGMENT_BYTES_LIMIT, frame.salt);
+		return false;
+	good = read_whole(fd, frame, sizeof(*frame), LOG_HEADER_BYTES) == 0 &&
+	    log_frame_header_valid(frame, LOG_SEGMENT_BYTES_LIMIT, frame->salt);
 	close(fd);
-	return good ? frame.salt : 0;
+	return good;
+}
+
+/* Is what stands in segment i from before its file was made ready to be used again? Batches go up. */
+static bool
+is_stale(const struct log_list *list, size_t i, uint64_t batch)
+{
+	while (i-- > 0) {
+		const struct log_segment *segment = &list->segments[i];
+		struct log_frame frame;
+
+		if (segment->salt != 0 && !log_segment_replaces(segment) &&
+		    read_first_frame(list, segment->number, &frame) && frame.salt == segment->salt)
+			return batch < frame.batch;
+	}
+	return false;
 }
 
 /* What is known of a segment whose header is not whole: salt 0 is nothing. */
 static struct log_segment
 guess_segment(const struct log_list *list, size_t i, uint64_t file_bytes)
 {
-	uint64_t number = list->segments[i].number, size = file_bytes / LOG_SECTOR_BYTES;
+	uint64_t number = list->segments[i].number, sectors = file_bytes / LOG_SECTOR_BYTES;
 	struct log_segment guess = { .number = number, .last_number = number, .damaged = true };
-	char path[LOG_PATH_BYTES];
+	struct log_frame frame;
 
-	guess.size = guess.span = size * LOG_SECTOR_BYTES;
+	guess.size = guess.span = sectors * LOG_SECTOR_BYTES;
 	if (i > 0)
 		guess.position = list->segments[i - 1].position + list->segments[i - 1].span;
 	else
 		guess.position = LOG_BLOCK_BYTES;
-	log_segment_path(path, list->dir, number);
-	if (size * LOG_SECTOR_BYTES > LOG_HEADER_BYTES && guess.size <= LOG_SEGMENT_BYTES_LIMIT)
-		guess.salt = first_salt(path);
+	if (guess.size > LOG_HEADER_BYTES && guess.size <= LOG_SEGMENT_BYTES_LIMIT &&
+	    read_first_frame(list, number, &frame) && !is_stale(list, i, frame.batch))
+		guess.salt = frame.salt;
 	return guess;
 }
 

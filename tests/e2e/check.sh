@@ -1,5 +1,6 @@
 #!/bin/bash
-# Logs are checked: what is whole is called whole, and what is damaged is named as the router names it.
+# Logs are checked: what is whole is called whole, what is damaged is named as the router names it, and the
+# rest is saved, also when that is ended in the middle.
 . "$top_srcdir/tests/lib.sh"
 
 ctl() { "$top_builddir/headgatectl" "$@" 2>"$dir/ctl.err"; }
@@ -105,4 +106,133 @@ is "is damage, too" 65 $?
 is "but no message is lost" "5 3 0" "$(one payment-processing waiting) $(one payment-processing settled) $(one payment-processing missing)"
 ctl check --json bank-account-setup >"$dir/check"
 is "and nothing of another queue" 0 $?
+
+echo "# salvage"
+again() { # begin with the whole state and a router's new directory
+  rm -rf "${dir:?}/state" "$dir/run"
+  cp -a "$dir/whole" "$dir/state"
+  : >"$dir/headgate-router.log"
+}
+drain() { # all that waits is handled; $router and $payment are set
+  start router headgate-router
+  start payment headgate-payment
+  wait_for 20 ready && ctl wait --empty -t 20 payment-processing
+}
+paid() { payments 'SELECT group_concat(message_id) FROM (SELECT message_id FROM payments ORDER BY rowid)'; }
+numbers() { payments 'SELECT count(*) FROM payments WHERE sequence > 4294967296'; }
+ctl check --salvage
+is "which queue" 64 $?
+again
+ctl check --salvage payment-processing >"$dir/text"
+is "what is whole is left alone" 0 $?
+is "it says so" "1 payment-processing: whole" "$(wc -l <"$dir/text") $(cut -d, -f1 "$dir/text")"
+ok "nothing is set aside" [ ! -e "$dir/state/damaged" ]
+flip "$log" "$(place_of '"message_id":"p5"')"
+cp -a "$dir/state/queues/payment-processing" "$dir/damaged"
+ctl check --json >"$dir/before"
+"$top_builddir/headgatectl" check --salvage --json payment-processing >/dev/full 2>"$dir/ctl.err"
+is "where nobody can be told" 74 $?
+ok "nothing is changed" [ ! -e "$dir/state/damaged" ]
+ctl check --salvage --json payment-processing >"$dir/check"
+is "it is salvaged" 0 $?
+is "what is lost is listed as before" "$(grep payment-processing\" "$dir/before")" "$(sed '$d' "$dir/check")"
+is "four of five are left" 4 "$(one payment-processing salvaged)"
+is "the page has each field" "" "$(undocumented "$dir/check")"
+aside=$(one payment-processing aside)
+ok "the old log is kept as it was: $aside" diff -r "$dir/damaged" "$aside"
+ctl check >"$dir/text"
+is "all is whole" 0 $?
+sequence=$(one payment-processing next_sequence)
+ok "sequences go on far above" [ "$sequence" -gt 4294967296 ]
+ctl check --salvage payment-processing >"$dir/text"
+is "once is enough" "0 1" "$? $(find "$dir/state/damaged" -mindepth 1 -maxdepth 1 | wc -l)"
+is "what waits" p4,p6,p7,p8 "$(ctl peek --json payment-processing | jq -r .message_id | paste -s -d,)"
+ok "a router starts, and all is handled" drain
+pay B p9 | publish
+ok "messages are taken, too" wait_for 20 eval '[ "$(numbers)" = 1 ]'
+is "each is paid once but the lost one" p1,p2,p3,p4,p6,p7,p8,p9 "$(paid)"
+{ pay A p1; pay B p4; } | publish --receipts >"$dir/receipts"
+is "ids are remembered" 2 "$(grep -c '"duplicate":true' "$dir/receipts")"
+is "the counters hold" "0 8 0" "$(ctl status --json payment-processing | jq -r '.queues[] | "\(.depth) \(.done) \(.failed)"')"
+stop "$payment"
+stop "$router"
+ctl check >"$dir/text"
+is "all is whole still" 0 $?
+
+echo "# a settlement that is lost"
+again
+rm -rf "$dir/state/stores"
+cp -a "$dir/whole/stores" "$dir/state/"
+settled=$(($(place_of '"message_id":"p3"') / 512 * 512 + 512)) # the batch behind it settles it
+while [ "$(dd if="$log" bs=1 skip=$((settled + 12)) count=1 status=none | od -An -tu1)" -ne 2 ]; do
+  settled=$((settled + 512))
+done
+flip "$log" $((settled + 44))
+ctl check --json >"$dir/check"
+is "is damage" 65 $?
+is "no message is missing, one more waits" "6 0" "$(one payment-processing waiting) $(one payment-processing missing)"
+ctl check --salvage payment-processing >"$dir/text"
+is "it is salvaged" 0 $?
+ok "all is handled" drain
+is "what was paid is not paid again" p1,p2,p3,p4,p5,p6,p7,p8 "$(paid)"
+stop "$payment"
+stop "$router"
+
+echo "# dead letters"
+again
+rm -rf "$dir/state/stores"
+start router headgate-router
+start payment headgate-payment
+wait_for 20 ready
+for n in 1 2 3; do pay D-ERROR400 "d$n" | publish; done
+ok "three are dead" wait_for 20 eval '[ "$(ctl dead list --json payment-processing | wc -l)" = 3 ]'
+ctl wait --empty -t 20 payment-processing
+stop "$payment"
+stop "$router"
+ctl dead show --json payment-processing d2 >"$dir/dead"
+log=$dir/state/queues/payment-processing-dlq/0000000000000001.log
+flip "$log" "$(place_of '"message_id":"d1"')"
+ctl check --salvage --json payment-processing-dlq >"$dir/check"
+is "a dead-letter queue is salvaged" "0 1 1" "$? $(one payment-processing-dlq missing_first) $(one payment-processing-dlq missing_last)"
+is "a dead letter keeps its origin" "$(jq -c . "$dir/dead")" "$(ctl dead show --json payment-processing d2)"
+: >"$dir/headgate-router.log"
+start router headgate-router
+ok "a router starts" wait_for 20 ready
+is "and gives dead letters back" "payment-processing-dlq: 2 moved to payment-processing" "$(ctl dead redrive payment-processing)"
+is "in order" d2,d3 "$(ctl peek --json payment-processing | jq -r .message_id | paste -s -d,)"
+stop "$router"
+log=$dir/state/queues/payment-processing/0000000000000001.log
+
+echo "# killed in the middle"
+HEADGATE_CRASH_LIST=$dir/places
+export HEADGATE_CRASH_LIST
+again
+flip "$log" "$(place_of '"message_id":"p5"')"
+"$top_builddir/tests/faults/headgatectl" check --salvage payment-processing >"$dir/text" 2>"$dir/ctl.err"
+unset HEADGATE_CRASH_LIST
+places=$(wc -l <"$dir/places")
+ok "there are $places places to die at" [ "$places" -ge 5 ]
+for place in $(seq "$places"); do
+  name=$(sed -n "${place}p" "$dir/places")
+  again
+  flip "$log" "$(place_of '"message_id":"p5"')"
+  HEADGATE_CRASH=$place "$top_builddir/tests/faults/headgatectl" check --salvage payment-processing \
+    >"$dir/text" 2>"$dir/ctl.err"
+  is "$name: killed" 137 $?
+  ctl check payment-processing >"$dir/text"
+  status=$?
+  if diff -r "$dir/damaged" "$dir/state/queues/payment-processing" >"$dir/text"; then
+    is "the old log is there, as it was" 65 $status
+  else
+    is "the new log is there, whole" 0 $status
+  fi
+  ctl check --salvage payment-processing >"$dir/text"
+  is "once more" 0 $?
+  ok "the old log is kept" eval 'for kept in "$dir"/state/damaged/*; do diff -r "$dir/damaged" "$kept" && break; done >"$dir/text"'
+  ok "nothing unfinished is left" [ ! -e "$dir/state/damaged/payment-processing.new" ]
+  ok "all is handled" drain
+  is "and nothing twice" p1,p2,p3,p4,p6,p7,p8 "$(paid)"
+  stop "$payment"
+  stop "$router"
+done
 done_testing

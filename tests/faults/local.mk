@@ -3,7 +3,7 @@ FAULTS_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"' -DHEADGAT
 	-DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072
 FAULTS_BUILT = tests/faults/headgate-router tests/faults/headgate-payment \
 	tests/faults/headgate-bank-account tests/faults/worker tests/faults/fail.so \
-	tests/faults/powercut tests/faults/flip
+	tests/faults/powercut tests/faults/flip tests/faults/headgatectl
 check_PROGRAMS += $(FAULTS_BUILT)
 tests_faults_headgate_router_SOURCES = $(ROUTER_FILES) tests/faults/crash.c
 tests_faults_headgate_router_CPPFLAGS = $(FAULTS_CPPFLAGS)
@@ -15,6 +15,10 @@ tests_faults_headgate_bank_account_SOURCES = $(WORKER_FILES) workers/bank-accoun
 	tests/faults/crash.c
 tests_faults_headgate_bank_account_CPPFLAGS = $(FAULTS_CPPFLAGS)
 tests_faults_headgate_bank_account_LDADD = $(WORKER_BASE_LIBS)
+# Before log/liblog.a's, which has no places to die at.
+tests_faults_headgatectl_SOURCES = $(CTL_FILES) log/salvage.c tests/faults/crash.c
+tests_faults_headgatectl_CPPFLAGS = $(FAULTS_CPPFLAGS)
+tests_faults_headgatectl_LDADD = $(CTL_LIBS)
 tests_faults_worker_SOURCES = tests/faults/worker.c
 tests_faults_worker_LDADD = $(WORKER_LIBS)
 # Not a program, but built as one; without the sanitizers, whose runtime must come first.

@@ -1,0 +1,586 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "log/salvage.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log/ids.h"
+#include "telemetry/crash.h"
+
+#define SECOND_NS UINT64_C(1000000000)
+
+enum {
+	BATCH_BYTES = 1 << 20, /* of the checkpoint; a router's are not larger */
+	PER_FRAME = 512,       /* entries or chunks */
+	SEQUENCE_SHIFT = 32,   /* new sequences begin at the multiple of 2^32 after the next */
+	ROOM_BYTES = 4 * LOG_BLOCK_BYTES, /* what a segment takes beside its frames, and some */
+	NAME_DIGITS = 16
+};
+
+/* The log that is being made. */
+struct copy {
+	struct log_salvage *result;
+	struct log_audit *audit;
+	char dir[LOG_PATH_BYTES];
+	uid_t owner;
+	gid_t group;
+	uint64_t batch;
+
+	/* The segment that is being made, in memory. */
+	struct log_segment_header header;
+	uint8_t *image;
+	uint64_t used, room;  /* bytes */
+	uint64_t batch_start; /* offset; 0: none is open */
+	uint64_t clock_ns;    /* of its newest batch */
+	struct log_segment_entry entry;
+	bool damaged; /* something is missing in the one it is made from */
+
+	struct log_segment_entry *entries; /* of those that are made */
+	size_t entry_count;
+	uint64_t last_sequence;
+	char *error;
+	size_t error_bytes;
+};
+
+static int
+complain(const struct copy *copy, int rc, const char *what)
+{
+	snprintf(copy->error, copy->error_bytes, "%s: %s", what, strerror(-rc));
+	return rc;
+}
+
+static uint64_t
+wall_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t
+align_up(uint64_t value, uint64_t unit)
+{
+	return (value + unit - 1) & ~(unit - 1);
+}
+
+static int
+random_word(uint64_t *word)
+{
+	return getrandom(word, sizeof(*word), 0) == (ssize_t)sizeof(*word) ? 0 : -EIO;
+}
+
+/*
+ * Files.
+ */
+
+static int
+sync_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = fsync(fd) == 0 ? 0 : -errno;
+	close(fd);
+	return rc;
+}
+
+static int
+write_all(int fd, const uint8_t *data, uint64_t length)
+{
+	while (length > 0) {
+		ssize_t n = write(fd, data, length);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		data += n;
+		length -= (uint64_t)n;
+	}
+	return 0;
+}
+
+/* A file of two pieces, synced. Whoever makes it, it is the router's. */
+static int
+write_file(const struct copy *copy, const char *path, const void *head, uint64_t head_bytes,
+    const void *data, uint64_t bytes)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int rc;
+
+	if (fd < 0)
+		return complain(copy, -errno, path);
+	rc = write_all(fd, head, head_bytes);
+	if (rc == 0)
+		rc = write_all(fd, data, bytes);
+	if (rc == 0 && (fchown(fd, copy->owner, copy->group) != 0 || fsync(fd) != 0))
+		rc = -errno;
+	if (close(fd) != 0 && rc == 0)
+		rc = -errno;
+	return rc == 0 ? 0 : complain(copy, rc, path);
+}
+
+/*
+ * Frames, batches, segments.
+ */
+
+static void
+put(struct copy *copy, const struct log_frame *header, const void *payload)
+{
+	struct log_frame *frame = (void *)(copy->image + copy->used);
+
+	*frame = *header;
+	frame->flags &= (uint8_t)~LOG_FLAG_FIRST;
+	if (copy->batch_start == 0) {
+		frame->flags |= LOG_FLAG_FIRST;
+		copy->batch_start = copy->used;
+	}
+	frame->batch = copy->batch;
+	frame->salt = copy->header.salt;
+	if (payload != NULL)
+		memcpy(frame + 1, payload, frame->length);
+	log_frame_seal(frame);
+	copy->used += log_frame_bytes(frame->length);
+}
+
+static void
+put_new(struct copy *copy, enum log_type type, uint8_t flags, const void *payload, uint64_t length)
+{
+	struct log_frame frame = {
+		.type = (uint8_t)type,
+		.flags = flags,
+		.length = (uint32_t)length,
+	};
+
+	put(copy, &frame, payload);
+}
+
+/* To the next block, the largest that there is: so the log goes on on any disk. */
+static void
+end_batch(struct copy *copy)
+{
+	struct {
+		struct log_batch_end end;
+		uint64_t log_id;
+	} payload = {
+		.end = { .batch = copy->batch,
+		    .time_ns = wall_ns(),
+		    .clock_ns = copy->clock_ns,
+		    .start = copy->header.position + copy->batch_start,
+		    .logs = 1 },
+		.log_id = copy->header.log_id,
+	};
+	uint64_t aligned;
+
+	put_new(copy, LOG_BATCH_END, 0, &payload, sizeof(payload));
+	aligned = align_up(copy->used + sizeof(struct log_frame), LOG_BLOCK_BYTES);
+	put_new(copy, LOG_PAD, 0, NULL, aligned - copy->used - sizeof(struct log_frame));
+	copy->batch_start = 0;
+}
+
+/* Room for frames of so many bytes in all. */
+static int
+begin_segment(struct copy *copy, uint64_t number, uint64_t bytes)
+{
+	copy->room = align_up(bytes, LOG_BLOCK_BYTES) + ROOM_BYTES;
+	copy->image = calloc(1, copy->room);
+	copy->used = LOG_HEADER_BYTES;
+	copy->clock_ns = 0;
+	copy->damaged = false;
+	copy->header.number = copy->header.last_number = number;
+	copy->entry = (struct log_segment_entry){ .number = number, .last_number = number };
+	return copy->image == NULL ? -ENOMEM : random_word(&copy->header.salt);
+}
+
+/* Writes it; the next one stands behind it. */
+static int
+end_segment(struct copy *copy, uint64_t room)
+{
+	struct log_segment_header *header = &copy->header;
+	char path[LOG_PATH_BYTES];
+	uint8_t *zeros = calloc(1, room + 1);
+	int rc;
+
+	if (zeros == NULL)
+		return complain(copy, -ENOMEM, copy->dir);
+	header->size = header->span = copy->used + room;
+	header->created_ns = wall_ns();
+	log_segment_header_seal(header);
+	memcpy(copy->image, header, sizeof(*header));
+	log_segment_path(path, copy->dir, header->number);
+	rc = write_file(copy, path, copy->image, copy->used, zeros, room);
+	free(zeros);
+	header->position += header->span;
+	copy->entry.data_bytes = copy->used;
+	copy->entry.end_clock_ns = copy->clock_ns + SECOND_NS; /* ids are remembered in seconds */
+	CRASH_POINT("salvage.segment");
+	return rc;
+}
+
+/*
+ * Segments with messages.
+ */
+
+static int
+see_frame(void *context, const struct log_frame *frame, uint64_t position)
+{
+	const struct log_batch_end *end = (const void *)(frame + 1);
+	struct copy *copy = context;
+	struct log_segment_entry *entry = &copy->entry;
+
+	(void)position;
+	if (frame->type == LOG_BATCH_END && end->clock_ns > copy->clock_ns)
+		copy->clock_ns = end->clock_ns;
+	if (!log_is_message(frame) || frame->sequence <= copy->last_sequence)
+		return 0;
+	if (entry->messages++ == 0)
+		entry->first_sequence = frame->sequence;
+	entry->end_sequence = frame->sequence + 1;
+	copy->last_sequence = frame->sequence;
+	put(copy, frame, frame + 1);
+	return 0;
+}
+
+static int
+see_bad(void *context, size_t i, uint64_t offset, uint64_t end)
+{
+	struct copy *copy = context;
+
+	(void)i, (void)offset, (void)end;
+	copy->damaged = true;
+	return 0;
+}
+
+static int
+copy_segment(struct copy *copy, size_t i)
+{
+	const struct log_segment *segment = &copy->audit->list.segments[i];
+	struct log_visitor visitor = { .frame = see_frame, .context = copy };
+	int rc = begin_segment(copy, segment->number, segment->size);
+
+	if (rc == 0)
+		rc = log_scan_segment(&copy->audit->scan, i, &visitor, NULL);
+	/* The ids of its messages are remembered rather longer than shorter. */
+	if (copy->damaged)
+		copy->clock_ns = copy->audit->head.clock_ns;
+	else if (log_segment_replaces(segment))
+		copy->clock_ns = segment->end_clock_ns;
+	if (rc == 0 && copy->entry.messages > 0) {
+		end_batch(copy);
+		/* Where the data end, no other segment may begin: a reader goes on from there. */
+		rc = end_segment(copy, LOG_BLOCK_BYTES);
+		copy->entries[copy->entry_count++] = copy->entry;
+	}
+	free(copy->image);
+	return rc;
+}
+
+/*
+ * The last one: a checkpoint.
+ */
+
+/* All is settled but what waits. */
+static int
+settle_rest(struct copy *copy)
+{
+	struct log_audit *audit = copy->audit;
+	struct settled *settled = &audit->settled;
+	uint64_t next = audit->head.next_sequence, covered;
+	int64_t added = 0;
+
+	if (!audit->has_base && audit->first_sequence > 1)
+		added = settled_add_range(settled, 1, audit->first_sequence - 1);
+	for (size_t i = 0; added >= 0 && i < audit->missing_count; i++)
+		added = settled_add_range(settled, audit->missing[i].first,
+		    audit->missing[i].last - audit->missing[i].first + 1);
+	/* With whole chunks up to behind the last message, all above is settled by having none. */
+	covered = align_up(next, SETTLED_CHUNK_BITS) + SETTLED_CHUNK_BITS;
+	if (added >= 0)
+		added = settled_add_range(settled, next, covered - next);
+	if (added < 0)
+		return (int)added;
+	if (settled->through == settled->highest)
+		settled->through = copy->result->next_sequence - 1;
+	settled->highest = copy->result->next_sequence - 1;
+	return 0;
+}
+
+static void
+close_large_batch(struct copy *copy)
+{
+	if (copy->batch_start != 0 && copy->used - copy->batch_start > BATCH_BYTES)
+		end_batch(copy);
+}
+
+static void
+put_checkpoint(struct copy *copy)
+{
+	struct log_audit *audit = copy->audit;
+	struct settled_chunk chunks[PER_FRAME];
+	uint64_t base = 0;
+	size_t n;
+
+	audit->head.next_sequence = copy->result->next_sequence;
+	audit->head.through = audit->settled.through;
+	audit->head.highest = audit->settled.highest;
+	put_new(copy, LOG_CHECKPOINT, 0, &audit->head, sizeof(audit->head));
+	if (audit->has_state)
+		put_new(copy, LOG_STATE, 0, &audit->state, sizeof(audit->state));
+	if (audit->received_count > 0)
+		put_new(copy, LOG_RECEIVED, 0, audit->received,
+		    audit->received_count * sizeof(*audit->received));
+	for (size_t i = 0; i < copy->entry_count; i += n) {
+		n = copy->entry_count - i < PER_FRAME ? copy->entry_count - i : PER_FRAME;
+		put_new(copy, LOG_SEGMENTS, 0, &copy->entries[i], n * sizeof(*copy->entries));
+		close_large_batch(copy);
+	}
+	do {
+		n = settled_copy_chunks(&audit->settled, base, chunks, PER_FRAME);
+		put_new(copy, LOG_UNSETTLED, n < PER_FRAME ? LOG_FLAG_LAST : 0, chunks,
+		    n * sizeof(*chunks));
+		if (n > 0)
+			base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
+		close_large_batch(copy);
+	} while (n == PER_FRAME);
+	if (copy->batch_start != 0)
+		end_batch(copy);
+}
+
+static int
+write_checkpoint(struct copy *copy, uint64_t number)
+{
+	const struct log_audit *audit = copy->audit;
+	uint64_t bytes;
+	int rc = settle_rest(copy);
+
+	if (rc != 0)
+		return rc;
+	bytes = sizeof(audit->head) + sizeof(audit->state) +
+	    audit->received_count * sizeof(*audit->received) +
+	    copy->entry_count * sizeof(*copy->entries) +
+	    audit->settled.count * sizeof(*audit->settled.chunks);
+	/* Frames and batches add much less than this. */
+	rc = begin_segment(copy, number, bytes + bytes / 16 + BATCH_BYTES / 16);
+	copy->clock_ns = audit->head.clock_ns;
+	if (rc == 0) {
+		put_checkpoint(copy);
+		rc = copy->used + LOG_SEGMENT_BYTES_MIN <= LOG_SEGMENT_BYTES_LIMIT
+		    ? end_segment(copy, LOG_SEGMENT_BYTES_MIN)
+		    : -EFBIG;
+	}
+	free(copy->image);
+	return rc;
+}
+
+/*
+ * The new directory.
+ */
+
+/* The ids of segments that are gone; a damaged file of them is left out. */
+static int
+copy_ids(struct copy *copy, uint64_t number)
+{
+	struct log_ids_header header;
+	char path[LOG_PATH_BYTES];
+	struct log_id *ids;
+	int rc =
+	    log_ids_read(copy->audit->list.dir, copy->audit->list.log_id, number, &header, &ids);
+
+	log_ids_path(path, copy->dir, number);
+	if (rc != 0)
+		return rc == -EBADMSG ? 0 : complain(copy, rc, path);
+	rc = write_file(copy, path, &header, sizeof(header), ids, header.count * sizeof(*ids));
+	free(ids);
+	return rc;
+}
+
+static int
+write_log(struct copy *copy)
+{
+	struct log_audit *audit = copy->audit;
+	struct log_list *list = &audit->list;
+	uint64_t *ids, number = 0;
+	size_t count;
+	int rc = log_ids_list(list->dir, &ids, &count);
+
+	if (rc != 0)
+		return rc;
+	copy->entries = calloc(list->count + 1, sizeof(*copy->entries));
+	if (copy->entries == NULL)
+		rc = -ENOMEM;
+	audit->scan.bad = see_bad;
+	audit->scan.bad_context = copy;
+	for (size_t i = 0; rc == 0 && i < list->count; i++) {
+		if (list->segments[i].last_number > number)
+			number = list->segments[i].last_number;
+		if (i <= audit->tail.segment && !log_audit_is_left_over(audit, i))
+			rc = copy_segment(copy, i);
+	}
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		if (ids[i] > number)
+			number = ids[i];
+		rc = copy_ids(copy, ids[i]);
+	}
+	if (rc == 0)
+		rc = write_checkpoint(copy, number + 1);
+	free(copy->entries);
+	free(ids);
+	return rc == 0 ? sync_dir(copy->dir) : rc;
+}
+
+/* Removes what an earlier try left: nothing but files that write_file() made. */
+static int
+remove_unfinished(const struct copy *copy)
+{
+	DIR *dir = opendir(copy->dir);
+	struct dirent *entry;
+
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	while ((entry = readdir(dir)) != NULL)
+		if (strlen(entry->d_name) == NAME_DIGITS + 4 &&
+		    strspn(entry->d_name, "0123456789abcdef") == NAME_DIGITS)
+			unlinkat(dirfd(dir), entry->d_name, 0);
+	closedir(dir);
+	return rmdir(copy->dir) == 0 ? 0 : -errno;
+}
+
+static int
+make_dir(const struct copy *copy, const char *path, bool may_exist)
+{
+	if (mkdir(path, 0700) != 0)
+		return errno == EEXIST && may_exist ? 0 : -errno;
+	return chown(path, copy->owner, copy->group) == 0 ? 0 : -errno;
+}
+
+static int
+make_dirs(struct copy *copy, const char *aside_dir, const char *name)
+{
+	struct stat st;
+	int rc;
+
+	if (stat(copy->audit->list.dir, &st) != 0)
+		return complain(copy, -errno, copy->audit->list.dir);
+	copy->owner = st.st_uid;
+	copy->group = st.st_gid;
+	snprintf(copy->dir, sizeof(copy->dir), "%.4000s/%.64s.new", aside_dir, name);
+	rc = make_dir(copy, aside_dir, true);
+	if (rc == 0)
+		rc = remove_unfinished(copy);
+	if (rc == 0)
+		rc = make_dir(copy, copy->dir, false);
+	return rc == 0 ? 0 : complain(copy, rc, copy->dir);
+}
+
+/* Syncs the names in the directory that a path is in. */
+static int
+sync_parent(const char *path)
+{
+	char parent[LOG_PATH_BYTES];
+
+	snprintf(parent, sizeof(parent), "%s", path);
+	*strrchr(parent, '/') = '\0';
+	return sync_dir(parent);
+}
+
+static int
+put_in_place(struct copy *copy, const char *aside_dir, const char *name)
+{
+	const char *dir = copy->audit->list.dir;
+	char *aside = copy->result->aside, stamp[32];
+	time_t now = time(NULL);
+	struct tm tm;
+	int rc = -EEXIST;
+
+	gmtime_r(&now, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+	snprintf(aside, LOG_PATH_BYTES, "%.4000s/%.64s-%s", aside_dir, name, stamp);
+	for (unsigned n = 2; rc == -EEXIST && n < 1000; n++) {
+		rc = renameat2(AT_FDCWD, copy->dir, AT_FDCWD, aside, RENAME_NOREPLACE) == 0
+		    ? 0
+		    : -errno;
+		if (rc == -EEXIST)
+			snprintf(aside, LOG_PATH_BYTES, "%.4000s/%.64s-%s-%u", aside_dir, name,
+			    stamp, n);
+	}
+	CRASH_POINT("salvage.named");
+	if (rc == 0)
+		rc = sync_dir(aside_dir);
+	if (rc == 0 && renameat2(AT_FDCWD, aside, AT_FDCWD, dir, RENAME_EXCHANGE) != 0)
+		rc = -errno;
+	CRASH_POINT("salvage.exchanged");
+	if (rc == 0)
+		rc = sync_parent(dir);
+	if (rc == 0)
+		rc = sync_dir(aside_dir);
+	return rc == 0 ? 0 : complain(copy, rc, aside);
+}
+
+/* Is the highest batch of all one that counts? */
+static bool
+highest_counts(const struct log_judge *judge)
+{
+	return judge->complete || judge->begun > judge->highest;
+}
+
+int
+log_salvage(struct log_salvage *salvage, struct log_audit *audit, const struct log_judge *judge,
+    const char *aside_dir, const char *name, char *error, size_t error_bytes)
+{
+	struct copy copy = {
+		.result = salvage,
+		.audit = audit,
+		.batch = judge->highest,
+		.header = { .log_id = audit->list.log_id, .position = LOG_BLOCK_BYTES },
+		.error = error,
+		.error_bytes = error_bytes,
+	};
+	int rc = 0;
+
+	error[0] = '\0';
+	*salvage = (struct log_salvage){
+		.waiting = audit->waiting,
+		.next_sequence = ((audit->head.next_sequence >> SEQUENCE_SHIFT) + 2)
+		    << SEQUENCE_SHIFT,
+		.new_id = audit->list.log_id == 0,
+	};
+	if (salvage->new_id)
+		rc = random_word(&copy.header.log_id);
+	if (salvage->new_id)
+		copy.header.log_id = copy.header.log_id >> 1 | 1;
+	if (!highest_counts(judge))
+		copy.batch--;
+	else if (copy.batch == 0)
+		copy.batch = 1;
+	if (rc == 0 && copy.batch == 0) {
+		snprintf(error, error_bytes,
+		    "%s: nothing in it was ever acknowledged: move it away", audit->list.dir);
+		return -ENODATA;
+	}
+	snprintf(copy.header.queue, sizeof(copy.header.queue), "%.63s", name);
+	if (rc == 0)
+		rc = make_dirs(&copy, aside_dir, name);
+	CRASH_POINT("salvage.begun");
+	if (rc == 0)
+		rc = write_log(&copy);
+	CRASH_POINT("salvage.written");
+	if (rc == 0)
+		rc = put_in_place(&copy, aside_dir, name);
+	if (rc != 0 && error[0] == '\0')
+		complain(&copy, rc, copy.dir);
+	return rc;
+}
