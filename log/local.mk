@@ -15,9 +15,18 @@ tests_unit_test_log_reader_SOURCES = tests/unit/log_reader.c
 tests_unit_test_log_reader_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_log_reader_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
 
-check_PROGRAMS += tests/unit/test-log_audit
-TESTS += tests/unit/test-log_audit
-tests_unit_test_log_audit_SOURCES = tests/unit/log_audit.c router/writer.c router/io_poll.c router/io_system.c
-tests_unit_test_log_audit_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=65536
+# With logs that the router's writer makes, in small segments.
+MADE_LOGS_FILES = tests/unit/made_logs.c tests/unit/made_logs.h router/writer.c router/io_poll.c \
+	router/io_system.c
+MADE_LOGS_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=65536
+MADE_LOGS_LIBS = $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
+check_PROGRAMS += tests/unit/test-log_audit tests/unit/test-log_salvage
+TESTS += tests/unit/test-log_audit tests/unit/test-log_salvage
+tests_unit_test_log_audit_SOURCES = tests/unit/log_audit.c $(MADE_LOGS_FILES)
+tests_unit_test_log_audit_CPPFLAGS = $(MADE_LOGS_CPPFLAGS)
 tests_unit_test_log_audit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
-tests_unit_test_log_audit_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
+tests_unit_test_log_audit_LDADD = $(MADE_LOGS_LIBS)
+tests_unit_test_log_salvage_SOURCES = tests/unit/log_salvage.c $(MADE_LOGS_FILES)
+tests_unit_test_log_salvage_CPPFLAGS = $(MADE_LOGS_CPPFLAGS)
+tests_unit_test_log_salvage_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_log_salvage_LDADD = $(MADE_LOGS_LIBS)

@@ -1,0 +1,362 @@
+/*
+ * What is salvaged of damaged logs: whole to a router, with everything that was whole and nothing else, and
+ * with the other logs as they were.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log/reader.h"
+#include "log/salvage.h"
+#include "tests/unit/made_logs.h"
+
+enum { SEQUENCES = 1 + BATCHES * PER_BATCH };
+
+#define SALVAGED(name) \
+	Test(log_salvage, name, .init = make_logs, .fini = remove_logs, .timeout = 240)
+
+/* Salvages what of the two logs is damaged; fills *salvage for the last. Returns how many were. */
+static unsigned
+salvage_all(struct log_salvage *salvage)
+{
+	char aside[128], error[2 * LOG_ERROR_BYTES];
+	unsigned done = 0;
+
+	snprintf(aside, sizeof(aside), "%s/damaged", made_dir());
+	for (int i = 0; i < 2; i++) {
+		struct found *found = look(); /* as a command of its own */
+		int rc;
+
+		if (found->audits[i].bad_count > 0) {
+			rc = log_salvage(salvage, &found->audits[i], &found->judge, aside,
+			    i == PAYMENTS ? "pay" : "acc", error, sizeof(error));
+			cr_assert(rc == 0, "%s", error);
+			done++;
+		}
+		forget(found);
+	}
+	return done;
+}
+
+static int
+note_message(void *context, const struct log_frame *frame, uint64_t position)
+{
+	(void)position;
+	cr_assert(frame->sequence < SEQUENCES, "sequence %lu", frame->sequence);
+	((bool *)context)[frame->sequence] = true;
+	return 0;
+}
+
+/* Which sequences a reader is shown. */
+static void
+read_waiting(int log, bool waiting[SEQUENCES])
+{
+	struct log_reader reader = { .message = note_message, .context = waiting };
+	int rc;
+
+	memset(waiting, 0, SEQUENCES * sizeof(*waiting));
+	rc = log_reader_run(&reader, dir_of(log));
+	cr_assert(rc == 0, "%s", reader.error);
+}
+
+/* Both are whole, and their ends fit each other. */
+static void
+check_whole(const char *what, uint64_t at)
+{
+	char error[LOG_ERROR_BYTES] = "";
+	struct found *found = look();
+
+	for (int i = 0; i < 2; i++) {
+		cr_assert(found->audits[i].bad_count == 0, "%s %lu: %s", what, at,
+		    found->audits[i].bad[0].what);
+		cr_assert(
+		    scan_strictly(i, error, sizeof(error)) == 0, "%s %lu: %s", what, at, error);
+	}
+	forget(found);
+}
+
+/* Damage at one place: what waited before waits afterwards, or was said to be missing. */
+static void
+check_salvage(const char *what, uint64_t at, const bool before[SEQUENCES])
+{
+	struct found *found = look();
+	const struct log_audit *audit = &found->audits[PAYMENTS];
+	bool expected[SEQUENCES], after[SEQUENCES];
+	struct log_salvage salvage;
+	uint64_t next = audit->head.next_sequence, left = 0;
+
+	memcpy(expected, before, sizeof(expected));
+	for (size_t i = 0; i < audit->missing_count; i++)
+		for (uint64_t s = audit->missing[i].first; s <= audit->missing[i].last; s++)
+			expected[s] = false;
+	forget(found);
+	cr_assert(salvage_all(&salvage) == 1, "%s %lu: one is damaged", what, at);
+	check_whole(what, at);
+	read_waiting(PAYMENTS, after);
+	for (uint64_t s = 1; s < SEQUENCES; s++) {
+		cr_assert(!expected[s] || after[s], "%s %lu: %lu is lost", what, at, s);
+		left += after[s];
+	}
+	cr_assert(
+	    salvage.waiting == left, "%s %lu: %lu wait, said %lu", what, at, left, salvage.waiting);
+	cr_assert(salvage.next_sequence > next + UINT32_MAX, "%s %lu: far above", what, at);
+	cr_assert(salvage_all(&salvage) == 0, "%s %lu: once is enough", what, at);
+}
+
+static uint64_t
+last_segment(void)
+{
+	uint64_t number = 0;
+
+	while (access(file_of(PAYMENTS, number + 1), F_OK) == 0)
+		number++;
+	return number;
+}
+
+SALVAGED(any_changed_byte_costs_one_message_at_most)
+{
+	uint64_t last = last_segment();
+
+	for (uint64_t number = 1; number <= last; number++) {
+		for (uint64_t at = number; at < 65536; at += at < 192 ? 41 : 2221) {
+			bool before[SEQUENCES];
+			struct found *found;
+			bool bad;
+
+			remove_logs();
+			make_logs();
+			if (access(file_of(PAYMENTS, number), F_OK) != 0)
+				break; /* the next was not made yet when the router ended */
+			read_waiting(PAYMENTS, before);
+			flip(PAYMENTS, number, at);
+			found = look();
+			bad = found->audits[PAYMENTS].bad_count > 0;
+			cr_assert(found->audits[PAYMENTS].missing_total <= 1, "byte %lu", at);
+			forget(found);
+			if (bad)
+				check_salvage("byte", at, before);
+		}
+	}
+}
+
+SALVAGED(what_a_short_file_has_left_is_kept)
+{
+	static const off_t lengths[] = { 0, 4096, 5000, 20000, 40001, 60000 };
+	uint64_t last = last_segment();
+
+	for (uint64_t number = 1; number <= last; number++)
+		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+			bool before[SEQUENCES];
+
+			remove_logs();
+			make_logs();
+			read_waiting(PAYMENTS, before);
+			if (truncate(file_of(PAYMENTS, number), lengths[i]) != 0)
+				break;
+			/* What stood behind is not there to be called missing. */
+			for (uint64_t s = 1; number >= last - 1 && s < SEQUENCES; s++)
+				before[s] = false;
+			check_salvage("cut at", (uint64_t)lengths[i], before);
+		}
+}
+
+SALVAGED(a_missing_file_is_left_out)
+{
+	for (uint64_t number = 1; number + 2 < last_segment(); number++) {
+		bool before[SEQUENCES];
+		struct found *found;
+		bool bad;
+
+		remove_logs();
+		make_logs();
+		read_waiting(PAYMENTS, before);
+		cr_assert(unlink(file_of(PAYMENTS, number)) == 0, "unlink");
+		found = look();
+		bad = found->audits[PAYMENTS].bad_count > 0;
+		forget(found);
+		if (bad)
+			check_salvage("file", number, before);
+	}
+}
+
+/* A byte of the first message of the log's batch that is so many before its last. */
+static void
+damage_below(int log)
+{
+	struct found *found = look();
+	const struct log_audit *audit = &found->audits[log];
+	const struct log_segment *segment = &audit->list.segments[audit->tail.segment];
+	uint64_t number = segment->number;
+
+	forget(found);
+	flip(log, number, LOG_HEADER_BYTES + 20);
+}
+
+static void
+tear_last(int log)
+{
+	struct found *found = look();
+	const struct log_audit *audit = &found->audits[log];
+	const struct log_segment *segment = &audit->list.segments[audit->tail.segment];
+	uint64_t number = segment->number, at = audit->tail.last_start - segment->position;
+
+	cr_assert(at > LOG_HEADER_BYTES + 100, "the segment has more than one batch");
+	forget(found);
+	flip(log, number, at + 50);
+}
+
+/* The last batch is of both logs. */
+SALVAGED(a_batch_that_counts_is_not_cut_from_the_other_log)
+{
+	for (int log = 0; log < 2; log++) {
+		struct log_salvage salvage;
+		struct found *found;
+
+		remove_logs();
+		make_logs();
+		damage_below(log);
+		cr_assert(salvage_all(&salvage) == 1, "one is damaged");
+		check_whole("log", (uint64_t)log);
+		found = look();
+		for (unsigned i = 0; i < 2; i++)
+			cr_assert(found->audits[i].torn_bytes == 0, "nothing is cut from %u", i);
+		cr_assert(found->judge.complete && found->judge.highest == BATCHES, "batch %lu",
+		    found->judge.highest);
+		forget(found);
+	}
+}
+
+/* It is torn in one log, and one of the two is damaged below: it stays what it was, one that does not count. */
+SALVAGED(a_batch_that_is_torn_in_one_log_stays_cut_from_all)
+{
+	for (int torn = 0; torn < 2; torn++)
+		for (int log = 0; log < 2; log++) {
+			struct log_salvage salvage;
+			struct found *found;
+			uint64_t next[2];
+
+			remove_logs();
+			make_logs();
+			tear_last(torn);
+			found = look();
+			for (int i = 0; i < 2; i++) {
+				next[i] = found->audits[i].head.next_sequence;
+				cr_assert(found->audits[i].torn_bytes > 0, "cut from %d", i);
+			}
+			forget(found);
+			damage_below(log);
+			cr_assert(salvage_all(&salvage) == 1, "one is damaged");
+			check_whole("torn", (uint64_t)torn);
+			found = look();
+			cr_assert(found->audits[!log].head.next_sequence == next[!log],
+			    "torn in %d, salvaged %d: %lu of %lu", torn, log,
+			    found->audits[!log].head.next_sequence, next[!log]);
+			cr_assert(found->audits[!log].torn_bytes > 0 || torn != log,
+			    "still cut from the other");
+			cr_assert(found->audits[log].list.log_id != 0, "it has its id");
+			forget(found);
+		}
+}
+
+/* Accounts' last batch says that payments had the one before, which is damaged at its end. */
+SALVAGED(a_batch_that_another_log_proves_is_salvaged)
+{
+	bool before[SEQUENCES], after[SEQUENCES];
+	struct log_salvage salvage;
+	unsigned lost = 0;
+
+	remove_logs();
+	make_so_many(BATCHES - 2);
+	read_waiting(PAYMENTS, before);
+	tear_last(PAYMENTS);
+	cr_assert(salvage_all(&salvage) == 1, "it is damage");
+	check_whole("proved", 0);
+	read_waiting(PAYMENTS, after);
+	for (uint64_t s = 1; s < SEQUENCES; s++)
+		lost += before[s] && !after[s];
+	cr_assert(lost == 1, "the message that was damaged, and no other: %u", lost);
+}
+
+SALVAGED(two_damaged_logs_are_salvaged_one_after_the_other)
+{
+	struct log_salvage salvage;
+
+	damage_below(PAYMENTS);
+	damage_below(ACCOUNTS);
+	cr_assert(salvage_all(&salvage) == 2, "both");
+	check_whole("both", 0);
+}
+
+/* Nothing tells it which log it is. */
+SALVAGED(a_log_without_any_whole_header_gets_a_new_id)
+{
+	uint64_t last = last_segment(), old_id;
+	bool before[SEQUENCES], after[SEQUENCES];
+	struct found *found = look();
+	struct log_salvage salvage;
+
+	old_id = found->audits[PAYMENTS].list.log_id;
+	forget(found);
+	read_waiting(PAYMENTS, before);
+	for (uint64_t number = 1; number <= last; number++)
+		flip(PAYMENTS, number, 100);
+	cr_assert(salvage_all(&salvage) == 1 && salvage.new_id, "salvaged");
+	check_whole("headers", 0);
+	read_waiting(PAYMENTS, after);
+	cr_assert(memcmp(before, after, sizeof(before)) == 0, "all that waited waits");
+	found = look();
+	cr_assert(found->audits[PAYMENTS].list.log_id != old_id, "another id");
+	forget(found);
+}
+
+/* No segment says what was settled in those that are gone. */
+SALVAGED(without_any_checkpoint_all_that_is_left_is_kept)
+{
+	uint64_t last = last_segment(), first;
+	bool before[SEQUENCES], after[SEQUENCES];
+	struct log_salvage salvage;
+	struct found *found;
+
+	cr_assert(last >= 3, "%lu segments", last);
+	read_waiting(PAYMENTS, before);
+	cr_assert(unlink(file_of(PAYMENTS, 1)) == 0, "unlink");
+	for (uint64_t number = 2; number <= last; number++)
+		flip(PAYMENTS, number, LOG_HEADER_BYTES + sizeof(struct log_frame) + 8);
+	found = look();
+	first = found->audits[PAYMENTS].first_sequence;
+	cr_assert(first > 1 && !found->audits[PAYMENTS].has_base, "from %lu", first);
+	cr_assert(found->audits[PAYMENTS].missing_total == 0, "what was before is not known");
+	forget(found);
+	cr_assert(salvage_all(&salvage) == 1, "salvaged");
+	check_whole("checkpoints", 0);
+	read_waiting(PAYMENTS, after);
+	for (uint64_t s = 1; s < SEQUENCES; s++)
+		cr_assert(!before[s] || s < first || after[s], "%lu is lost", s);
+}
+
+/* The file of a segment that was made ready to be used again holds an older part of the log. */
+SALVAGED(what_a_file_held_before_does_not_count)
+{
+	uint64_t last = last_segment();
+	bool before[SEQUENCES], after[SEQUENCES];
+	struct log_salvage salvage;
+	char command[512], from[256];
+
+	read_waiting(PAYMENTS, before);
+	snprintf(from, sizeof(from), "%s", file_of(PAYMENTS, 1));
+	snprintf(command, sizeof(command), "cp %s %s", from, file_of(PAYMENTS, last + 1));
+	cr_assert(system(command) == 0, "%s", command);
+	flip(PAYMENTS, last + 1, 100);
+	cr_assert(salvage_all(&salvage) == 1, "its header is damaged");
+	check_whole("stale", 0);
+	read_waiting(PAYMENTS, after);
+	cr_assert(memcmp(before, after, sizeof(before)) == 0, "nothing waits again");
+}
