@@ -138,8 +138,9 @@ print_json(const struct check *check, unsigned i)
 	       ",\"settled\":%" PRIu64 ",\"first_sequence\":%" PRIu64 ",\"last_sequence\":%" PRIu64
 	       ",\"torn_bytes\":%" PRIu64 ",\"missing\":%" PRIu64 "}\n",
 	    audit->bad_count == 0 ? "true" : "false", audit->list.count, audit->bytes,
-	    audit->waiting, audit->head.done + audit->head.failed, audit->first_sequence,
-	    audit->head.next_sequence - 1, audit->torn_bytes, audit->missing_total);
+	    audit->waiting, audit->head.totals.done + audit->head.totals.failed,
+	    audit->first_sequence, audit->head.next_sequence - 1, audit->torn_bytes,
+	    audit->missing_total);
 	for (size_t k = 0; k < audit->bad_count; k++) {
 		const struct log_bad *bad = &audit->bad[k];
 		char path[LOG_PATH_BYTES + LOG_FILE_BYTES];
@@ -168,7 +169,7 @@ print_text(const struct check *check, unsigned i)
 	printf("%s: %s, %zu segments, %" PRIu64 " bytes; %" PRIu64 " messages wait, %" PRIu64
 	       " are settled; sequences %" PRIu64 " to %" PRIu64 "\n",
 	    check->queues[i], audit->bad_count == 0 ? "whole" : "DAMAGED", audit->list.count,
-	    audit->bytes, audit->waiting, audit->head.done + audit->head.failed,
+	    audit->bytes, audit->waiting, audit->head.totals.done + audit->head.totals.failed,
 	    audit->first_sequence, audit->head.next_sequence - 1);
 	if (audit->torn_bytes != 0)
 		printf("    %" PRIu64 " bytes at the end are of a batch that was not finished, and "

@@ -118,12 +118,7 @@ see_settled(struct log_audit *audit, const struct log_frame *frame)
 
 	for (size_t n = frame->length / sizeof(*range); n > 0 && added >= 0; n--, range++) {
 		added = settled_add_range(&audit->settled, range->first, range->count);
-		if (range->status < 300)
-			audit->head.done += range->count;
-		else
-			audit->head.failed += range->count;
-		if (range->flags & LOG_SETTLED_DEAD)
-			audit->head.dead_lettered += range->count;
+		log_count(&audit->head.totals, range);
 	}
 	return added < 0 ? (int)added : 0;
 }
@@ -177,6 +172,11 @@ see_fact(void *context, const struct log_frame *frame, uint64_t position)
 	case LOG_STATE:
 		memcpy(&audit->state, frame + 1, sizeof(audit->state));
 		audit->has_state = true;
+		return 0;
+	case LOG_CLOCK:
+		memcpy(&audit->clock,
+		    (const char *)(frame + 1) + frame->length - sizeof(audit->clock),
+		    sizeof(audit->clock));
 		return 0;
 	default:
 		return 0;
@@ -313,7 +313,8 @@ read_messages(struct log_audit *audit)
 	audit->scan.bad = ignore_bad;
 	if (rc == 0)
 		rc = see_sequence(audit, audit->head.next_sequence);
-	audit->head.published = audit->head.done + audit->head.failed + audit->waiting;
+	audit->head.published =
+	    audit->head.totals.done + audit->head.totals.failed + audit->waiting;
 	return rc;
 }
 

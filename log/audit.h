@@ -39,6 +39,7 @@ struct log_audit {
 	struct log_checkpoint head; /* as one that is written now would be, but for ... */
 	struct settled settled;     /* ... what is missing: that is not settled */
 	bool has_state;             /* one was found: the last */
+	struct log_clock clock;     /* the last mark; 0: none */
 	struct log_state state;
 	struct log_received *received; /* not settled, by sequence; the last counts */
 	size_t received_count, received_capacity;

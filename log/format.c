@@ -189,7 +189,7 @@ log_frame_payload_valid(const struct log_frame *frame)
 	case LOG_MOVED:
 		return moved_valid(frame);
 	case LOG_CLOCK:
-		return frame->length % sizeof(struct log_clock) == 0;
+		return frame->length > 0 && frame->length % sizeof(struct log_clock) == 0;
 	case LOG_PAD:
 		return true;
 	}

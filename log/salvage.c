@@ -340,6 +340,8 @@ put_checkpoint(struct copy *copy)
 	put_new(copy, LOG_CHECKPOINT, 0, &audit->head, sizeof(audit->head));
 	if (audit->has_state)
 		put_new(copy, LOG_STATE, 0, &audit->state, sizeof(audit->state));
+	if (audit->clock.end_sequence != 0)
+		put_new(copy, LOG_CLOCK, 0, &audit->clock, sizeof(audit->clock));
 	if (audit->received_count > 0)
 		put_new(copy, LOG_RECEIVED, 0, audit->received,
 		    audit->received_count * sizeof(*audit->received));

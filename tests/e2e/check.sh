@@ -184,8 +184,11 @@ rm -rf "$dir/state/stores"
 start router headgate-router
 start payment headgate-payment
 wait_for 20 ready
-for n in 1 2 3; do pay D-ERROR400 "d$n" | publish; done
-ok "three are dead" wait_for 20 eval '[ "$(ctl dead list --json payment-processing | wc -l)" = 3 ]'
+dead() { [ "$(ctl dead list --json payment-processing | wc -l)" = "$1" ]; }
+for n in 1 2 3; do # each in a batch of its own
+  pay D-ERROR400 "d$n" | publish
+  ok "$n are dead" wait_for 20 dead $n
+done
 ctl wait --empty -t 20 payment-processing
 stop "$payment"
 stop "$router"

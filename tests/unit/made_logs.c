@@ -63,7 +63,7 @@ begin_segment(struct writer *writer)
 	struct log_checkpoint head = {
 		.next_sequence = log->next_sequence,
 		.published = log->next_sequence - 1,
-		.done = log->settled.through, /* here they are settled in order */
+		.totals.done = log->settled.through, /* here they are settled in order */
 		.through = log->settled.through,
 		.highest = log->settled.highest,
 	};
