@@ -389,6 +389,8 @@ hash_body(struct converter *c, struct envelope *head)
 	head->dedup_is_hash = true;
 }
 
+/* Where the topic's fields give none, one is made: what is sent again because the answer did not come must
+ * not be taken twice. */
 static void
 find_dedup_id(struct converter *c, struct envelope *head, bool explicit_id)
 {
@@ -402,6 +404,9 @@ find_dedup_id(struct converter *c, struct envelope *head, bool explicit_id)
 			return;
 		}
 	}
+	if (explicit_id)
+		uuid_v7(c->uuid);
+	head->dedup_id = (struct span){ c->uuid, sizeof(c->uuid) - 1 };
 }
 
 static void
