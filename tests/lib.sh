@@ -8,15 +8,29 @@ set -u
 dir=$(mktemp -d /tmp/hg-test-XXXXXX)
 export HEADGATE_DIR="$dir"
 unset HEADGATE_ENVIRONMENT
-pids=
 tests=0
 failed=0
 
-cleanup() {
-  for pid in $pids; do
+# What was started is known as a child of this shell, or by the directory in its environment: the number of
+# one that has ended may be somebody else's by now.
+alive() { # alive PID: a child of this shell
+  [ -n "$1" ] && [ "$(sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$1/stat" 2>/dev/null)" = $$ ]
+}
+programs() { # the programs that have this directory
+  grep -lz "^HEADGATE_DIR=$dir\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
+}
+kill_all() {
+  for pid in $(jobs -pr); do
     kill -KILL "$pid" 2>/dev/null
   done
   wait 2>/dev/null
+  for pid in $(programs); do
+    kill -KILL "$pid" 2>/dev/null
+  done
+}
+
+cleanup() {
+  kill_all
   rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -69,7 +83,6 @@ start() { # start VARIABLE PROGRAM ARGUMENT...: in the background; its pid goes 
   shift 2
   "$top_builddir/$program" "$@" 2>>"$dir/$program.log" &
   eval "$variable=$!"
-  pids="$pids $!"
 }
 
 stop() { # stop PID: by SIGTERM; its exit status

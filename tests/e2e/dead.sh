@@ -105,7 +105,6 @@ mended_worker
 moved() { [ "$(depth payment-processing-dlq)" -lt 290 ]; }
 "$top_builddir/headgatectl" dead redrive --rate 100 payment-processing >"$dir/out" 2>"$dir/redrive.err" &
 redrive=$!
-pids="$pids $redrive"
 ok "some are moved" wait_for 20 moved
 kill -INT "$redrive"
 wait "$redrive"
@@ -133,7 +132,6 @@ is "to another queue" "payment-processing-dlq: 1 moved to bank-account-setup" \
 is "there it waits" f1 "$(ctl peek --json bank-account-setup | jq -r .message_id)"
 "$top_builddir/tests/faults/worker" -e 1 "$dir" payment-processing-dlq - 2>"$dir/worker.log" &
 worker=$!
-pids="$pids $worker"
 ctl wait --workers -t 20 payment-processing-dlq
 ctl dead redrive payment-processing >"$dir/out"
 is "not while a worker is attached" 75 $?
@@ -198,7 +196,6 @@ ok "it says so" grep -q 'max_bytes' "$dir/ctl.err"
 is "they are where they were" a1,a2 "$(dead_ids graveyard)"
 "$top_builddir/headgatectl" -c "$dir/conf" dead redrive --to payment-processing graveyard >"$dir/out" 2>"$dir/redrive.err" &
 redrive=$!
-pids="$pids $redrive"
 start payment headgate-payment -c "$dir/conf"
 wait "$redrive"
 is "they are moved when there is room again" 0 $?
@@ -211,7 +208,6 @@ rm -rf "$dir/state" "$dir/run"
 ctl() { "$top_builddir/headgatectl" "$@" 2>"$dir/ctl.err"; }
 "$top_builddir/tests/faults/headgate-router" -v 2>"$dir/headgate-router.log" &
 router=$!
-pids="$pids $router"
 wait_for 20 ready
 start payment headgate-payment
 "$top_builddir/tests/generate" -c 10 -n 20000 | grep '"payment"' | sed 's/CUST-[0-9]*/&-ERROR400/' >"$dir/in"
@@ -222,7 +218,6 @@ stop "$payment"
 "$top_builddir/headgatectl" -v dead redrive --rate 1000 --filter group=CUST-000009-ERROR400 \
   payment-processing >"$dir/out" 2>"$dir/redrive.err" &
 redrive=$!
-pids="$pids $redrive"
 filters=
 for n in 1 2 3 4 5 6 7 8; do
   filters="$filters --filter group=CUST-00000$n-ERROR400"

@@ -10,7 +10,6 @@ router_in() { # router_in COMMAND...: starts the router by it, with a log of its
   rm -f "$dir/headgate-router.log"
   "$@" 2>"$dir/headgate-router.log" &
   router=$!
-  pids="$pids $router"
 }
 
 uses() { # uses WHICH: says so, once
@@ -81,7 +80,6 @@ for which in poll auto; do
     "$top_builddir/headgate-publish" <"$dir/hold" 2>/dev/null &
     publishers="$publishers $!"
   done
-  pids="$pids $publishers"
   ok "$which: too many publishers are noted" wait_for 20 \
     grep -q '"router.accept_failed"' "$dir/headgate-router.log"
   before=$(cpu_ticks)

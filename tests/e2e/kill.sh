@@ -20,12 +20,10 @@ start_all
 mkfifo "$dir/pipe"
 publish --wait 60 <"$dir/pipe" &
 publisher=$!
-pids="$pids $publisher"
 # In pieces, so that it is killed in the middle however fast the machine is.
 split -l 10000 --filter 'cat; sleep 0.1' "$dir/in" >"$dir/pipe" &
-pids="$pids $!"
 kills=0
-while kill -0 "$publisher" 2>/dev/null; do
+while alive "$publisher"; do
   sleep "$pause" # the moment of the next kill
   case $((RANDOM % 3)) in
     0)

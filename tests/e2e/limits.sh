@@ -42,7 +42,6 @@ ok "a queue over max_bytes takes no more" wait_for 20 refused
 ok "the publisher is told which queue, and why" grep -q "payment-processing: it holds max_bytes" "$dir/why"
 ok "other queues go on" send --wait 20 <<<"$(lines bank_account_setup other 1)"
 (lines payment later 100 | send --wait 60; echo $? >"$dir/later.status.new"; mv "$dir/later.status.new" "$dir/later.status") &
-pids="$pids $!"
 start payment headgate-payment -c "$dir/conf"
 ok "a publisher that waits gets through when messages are settled" wait_for 30 [ -s "$dir/later.status" ]
 is "with all its lines durable" 0 "$(cat "$dir/later.status")"

@@ -28,7 +28,6 @@ is "in the order of their sequences" 0 "$(payments 'SELECT count(*) FROM (SELECT
 mkfifo "$dir/pipe"
 publish --receipts <"$dir/pipe" >"$dir/receipts" &
 publisher=$!
-pids="$pids $publisher"
 exec 3>"$dir/pipe"
 for i in 1 2 3; do
   printf '{"n":%d,"customer_id":"T","transaction_type":"payment","amount":1,"payment_method":"x"}\n' "$i" >&3

@@ -47,20 +47,17 @@ rm -rf "$dir/state" "$dir/run"
 # Small segments, and a worker that leaves each 500th message: what is left is moved again and again.
 "$top_builddir/tests/faults/headgate-router" 2>"$dir/headgate-router.log" &
 router=$!
-pids="$pids $router"
 wait_for 20 ready
 "$top_builddir/tests/faults/worker" -e "$every" "$dir" payment-processing - 2>"$dir/worker.log" &
-pids="$pids $!"
 "$top_builddir/tests/generate" -n $((count * 2)) -s 5 | grep '"payment"' | head -n "$count" >"$dir/in"
 split -l 1000 --filter 'cat; sleep 0.05' "$dir/in" | publish &
 publisher=$!
-pids="$pids $publisher"
 wait_for 20 test -d "$dir/state/queues/payment-processing"
 peeks=0
 failed_peeks=0
 wrong=0
 again=0
-while kill -0 "$publisher" 2>/dev/null; do
+while alive "$publisher"; do
   ctl -v peek -n 1000000 --json payment-processing >"$dir/seen" || {
     failed_peeks=$((failed_peeks + 1))
     sed 's/^/# /' "$dir/ctl.err"

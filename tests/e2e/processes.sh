@@ -41,7 +41,6 @@ start router headgate-router -c "$dir/conf"
 wait_for 20 up
 "$top_builddir/tests/journal-worker" events "$dir/journal" -c "$dir/conf" -j 4 2>>"$dir/worker.log" &
 worker=$!
-pids="$pids $worker"
 ok "four processes attach" wait_for 20 is_up events 4
 is "each has a lane of its own" "[[0],[1],[2],[3]] 4" \
   "$(workers events | jq -c '[.[].lanes] | sort') $(workers events | jq '[.[].pid] | unique | length')"
@@ -115,7 +114,6 @@ is "in each customer's order" 0 "$(out_of_order "$dir/journal")"
 # Only a customer's messages wait, whoever dies.
 "$top_builddir/tests/journal-worker" stubborn "$dir/journal2" -c "$dir/conf" -j 2 2>>"$dir/worker2.log" &
 second=$!
-pids="$pids $second"
 touch "$dir/journal2.$in_1"
 ok "another queue has two processes" wait_for 20 is_up stubborn 2
 all=$(ctl status --json | jq '.queues[] | select(.name == "stubborn") | .published')
@@ -136,7 +134,6 @@ stop "$second"
 # Standby, with another number of processes.
 "$top_builddir/tests/journal-worker" events "$dir/journal" -c "$dir/conf" -j 2 2>>"$dir/standby.log" &
 second=$!
-pids="$pids $second"
 both_wait() { [ "$(grep -c '"worker.standby"' "$dir/standby.log")" = 2 ]; }
 ok "a second worker waits" wait_for 20 both_wait
 stop "$worker"

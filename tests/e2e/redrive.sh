@@ -34,15 +34,13 @@ unset HEADGATE_ENVIRONMENT
 mkfifo "$dir/pipe"
 publish --wait 60 <"$dir/pipe" &
 publisher=$!
-pids="$pids $publisher"
 split -l 1000 --filter 'cat; sleep 0.05' "$dir/load" >"$dir/pipe" &
-pids="$pids $!"
 kills=0
 runs=0
 redrive=
 odd=
 while ! depth_is payment-processing-dlq 0; do
-  if [ -z "$redrive" ] || ! kill -0 "$redrive" 2>/dev/null; then
+  if [ -z "$redrive" ] || ! alive "$redrive"; then
     if [ -n "$redrive" ]; then
       wait "$redrive" 2>/dev/null
       status=$?

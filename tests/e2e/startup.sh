@@ -7,7 +7,6 @@ start payment headgate-payment
 start account headgate-bank-account
 printf "$message" one | publish &
 publisher=$!
-pids="$pids $publisher"
 ok "a worker waits for its router" wait_for 20 grep -q '"worker.waiting"' "$dir/headgate-payment.log"
 start router headgate-router
 wait "$publisher"

@@ -85,8 +85,7 @@ try_router() {
   begin_workers
   "$top_builddir/headgate-publish" --receipts --wait 20 "$dir/in" >"$dir/receipts" 2>"$dir/publish.err" &
   publisher=$!
-  pids="$pids $publisher"
-  while kill -0 $publisher 2>/dev/null; do
+  while alive $publisher; do
     if ended router; then
       revive || return
     elif [ -e "$dir/done" ] && [ "$often" = on ] && [ "$(date +%s%N)" -gt "$((since + 300000000))" ]; then

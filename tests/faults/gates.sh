@@ -12,7 +12,6 @@ queue=payment-processing
 echo "# GATES_SEED=$seed GATES_SECONDS=$seconds"
 
 ctl() { "$top_builddir/headgatectl" "$@"; }
-alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 depth_is() { [ "$(ctl status --json 2>/dev/null | jq ".queues[] | select(.name == \"$1\") | .depth")" = "$2" ]; }
 field() { ctl status --json | jq -r ".queues[] | select(.name == \"$queue\") | .$1"; }
 restart_router() {

@@ -7,14 +7,6 @@ faults=$top_builddir/tests/faults
 all=${FAULTS_ALL:-}
 unset HEADGATE_CRASH HEADGATE_CRASH_DONE HEADGATE_CRASH_LIST
 
-cleanup() {
-  for pid in $pids $(cat "$dir"/*.pid 2>/dev/null); do
-    kill -KILL "$pid" 2>/dev/null
-  done
-  wait 2>/dev/null
-  rm -rf "${dir:?}"
-}
-
 # A program that is started again each time it dies by SIGKILL; its pid is in $dir/NAME.pid.
 keep() { # keep NAME COMMAND...
   name=$1
@@ -32,7 +24,6 @@ keep() { # keep NAME COMMAND...
       exit
     done
   ) &
-  pids="$pids $!"
 }
 
 ended() { [ -e "$dir/$1.status" ]; }
@@ -43,7 +34,8 @@ end() { # end SIGNAL NAME...: of what keep() started
   for name; do
     [ -e "$dir/$name.pid" ] || continue # it was not started
     : >"$dir/$name.stop"
-    kill -"$signal" "$(cat "$dir/$name.pid")" 2>/dev/null
+    pid=$(cat "$dir/$name.pid")
+    programs | grep -qx "$pid" && kill -"$signal" "$pid"
   done
   for name; do
     [ -e "$dir/$name.pid" ] || continue
@@ -54,7 +46,6 @@ end() { # end SIGNAL NAME...: of what keep() started
 clear_all() { # for the next try
   rm -rf "${dir:?}/state" "$dir/run" "$dir"/*.log "$dir"/*.pid "$dir"/*.stop "$dir"/*.status "$dir"/done* \
     "$dir"/receipts* "$dir"/applied "$dir"/publish.err
-  pids=
 }
 
 drained() { "$top_builddir/headgatectl" wait --empty -t 2 >/dev/null 2>&1; }

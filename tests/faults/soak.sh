@@ -48,7 +48,7 @@ while now=$(($(date +%s) - began)) && [ "$now" -lt "$seconds" ]; do
   "$top_builddir/tests/generate" -n $round -s $((seed + rounds)) |
     "$top_builddir/headgate-publish" -c "$dir/conf" 2>>"$dir/publish.err" || good=1
   wait_for 60 left 1 || good=2
-  [ $good -eq 0 ] && kill -0 "$router" || break
+  [ $good -eq 0 ] && alive "$router" || break
   rounds=$((rounds + 1))
   if [ $((now - sampled)) -ge $every ]; then
     sample
