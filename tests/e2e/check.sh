@@ -171,7 +171,8 @@ done
 flip "$log" $((settled + 44))
 ctl check --json >"$dir/check"
 is "is damage" 65 $?
-is "no message is missing, one more waits" "6 0" "$(one payment-processing waiting) $(one payment-processing missing)"
+ok "more wait than did" [ "$(one payment-processing waiting)" -gt 5 ]
+is "no message is missing" 0 "$(one payment-processing missing)"
 ctl check --salvage payment-processing >"$dir/text"
 is "it is salvaged" 0 $?
 ok "all is handled" drain
