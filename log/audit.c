@@ -194,18 +194,49 @@ drop_settled_receives(struct log_audit *audit)
 	audit->received_count = kept;
 }
 
+/* Ends a scan at the first message: its sequence, or else that of the first settlement. */
+static int
+find_first(void *context, const struct log_frame *frame, uint64_t position)
+{
+	const struct log_settled *range = (const void *)(frame + 1);
+	uint64_t *first = context;
+
+	(void)position;
+	if (frame->type == LOG_SETTLED && *first == 0)
+		*first = range->first;
+	if (!log_is_message(frame))
+		return 0;
+	*first = frame->sequence;
+	return 1;
+}
+
+/* Nothing is known of what was before the first message: it counts as settled. */
+static int
+do_without_base(struct log_audit *audit)
+{
+	const struct log_segment *last = &audit->list.segments[audit->tail.segment];
+	uint64_t first = 0;
+	struct log_visitor visitor = { .frame = find_first, .context = &first };
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i <= audit->tail.segment; i++)
+		rc = log_scan_segment(&audit->scan, i, &visitor, NULL);
+	if (rc < 0)
+		return rc;
+	settled_init(&audit->settled, first > 0 ? first - 1 : 0);
+	return note_bad(audit, last->number, ".log", LOG_HEADER_BYTES, LOG_HEADER_BYTES,
+	    "no checkpoint is whole: what was before the first message that is left is not known");
+}
+
 static int
 read_base(struct log_audit *audit)
 {
-	const struct log_segment *last = &audit->list.segments[audit->tail.segment];
 	struct log_base base;
 	int rc = log_scan_base(&audit->scan, audit->tail.segment, &base);
 
 	audit->has_base = rc == 0;
 	if (rc == -EBADMSG)
-		return note_bad(audit, last->number, ".log", LOG_HEADER_BYTES, LOG_HEADER_BYTES,
-		    "no checkpoint is whole: what was before the first message that is left is not "
-		    "known");
+		return do_without_base(audit);
 	if (rc != 0)
 		return rc;
 	settled_free(&audit->settled);
@@ -272,10 +303,8 @@ static int
 see_sequence(struct log_audit *audit, uint64_t sequence)
 {
 	uint64_t missing = audit->missing_total;
-	int rc = 0;
+	int rc = note_missing(audit, audit->last_sequence + 1, sequence);
 
-	if (audit->last_sequence != 0 || audit->has_base)
-		rc = note_missing(audit, audit->last_sequence + 1, sequence);
 	if (rc == 0 && audit->missing_total > missing && audit->bad_count == audit->last_bad_count)
 		rc = note_bad(audit, audit->list.segments[audit->current].number, ".log", 0, 0,
 		    "messages are missing in front of it that are not settled: a file is missing");

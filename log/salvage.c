@@ -21,9 +21,8 @@
 #define SECOND_NS UINT64_C(1000000000)
 
 enum {
-	BATCH_BYTES = 1 << 20, /* of the checkpoint; a router's are not larger */
-	PER_FRAME = 512,       /* entries or chunks */
-	SEQUENCE_SHIFT = 32,   /* new sequences begin at the multiple of 2^32 after the next */
+	BATCH_BYTES = 1 << 20,            /* of the checkpoint; a router's are not larger */
+	PER_FRAME = 512,                  /* entries or chunks */
 	ROOM_BYTES = 4 * LOG_BLOCK_BYTES, /* what a segment takes beside its frames, and some */
 	NAME_DIGITS = 16
 };
@@ -33,6 +32,7 @@ struct copy {
 	struct log_salvage *result;
 	struct log_audit *audit;
 	char dir[LOG_PATH_BYTES];
+	uint64_t highest; /* number of a file of the old log: the new one's are above */
 	uid_t owner;
 	gid_t group;
 	uint64_t batch;
@@ -270,7 +270,7 @@ copy_segment(struct copy *copy, size_t i)
 {
 	const struct log_segment *segment = &copy->audit->list.segments[i];
 	struct log_visitor visitor = { .frame = see_frame, .context = copy };
-	int rc = begin_segment(copy, segment->number, segment->size);
+	int rc = begin_segment(copy, copy->highest + segment->number, segment->size);
 
 	if (rc == 0)
 		rc = log_scan_segment(&copy->audit->scan, i, &visitor, NULL);
@@ -302,8 +302,6 @@ settle_rest(struct copy *copy)
 	uint64_t next = audit->head.next_sequence, covered;
 	int64_t added = 0;
 
-	if (!audit->has_base && audit->first_sequence > 1)
-		added = settled_add_range(settled, 1, audit->first_sequence - 1);
 	for (size_t i = 0; added >= 0 && i < audit->missing_count; i++)
 		added = settled_add_range(settled, audit->missing[i].first,
 		    audit->missing[i].last - audit->missing[i].first + 1);
@@ -410,12 +408,27 @@ copy_ids(struct copy *copy, uint64_t number)
 	return rc;
 }
 
+/* So no number is in both logs, and none is 1: the first segment of all needs no checkpoint in front. */
+static void
+find_highest(struct copy *copy, const uint64_t *ids, size_t count)
+{
+	const struct log_list *list = &copy->audit->list;
+
+	copy->highest = 1;
+	for (size_t i = 0; i < list->count; i++)
+		if (list->segments[i].last_number > copy->highest)
+			copy->highest = list->segments[i].last_number;
+	for (size_t i = 0; i < count; i++)
+		if (ids[i] > copy->highest)
+			copy->highest = ids[i];
+}
+
 static int
 write_log(struct copy *copy)
 {
 	struct log_audit *audit = copy->audit;
 	struct log_list *list = &audit->list;
-	uint64_t *ids, number = 0;
+	uint64_t *ids;
 	size_t count;
 	int rc = log_ids_list(list->dir, &ids, &count);
 
@@ -426,19 +439,14 @@ write_log(struct copy *copy)
 		rc = -ENOMEM;
 	audit->scan.bad = see_bad;
 	audit->scan.bad_context = copy;
-	for (size_t i = 0; rc == 0 && i < list->count; i++) {
-		if (list->segments[i].last_number > number)
-			number = list->segments[i].last_number;
-		if (i <= audit->tail.segment && !log_audit_is_left_over(audit, i))
+	find_highest(copy, ids, count);
+	for (size_t i = 0; rc == 0 && i < list->count && i <= audit->tail.segment; i++)
+		if (!log_audit_is_left_over(audit, i))
 			rc = copy_segment(copy, i);
-	}
-	for (size_t i = 0; rc == 0 && i < count; i++) {
-		if (ids[i] > number)
-			number = ids[i];
+	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = copy_ids(copy, ids[i]);
-	}
 	if (rc == 0)
-		rc = write_checkpoint(copy, number + 1);
+		rc = write_checkpoint(copy, 2 * copy->highest + 1);
 	free(copy->entries);
 	free(ids);
 	return rc == 0 ? sync_dir(copy->dir) : rc;
@@ -532,6 +540,16 @@ put_in_place(struct copy *copy, const char *aside_dir, const char *name)
 	return rc == 0 ? 0 : complain(copy, rc, aside);
 }
 
+/* A sequence that was never given, also when all is lost that tells of those given last, after a salvage
+ * before this one, too: the time in microseconds, as long as a queue gives no more in each. */
+static uint64_t
+far_above(uint64_t next_sequence)
+{
+	uint64_t by_time = wall_ns() / 1000, by_number = next_sequence + UINT32_MAX;
+
+	return align_up(by_time > by_number ? by_time : by_number, SETTLED_CHUNK_BITS);
+}
+
 /* Is the highest batch of all one that counts? */
 static bool
 highest_counts(const struct log_judge *judge)
@@ -556,8 +574,7 @@ log_salvage(struct log_salvage *salvage, struct log_audit *audit, const struct l
 	error[0] = '\0';
 	*salvage = (struct log_salvage){
 		.waiting = audit->waiting,
-		.next_sequence = ((audit->head.next_sequence >> SEQUENCE_SHIFT) + 2)
-		    << SEQUENCE_SHIFT,
+		.next_sequence = far_above(audit->head.next_sequence),
 		.new_id = audit->list.log_id == 0,
 	};
 	if (salvage->new_id)

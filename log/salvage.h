@@ -11,7 +11,7 @@
  * The new log is the old one: same id, same sequences, so a store knows what it has applied even where its
  * settlement is lost. All messages that are whole are kept, settled or not: the ids of those that are settled
  * are still needed. What is missing counts as settled. New sequences begin far above all that can have been
- * given, because those that were given last may be what is lost. The last segment holds one checkpoint, so
+ * given, because those that were given last may be what is lost: at the time in microseconds. The last segment holds one checkpoint, so
  * nothing but messages is needed of those before it; its batch has the number of the highest that counts,
  * or the one below where that one will be cut: the other logs' batches stay as complete as they were.
  */

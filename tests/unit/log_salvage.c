@@ -361,3 +361,43 @@ SALVAGED(what_a_file_held_before_does_not_count)
 	read_waiting(PAYMENTS, after);
 	cr_assert(memcmp(before, after, sizeof(before)) == 0, "nothing waits again");
 }
+
+/* The log that a salvage made loses its only checkpoint, and with it what was given since. */
+SALVAGED(a_second_salvage_goes_on_above_the_first)
+{
+	struct log_salvage first, second;
+	bool before[SEQUENCES], after[SEQUENCES];
+	struct log_segment last;
+	struct found *found;
+
+	damage_below(PAYMENTS);
+	cr_assert(salvage_all(&first) == 1, "salvaged");
+	read_waiting(PAYMENTS, before);
+	found = look();
+	last = found->audits[PAYMENTS].list.segments[found->audits[PAYMENTS].tail.segment];
+	forget(found);
+	cr_assert(last.number > 1 && unlink(file_of(PAYMENTS, last.number)) == 0, "unlink");
+	cr_assert(salvage_all(&second) == 1, "salvaged again");
+	check_whole("again", 0);
+	cr_assert(second.next_sequence > first.next_sequence, "%lu, then %lu", first.next_sequence,
+	    second.next_sequence);
+	read_waiting(PAYMENTS, after);
+	for (uint64_t s = 1; s < SEQUENCES; s++)
+		cr_assert(!before[s] || after[s], "%lu is lost", s);
+}
+
+/* Nothing of it can be read: a log that is empty takes its place. */
+SALVAGED(a_log_of_which_nothing_is_left_is_begun_anew)
+{
+	uint64_t last = last_segment();
+	bool after[SEQUENCES];
+	struct log_salvage salvage;
+
+	for (uint64_t number = 1; number <= last; number++)
+		cr_assert(truncate(file_of(PAYMENTS, number), 100) == 0, "truncate");
+	cr_assert(salvage_all(&salvage) == 1 && salvage.new_id, "salvaged");
+	check_whole("anew", 0);
+	read_waiting(PAYMENTS, after);
+	for (uint64_t s = 1; s < SEQUENCES; s++)
+		cr_assert(!after[s], "%lu", s);
+}
