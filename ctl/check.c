@@ -167,10 +167,10 @@ print_text(const struct check *check, unsigned i)
 	const struct log_audit *audit = &check->audits[i];
 
 	printf("%s: %s, %zu segments, %" PRIu64 " bytes; %" PRIu64 " messages wait, %" PRIu64
-	       " are settled; sequences %" PRIu64 " to %" PRIu64 "\n",
+	       " are settled; the next sequence is %" PRIu64 "\n",
 	    check->queues[i], audit->bad_count == 0 ? "whole" : "DAMAGED", audit->list.count,
 	    audit->bytes, audit->waiting, audit->head.totals.done + audit->head.totals.failed,
-	    audit->first_sequence, audit->head.next_sequence - 1);
+	    audit->head.next_sequence);
 	if (audit->torn_bytes != 0)
 		printf("    %" PRIu64 " bytes at the end are of a batch that was not finished, and "
 		       "are cut when the router starts: nobody was told of it\n",

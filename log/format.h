@@ -22,6 +22,9 @@
  * number of the first, header.last_number of the last, stands for the positions of all, and its
  * messages are one batch. What lies within last_number beside it is a leftover.
  *
+ * What a salvage wrote (log/salvage.h) are segments with the messages of one batch each, and behind them one
+ * with a checkpoint.
+ *
  * Integers are in host byte order; the header's endian word says which. Checksums are XXH3, the low
  * 32 or all 64 bits.
  *

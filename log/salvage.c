@@ -21,9 +21,10 @@
 #define SECOND_NS UINT64_C(1000000000)
 
 enum {
-	BATCH_BYTES = 1 << 20,            /* of the checkpoint; a router's are not larger */
-	PER_FRAME = 512,                  /* entries or chunks */
-	ROOM_BYTES = 4 * LOG_BLOCK_BYTES, /* what a segment takes beside its frames, and some */
+	BATCH_BYTES = 1 << 20,             /* of the checkpoint; a router's are not larger */
+	PER_FRAME = 512,                   /* entries or chunks */
+	CLOSE_BYTES = 2 * LOG_BLOCK_BYTES, /* what ends a batch */
+	ROOM_BYTES = LOG_HEADER_BYTES + CLOSE_BYTES,
 	NAME_DIGITS = 16
 };
 
@@ -247,6 +248,8 @@ see_frame(void *context, const struct log_frame *frame, uint64_t position)
 		copy->clock_ns = end->clock_ns;
 	if (!log_is_message(frame) || frame->sequence <= copy->last_sequence)
 		return 0;
+	if (copy->used + log_frame_bytes(frame->length) + CLOSE_BYTES > copy->room)
+		return -EFBIG; /* what is shown is never more than the segment */
 	if (entry->messages++ == 0)
 		entry->first_sequence = frame->sequence;
 	entry->end_sequence = frame->sequence + 1;
