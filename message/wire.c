@@ -120,6 +120,18 @@ wire_check(const void *data, size_t length, unsigned depth)
 	}
 }
 
+/* Whoever made the directory could listen there. */
+static int
+check_peer(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+		return -errno;
+	return geteuid() == 0 || peer.uid == 0 || peer.uid == geteuid() ? 0 : -EPERM;
+}
+
 int
 wire_connect(const char *run_dir)
 {
@@ -135,12 +147,10 @@ wire_connect(const char *run_dir)
 	do {
 		rc = connect(fd, (struct sockaddr *)&address, sizeof(address));
 	} while (rc != 0 && errno == EINTR);
-	if (rc != 0) {
-		rc = -errno;
+	rc = rc != 0 ? -errno : check_peer(fd);
+	if (rc != 0)
 		close(fd);
-		return rc;
-	}
-	return fd;
+	return rc != 0 ? rc : fd;
 }
 
 static int

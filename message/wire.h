@@ -82,7 +82,8 @@ bool wire_header_valid(const struct wire_header *);
 bool wire_check(const void *data, size_t length, unsigned depth);
 
 /* RUN/router.sock: connects. Returns the fd (close-on-exec, blocking), or -errno: -ENOENT and
- * -ECONNREFUSED when no router is there, -ENAMETOOLONG when the path is beyond 107 bytes. */
+ * -ECONNREFUSED when no router is there, -ENAMETOOLONG when the path is beyond 107 bytes, -EPERM when who
+ * listens is another user, who is not root either. */
 int wire_connect(const char *run_dir);
 
 /* Blocking exchange for simple clients (workers, ctl). Sends header and payload, with fd_count

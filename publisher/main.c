@@ -48,6 +48,7 @@ struct publisher {
 	struct report report;
 
 	bool input_ended;
+	bool input_failed; /* some of it could not be read */
 	bool connected_once;
 	bool try_again;     /* the outage is the router's "try again", not its absence */
 	uint64_t outage_ns; /* when it began; 0: none */
@@ -298,6 +299,21 @@ answer_ms(const struct publisher *publisher, uint64_t now_ns)
 	return left_ms < RETRY_MS ? RETRY_MS : left_ms > INT_MAX ? INT_MAX : (int)left_ms;
 }
 
+/* Trying again would not help. */
+static void __attribute__((noreturn)) end_without_router(struct publisher *publisher, int status)
+{
+	report_end_progress(&publisher->report);
+	if (status == EX_USAGE)
+		warnx("%s: %s", publisher->topic_name[0] ? publisher->topic_name : "topic",
+		    publisher->error);
+	else
+		warnx("%s", publisher->error);
+	if (publisher->connected_once)
+		say_durable(publisher);
+	tell_unanswered(publisher, publisher->error);
+	exit(status);
+}
+
 /* Tries to connect when it is time to. */
 static void
 try_connect(struct publisher *publisher)
@@ -314,10 +330,9 @@ try_connect(struct publisher *publisher)
 	    publisher->error, sizeof(publisher->error));
 	now_ns = monotonic_ns();
 	if (rc == -EINVAL)
-		errx(EX_USAGE, "%s: %s", publisher->topic_name[0] ? publisher->topic_name : "topic",
-		    publisher->error);
+		end_without_router(publisher, EX_USAGE);
 	if (rc == -EACCES || rc == -EPERM)
-		errx(EX_NOPERM, "%s", publisher->error);
+		end_without_router(publisher, EX_NOPERM);
 	if (rc == 0) {
 		publisher->connected_once = true;
 		if (publisher->verbose)
@@ -408,6 +423,15 @@ add_line(struct publisher *publisher, const struct input_line *line)
 		errx(EX_OSERR, "out of memory");
 }
 
+/* What cannot be read is the end of the input; what was read before it still counts. */
+static void
+fail_input(struct publisher *publisher, int rc)
+{
+	report_end_progress(&publisher->report);
+	warnc(-rc, "%s", input_source(publisher->input));
+	publisher->input_ended = publisher->input_failed = true;
+}
+
 /* Reads and converts what is there, up to a batch. Returns the descriptor to wait for, or -1. */
 static int
 read_input(struct publisher *publisher)
@@ -426,8 +450,10 @@ read_input(struct publisher *publisher)
 			if (input_fd(publisher->input) >= 0)
 				return input_fd(publisher->input);
 			rc = input_read(publisher->input);
-			if (rc != 0)
-				errc(EX_NOINPUT, -rc, "%s", input_source(publisher->input));
+			if (rc != 0) {
+				fail_input(publisher, rc);
+				return -1;
+			}
 			continue;
 		}
 		if (line.too_long) {
@@ -463,7 +489,7 @@ wait_for_events(struct publisher *publisher, int input_fd_wanted, bool blocked)
 		return;
 	rc = input_read(publisher->input);
 	if (rc != 0)
-		errc(EX_NOINPUT, -rc, "%s", input_source(publisher->input));
+		fail_input(publisher, rc);
 }
 
 static void
@@ -583,7 +609,7 @@ prepare(struct publisher *publisher, int argc, char **argv)
 {
 	static char stdin_name[] = "-";
 	static char *const only_stdin[] = { stdin_name };
-	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction action = { .sa_handler = on_signal }, before;
 	char error[CONFIG_PATH_BYTES + 512];
 	char *const *names;
 	size_t count;
@@ -610,6 +636,8 @@ prepare(struct publisher *publisher, int argc, char **argv)
 		errx(EX_OSERR, "out of memory");
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* nohup */
+		sigaction(SIGHUP, &action, NULL);
 	action.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &action, NULL);
 }
@@ -638,12 +666,16 @@ main(int argc, char **argv)
 		;
 	report_progress(&publisher.report, true);
 	report_end_progress(&publisher.report);
+	if (publisher.input_failed)
+		say_durable(&publisher);
 	status = check_outputs(&publisher);
 	session_free(&publisher.session);
 	window_free(publisher.window);
 	convert_free(publisher.converter);
 	input_free(publisher.input);
 	config_free(&publisher.config);
+	if (status == 0 && publisher.input_failed)
+		status = EX_NOINPUT;
 	if (status == 0 && publisher.report.refused > 0)
 		status = EX_DATAERR;
 	return status;

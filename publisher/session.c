@@ -81,7 +81,8 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 	session->fd = wire_connect(run_dir);
 	if (session->fd < 0) {
 		rc = session->fd;
-		snprintf(error, error_bytes, "%s/router.sock: %s", run_dir, strerror(-rc));
+		snprintf(error, error_bytes, "%s/router.sock: %s", run_dir,
+		    rc == -EPERM ? "another user listens there" : strerror(-rc));
 		return rc;
 	}
 	snprintf(error, error_bytes, "the router hung up");

@@ -176,6 +176,8 @@ control_open(struct control *control, const char *path, bool writable)
 		return -errno;
 	if (fstat(control->fd, &st) != 0)
 		rc = -errno;
+	else if (geteuid() != 0 && st.st_uid != 0 && st.st_uid != geteuid())
+		rc = -EPERM;
 	else if (st.st_size != sizeof(*control->shared))
 		rc = -ESTALE;
 	else

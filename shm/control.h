@@ -152,7 +152,8 @@ int control_create(struct control *, const char *path);
 void control_publish(struct control *);
 
 /* Anyone. Returns 0; -ENOENT when there is none; -EAGAIN when it is not published yet; -ESTALE when
- * it is another version's; -EPROTO when it is damaged; or -errno. */
+ * it is another version's; -EPROTO when it is damaged; -EPERM when it belongs to another user, who is not
+ * root either; or -errno. */
 int control_open(struct control *, const char *path, bool writable);
 void control_close(struct control *);
 

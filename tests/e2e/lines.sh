@@ -43,8 +43,22 @@ echo >>"$dir/long"
 publish --rejects "$dir/rejects" "$dir/long"
 is "a line of 3 MB is refused" 65 $?
 ok "and kept whole" cmp -s "$dir/long" "$dir/rejects"
-publish /nonexistent
+publish "$dir/missing"
 is "a missing file" 66 $?
+"$top_builddir/headgate-publish" --receipts "$dir/sns" "$dir" >"$dir/receipts" 2>"$dir/err"
+is "a file that cannot be read" 66 $?
+is "what was read before has its receipt" 1 "$(grep -c '"status":200' "$dir/receipts")"
+ok "and is counted" grep -q '^headgate-publish: 1 lines are durable' "$dir/err"
+mkfifo "$dir/trickle"
+start hung headgate-publish --receipts "$dir/trickle" >"$dir/hung.receipts"
+exec 3>"$dir/trickle"
+cat "$dir/sns" >&3
+wait_for 20 [ -s "$dir/hung.receipts" ]
+kill -HUP "$hung"
+wait "$hung" 2>/dev/null
+is "a terminal that hangs up ends it" 129 $?
+ok "with what is durable" grep -q 'lines are durable' "$dir/headgate-publish.log"
+exec 3>&-
 publish -t no-such-topic </dev/null
 is "a topic that is not there" 64 $?
 timeout -k 1 10 "$top_builddir/headgate-publish" <&- 2>"$dir/err"
@@ -54,4 +68,27 @@ is "standard output that is closed" 74 $?
 "$top_builddir/headgate-publish" -D "$dir/none" --wait 100ms "$dir/sns" 2>"$dir/err"
 is "no router" 69 $?
 ok "says what to do" grep -q 'start headgate-router' "$dir/err"
+
+# A directory that another user made first is not trusted with messages.
+if [ "$(id -u)" = 0 ]; then
+  foreign=$(mktemp -d /tmp/hg-test-XXXXXX)
+  chown 65533:65533 "$foreign"
+  as() { # as UID COMMAND...
+    setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"
+  }
+  as 65533 "$top_builddir/headgate-router" -D "$foreign" 2>>"$dir/foreign.log" &
+  foreign_router=$!
+  wait_for 20 grep -q '"router.ready"' "$dir/foreign.log"
+  chmod 755 "$foreign" "$foreign/run"
+  chmod 777 "$foreign/run/router.sock"
+  chmod 644 "$foreign/run/control"
+  as 65534 "$top_builddir/headgate-publish" -D "$foreign" --receipts <"$dir/sns" >"$dir/receipts" 2>"$dir/err"
+  is "another user's router is not trusted" "77 0" "$? $(wc -l <"$dir/receipts")"
+  ok "it says why" grep -q 'another user listens there' "$dir/err"
+  as 65534 "$top_builddir/headgatectl" -D "$foreign" status >"$dir/out" 2>&1
+  is "nor is its control segment" 77 $?
+  kill -TERM $foreign_router
+  wait $foreign_router
+  rm -rf "${foreign:?}"
+fi
 done_testing
