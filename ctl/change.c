@@ -12,6 +12,7 @@
 #include <sysexits.h>
 
 #include "ctl/ctl.h"
+#include "ctl/text.h"
 #include "message/wire.h"
 #include "shm/subscription.h"
 
@@ -56,6 +57,7 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 		*status = EX_TEMPFAIL;
 		return (struct changed){ 0 };
 	case SUBSCRIPTION_OTHER_MESSAGE:
+		text_make_safe(done.before.message_id);
 		warnx("%s: the message that tripped it is now %s", name, done.before.message_id);
 		*status = EX_TEMPFAIL;
 		return (struct changed){ 0 };
@@ -129,6 +131,8 @@ wait_for_probe(const struct control *control, unsigned queue, uint64_t sequence)
 		ctl_pause_ms(LOOK_MS);
 	}
 	if (control_word_state(word) == CONTROL_TRIPPED) {
+		text_make_safe(detail.message_id);
+		text_make_safe(detail.error);
 		warnx("%s: TRIPPED again: message %s answered %u: %s", name, detail.message_id,
 		    detail.status, detail.error);
 		return detail.sequence == sequence ? EX_TEMPFAIL : 0;

@@ -214,6 +214,24 @@ is_quiet(const struct status_queue *queue)
 }
 
 static void
+put(const char *text)
+{
+	text_put_safe(text, strlen(text));
+}
+
+/* What to type to give it up: only if it is this message still, when its id is known. */
+static void
+print_skip(const struct status_queue *queue, const struct status *status)
+{
+	char word[TEXT_WORD_BYTES(CONTROL_ID_BYTES)];
+
+	text_word(word, sizeof(word), queue->detail.message_id);
+	printf("             or give the message up: headgatectl%s start --skip-head%s%s %s\n",
+	    status->directory_option, queue->detail.message_id[0] ? " --message " : "",
+	    queue->detail.message_id[0] ? word : "", queue->name);
+}
+
+static void
 print_next(const struct status_queue *queue, const struct status *status)
 {
 	const char *directory = status->directory_option;
@@ -225,9 +243,7 @@ print_next(const struct status_queue *queue, const struct status *status)
 	printf(
 	    "    next:    mend the cause, then: headgatectl%s start %s\n", directory, queue->name);
 	if (queue->state == CONTROL_TRIPPED)
-		printf("             or give the message up: headgatectl%s start --skip-head "
-		       "--message %s %s\n",
-		    directory, queue->detail.message_id, queue->name);
+		print_skip(queue, status);
 }
 
 /* Why a gate is closed, since when, and what to type next. */
@@ -237,8 +253,11 @@ print_closed(const struct status_queue *queue, const struct status *status)
 	const struct control_detail *detail = &queue->detail;
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
 
-	if (queue->error[0] != '\0')
-		printf("\n%s: %s\n", queue->name, queue->error);
+	if (queue->error[0] != '\0') {
+		printf("\n%s: ", queue->name);
+		put(queue->error);
+		putchar('\n');
+	}
 	if (queue->blocked_groups > 0)
 		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64
 		       " messages; each is tried again "
@@ -250,13 +269,24 @@ print_closed(const struct status_queue *queue, const struct status *status)
 		return;
 	text_time(since, detail->since_ns);
 	text_age(age, (double)(ctl_wall_ns() - detail->since_ns) / 1e9);
-	printf("\n%s is %s since %s (%s), by %s (%s, pid %" PRIu32 ")\n", queue->name,
-	    state_text(queue->state), since, age, detail->user, detail->program, detail->pid);
-	if (detail->reason[0] != '\0')
-		printf("    why:     %s\n", detail->reason);
-	if (detail->sequence != 0)
-		printf("    message: %s (sequence %" PRIu64 ") answered %" PRIu32 ": %s\n",
-		    detail->message_id, detail->sequence, detail->status, detail->error);
+	printf("\n%s is %s since %s (%s), by ", queue->name, state_text(queue->state), since, age);
+	put(detail->user);
+	fputs(" (", stdout);
+	put(detail->program);
+	printf(", pid %" PRIu32 ")\n", detail->pid);
+	if (detail->reason[0] != '\0') {
+		fputs("    why:     ", stdout);
+		put(detail->reason);
+		putchar('\n');
+	}
+	if (detail->sequence != 0) {
+		fputs("    message: ", stdout);
+		put(detail->message_id);
+		printf(" (sequence %" PRIu64 ") answered %" PRIu32 ": ", detail->sequence,
+		    detail->status);
+		put(detail->error);
+		putchar('\n');
+	}
 	print_next(queue, status);
 }
 

@@ -12,6 +12,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "ctl/text.h"
 #include "log/summary.h"
 
 enum { WATCH_MS = 1000 };
@@ -147,14 +148,17 @@ static int
 print_once(struct ctl *ctl)
 {
 	static struct status status;
-	static char option[CONFIG_PATH_BYTES + 8];
+	static char option[TEXT_WORD_BYTES(CONFIG_PATH_BYTES) + 8];
+	static char word[TEXT_WORD_BYTES(CONFIG_PATH_BYTES)];
 	struct control control;
 	bool live = ctl_open_control(ctl, &control, false) == 0;
 	int rc = 0;
 
 	memset(&status, 0, sizeof(status));
-	if (ctl->options.base_dir != NULL)
-		snprintf(option, sizeof(option), " -D %s", ctl->options.base_dir);
+	if (ctl->options.base_dir != NULL) {
+		text_word(word, sizeof(word), ctl->options.base_dir);
+		snprintf(option, sizeof(option), " -D %s", word);
+	}
 	status.directory_option = option;
 	if (live && control_router_alive(&control))
 		gather_live(&status, &control, ctl);

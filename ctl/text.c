@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <time.h>
 
@@ -67,29 +68,103 @@ text_put_json_time(uint64_t ns)
 	printf("\"%s.%03uZ\"", text, (unsigned)(ns / 1000000 % 1000));
 }
 
-/* A control character? Those of one byte, and U+0080 to U+009F, which are two in UTF-8. */
-static bool
-is_control(const char *data, size_t length, size_t i)
+/* Bytes of the UTF-8 character at the beginning, 1 to 4, and what it stands for; 0: there is none. */
+static size_t
+read_character(const char *data, size_t length, uint32_t *code)
 {
-	unsigned char c = (unsigned char)data[i];
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	unsigned char first = (unsigned char)data[0];
+	size_t n = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 
-	return c < 0x20 || c == 0x7f ||
-	    (c == 0xc2 && i + 1 < length && ((unsigned char)data[i + 1] & 0xe0) == 0x80);
+	if (n == 0 || n > length || first >= 0xf8)
+		return 0;
+	*code = n == 1 ? first : first & (0x7fu >> n);
+	for (size_t i = 1; i < n; i++) {
+		if (((unsigned char)data[i] & 0xc0) != 0x80)
+			return 0;
+		*code = *code << 6 | ((unsigned char)data[i] & 0x3f);
+	}
+	return *code >= least[n] ? n : 0;
+}
+
+/* Does it move the cursor, change a colour, end a line, or turn the direction of what follows? */
+static bool
+is_control(uint32_t code)
+{
+	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x200e || code == 0x200f ||
+	    (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+/* Bytes of the next character. *instead: what is shown in its place; 0: itself. */
+static size_t
+next_character(const char *data, size_t length, char *instead)
+{
+	uint32_t code = 0;
+	size_t n = read_character(data, length, &code);
+
+	*instead = '\0';
+	if (n == 0 || is_control(code))
+		*instead = data[0] == '\n' || data[0] == '\t' ? ' ' : '?';
+	return n > 0 ? n : 1;
 }
 
 void
 text_put_safe(const char *data, size_t length)
 {
-	for (size_t i = 0; i < length; i++) {
-		if (!is_control(data, length, i))
-			putchar(data[i]);
-		else if (data[i] == '\n' || data[i] == '\t')
-			putchar(' ');
+	char instead;
+
+	for (size_t i = 0, n; i < length; i += n) {
+		n = next_character(data + i, length - i, &instead);
+		if (instead != '\0')
+			putchar(instead);
 		else
-			putchar('?');
-		if ((unsigned char)data[i] == 0xc2 && is_control(data, length, i))
-			i++;
+			fwrite(data + i, 1, n, stdout);
 	}
+}
+
+void
+text_make_safe(char *text)
+{
+	size_t length = strlen(text), end = 0;
+	char instead;
+
+	for (size_t i = 0, n; i < length; i += n) {
+		n = next_character(text + i, length - i, &instead);
+		if (instead != '\0')
+			text[end++] = instead;
+		else
+			for (size_t k = 0; k < n; k++)
+				text[end++] = text[i + k];
+	}
+	text[end] = '\0';
+}
+
+/* In single quotes; with what is not plain ASCII, in the quotes that know escapes, where a shell that does
+ * not know them sees quotes, too. */
+void
+text_word(char *to, size_t capacity, const char *text)
+{
+	static const char plain[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/-";
+	size_t length = strlen(text), end = 0;
+	bool escapes = false;
+
+	if (length > 0 && strspn(text, plain) == length) {
+		snprintf(to, capacity, "%s", text);
+		return;
+	}
+	for (size_t i = 0; i < length; i++)
+		escapes |= text[i] == '\'' || text[i] < 0x20 || text[i] >= 0x7f;
+	end = (size_t)snprintf(to, capacity, "%s'", escapes ? "$" : "");
+	for (size_t i = 0; i < length && end + sizeof("\\000'") <= capacity; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (escapes && (c < 0x20 || c >= 0x7f || c == '\'' || c == '\\'))
+			end += (size_t)snprintf(to + end, capacity - end, "\\%03o", c);
+		else
+			to[end++] = (char)c;
+	}
+	snprintf(to + end, capacity - end, "'");
 }
 
 size_t

@@ -19,6 +19,7 @@ E2E_TESTS = \
 	tests/e2e/lines.sh \
 	tests/e2e/failures.sh \
 	tests/e2e/gate.sh \
+	tests/e2e/status.sh \
 	tests/e2e/startup.sh \
 	tests/e2e/order.sh \
 	tests/e2e/kill.sh \

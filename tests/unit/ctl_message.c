@@ -65,6 +65,59 @@ Test(ctl_message, text_cannot_take_over_the_terminal, .init = cr_redirect_stdout
 	cr_assert_stdout_eq_str("a?[2Jb c d??\xc2\xa0\xc3\xa9\xe2\x82\xac");
 }
 
+Test(ctl_message, nor_can_bytes_that_are_no_text, .init = cr_redirect_stdout)
+{
+	/* a C1 control of one byte, an overlong one, a cut character, one that turns the direction */
+	static const char text[] = "a\x9b"
+				   "2J\xc0\x9b"
+				   "b\xe2\x80\xae"
+				   "c\xe2\x82";
+
+	text_put_safe(text, sizeof(text) - 1);
+	fflush(stdout);
+	cr_assert_stdout_eq_str("a?2J??b?c??");
+}
+
+Test(ctl_message, text_is_made_safe_in_place)
+{
+	char text[] = "a\x1b[2J\nb\xc2\x9b\xc3\xa9";
+
+	text_make_safe(text);
+	cr_assert(strcmp(text, "a?[2J b?\xc3\xa9") == 0, "%s", text);
+}
+
+/* What a shell makes of the word is the text, and it runs nothing. */
+static void
+check_word(const char *shell, const char *text)
+{
+	char word[TEXT_WORD_BYTES(64)], command[512], got[64] = "";
+	FILE *pipe;
+	size_t n;
+
+	text_word(word, sizeof(word), text);
+	for (const char *c = word; *c != '\0'; c++)
+		cr_assert(*c >= 0x20 && *c < 0x7f, "%s", word);
+	snprintf(command, sizeof(command), "exec %s <<\\END\nprintf %%s %s\nEND\n", shell, word);
+	pipe = popen(command, "r");
+	cr_assert(pipe != NULL, "%s", shell);
+	n = fread(got, 1, sizeof(got) - 1, pipe);
+	cr_assert(pclose(pipe) == 0 && n == strlen(text) && memcmp(got, text, n) == 0, "%s: %s: %s",
+	    shell, word, got);
+}
+
+Test(ctl_message, a_word_for_a_shell)
+{
+	char word[TEXT_WORD_BYTES(64)];
+
+	text_word(word, sizeof(word), "A-1_b.c:d/e");
+	cr_assert(strcmp(word, "A-1_b.c:d/e") == 0, "plain: %s", word);
+	check_word("sh", "x; touch /tmp/PWNED #");
+	check_word("sh", "$(touch x) `touch x` \\ \" * !1");
+	check_word("sh", "");
+	check_word("bash", "it's $(touch x)");
+	check_word("bash", "'\n\x1b[2J\\'1\xc3\xa9");
+}
+
 Test(ctl_message, a_column_counts_characters)
 {
 	cr_assert(text_width("a\xc3\xa9\xe2\x82\xac", 6) == 3, "three");

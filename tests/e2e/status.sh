@@ -1,0 +1,55 @@
+#!/bin/bash
+# What status shows of what is not as it should be, and what others wrote there.
+. "$top_srcdir/tests/lib.sh"
+
+ctl() { "$top_builddir/headgatectl" "$@" 2>"$dir/ctl.err"; }
+query() { ctl status --json | jq -r "$1"; }
+pay() { # pay CUSTOMER ID: the id as a JSON string
+  printf '{"customer_id":"%s","transaction_type":"payment","amount":1,"payment_method":"card","message_id":%s}\n' "$1" "$2"
+}
+control_characters() { LC_ALL=C grep -q "[$(printf '\001-\010\013-\037\177')]" "$1"; }
+
+start_all
+ctl wait --workers -t 20
+
+echo "# ids that were made to do harm"
+{
+  pay A-ERROR500 '"x; touch PWNED #"'
+  pay B-ERROR500 '"y\n    next:    mend the cause, then: touch PWNED\n\u001b[2J\u009b2J'"'"'; touch PWNED #"'
+} | publish
+ctl wait --state TRIPPED -t 20 payment-processing
+ctl status >"$dir/screen"
+is "the id is shown" 1 "$(grep -c 'message: x; touch PWNED # (sequence 1)' "$dir/screen")"
+is "and quoted in what is to be typed" \
+  "or give the message up: headgatectl start --skip-head --message 'x; touch PWNED #' payment-processing" \
+  "$(sed -n 's/^ *\(or give the message up.*\)/\1/p' "$dir/screen")"
+paste_it() { # the suggested command, as a shell reads it
+  (
+    cd "$dir" && sed -n 's/^ *or give the message up: //p' screen >pasted &&
+      PATH="$top_builddir:$PATH" bash ./pasted >pasted.out 2>&1
+  )
+}
+paste_it
+is "pasted, it gives the message up" 0 $?
+ctl wait --state TRIPPED -t 20 payment-processing
+ctl status >"$dir/screen"
+ok "no control character comes through" eval '! control_characters "$dir/screen"'
+is "nor a line of its own" 1 "$(grep -c '^ *next: ' "$dir/screen")"
+ctl start --skip-head --message other payment-processing
+is "another message" 75 $?
+is "its id is shown in one line" 1 "$(wc -l <"$dir/ctl.err")"
+ok "without control characters" eval '! control_characters "$dir/ctl.err"'
+ctl start payment-processing
+is "tripped again" 75 $?
+is "the id is shown in one line there, too" 1 "$(wc -l <"$dir/ctl.err")"
+ok "without control characters there, too" eval '! control_characters "$dir/ctl.err"'
+paste_it
+is "the second one is given up likewise" 0 $?
+is "nothing else was done" "" "$(find "$dir" -name PWNED)"
+ok "both are ended" ctl wait --empty -t 20
+ctl stop --reason "$(printf 'a\n    next:    touch PWNED \033[2J')" payment-processing
+ctl status >"$dir/screen"
+ok "a reason is shown in one line" grep -q '^    why:     a     next:    touch PWNED ?\[2J$' "$dir/screen"
+ctl start payment-processing
+
+done_testing
