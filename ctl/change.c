@@ -31,9 +31,9 @@ refusal(enum control_state state, enum gate_event what)
 				 : "its state cannot be changed";
 }
 
-/* What is to be waited for after a change. */
+/* What is to be waited for, also when it was in that state before: a worker may not have seen it yet. */
 struct changed {
-	uint64_t generation; /* 0: nothing was changed */
+	uint64_t generation; /* 0: nothing */
 	uint64_t probed;     /* the sequence that is let through first; 0: none */
 	bool drains;
 };
@@ -63,15 +63,15 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 		return (struct changed){ 0 };
 	case SUBSCRIPTION_SAME:
 		printf("%s: already %s\n", name, control_state_name(done.to));
-		return (struct changed){ 0 };
+		break;
 	case SUBSCRIPTION_CHANGED:
+		printf("%s: %s\n", name, control_state_name(done.to));
 		break;
 	}
-	printf("%s: %s\n", name, control_state_name(done.to));
 	return (struct changed){
 		.generation = done.generation,
 		.probed = done.to == CONTROL_PROBING ? done.before.sequence : 0,
-		.drains = ctl->drain && done.from == CONTROL_RUNNING,
+		.drains = done.drains,
 	};
 }
 

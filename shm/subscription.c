@@ -48,6 +48,14 @@ keep_trip(struct control_detail *detail, const struct control_detail *before)
 	memcpy(detail->error, before->error, sizeof(detail->error));
 }
 
+/* Not behind a message that failed: what was handed out with it stays where it is. */
+static bool
+can_drain(const struct subscription_change *change)
+{
+	return change->from == CONTROL_RUNNING ||
+	    (change->from == CONTROL_STOPPED && change->before.sequence == 0);
+}
+
 enum subscription_result
 subscription_change(struct control *control, unsigned queue, enum gate_event what,
     const struct subscription_by *by, struct subscription_change *change)
@@ -62,22 +70,26 @@ subscription_change(struct control *control, unsigned queue, enum gate_event wha
 		change->generation = control_word_generation(word);
 		if (change->to == 0)
 			return SUBSCRIPTION_REFUSED;
-		if (change->to == change->from)
+		change->drains = what == GATE_STOP && by->drain && can_drain(change);
+		if (change->to == change->from &&
+		    (!change->drains || change->before.flags & CONTROL_DRAIN))
 			return SUBSCRIPTION_SAME;
 		if (by->message_id != NULL &&
 		    strcmp(by->message_id, change->before.message_id) != 0)
 			return SUBSCRIPTION_OTHER_MESSAGE;
 		fill_detail(&detail, by);
-		if (change->to != CONTROL_RUNNING)
+		if (change->to == change->from)
+			detail = change->before; /* who stopped it, and why, stays as it was */
+		else if (change->to != CONTROL_RUNNING)
 			keep_trip(&detail, &change->before);
 		if (what == GATE_SKIP)
 			detail.flags = CONTROL_SKIP;
-		if (what == GATE_STOP && by->drain && change->from == CONTROL_RUNNING)
+		if (change->drains)
 			detail.flags = CONTROL_DRAIN;
 	} while (control_change_state(
 		     control, queue, CONTROL_CTL_SLOT, word, change->to, &detail, &now) != 0);
 	change->generation = control_word_generation(now);
-	return SUBSCRIPTION_CHANGED;
+	return change->to == change->from ? SUBSCRIPTION_SAME : SUBSCRIPTION_CHANGED;
 }
 
 /* A worker of the queue that has not seen this generation: its pid, or 0. This process sees it when it is

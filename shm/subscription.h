@@ -13,7 +13,7 @@ struct subscription_by {
 	const char *user; /* NULL: whose process this is */
 	const char *reason;
 	const char *message_id; /* that the trip must name; NULL: any */
-	bool drain; /* a stop of what is RUNNING: what was handed to workers is handled first */
+	bool drain; /* a stop: what was handed to workers is handled first, unless it is TRIPPED */
 };
 
 enum subscription_result {
@@ -26,6 +26,7 @@ enum subscription_result {
 struct subscription_change {
 	enum control_state from, to;  /* to: 0 when it was refused */
 	uint64_t generation;          /* of the state that it is in now */
+	bool drains;                  /* what was handed to workers is being handled */
 	struct control_detail before; /* who, when and why of from */
 };
 

@@ -93,6 +93,37 @@ is "what it was given is handled, and no more" "56 50" \
 ctl start --reason "after lunch" payment-processing
 ok "the rest is handled after a start" ctl wait --empty -t 20
 
+echo "# a stop that is repeated"
+child=$(pgrep -P "$payment")
+kill -STOP "$child"
+for i in $(seq 50); do pay "F$i" 1 "f$i"; done | publish
+ok "a worker is given messages again" wait_for 20 in_flight 50
+ctl stop --reason first payment-processing >"$dir/out" &
+stopping=$!
+wait_for 20 ctl wait --state STOPPED -t 1 payment-processing
+timeout 0.5 "$top_builddir/headgatectl" stop payment-processing >"$dir/out"
+is "waits as well for a worker that has not seen it" 124 $?
+is "and says that it was stopped" "payment-processing: already STOPPED" "$(cat "$dir/out")"
+kill -CONT "$child"
+wait "$stopping"
+is "the first one is done when the worker has seen it" 0 $?
+ctl stop payment-processing >"$dir/out"
+is "so is another" 0 $?
+is "what it was given is not handled" "106 50" \
+  "$(payments 'SELECT count(*) FROM payments') $(query '.queues[1].in_flight')"
+kill -STOP "$child"
+timeout 0.5 "$top_builddir/headgatectl" stop --drain -t 30 --reason second payment-processing >"$dir/out"
+is "stop --drain of it waits" 124 $?
+kill -CONT "$child"
+ctl stop --drain -t 30 --reason third payment-processing >"$dir/out"
+is "stop --drain of a queue that is STOPPED" 0 $?
+is "what it was given is handled now" "156 0" \
+  "$(payments 'SELECT count(*) FROM payments') $(query '.queues[1].in_flight')"
+is "who stopped it, and why, stays as it was" "STOPPED first" "$(query '.queues[1] | "\(.state) \(.reason)"')"
+ctl stop --drain payment-processing >"$dir/out"
+is "once more is fine" 0 $?
+ctl start payment-processing
+
 ctl config >"$dir/conf"
 is "config prints what is in force" 0 $?
 ctl -c "$dir/conf" config >"$dir/conf2"
