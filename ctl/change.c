@@ -174,8 +174,6 @@ change_main(struct ctl *ctl, enum gate_event what)
 	if (ctl->queue_count == 0 && !ctl->all)
 		errx(EX_USAGE, "name a queue, or --all");
 	rc = ctl_open_control(ctl, &control, true);
-	if (rc == -EACCES || rc == -EPERM)
-		errx(EX_NOPERM, "%s/control: %s", ctl->config.run_dir, strerror(-rc));
 	if (rc == -ESTALE)
 		errx(EX_UNAVAILABLE, "%s/control: another version's", ctl->config.run_dir);
 	if (rc != 0 || !control_router_alive(&control))

@@ -43,8 +43,10 @@ int dead_purge_main(struct ctl *);
 int check_main(struct ctl *);
 int config_main(struct ctl *);
 
-/* Opens the control segment. Returns 0 or -errno. */
+/* Opens the control segment. Returns 0 or -errno; ends the program when that is not permitted. */
 int ctl_open_control(const struct ctl *, struct control *, bool writable);
+/* Ends the program with EX_NOPERM. */
+_Noreturn void ctl_no_permission(const char *path);
 /* Is this queue meant when none is named? Dead-letter queues and control messages are not. */
 bool ctl_is_managed(const struct ctl *, const char *queue);
 /* Ends the program with EX_USAGE when a queue that was named is not in the configuration. */

@@ -98,8 +98,19 @@ ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 {
 	char path[CONFIG_PATH_BYTES + 16];
 
+	int rc;
+
 	snprintf(path, sizeof(path), "%s/control", ctl->config.run_dir);
-	return control_open(control, path, writable);
+	rc = control_open(control, path, writable);
+	if (rc == -EACCES || rc == -EPERM)
+		ctl_no_permission(ctl->config.run_dir);
+	return rc;
+}
+
+void
+ctl_no_permission(const char *path)
+{
+	errx(EX_NOPERM, "%s: no permission: be the user that the router runs as, or root", path);
 }
 
 bool

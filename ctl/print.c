@@ -63,6 +63,16 @@ json_text_or_null(const char *text)
 		quote(text);
 }
 
+/* It may be longer than what is in the segment. */
+static void
+json_error(const char *text)
+{
+	if (text[0] == '\0')
+		fputs("null", stdout);
+	else
+		text_put_json(text, strlen(text));
+}
+
 static void
 json_workers(const struct status_queue *queue)
 {
@@ -84,12 +94,10 @@ json_workers(const struct status_queue *queue)
 }
 
 static void
-json_queue(const struct status_queue *queue)
+json_state(const struct status_queue *queue)
 {
 	const struct control_detail *detail = &queue->detail;
 
-	fputs("{\"name\":", stdout);
-	quote(queue->name);
 	fputs(",\"state\":", stdout);
 	quote(state_text(queue->state));
 	fputs(",\"reason\":", stdout);
@@ -116,6 +124,11 @@ json_queue(const struct status_queue *queue)
 	} else {
 		fputs("null", stdout);
 	}
+}
+
+static void
+json_figures(const struct status_queue *queue)
+{
 	printf(",\"depth\":%" PRIu64 ",\"in_flight\":%" PRIu64 ",\"oldest_age_s\":", queue->depth,
 	    queue->in_flight);
 	if (queue->oldest_age_s < 0)
@@ -127,7 +140,42 @@ json_queue(const struct status_queue *queue)
 	       ",\"blocked_groups\":%" PRIu64 ",\"parked\":%" PRIu64,
 	    queue->published, queue->duplicates, queue->done, queue->failed, queue->dead_lettered,
 	    queue->expired, queue->blocked_groups, queue->parked);
+}
+
+static void
+json_queue(const struct status_queue *queue)
+{
+	static const char *const unknown[] = {
+		"state",
+		"reason",
+		"by",
+		"since",
+		"tripped_by",
+		"depth",
+		"in_flight",
+		"oldest_age_s",
+		"published",
+		"duplicates",
+		"done",
+		"failed",
+		"dead_lettered",
+		"expired",
+		"blocked_groups",
+		"parked",
+	};
+
+	fputs("{\"name\":", stdout);
+	quote(queue->name);
+	if (status_is_known(queue)) {
+		json_state(queue);
+		json_figures(queue);
+	} else {
+		for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
+			printf(",\"%s\":null", unknown[i]);
+	}
 	json_workers(queue);
+	fputs(",\"error\":", stdout);
+	json_error(queue->error);
 	putchar('}');
 }
 
@@ -197,6 +245,11 @@ print_row(const struct status_queue *queue, int width)
 {
 	char age[TEXT_AGE_BYTES] = "-";
 
+	if (!status_is_known(queue)) {
+		printf("%-*s  %-8s %10s %10s %9s %12s %9s %8s\n", width, queue->name, "?", "?", "?",
+		    "?", "?", "?", "?");
+		return;
+	}
 	if (queue->oldest_age_s >= 0)
 		text_age(age, queue->oldest_age_s);
 	printf("%-*s  %s%-8s%s %10" PRIu64 " %10" PRIu64 " %9s %12" PRIu64 " %9" PRIu64 " %8u\n",
@@ -210,7 +263,7 @@ static bool
 is_quiet(const struct status_queue *queue)
 {
 	return queue->dead_letters && queue->published == 0 && queue->state == CONTROL_RUNNING &&
-	    queue->error[0] == '\0';
+	    status_is_known(queue);
 }
 
 static void
@@ -253,10 +306,11 @@ print_closed(const struct status_queue *queue, const struct status *status)
 	const struct control_detail *detail = &queue->detail;
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
 
-	if (queue->error[0] != '\0') {
+	if (!status_is_known(queue)) {
 		printf("\n%s: ", queue->name);
 		put(queue->error);
 		putchar('\n');
+		return;
 	}
 	if (queue->blocked_groups > 0)
 		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64

@@ -104,8 +104,12 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 
 	snprintf(path, sizeof(path), "%s/queues/%s", ctl->config.state_dir, name);
 	rc = log_summarize(path, &summary, out->error, sizeof(out->error));
+	if (rc == -EACCES || rc == -EPERM)
+		ctl_no_permission(path);
 	if (rc == -ENOENT)
 		out->error[0] = '\0'; /* nothing was ever published */
+	else if (rc != 0 && out->error[0] == '\0')
+		snprintf(out->error, sizeof(out->error), "its log: %s", strerror(-rc));
 	out->name = name;
 	out->state = control_word_state(summary.state_word);
 	out->detail = summary.detail;
@@ -172,7 +176,7 @@ print_once(struct ctl *ctl)
 	if (live)
 		control_close(&control);
 	for (unsigned i = 0; i < status.queue_count; i++)
-		if (status.queues[i].error[0] != '\0')
+		if (!status_is_known(&status.queues[i]))
 			rc = EX_DATAERR;
 	return rc;
 }

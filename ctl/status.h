@@ -23,7 +23,7 @@ struct status_queue {
 	double oldest_age_s; /* negative: nothing is waiting */
 	struct status_worker workers[CONTROL_WORKERS];
 	unsigned worker_count;
-	char error[512]; /* the log cannot be read: why; else "" */
+	char error[512]; /* the log cannot be read, so all but the name is unknown: why; else "" */
 };
 
 struct status_topic {
@@ -40,6 +40,12 @@ struct status {
 	unsigned queue_count, topic_count;
 	const char *directory_option; /* " -D DIR" to repeat in what to type next, or "" */
 };
+
+static inline bool
+status_is_known(const struct status_queue *queue)
+{
+	return queue->error[0] == '\0';
+}
 
 void status_print_text(const struct status *, const struct ctl *);
 void status_print_json(const struct status *);

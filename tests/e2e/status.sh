@@ -52,4 +52,47 @@ ctl status >"$dir/screen"
 ok "a reason is shown in one line" grep -q '^    why:     a     next:    touch PWNED ?\[2J$' "$dir/screen"
 ctl start payment-processing
 
+echo "# another user"
+cp "$top_builddir/headgatectl" "$dir/"
+chmod 755 "$dir" # but not what is in it
+if [ "$(id -u)" -eq 0 ] && setpriv --reuid=65534 --regid=65534 --clear-groups "$dir/headgatectl" -V >/dev/null 2>&1; then
+  stranger() { setpriv --reuid=65534 --regid=65534 --clear-groups timeout 5 "$dir/headgatectl" "$@" >"$dir/out" 2>"$dir/ctl.err"; }
+  stranger status
+  is "has no permission" 77 $?
+  is "is told nothing else" "" "$(cat "$dir/out")"
+  ok "and told of which directory" grep -q "^headgatectl: $dir/run: no permission" "$dir/ctl.err"
+  stranger status --json
+  is "nor has a program" 77 $?
+  for condition in --ready --workers --empty; do
+    stranger wait $condition
+    is "wait $condition does not wait for it" 77 $?
+  done
+  stranger stop payment-processing
+  is "stop is not permitted" 77 $?
+  chmod 755 "$dir/run" # the segment and the state are closed still
+  stranger status
+  is "nor the segment alone" 77 $?
+  chmod 700 "$dir/run"
+else
+  echo "# skipped: not root, or no setpriv"
+fi
+
+echo "# a damaged log, with no router"
+stop "$payment"
+stop "$account"
+pay C '"whole-before"' | publish
+stop "$router"
+log=$dir/state/queues/payment-processing/0000000000000001.log
+pay_state() { ctl status --json | jq -c '.queues[] | select(.name == "payment-processing") | '"$1"; }
+is "before, all is known" '["RUNNING",1,null]' "$(pay_state '[.state, .depth, .error]')"
+dd if=/dev/zero of="$log" bs=1 seek=64 count=4096 conv=notrunc status=none
+ctl status >"$dir/screen"
+is "it is damaged" 65 $?
+ok "in the table nothing is said of it" grep -q '^payment-processing *? *? *? *? *? *? *?$' "$dir/screen"
+ok "below it stands what is wrong" grep -q "^payment-processing: .*$log" "$dir/screen"
+ok "of the other queue it is" grep -q '^bank-account-setup *RUNNING *0 ' "$dir/screen"
+is "a program is told, too" '[null,null,null,[],"string"]' \
+  "$(pay_state '[.state, .depth, .done, .workers, (.error | type)]')"
+is "and the exit status" 65 "$(ctl status --json >"$dir/out"; echo $?)"
+
 done_testing
