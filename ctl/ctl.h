@@ -9,7 +9,10 @@
 #include "config/config.h"
 #include "shm/control.h"
 
-enum { CTL_FILTERS = 64 };
+enum {
+	CTL_FILTERS = 64,
+	CTL_SILENT_S = 2 /* a router that has said nothing for longer hangs */
+};
 
 struct ctl {
 	struct config config;
@@ -51,6 +54,8 @@ _Noreturn void ctl_no_permission(const char *path);
 bool ctl_is_managed(const struct ctl *, const char *queue);
 /* Ends the program with EX_USAGE when a queue that was named is not in the configuration. */
 void ctl_check_names(const struct ctl *);
+/* Seconds since the router, which is alive, last said so. */
+double ctl_router_age_s(const struct control *);
 /* Is a worker attached to the queue with this index? */
 bool ctl_has_worker(const struct control *, unsigned queue);
 /* Is this queue among those named (or managed, when none is)? */

@@ -145,6 +145,16 @@ ctl_check_names(const struct ctl *ctl)
 	}
 }
 
+double
+ctl_router_age_s(const struct control *control)
+{
+	uint64_t then_ns =
+	    atomic_load_explicit(&control->shared->router_heartbeat_ns, memory_order_relaxed);
+	uint64_t now_ns = ctl_monotonic_ns();
+
+	return now_ns > then_ns ? (double)(now_ns - then_ns) / 1e9 : 0;
+}
+
 bool
 ctl_has_worker(const struct control *control, unsigned queue)
 {

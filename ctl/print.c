@@ -185,9 +185,10 @@ status_print_json(const struct status *status)
 	printf("{\"version\":1,\"router\":{\"running\":%s,\"pid\":",
 	    status->running ? "true" : "false");
 	if (status->running)
-		printf("%" PRIu32, status->pid);
+		printf(
+		    "%" PRIu32 ",\"heartbeat_age_s\":%.3f", status->pid, status->heartbeat_age_s);
 	else
-		fputs("null", stdout);
+		fputs("null,\"heartbeat_age_s\":null", stdout);
 	fputs("},\"queues\":[", stdout);
 	for (unsigned i = 0; i < status->queue_count; i++) {
 		if (i > 0)
@@ -344,20 +345,36 @@ print_closed(const struct status_queue *queue, const struct status *status)
 	print_next(queue, status);
 }
 
+static void
+print_router(const struct status *status, const struct ctl *ctl)
+{
+	char age[TEXT_AGE_BYTES], silent[TEXT_AGE_BYTES];
+
+	if (!status->running) {
+		printf("router: not running; this is what is on disk in %s\n"
+		       "        start it with: headgate-router%s -d\n\n",
+		    ctl->config.state_dir, status->directory_option);
+		return;
+	}
+	text_age(age, (double)(ctl_wall_ns() - status->since_ns) / 1e9);
+	text_age(silent, status->heartbeat_age_s);
+	if (status->heartbeat_age_s <= CTL_SILENT_S)
+		printf("router: running for %s, pid %" PRIu32 "\n\n", age, status->pid);
+	else
+		printf("router: running for %s, but silent for %s, pid %" PRIu32 "\n"
+		       "        until it goes on nothing is taken or delivered, and figures are "
+		       "old\n"
+		       "        if it does not: kill -KILL %" PRIu32
+		       ", then headgate-router%s -d\n\n",
+		    age, silent, status->pid, status->pid, status->directory_option);
+}
+
 void
 status_print_text(const struct status *status, const struct ctl *ctl)
 {
 	int width = name_width(status);
-	char age[TEXT_AGE_BYTES];
 
-	if (status->running) {
-		text_age(age, (double)(ctl_wall_ns() - status->since_ns) / 1e9);
-		printf("router: running for %s, pid %" PRIu32 "\n\n", age, status->pid);
-	} else {
-		printf("router: not running; this is what is on disk in %s\n"
-		       "        start it with: headgate-router%s -d\n\n",
-		    ctl->config.state_dir, status->directory_option);
-	}
+	print_router(status, ctl);
 	printf("%-*s  %-8s %10s %10s %9s %12s %9s %8s\n", width, "QUEUE", "STATE", "DEPTH",
 	    "IN FLIGHT", "OLDEST", "DONE", "FAILED", "WORKERS");
 	for (unsigned i = 0; i < status->queue_count; i++)

@@ -83,6 +83,7 @@ gather_live(struct status *status, const struct control *control, const struct c
 	status->running = true;
 	status->pid = atomic_load(&shared->router_pid);
 	status->since_ns = get(&shared->router_since_ns);
+	status->heartbeat_age_s = ctl_router_age_s(control);
 	for (unsigned i = 0; i < shared->queues; i++)
 		if (ctl->queue_count == 0 || ctl_is_selected(ctl, shared->queue[i].name))
 			gather_live_queue(&status->queues[status->queue_count++], control, i);

@@ -35,6 +35,7 @@ struct status {
 	bool running;
 	uint32_t pid;
 	uint64_t since_ns; /* CLOCK_REALTIME */
+	double heartbeat_age_s;
 	struct status_queue queues[CONTROL_QUEUES];
 	struct status_topic topics[CONTROL_TOPICS];
 	unsigned queue_count, topic_count;

@@ -39,7 +39,9 @@ holds(const struct ctl *ctl)
 
 	if (ctl_open_control(ctl, &control, false) != 0)
 		return false;
-	all = control_router_alive(&control) && atomic_load(&control.shared->ready) != 0;
+	/* Of a router that hangs nothing is true. */
+	all = control_router_alive(&control) && atomic_load(&control.shared->ready) != 0 &&
+	    ctl_router_age_s(&control) <= CTL_SILENT_S;
 	for (unsigned i = 0; all && i < control.shared->queues; i++)
 		if (ctl_is_selected(ctl, control.shared->queue[i].name))
 			all = queue_holds(ctl, &control, i);

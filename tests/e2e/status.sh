@@ -52,6 +52,21 @@ ctl status >"$dir/screen"
 ok "a reason is shown in one line" grep -q '^    why:     a     next:    touch PWNED ?\[2J$' "$dir/screen"
 ctl start payment-processing
 
+echo "# a router that hangs"
+is "one that does not was heard of just now" true "$(query '.router.heartbeat_age_s < 2')"
+kill -STOP "$router"
+silent() { [ "$(query '.router.running and .router.heartbeat_age_s > 2')" = true ]; }
+ok "is running, but its heartbeat is old" wait_for 20 silent
+ctl status >"$dir/screen"
+ok "status says that it is silent" grep -q "^router: running for .*, but silent for [2-9]*s, pid $router\$" "$dir/screen"
+ok "and what to do" grep -q "kill -KILL $router, then headgate-router -d" "$dir/screen"
+ctl wait --ready -t 200ms
+is "it is not ready" 75 $?
+kill -CONT "$router"
+ctl wait --ready -t 20
+is "when it goes on it is" 0 $?
+ok "status is as before" eval 'ctl status | grep -q "^router: running for [0-9ms ]*, pid $router\$"'
+
 echo "# another user"
 cp "$top_builddir/headgatectl" "$dir/"
 chmod 755 "$dir" # but not what is in it
