@@ -26,7 +26,7 @@ struct ctl {
 	int queue_count;
 
 	/* peek and dead */
-	bool raw, reveal, dry_run, force;
+	bool raw, reveal, groups, dry_run, force;
 	uint64_t count, rate;   /* rate: messages a second; 0: as fast as it goes */
 	const char *which, *to; /* a sequence or message id; a queue; NULL */
 	const char *filters[CTL_FILTERS];
@@ -39,6 +39,7 @@ int start_main(struct ctl *);
 int stop_main(struct ctl *);
 int wait_main(struct ctl *);
 int peek_main(struct ctl *);
+int peek_groups_main(struct ctl *);
 int dead_list_main(struct ctl *);
 int dead_show_main(struct ctl *);
 int dead_redrive_main(struct ctl *);

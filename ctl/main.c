@@ -36,8 +36,9 @@ static const struct command commands[] = {
 	    "close the gate of a queue", stop_main, " drain timeout reason all ", false },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
 	    "wait until it holds", wait_main, " ready workers empty state timeout all ", false },
-	{ "peek", "[-n N] [--json] [--reveal] QUEUE", "the next messages of a queue", peek_main,
-	    " count json reveal ", false },
+	{ "peek", "[--groups] [-n N] [--json] [--reveal] QUEUE",
+	    "the next messages of a queue; or its blocked groups", peek_main,
+	    " groups count json reveal ", false },
 	{ "dead list", "[--json] [--filter F]... QUEUE",
 	    "its dead letters, and what was wrong with them", dead_list_main, " json filter ",
 	    false },
@@ -78,7 +79,8 @@ usage(FILE *out)
 	      "      --empty           nothing is left to do\n"
 	      "      --state S         the queues are RUNNING, STOPPED, TRIPPED or PROBING\n"
 	      "  -t, --timeout TIME    how long to wait: 30s\n"
-	      "  -n, --count N         how many messages: 10\n"
+	      "  -n, --count N         how many messages, or groups: 10\n"
+	      "      --groups          the groups that wait because a message of theirs failed\n"
 	      "      --filter F        only with code=422, code=4xx, group=ID, message_id=ID\n"
 	      "      --raw             only the body, as it was published\n"
 	      "      --reveal          account numbers, too\n"
@@ -289,6 +291,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		WORKERS,
 		EMPTY,
 		STATE,
+		GROUPS,
 		FILTER,
 		RAW,
 		REVEAL,
@@ -314,6 +317,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		{ "state", required_argument, NULL, STATE },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "count", required_argument, NULL, 'n' },
+		{ "groups", no_argument, NULL, GROUPS },
 		{ "filter", required_argument, NULL, FILTER },
 		{ "raw", no_argument, NULL, RAW },
 		{ "reveal", no_argument, NULL, REVEAL },
@@ -380,6 +384,9 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			break;
 		case 'n':
 			ctl->count = parse_number("-n", optarg);
+			break;
+		case GROUPS:
+			ctl->groups = true;
 			break;
 		case FILTER:
 			add_filter(ctl, optarg);

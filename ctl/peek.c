@@ -99,5 +99,7 @@ peek_main(struct ctl *ctl)
 
 	if (ctl->queue_count != 1)
 		errx(EX_USAGE, "peek: name one queue");
+	if (ctl->groups)
+		return peek_groups_main(ctl);
 	return message_exit_status(message_read(ctl, ctl->queues[0], 0, print, &peek));
 }

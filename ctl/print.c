@@ -316,8 +316,7 @@ print_closed(const struct status_queue *queue, const struct status *status)
 	if (queue->blocked_groups > 0)
 		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64
 		       " messages; each is tried again "
-		       "by itself\n    why:     group.blocked in the router's log; headgatectl%s "
-		       "peek %s\n",
+		       "by itself\n    which:   headgatectl%s peek --groups %s\n",
 		    queue->name, queue->blocked_groups, queue->parked, status->directory_option,
 		    queue->name);
 	if (queue->state == CONTROL_RUNNING)

@@ -149,3 +149,25 @@ router_receive_moved(int fd, struct router_moved *moved)
 		rc = -EPROTO;
 	return rc != 0 ? rc : read_moved(moved, payload, length);
 }
+
+int
+router_blocked(int fd, const char *queue, uint64_t from, struct blocked_page *page)
+{
+	static uint8_t payload[WIRE_SMALL_BYTES];
+	struct blocked_ask ask = { .from = from };
+	msgpack_sbuffer buffer;
+	enum wire_type type;
+	size_t length;
+	int rc;
+
+	strlcpy(ask.queue, queue, sizeof(ask.queue));
+	msgpack_sbuffer_init(&buffer);
+	blocked_pack_ask(&buffer, &ask);
+	rc = wire_send(fd, WIRE_GROUPS, buffer.data, buffer.size, NULL, 0);
+	msgpack_sbuffer_destroy(&buffer);
+	if (rc == 0)
+		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
+	if (rc == 0 && (type != WIRE_GROUP_LIST || !blocked_read_page(page, from, payload, length)))
+		rc = -EPROTO;
+	return rc;
+}

@@ -1,10 +1,11 @@
 /*
- * router - asks a living router to move dead letters.
+ * router - asks a living router: to move dead letters, and which groups are blocked.
  */
 #ifndef HEADGATE_CTL_ROUTER_H
 #define HEADGATE_CTL_ROUTER_H
 
 #include "ctl/ctl.h"
+#include "message/blocked.h"
 #include "message/wire.h"
 
 struct router_place { /* of a message in a queue's log */
@@ -26,5 +27,9 @@ int router_send_move(
     int fd, const char *queue, const char *target, const struct router_place *places, size_t count);
 /* Its answer, once something can be read. Returns 0, -EPIPE when the router is gone, -EPROTO, -errno. */
 int router_receive_moved(int fd, struct router_moved *);
+
+/* One page of a queue's blocked groups, see message/blocked.h. Returns 0, -EPIPE when the router is gone,
+ * -ETIMEDOUT, -EPROTO, or -errno. */
+int router_blocked(int fd, const char *queue, uint64_t from, struct blocked_page *);
 
 #endif

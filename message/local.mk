@@ -1,5 +1,5 @@
 noinst_LIBRARIES += message/libmessage.a
-message_libmessage_a_SOURCES = message/envelope.c message/envelope.h message/json.cc message/json.h \
+message_libmessage_a_SOURCES = message/blocked.c message/blocked.h message/envelope.c message/envelope.h message/json.cc message/json.h \
 	message/mask.c message/mask.h message/random.c message/random.h message/trace.c message/trace.h message/uuid.c \
 	message/uuid.h message/wire.c message/wire.h
 # Without NDEBUG simdjson checks its caller at every step and is less than half as fast.
@@ -23,3 +23,9 @@ TESTS += tests/unit/test-mask
 tests_unit_test_mask_SOURCES = tests/unit/mask.c
 tests_unit_test_mask_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_mask_LDADD = $(MESSAGE_LIBS) $(CRITERION_LIBS)
+
+check_PROGRAMS += tests/unit/test-blocked
+TESTS += tests/unit/test-blocked
+tests_unit_test_blocked_SOURCES = tests/unit/blocked.c
+tests_unit_test_blocked_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_blocked_LDADD = $(MESSAGE_LIBS) $(CRITERION_LIBS)

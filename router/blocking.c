@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "message/blocked.h"
 #include "router/queue.h"
 #include "telemetry/event.h"
 
@@ -96,7 +97,7 @@ note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16
 	group->tries = group->sequence == sequence ? group->tries + 1 : 1;
 	group->sequence = sequence;
 	group->status = status;
-	strlcpy(group->error, reason, sizeof(group->error));
+	blocked_copy(group->error, sizeof(group->error), reason, strlen(reason));
 	group->releasing = false;
 	groups_clear_ready(&queue->groups, group);
 	/* One that is given up is given up at once. */

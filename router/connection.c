@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "message/envelope.h"
+#include "router/ask.h"
 #include "router/delivery.h"
 #include "router/move.h"
 #include "router/queue.h"
@@ -340,11 +341,31 @@ handle_hello(struct connection *connection, const void *payload, size_t length)
 	return -EPROTO;
 }
 
-/* Takes whole small frames out of in. 1: needs more bytes. */
+/* What may come behind a HELLO. Returns 1, 0 when it is to be looked at again later, or -EPROTO. */
+static int
+handle_frame(struct connection *connection, enum wire_type type, const void *payload, size_t length)
+{
+	int rc = -EPROTO;
+
+	if (type == WIRE_POKE) /* a state word was changed: each turn looks at all of them */
+		return 1;
+	if (connection->role != WIRE_CONTROL)
+		return -EPROTO;
+	if (type == WIRE_GROUPS && !ask_may_answer(connection))
+		return 0;
+	if (type == WIRE_MOVE)
+		rc = move_handle(connection, payload, length);
+	else if (type == WIRE_GROUPS)
+		rc = ask_groups(connection, payload, length);
+	return rc == 0 ? 1 : rc;
+}
+
+/* Takes whole small frames out of in. Returns 1 when it needs more bytes, 0 when it must pause, or -EPROTO. */
 static int
 consume_frames(struct connection *connection)
 {
 	struct wire_header header;
+	const uint8_t *payload;
 	size_t have;
 	int rc;
 
@@ -359,19 +380,17 @@ consume_frames(struct connection *connection)
 			return -EPROTO;
 		if (have < sizeof(header) + header.length)
 			return 1;
-		rc = 0;
-		if (connection->role == 0 && header.type == WIRE_HELLO)
-			rc = handle_hello(connection,
-			    connection->in + connection->in_start + sizeof(header), header.length);
-		else if (connection->role == WIRE_CONTROL && header.type == WIRE_MOVE)
-			rc = move_handle(connection,
-			    connection->in + connection->in_start + sizeof(header), header.length);
-		else if (connection->role == 0 || header.type != WIRE_POKE)
+		payload = connection->in + connection->in_start + sizeof(header);
+		if (connection->role != 0)
+			rc = handle_frame(
+			    connection, (enum wire_type)header.type, payload, header.length);
+		else if (header.type != WIRE_HELLO)
 			rc = -EPROTO;
-		/* A POKE says that a state word changed: each turn looks at all of them. */
-		connection->in_start += sizeof(header) + header.length;
-		if (rc != 0)
+		else
+			rc = handle_hello(connection, payload, header.length) == 0 ? 1 : -EPROTO;
+		if (rc != 1)
 			return rc;
+		connection->in_start += sizeof(header) + header.length;
 	}
 	return 1;
 }

@@ -30,8 +30,9 @@ struct connection {
 	char program[CONFIG_NAME_BYTES];
 	uint64_t opened_ns; /* CLOCK_MONOTONIC */
 	bool closed;        /* freed as soon as nothing is pending */
-	bool paused;        /* holds bytes that there is no room for in a log yet */
-	bool ending;        /* closed when all of out is sent */
+	bool
+	    paused; /* holds bytes that there is no room for in a log yet, or an answer is to be sent first */
+	bool ending; /* closed when all of out is sent */
 	struct worker *worker;
 
 	uint8_t *in;

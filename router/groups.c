@@ -72,6 +72,21 @@ groups_find(const struct groups *groups, uint64_t hash)
 }
 
 struct group *
+groups_find_from(const struct groups *groups, uint64_t hash)
+{
+	struct group key = { .hash = hash };
+	struct group_tree tree = groups->tree;
+
+	return groups->count == 0 ? NULL : group_tree_RB_NFIND(&tree, &key);
+}
+
+struct group *
+groups_next(struct group *group)
+{
+	return group_tree_RB_NEXT(group);
+}
+
+struct group *
 groups_block(struct groups *groups, uint64_t hash)
 {
 	struct group *group = groups_find(groups, hash);
@@ -86,6 +101,7 @@ groups_block(struct groups *groups, uint64_t hash)
 	if (group == NULL)
 		return NULL;
 	group->hash = hash;
+	TAILQ_INIT(&group->flights);
 	RB_INSERT(group_tree, &groups->tree, group);
 	groups->by_hash[hash >> 48]++;
 	groups->count++;
@@ -213,6 +229,17 @@ group_take_next(struct groups *groups, struct group *group)
 	free(chunk);
 }
 
+const struct parked *
+group_head(const struct group *group)
+{
+	const struct redelivery *first = TAILQ_FIRST(&group->flights);
+	const struct parked *next = group_next(group);
+
+	if (first == NULL || (next != NULL && next->sequence < first->parked.sequence))
+		return next;
+	return &first->parked;
+}
+
 bool
 groups_fly(struct groups *groups, struct group *group)
 {
@@ -224,6 +251,7 @@ groups_fly(struct groups *groups, struct group *group)
 	redelivery->parked = *next;
 	redelivery->group = group;
 	RB_INSERT(redelivery_tree, &groups->flying, redelivery);
+	TAILQ_INSERT_TAIL(&group->flights, redelivery, group_link);
 	group_take_next(groups, group);
 	group->flying++;
 	return true;
@@ -244,6 +272,7 @@ groups_land(struct groups *groups, struct redelivery *redelivery)
 
 	group->flying--;
 	RB_REMOVE(redelivery_tree, &groups->flying, redelivery);
+	TAILQ_REMOVE(&group->flights, redelivery, group_link);
 	free(redelivery);
 	return group;
 }
@@ -273,6 +302,7 @@ groups_forget_messages(struct groups *groups, uint64_t lanes, unsigned lane_coun
 		forget_parked(groups, group);
 		groups_clear_ready(groups, group);
 		group->flying = 0;
+		TAILQ_INIT(&group->flights);
 		group->releasing = false;
 	}
 }

@@ -26,6 +26,7 @@ struct parked {
 };
 
 struct parked_chunk;
+struct redelivery;
 
 struct group {
 	RB_ENTRY(group) link;
@@ -36,9 +37,10 @@ struct group {
 	uint64_t due_ns;   /* CLOCK_MONOTONIC, when the next try is */
 	uint64_t sequence; /* of the message that failed last */
 	uint32_t tries;    /* of that message */
-	uint32_t flying;   /* messages that were delivered again and are not answered */
-	uint16_t status;   /* with which it failed, and what it said */
-	bool releasing;    /* it passed: what waits is delivered */
+	uint32_t flying;   /* messages that were delivered again and are not answered ... */
+	TAILQ_HEAD(, redelivery) flights; /* ... in order */
+	uint16_t status;                  /* with which it failed, and what it said */
+	bool releasing;                   /* it passed: what waits is delivered */
 	char error[GROUP_ERROR_BYTES];
 	struct parked *back; /* given back; [back_first, back_first + back_count) */
 	size_t back_first, back_count, back_capacity;
@@ -49,6 +51,7 @@ struct group {
 /* A message that was delivered again. */
 struct redelivery {
 	RB_ENTRY(redelivery) link;
+	TAILQ_ENTRY(redelivery) group_link;
 	struct parked parked;
 	struct group *group;
 };
@@ -84,6 +87,9 @@ groups_may_hold(const struct groups *groups, uint16_t upper)
 
 /* The blocked group with this hash, or NULL. */
 struct group *groups_find(const struct groups *, uint64_t hash);
+/* The one with this hash or the next higher one, or NULL; and the one behind it. */
+struct group *groups_find_from(const struct groups *, uint64_t hash);
+struct group *groups_next(struct group *);
 /* The same; made when it is not there. NULL without memory. */
 struct group *groups_block(struct groups *, uint64_t hash);
 /* Nothing of it waits any more. */
@@ -102,6 +108,9 @@ bool group_give_back(struct groups *, struct group *, struct parked);
 /* The one with the lowest sequence, or NULL; and takes it out. */
 const struct parked *group_next(const struct group *);
 void group_take_next(struct groups *, struct group *);
+/* The first message of it that is not ended: one that is delivered again, or the next one. NULL: that is not
+ * known, because the worker's cursor has not come to it. */
+const struct parked *group_head(const struct group *);
 
 /* The next one is delivered again, and is taken out. False without memory: nothing happened. */
 bool groups_fly(struct groups *, struct group *);

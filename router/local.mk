@@ -1,7 +1,7 @@
 include router/filter.mk
 
 sbin_PROGRAMS += headgate-router
-ROUTER_CORE_FILES = router/core.c router/core.h router/batch.c router/batch.h \
+ROUTER_CORE_FILES = router/core.c router/core.h router/ask.c router/ask.h router/batch.c router/batch.h \
 	router/connection.c router/connection.h router/publish.c router/queue.c router/queue.h \
 	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/blocking.c router/blocking.h router/flights.c router/flights.h \
 	router/groups.c router/groups.h \
@@ -31,3 +31,15 @@ TESTS += tests/unit/test-router-run
 tests_unit_test_router_run_SOURCES = tests/unit/router_run.c
 tests_unit_test_router_run_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_router_run_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)
+
+check_PROGRAMS += tests/unit/test-groups
+TESTS += tests/unit/test-groups
+tests_unit_test_groups_SOURCES = tests/unit/groups.c router/groups.c
+tests_unit_test_groups_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_groups_LDADD = $(CRITERION_LIBS)
+
+check_PROGRAMS += tests/unit/test-router-ask
+TESTS += tests/unit/test-router-ask
+tests_unit_test_router_ask_SOURCES = tests/unit/router_ask.c
+tests_unit_test_router_ask_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_router_ask_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)

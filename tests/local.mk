@@ -28,6 +28,7 @@ E2E_TESTS = \
 	tests/e2e/probe.sh \
 	tests/e2e/blocked.sh \
 	tests/e2e/processes.sh \
+	tests/e2e/groups.sh \
 	tests/e2e/space.sh \
 	tests/e2e/limits.sh \
 	tests/e2e/retention.sh \

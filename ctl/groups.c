@@ -1,0 +1,218 @@
+/*
+ * headgatectl peek --groups
+ *
+ * The router knows who is blocked, and by which sequence; whose message that is stands in the log. So it is
+ * asked for the former, page by page, and never has to read its disk for a person; the rest is read beside it.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "ctl/message.h"
+#include "ctl/router.h"
+#include "ctl/text.h"
+
+/* Those to be shown, by the sequence at their head. */
+struct list {
+	const struct ctl *ctl;
+	struct blocked_group *groups;
+	size_t count, capacity, next; /* next: not printed yet */
+	uint64_t total, printed, now_ns;
+};
+
+/*
+ * Asking.
+ */
+
+static int
+compare(const void *a, const void *b)
+{
+	const struct blocked_group *first = a, *second = b;
+
+	if (first->sequence != second->sequence)
+		return first->sequence < second->sequence ? -1 : 1;
+	return first->hash < second->hash ? -1 : first->hash > second->hash;
+}
+
+/* Only those that are wanted are kept, however many there are. */
+static void
+keep_first(struct list *list)
+{
+	if (list->count > 1)
+		qsort(list->groups, list->count, sizeof(*list->groups), compare);
+	if (list->count > list->ctl->count)
+		list->count = list->ctl->count;
+}
+
+static void
+add_page(struct list *list, const struct blocked_page *page)
+{
+	size_t wanted = list->count + page->count;
+
+	if (wanted > list->capacity) {
+		list->capacity = 2 * wanted;
+		list->groups = reallocarray(list->groups, list->capacity, sizeof(*list->groups));
+		if (list->groups == NULL)
+			err(EX_OSERR, "%zu groups", list->capacity);
+	}
+	if (page->count > 0)
+		memcpy(
+		    list->groups + list->count, page->groups, page->count * sizeof(*list->groups));
+	list->count = wanted;
+	list->total += page->count;
+	if (list->count > 2 * list->ctl->count + BLOCKED_PAGE)
+		keep_first(list);
+}
+
+/* Returns 0, or the exit status. */
+static int
+ask(struct list *list, const char *queue)
+{
+	static struct blocked_page page;
+	int fd = router_connect(list->ctl), rc;
+	uint64_t from = 0;
+
+	do {
+		rc = router_blocked(fd, queue, from, &page);
+		if (rc != 0) {
+			warnx("%s: %s", queue,
+			    rc == -EPIPE || rc == -ECONNRESET
+				? "the router is gone, or of another version"
+				: strerror(-rc));
+			break;
+		}
+		add_page(list, &page);
+		if (page.count > 0)
+			from = page.groups[page.count - 1].hash + 1;
+	} while (page.more);
+	close(fd);
+	if (rc != 0)
+		return rc == -EPROTO ? EX_PROTOCOL : EX_UNAVAILABLE;
+	if (!page.known) {
+		warnx("%s: the router does not have this queue: it was started with another "
+		      "configuration",
+		    queue);
+		return EX_CONFIG;
+	}
+	keep_first(list);
+	return 0;
+}
+
+/*
+ * Printing. message: NULL when it is not known whose group it is.
+ */
+
+static double
+age_s(const struct list *list, const struct blocked_group *group)
+{
+	return group->since_ns > list->now_ns ? 0 : (double)(list->now_ns - group->since_ns) / 1e9;
+}
+
+static void
+print_json(
+    const struct list *list, const struct blocked_group *group, const struct message *message)
+{
+	const struct envelope none = { 0 }, *envelope = message ? &message->envelope : &none;
+
+	putchar('{');
+	message_put_json_text("group", envelope->group.data, envelope->group.length, true);
+	printf(",\"state\":\"%s\",\"sequence\":", blocked_state_name(group->state));
+	if (group->sequence > 0)
+		printf("%" PRIu64, group->sequence);
+	else
+		fputs("null", stdout);
+	message_put_json_text(
+	    "message_id", envelope->message_id.data, envelope->message_id.length, false);
+	fputs(",\"blocked_since\":", stdout);
+	text_put_json_time(group->since_ns);
+	printf(",\"age_s\":%.3f,\"tries\":%" PRIu32 ",\"next_try_s\":", age_s(list, group),
+	    group->tries);
+	if (group->state == BLOCKED_WAITING)
+		printf("%.3f", (double)group->due_in_ns / 1e9);
+	else
+		fputs("null", stdout);
+	printf(",\"status\":%u,\"error\":", group->status);
+	text_put_json(group->error, strlen(group->error));
+	printf(",\"behind\":%" PRIu64 "}\n", group->behind);
+}
+
+static void
+print_text(
+    const struct list *list, const struct blocked_group *group, const struct message *message)
+{
+	char age[TEXT_AGE_BYTES], due[TEXT_AGE_BYTES];
+
+	if (list->printed == 0)
+		printf("%10s %9s %6s %9s %9s %6s  %s\n", "SEQUENCE", "BLOCKED", "TRIES", "NEXT TRY",
+		    "BEHIND", "STATUS", "GROUP, MESSAGE ID, ERROR");
+	text_age(age, age_s(list, group));
+	text_age(due, (double)group->due_in_ns / 1e9);
+	printf("%10" PRIu64 " %9s %6" PRIu32 " %9s %9" PRIu64 " %6u  ", group->sequence, age,
+	    group->tries, group->state == BLOCKED_WAITING ? due : blocked_state_name(group->state),
+	    group->behind, group->status);
+	if (message != NULL) {
+		text_put_safe(message->envelope.group.data, message->envelope.group.length);
+		fputs("  ", stdout);
+		text_put_safe(
+		    message->envelope.message_id.data, message->envelope.message_id.length);
+	} else {
+		fputs("(not known before a worker is attached)", stdout);
+	}
+	fputs("  ", stdout);
+	text_put_safe(group->error, strlen(group->error));
+	putchar('\n');
+}
+
+static void
+print(struct list *list, const struct blocked_group *group, const struct message *message)
+{
+	if (list->ctl->json)
+		print_json(list, group, message);
+	else
+		print_text(list, group, message);
+	list->printed++;
+}
+
+/* A message of the log, in order of sequence. What is not in the log any more was ended meanwhile, and blocks
+ * nobody. */
+static int
+match(void *context, const struct message *message)
+{
+	struct list *list = context;
+
+	while (list->next < list->count && list->groups[list->next].sequence < message->sequence)
+		list->next++;
+	while (list->next < list->count && list->groups[list->next].sequence == message->sequence)
+		print(list, &list->groups[list->next++], message);
+	return list->next == list->count || ferror(stdout);
+}
+
+int
+peek_groups_main(struct ctl *ctl)
+{
+	struct list list = { .ctl = ctl, .now_ns = ctl_wall_ns() };
+	const char *queue = ctl->queues[0];
+	int status = ask(&list, queue), rc = 0;
+
+	if (status != 0)
+		return status;
+	if (list.total == 0 && !ctl->json)
+		printf("%s: no group is blocked\n", queue);
+	for (; list.next < list.count && list.groups[list.next].sequence == 0; list.next++)
+		print(&list, &list.groups[list.next], NULL);
+	if (list.next < list.count)
+		rc = message_read(ctl, queue, list.groups[list.next].sequence - 1, match, &list);
+	if (list.total > list.count)
+		fprintf(stderr, "%s: %" PRIu64 " groups are blocked; -n %" PRIu64 " shows all\n",
+		    queue, list.total, list.total);
+	free(list.groups);
+	return message_exit_status(rc);
+}

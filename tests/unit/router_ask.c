@@ -1,0 +1,489 @@
+/*
+ * headgate-router as a process, with this test as its worker, which blocks groups, and as clients that ask who
+ * is blocked: patient ones, greedy ones, and some that write what cannot be.
+ *
+ * Everything that is waited for has a deadline.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <msgpack.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log/format.h"
+#include "message/blocked.h"
+#include "message/envelope.h"
+#include "message/wire.h"
+#include "workers/attachment.h"
+
+enum { DEADLINE_S = 60, LOOK_NS = 2000000, ANSWER_MS = 20000, MANY = 100000 };
+
+static const char queue[] = "payment-processing";
+static char dir[64];
+static pid_t router;
+static int lock_fd = -1;
+static struct attachment worker;
+static uint8_t payload[WIRE_SMALL_BYTES];
+static struct blocked_page page;
+
+static char *
+path(const char *name)
+{
+	static char paths[4][192];
+	static int turn;
+	char *at = paths[turn++ % 4];
+
+	snprintf(at, sizeof(paths[0]), "%s/%s", dir, name);
+	return at;
+}
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void
+look_again(uint64_t began_ns, const char *what)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_NS };
+
+	cr_assert(now_ns() - began_ns < DEADLINE_S * UINT64_C(1000000000), "%s", what);
+	nanosleep(&pause, NULL);
+}
+
+static pid_t
+spawn(const char *program, const char *in)
+{
+	static char directory[] = "-D", configuration[] = "-c";
+	posix_spawn_file_actions_t actions;
+	char file[256];
+	char *argv[] = { file, directory, dir, configuration, path("conf"), NULL };
+	pid_t pid;
+	int rc;
+
+	snprintf(file, sizeof(file), "%s/%s", getenv("top_builddir"), program);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, in, O_RDONLY, 0);
+	posix_spawn_file_actions_addopen(
+	    &actions, STDERR_FILENO, path("err"), O_WRONLY | O_CREAT | O_APPEND, 0600);
+	rc = posix_spawn(&pid, file, &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	cr_assert(rc == 0, "%s: %s", file, strerror(rc));
+	return pid;
+}
+
+static void
+attach(void)
+{
+	uint64_t began_ns = now_ns();
+	char error[512];
+
+	while (attachment_open(
+		   &worker, path("run"), "test", queue, lock_fd, error, sizeof(error)) != 0)
+		look_again(began_ns, error);
+}
+
+/* So many messages of each of the groups C1 to Cgroups. */
+static void
+publish(unsigned groups, unsigned each)
+{
+	FILE *file = fopen(path("in"), "w");
+	int status;
+	pid_t pid;
+
+	for (unsigned i = 0; i < groups * each; i++)
+		fprintf(file,
+		    "{\"customer_id\":\"C%u\",\"transaction_type\":\"payment\",\"n\":%u,"
+		    "\"message_id\":\"m%u\"}\n",
+		    i % groups + 1, i, i + 1);
+	fclose(file);
+	pid = spawn("headgate-publish", path("in"));
+	cr_assert(waitpid(pid, &status, 0) == pid && status == 0, "publish: %x", (unsigned)status);
+}
+
+static void
+complete(unsigned lane, uint64_t sequence, int status, uint32_t flags, const char *reason)
+{
+	uint64_t began_ns = now_ns();
+
+	while (attachment_complete(&worker, lane, sequence, attachment_state(&worker), status,
+		   flags, reason) == 0) {
+		attachment_publish(&worker);
+		look_again(began_ns, "no room for completions");
+	}
+}
+
+/* The next delivery; its sequence and flags, and, if reason is not NULL, why it is given up. */
+static struct lane_delivery
+take(unsigned *lane, char reason[LANE_REASON_BYTES + 1])
+{
+	uint64_t began_ns = now_ns();
+	struct lane_delivery delivery;
+	struct ring_record record;
+	int rc;
+
+	while ((rc = attachment_take(&worker, &record, lane)) == 0) {
+		attachment_release(&worker);
+		attachment_publish(&worker);
+		look_again(began_ns, "nothing comes from the router");
+	}
+	cr_assert(rc == 1, "take: %d", rc);
+	memcpy(&delivery, record.payload, sizeof(delivery));
+	if (reason != NULL) {
+		memcpy(reason, (const char *)record.payload + sizeof(delivery),
+		    delivery.reason_length);
+		reason[delivery.reason_length] = '\0';
+	}
+	return delivery;
+}
+
+/* The first message of each group fails; what else of it was delivered is given back. */
+static void
+block(unsigned groups, unsigned deliveries)
+{
+	for (unsigned i = 0; i < deliveries; i++) {
+		unsigned lane;
+		struct lane_delivery delivery = take(&lane, NULL);
+
+		if (delivery.sequence <= groups)
+			complete(lane, delivery.sequence, 503, 0, "no answer from the ledger");
+		else
+			complete(lane, delivery.sequence, 200, LANE_GIVEN_BACK, "");
+	}
+	attachment_release(&worker);
+	attachment_publish(&worker);
+}
+
+/*
+ * Clients.
+ */
+
+static int
+client(enum wire_role role, const char *name)
+{
+	const struct wire_hello hello = { .role = role, .program = "test", .name = name };
+	uint64_t began_ns = now_ns();
+	enum wire_type type;
+	size_t length;
+	int fd, rc;
+
+	while ((fd = wire_connect(path("run"))) < 0)
+		look_again(began_ns, "no router");
+	rc = wire_send_hello(fd, &hello, -1);
+	if (rc == 0)
+		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
+	cr_assert(rc == 0 && type == WIRE_WELCOME, "hello: %d", rc);
+	return fd;
+}
+
+static void
+send_ask(int fd, const char *name, uint64_t from)
+{
+	struct blocked_ask ask = { .from = from };
+	msgpack_sbuffer buffer;
+	int rc;
+
+	strcpy(ask.queue, name);
+	msgpack_sbuffer_init(&buffer);
+	blocked_pack_ask(&buffer, &ask);
+	rc = wire_send(fd, WIRE_GROUPS, buffer.data, buffer.size, NULL, 0);
+	msgpack_sbuffer_destroy(&buffer);
+	cr_assert(rc == 0, "send: %d", rc);
+}
+
+static void
+take_page(int fd, uint64_t from)
+{
+	enum wire_type type;
+	size_t length;
+	int rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
+
+	cr_assert(rc == 0 && type == WIRE_GROUP_LIST, "answer: %d, type %d", rc, (int)type);
+	cr_assert(blocked_read_page(&page, from, payload, length), "a page that cannot be");
+}
+
+/* How many groups are blocked, and, if each is not NULL, what of each. */
+static unsigned
+ask_all(int fd, void (*each)(const struct blocked_group *))
+{
+	unsigned found = 0;
+	uint64_t from = 0;
+
+	do {
+		send_ask(fd, queue, from);
+		take_page(fd, from);
+		for (uint32_t i = 0; each != NULL && i < page.count; i++)
+			each(&page.groups[i]);
+		found += page.count;
+		if (page.count > 0)
+			from = page.groups[page.count - 1].hash + 1;
+	} while (page.more);
+	return found;
+}
+
+static void
+wait_for_blocked(unsigned groups)
+{
+	uint64_t began_ns = now_ns();
+	int fd = client(WIRE_CONTROL, "");
+
+	do {
+		send_ask(fd, queue, 0);
+		take_page(fd, 0);
+		if (page.total != groups)
+			look_again(began_ns, "not all groups are blocked");
+	} while (page.total != groups);
+	close(fd);
+}
+
+/* The router hangs up on it, and goes on. */
+static void
+is_hung_up_on(int fd, const char *what)
+{
+	enum wire_type type;
+	size_t length;
+	int rc;
+
+	do
+		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
+	while (rc == 0);
+	cr_assert(rc == -EPIPE || rc == -ECONNRESET, "%s: %d", what, rc);
+	close(fd);
+	cr_assert(kill(router, 0) == 0 && waitpid(router, NULL, WNOHANG) == 0, "%s", what);
+}
+
+static uint64_t
+router_kib(void)
+{
+	char file[64], line[128];
+	uint64_t kib = 0;
+	FILE *status;
+
+	snprintf(file, sizeof(file), "/proc/%d/status", (int)router);
+	status = fopen(file, "r");
+	while (status != NULL && fgets(line, sizeof(line), status) != NULL)
+		if (sscanf(line, "VmRSS: %lu", &kib) == 1)
+			break;
+	cr_assert(kib > 0, "%s", file);
+	fclose(status);
+	return kib;
+}
+
+static void
+begin(void)
+{
+	FILE *conf;
+
+	signal(SIGPIPE, SIG_IGN);
+	strcpy(dir, "/tmp/hg-ask-XXXXXX");
+	cr_assert(mkdtemp(dir) != NULL, "mkdtemp");
+	conf = fopen(path("conf"), "w");
+	fputs("topic transaction-processing { group_by = {customer_id} dedup_by = {message_id} }\n"
+	      "queue payment-processing {\n"
+	      "topic = transaction-processing server_error = block-group retry_base = 5m\n}\n",
+	    conf);
+	fclose(conf);
+	router = spawn("headgate-router", "/dev/null");
+	for (uint64_t began_ns = now_ns();;) {
+		lock_fd =
+		    open(path("run/payment-processing.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (lock_fd >= 0)
+			break;
+		look_again(began_ns, "no run directory");
+	}
+	cr_assert(flock(lock_fd, LOCK_EX | LOCK_NB) == 0, "lock");
+	attach();
+}
+
+static void
+end(void)
+{
+	char command[128];
+
+	attachment_close(&worker);
+	kill(router, SIGKILL);
+	waitpid(router, NULL, 0);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	cr_assert(system(command) == 0, "%s", command);
+}
+
+TestSuite(router_ask, .init = begin, .fini = end, .timeout = 200);
+
+static unsigned waiting;
+
+static void
+check_many(const struct blocked_group *group)
+{
+	waiting += group->state == BLOCKED_WAITING && group->sequence >= 1 &&
+	    group->sequence <= MANY && group->tries == 1 && group->status == 503 &&
+	    group->behind == 1 && group->since_ns > 0 && group->due_in_ns > UINT64_C(60000000000) &&
+	    strcmp(group->error, "no answer from the ledger") == 0;
+}
+
+/* Asks more than 4000 times for the first page, in one piece. Returns how often. */
+static unsigned
+send_many(int fd)
+{
+	struct blocked_ask ask = { .from = 0 };
+	struct wire_header header = { .type = WIRE_GROUPS };
+	static char pieces[160000];
+	msgpack_sbuffer buffer;
+	unsigned count = 0;
+	size_t one, used = 0;
+
+	strcpy(ask.queue, queue);
+	msgpack_sbuffer_init(&buffer);
+	blocked_pack_ask(&buffer, &ask);
+	header.length = (uint32_t)buffer.size;
+	one = sizeof(header) + buffer.size;
+	for (; used + one <= sizeof(pieces); used += one, count++) {
+		memcpy(pieces + used, &header, sizeof(header));
+		memcpy(pieces + used + sizeof(header), buffer.data, buffer.size);
+	}
+	msgpack_sbuffer_destroy(&buffer);
+	cr_assert(send(fd, pieces, used, 0) == (ssize_t)used && count > 4000, "%u", count);
+	return count;
+}
+
+/* However many there are, and however greedy who asks is: the router's turns stay short, and its memory as
+ * it is. */
+Test(router_ask, a_hundred_thousand_groups_hold_nobody_up)
+{
+	uint64_t longest_ns = 0, before_kib, began_ns;
+	unsigned asked, answered = 0, found;
+	int fd, greedy;
+
+	publish(MANY, 2);
+	block(MANY, MANY);
+	wait_for_blocked(MANY);
+	/* The second ones meet a group that is blocked, and are parked. */
+	fd = client(WIRE_CONTROL, "");
+	began_ns = now_ns();
+	do {
+		waiting = 0;
+		found = ask_all(fd, check_many);
+		cr_assert(found == MANY, "%u groups", found);
+		if (waiting != MANY)
+			look_again(began_ns, "not all facts are right");
+	} while (waiting != MANY);
+	began_ns = now_ns();
+	ask_all(fd, NULL);
+	fprintf(stderr, "# %u groups in %.1f ms\n", found, (double)(now_ns() - began_ns) / 1e6);
+
+	before_kib = router_kib();
+	greedy = client(WIRE_CONTROL, "");
+	asked = send_many(greedy);
+	for (int i = 0; i < 100; i++) {
+		began_ns = now_ns();
+		close(client(WIRE_CONTROL, ""));
+		if (now_ns() - began_ns > longest_ns)
+			longest_ns = now_ns() - began_ns;
+	}
+	began_ns = now_ns();
+	found = ask_all(fd, NULL);
+	cr_assert(found == MANY, "another client is answered: %u", found);
+	fprintf(stderr,
+	    "# beside a greedy client: %u groups in %.1f ms, %u requests, %ld KiB, "
+	    "longest hello %.1f ms\n",
+	    found, (double)(now_ns() - began_ns) / 1e6, asked, (long)(router_kib() - before_kib),
+	    (double)longest_ns / 1e6);
+	cr_assert(
+	    router_kib() < before_kib + 16384, "%lu KiB, then %lu KiB", before_kib, router_kib());
+	cr_assert(longest_ns < 1000000000, "a hello took %lu ns", longest_ns);
+	/* It gets all that it asked for, when it reads. */
+	for (; answered < asked / 2; answered++) {
+		take_page(greedy, 0);
+		cr_assert(page.count == BLOCKED_PAGE && page.total == MANY, "answer %u", answered);
+	}
+	close(greedy); /* in the middle of it */
+	cr_assert(ask_all(fd, NULL) == MANY, "the router goes on");
+	close(fd);
+}
+
+Test(router_ask, clients_that_hang_up_half_way_leave_nothing_behind)
+{
+	uint64_t began_ns = now_ns();
+	char command[64], count[16] = "";
+
+	publish(1000, 1);
+	block(1000, 1000);
+	wait_for_blocked(1000);
+	for (int i = 0; i < 300; i++) {
+		int fd = client(WIRE_CONTROL, "");
+
+		send_ask(fd, queue, 0);
+		if (i % 3 == 0)
+			send_ask(fd, queue, 0);
+		if (i % 3 == 1) /* half of an answer */
+			cr_assert(read(fd, payload, 100) == 100, "read");
+		if (i % 3 == 2)
+			cr_assert(write(fd, "\x20\0\0\0", 4) == 4, "half of a question");
+		close(fd);
+	}
+	snprintf(command, sizeof(command), "ls /proc/%d/fd | wc -l", (int)router);
+	do {
+		FILE *pipe = popen(command, "r");
+
+		cr_assert(pipe != NULL && fgets(count, sizeof(count), pipe) != NULL, "popen");
+		pclose(pipe);
+		if (atoi(count) >= 100)
+			look_again(began_ns, "descriptors are left open");
+	} while (atoi(count) >= 100);
+	wait_for_blocked(1000);
+}
+
+Test(router_ask, what_cannot_be_is_hung_up_on)
+{
+	struct wire_header header = { .length = 5, .type = WIRE_GROUPS };
+	unsigned seed = 7;
+	int fd;
+
+	publish(3, 1);
+	block(3, 3);
+	wait_for_blocked(3);
+	fd = wire_connect(path("run"));
+	send_ask(fd, queue, 0);
+	is_hung_up_on(fd, "no hello");
+	fd = client(WIRE_PUBLISHER, "");
+	send_ask(fd, queue, 0);
+	is_hung_up_on(fd, "a publisher");
+	for (int i = 0; i < 300; i++) {
+		fd = client(WIRE_CONTROL, "");
+		for (size_t k = 0; k < sizeof(payload); k++)
+			payload[k] = (uint8_t)rand_r(&seed);
+		header.type = i % 2 ? WIRE_GROUPS : WIRE_GROUP_LIST;
+		header.length = 1 + (uint32_t)rand_r(&seed) % 3000;
+		payload[0] = i % 4 < 2 ? 0x92 : payload[0]; /* an array of two */
+		if (send(fd, &header, sizeof(header), MSG_NOSIGNAL) == sizeof(header))
+			send(fd, payload, header.length, MSG_NOSIGNAL);
+		is_hung_up_on(fd, "garbage");
+	}
+	fd = client(WIRE_CONTROL, "");
+	send_ask(fd, "no-such-queue", 0);
+	take_page(fd, 0);
+	cr_assert(!page.known && page.count == 0 && !page.more, "a queue that is not there");
+	send_ask(fd, queue, 0);
+	take_page(fd, 0);
+	cr_assert(page.known && page.total == 3 && page.count == 3, "and one that is");
+	send_ask(fd, queue, page.groups[1].hash);
+	take_page(fd, page.groups[1].hash);
+	cr_assert(page.count == 2 && !page.more, "from one of them on");
+	close(fd);
+}
