@@ -18,8 +18,10 @@ struct ctl {
 	struct config config;
 	struct config_options options;
 	bool json, watch, all, verbose, skip_head, drain, salvage;
-	const char *reason, *message; /* message: that the trip must name; NULL: any */
+	const char *reason, *group;
+	const char *message; /* that the trip, or the head of the group, must be; NULL: any */
 	uint64_t timeout_ns;
+	bool timeout_given;
 	enum { CTL_READY = 1, CTL_WORKERS, CTL_EMPTY, CTL_STATE } condition;
 	enum control_state state;
 	char **queues; /* that were named */
@@ -36,6 +38,7 @@ struct ctl {
 /* Subcommands. Each returns the exit status. */
 int status_main(struct ctl *);
 int start_main(struct ctl *);
+int start_group_main(struct ctl *);
 int stop_main(struct ctl *);
 int wait_main(struct ctl *);
 int peek_main(struct ctl *);

@@ -1,5 +1,5 @@
 /*
- * headgatectl peek --groups
+ * headgatectl peek --groups, and start --group
  *
  * The router knows who is blocked, and by which sequence; whose message that is stands in the log. So it is
  * asked for the former, page by page, and never has to read its disk for a person; the rest is read beside it.
@@ -215,4 +215,129 @@ peek_groups_main(struct ctl *ctl)
 		    queue, list.total, list.total);
 	free(list.groups);
 	return message_exit_status(rc);
+}
+
+/*
+ * One of them.
+ */
+
+/* Nothing in it moves the cursor or changes a colour. */
+static void
+make_safe(char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+		else if ((unsigned char)*text == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80)
+			text[0] = text[1] = '?';
+}
+
+/* Why nothing was ordered, or why it is not known what came of it. Returns the exit status. */
+static int
+fail(const struct ctl *ctl, int rc)
+{
+	const char *queue = ctl->queues[0];
+
+	if (rc == -ETIMEDOUT && ctl->skip_head)
+		warnx("%s: the message is not ended yet; it will be given up as soon as a worker "
+		      "takes it, unless the router is restarted before",
+		    queue);
+	else if (rc == -ETIMEDOUT)
+		warnx("%s: the message is not ended yet: see headgatectl peek --groups", queue);
+	else if (rc == -EPIPE || rc == -ECONNRESET)
+		warnx("%s: the router is gone, or of another version; look again: the next one "
+		      "knows nothing of this, and tries each group anew",
+		    queue);
+	else
+		warnx("%s: %s", queue, strerror(-rc));
+	return rc == -ETIMEDOUT ? EX_TEMPFAIL : rc == -EPROTO ? EX_PROTOCOL : EX_UNAVAILABLE;
+}
+
+static const char *
+dead_letters_of(const struct ctl *ctl)
+{
+	const struct config_queue *queue = config_find_queue(&ctl->config, ctl->queues[0]);
+
+	return ctl->config.queues[queue->dead_letter_queue].name;
+}
+
+/* It was ended, and the group goes on. */
+static void
+report_ended(const struct ctl *ctl, const struct blocked_tried *tried)
+{
+	const char *queue = ctl->queues[0];
+
+	if (tried->status < 400)
+		printf("%s: opened: message %s answered %u%s\n", queue, tried->message_id,
+		    tried->status, ctl->skip_head ? ", so it was not given up" : "");
+	else if (tried->outcome == BLOCKED_DEAD_LETTER)
+		printf("%s: opened: message %s was given up and is in %s: %u: %s\n", queue,
+		    tried->message_id, dead_letters_of(ctl), tried->status, tried->text);
+	else
+		printf("%s: opened: message %s is recorded as failed: %u: %s\n", queue,
+		    tried->message_id, tried->status, tried->text);
+}
+
+static int
+report(const struct ctl *ctl, const struct blocked_tried *tried)
+{
+	const char *queue = ctl->queues[0];
+
+	switch (tried->outcome) {
+	case BLOCKED_ENDED:
+	case BLOCKED_DEAD_LETTER:
+		report_ended(ctl, tried);
+		return 0;
+	case BLOCKED_FAILED_AGAIN:
+		warnx("%s: failed again: message %s answered %u: %s", queue, tried->message_id,
+		    tried->status, tried->text);
+		return EX_TEMPFAIL;
+	case BLOCKED_GOES_ON:
+		printf("%s: already open: what waited is being handled\n", queue);
+		return ctl->skip_head ? EX_TEMPFAIL : 0;
+	case BLOCKED_NOT_BLOCKED:
+		warnx("%s: group %s is not blocked", queue, ctl->group);
+		return EX_NOINPUT;
+	case BLOCKED_OTHER_HEAD:
+		warnx("%s: the message that blocks the group is now %s", queue, tried->message_id);
+		return EX_TEMPFAIL;
+	case BLOCKED_REFUSED:
+		warnx("%s: %s", queue, tried->text);
+		return EX_TEMPFAIL;
+	case BLOCKED_NO_QUEUE:
+		warnx("%s: the router does not have this queue: it was started with another "
+		      "configuration",
+		    queue);
+		return EX_CONFIG;
+	}
+	return EX_PROTOCOL;
+}
+
+static void
+copy_id(char to[BLOCKED_ID_BYTES], const char *option, const char *id)
+{
+	if (id[0] == '\0' || strlcpy(to, id, BLOCKED_ID_BYTES) >= BLOCKED_ID_BYTES)
+		errx(EX_USAGE, "%s: 1 to %d bytes", option, ENVELOPE_ID_BYTES);
+}
+
+int
+start_group_main(struct ctl *ctl)
+{
+	struct blocked_try try = { .skip = ctl->skip_head };
+	struct blocked_tried tried;
+	int fd, rc;
+
+	copy_id(try.group, "--group", ctl->group);
+	if (ctl->message != NULL)
+		copy_id(try.message_id, "--message", ctl->message);
+	blocked_copy(try.reason, sizeof(try.reason), ctl->reason, strlen(ctl->reason));
+	strlcpy(try.queue, ctl->queues[0], sizeof(try.queue));
+	fd = router_connect(ctl);
+	rc = router_try(fd, &try, ctl->timeout_ns, &tried);
+	close(fd);
+	if (rc != 0)
+		return fail(ctl, rc);
+	make_safe(tried.message_id);
+	make_safe(tried.text);
+	return report(ctl, &tried);
 }

@@ -30,8 +30,10 @@ struct command {
 static const struct command commands[] = {
 	{ "status", "[--json] [--watch] [QUEUE...]", "what runs, what is stopped, and why",
 	    status_main, " json watch ", false },
-	{ "start", "[--skip-head [--message ID]] [--reason TEXT] QUEUE... | --all",
-	    "open the gate of a queue", start_main, " skip-head message reason all ", false },
+	{ "start",
+	    "[--skip-head [--message ID]] [--reason TEXT] [--group ID [-t TIME]] QUEUE... | --all",
+	    "open the gate of a queue; or try what blocks a group", start_main,
+	    " skip-head message reason group timeout all ", false },
 	{ "stop", "[--drain [-t TIME]] [--reason TEXT] QUEUE... | --all",
 	    "close the gate of a queue", stop_main, " drain timeout reason all ", false },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
@@ -72,7 +74,8 @@ usage(FILE *out)
 	      "      --all             every queue\n"
 	      "      --reason TEXT     why, for those who ask later\n"
 	      "      --drain           handle what was handed to workers first\n"
-	      "      --skip-head       give up the message that tripped it\n"
+	      "      --group ID        what blocks this group, with one queue\n"
+	      "      --skip-head       give up the message that tripped it, or blocks the group\n"
 	      "      --message ID      ... if it is this one still\n"
 	      "      --ready           the router takes messages\n"
 	      "      --workers         and each queue has a worker\n"
@@ -291,6 +294,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		WORKERS,
 		EMPTY,
 		STATE,
+		GROUP,
 		GROUPS,
 		FILTER,
 		RAW,
@@ -317,6 +321,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		{ "state", required_argument, NULL, STATE },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "count", required_argument, NULL, 'n' },
+		{ "group", required_argument, NULL, GROUP },
 		{ "groups", no_argument, NULL, GROUPS },
 		{ "filter", required_argument, NULL, FILTER },
 		{ "raw", no_argument, NULL, RAW },
@@ -380,10 +385,14 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			parse_state(ctl, optarg);
 			break;
 		case 't':
+			ctl->timeout_given = true;
 			parse_timeout(ctl, optarg);
 			break;
 		case 'n':
 			ctl->count = parse_number("-n", optarg);
+			break;
+		case GROUP:
+			ctl->group = optarg;
 			break;
 		case GROUPS:
 			ctl->groups = true;

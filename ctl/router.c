@@ -5,6 +5,7 @@
 
 #include <err.h>
 #include <errno.h>
+#include <limits.h>
 #include <msgpack.h>
 #include <string.h>
 #include <sysexits.h>
@@ -168,6 +169,28 @@ router_blocked(int fd, const char *queue, uint64_t from, struct blocked_page *pa
 	if (rc == 0)
 		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
 	if (rc == 0 && (type != WIRE_GROUP_LIST || !blocked_read_page(page, from, payload, length)))
+		rc = -EPROTO;
+	return rc;
+}
+
+int
+router_try(int fd, const struct blocked_try *try, uint64_t timeout_ns, struct blocked_tried *tried)
+{
+	static uint8_t payload[WIRE_SMALL_BYTES];
+	uint64_t timeout_ms = timeout_ns / 1000000;
+	msgpack_sbuffer buffer;
+	enum wire_type type;
+	size_t length;
+	int rc;
+
+	msgpack_sbuffer_init(&buffer);
+	blocked_pack_try(&buffer, try);
+	rc = wire_send(fd, WIRE_TRY, buffer.data, buffer.size, NULL, 0);
+	msgpack_sbuffer_destroy(&buffer);
+	if (rc == 0)
+		rc = wire_receive(fd, &type, payload, &length, NULL, NULL,
+		    timeout_ms < INT_MAX ? (int)timeout_ms : INT_MAX);
+	if (rc == 0 && (type != WIRE_TRIED || !blocked_read_tried(tried, payload, length)))
 		rc = -EPROTO;
 	return rc;
 }

@@ -1,5 +1,5 @@
 /*
- * router - asks a living router: to move dead letters, and which groups are blocked.
+ * router - asks a living router: to move dead letters, which groups are blocked, and to try one.
  */
 #ifndef HEADGATE_CTL_ROUTER_H
 #define HEADGATE_CTL_ROUTER_H
@@ -31,5 +31,7 @@ int router_receive_moved(int fd, struct router_moved *);
 /* One page of a queue's blocked groups, see message/blocked.h. Returns 0, -EPIPE when the router is gone,
  * -ETIMEDOUT, -EPROTO, or -errno. */
 int router_blocked(int fd, const char *queue, uint64_t from, struct blocked_page *);
+/* Orders a TRY, and waits for what becomes of it. Returns as router_blocked(). */
+int router_try(int fd, const struct blocked_try *, uint64_t timeout_ns, struct blocked_tried *);
 
 #endif

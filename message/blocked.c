@@ -157,12 +157,14 @@ fields_of(const msgpack_object *object, uint32_t count)
 static bool
 read_text(char *to, size_t size, const msgpack_object *from)
 {
-	if (from->type != MSGPACK_OBJECT_STR || from->via.str.size >= size ||
-	    memchr(from->via.str.ptr, '\0', from->via.str.size) != NULL)
+	size_t length = from->type == MSGPACK_OBJECT_STR ? from->via.str.size : size;
+
+	if (length >= size)
 		return false;
-	memcpy(to, from->via.str.ptr, from->via.str.size);
-	to[from->via.str.size] = '\0';
-	return true;
+	if (length > 0) /* or there may be no pointer */
+		memcpy(to, from->via.str.ptr, length);
+	to[length] = '\0';
+	return strlen(to) == length;
 }
 
 static bool

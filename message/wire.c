@@ -21,7 +21,7 @@ enum {
 bool
 wire_header_valid(const struct wire_header *header)
 {
-	return header->type >= WIRE_HELLO && header->type <= WIRE_GROUP_LIST &&
+	return header->type >= WIRE_HELLO && header->type <= WIRE_TRIED &&
 	    header->length <= (header->type == WIRE_PUBLISH ? (uint32_t)WIRE_PUBLISH_BYTES
 							    : (uint32_t)WIRE_SMALL_BYTES);
 }

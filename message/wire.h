@@ -7,7 +7,7 @@
  *   role        client -> router                    router -> client
  *   publisher   HELLO, PUBLISH ...                  WELCOME, RESULT ..., ERROR
  *   worker      HELLO (with the lock file's fd)     WELCOME (with eventfd and lane memfds), ERROR
- *   control     HELLO, POKE, MOVE, GROUPS           WELCOME, MOVED, GROUP_LIST, ERROR
+ *   control     HELLO, POKE, MOVE, GROUPS, TRY      WELCOME, MOVED, GROUP_LIST, TRIED, ERROR
  *
  * A worker that hangs up is gone; the router hangs up on one that breaks a rule.
  *
@@ -33,12 +33,17 @@
  *            before. status 200; 404 no such queue; 409 a worker is attached, or a place is no longer
  *            that message's: look again; 503 no room: try again. What was moved before that is done.
  *
- * A GROUPS is looked at when all that was answered before has been sent: there is one answer at a time, of
- * one frame, whatever a client asks for and does not read. message/blocked.h packs and reads these:
+ * A GROUPS or TRY is looked at when all that was answered before has been sent: there is one answer at a time,
+ * of one frame, whatever a client asks for and does not read. Behind a TRY nothing may come before its
+ * TRIED, which may take long. message/blocked.h packs and reads these:
  *
  *   GROUPS      [queue, hash]   the blocked groups of a queue with this hash or a higher one
  *   GROUP_LIST  [known, more, total, [[hash, sequence, since, due in, behind, tries, status, state,
  *               error] ...]]    at most BLOCKED_PAGE of them; known: is there such a queue?
+ *   TRY         [queue, group, give up?, message id, reason]   the message at the group's head is tried
+ *               now, or given up; if there is a message id, only if it is that one
+ *   TRIED       [outcome, sequence, message id, status, text]   what became of it; when it was ended, once
+ *               that is on disk
  */
 #ifndef HEADGATE_MESSAGE_WIRE_H
 #define HEADGATE_MESSAGE_WIRE_H
@@ -64,7 +69,9 @@ enum wire_type {
 	WIRE_MOVE,
 	WIRE_MOVED,
 	WIRE_GROUPS,
-	WIRE_GROUP_LIST
+	WIRE_GROUP_LIST,
+	WIRE_TRY,
+	WIRE_TRIED
 };
 
 enum wire_role { WIRE_PUBLISHER = 1, WIRE_WORKER, WIRE_CONTROL };

@@ -7,10 +7,14 @@
 #include <msgpack.h>
 #include <string.h>
 
+#include "log/format.h"
 #include "message/blocked.h"
+#include "router/blocking.h"
 #include "router/queue.h"
+#include "telemetry/event.h"
 
 _Static_assert((int)BLOCKED_ERROR_BYTES == (int)GROUP_ERROR_BYTES, "a group's error fits");
+_Static_assert((int)BLOCKED_ID_BYTES == ENVELOPE_ID_BYTES + 1, "a message id fits");
 _Static_assert((int)BLOCKED_QUEUE_BYTES == (int)CONFIG_NAME_BYTES, "a queue's name fits");
 
 static struct queue *
@@ -99,4 +103,169 @@ ask_groups(struct connection *connection, const void *payload, size_t length)
 	page.more = group != NULL;
 	send_page(connection, &page);
 	return 0;
+}
+
+/*
+ * Orders.
+ */
+
+static void
+send_tried(struct connection *connection, const struct blocked_tried *tried)
+{
+	msgpack_sbuffer buffer;
+
+	msgpack_sbuffer_init(&buffer);
+	blocked_pack_tried(&buffer, tried);
+	connection_frame(connection, WIRE_TRIED, buffer.data, buffer.size);
+	msgpack_sbuffer_destroy(&buffer);
+	/* Of what was ended nobody is told before it is on disk. */
+	if (tried->outcome == BLOCKED_ENDED || tried->outcome == BLOCKED_DEAD_LETTER)
+		connection->router->batch_dirty = true;
+	else
+		connection_flush_now(connection);
+}
+
+static enum blocked_outcome
+refuse(struct blocked_tried *tried, const char *why)
+{
+	blocked_copy(tried->text, sizeof(tried->text), why, strlen(why));
+	return BLOCKED_REFUSED;
+}
+
+/* May it be done, to the message at the group's head? Returns BLOCKED_ENDED for yes. */
+static enum blocked_outcome
+judge(struct blocked_tried *tried, const struct queue *queue, const struct group *group,
+    const struct blocked_try *try)
+{
+	enum control_state state = control_word_state(queue_state_word(queue));
+	const struct parked *head;
+
+	if (queue->worker == NULL)
+		return refuse(tried, "no worker is attached to the queue");
+	if (state != CONTROL_RUNNING)
+		return refuse(tried, "the queue is not RUNNING: start it first");
+	if (group->releasing)
+		return BLOCKED_GOES_ON;
+	head = group_head(group);
+	if (head == NULL)
+		return refuse(tried, "a worker was attached just now: ask again");
+	tried->sequence = head->sequence;
+	if (!blocking_message_id(queue, *head, tried->message_id))
+		return refuse(tried, "the message at its head cannot be read");
+	if (try->message_id[0] != '\0' && strcmp(try->message_id, tried->message_id) != 0)
+		return BLOCKED_OTHER_HEAD;
+	if (try->skip && group->sequence != head->sequence)
+		return refuse(tried, "the message at its head has not failed: it is tried now");
+	return BLOCKED_ENDED;
+}
+
+static void
+log_order(const struct connection *connection, const struct blocked_try *try,
+    const struct blocked_tried *tried)
+{
+	event(EVENT_INFO, try->skip ? "group.skip" : "group.try", "s:queue", try->queue,
+	    "u:sequence", tried->sequence, "s:message_id", tried->message_id, "s:reason",
+	    try->reason, "u:uid", (uint64_t)connection->peer_uid, "u:pid",
+	    (uint64_t)connection->peer_pid, "s:program", connection->program, NULL);
+}
+
+int
+ask_try(struct connection *connection, const void *payload, size_t length)
+{
+	struct router *router = connection->router;
+	struct blocked_tried tried = { .outcome = BLOCKED_NO_QUEUE };
+	struct blocked_try try;
+	struct group *group = NULL;
+	struct queue *queue;
+
+	if (!blocked_read_try(&try, payload, length))
+		return -EPROTO;
+	queue = find_queue(router, try.queue);
+	if (queue != NULL) {
+		group =
+		    groups_find(&queue->groups, log_group_hash_whole(try.group, strlen(try.group)));
+		tried.outcome =
+		    group != NULL ? judge(&tried, queue, group, &try) : BLOCKED_NOT_BLOCKED;
+	}
+	if (tried.outcome != BLOCKED_ENDED) {
+		send_tried(connection, &tried);
+		return 0;
+	}
+	log_order(connection, &try, &tried);
+	blocking_order(queue, group, try.skip ? tried.sequence : 0);
+	connection->order.queue = queue;
+	connection->order.hash = group->hash;
+	connection->order.sequence = tried.sequence;
+	connection->order.skip = try.skip;
+	memcpy(connection->order.message_id, tried.message_id, sizeof(tried.message_id));
+	router->orders++;
+	return 0;
+}
+
+void
+ask_forget(struct connection *connection)
+{
+	if (connection->order.queue == NULL)
+		return;
+	connection->order.queue = NULL;
+	connection->router->orders--;
+}
+
+/* Tells those who wait for this message, or, when it is 0, for anything of this group. */
+static void
+tell(struct queue *queue, uint64_t hash, struct blocked_tried *tried)
+{
+	struct connection *connection;
+
+	TAILQ_FOREACH (connection, &queue->router->connections, link) {
+		if (connection->order.queue != queue ||
+		    (tried->sequence != 0 ? connection->order.sequence != tried->sequence
+					  : connection->order.hash != hash))
+			continue;
+		/* That it failed once more is not yet what was ordered. */
+		if (tried->outcome == BLOCKED_FAILED_AGAIN && connection->order.skip)
+			continue;
+		memcpy(tried->message_id, connection->order.message_id, sizeof(tried->message_id));
+		ask_forget(connection);
+		send_tried(connection, tried);
+	}
+}
+
+static void
+tell_of_message(struct queue *queue, enum blocked_outcome outcome, uint64_t sequence,
+    uint16_t status, const char *reason)
+{
+	struct blocked_tried tried = {
+		.outcome = outcome,
+		.sequence = sequence,
+		.status = status,
+	};
+
+	if (queue->router->orders == 0)
+		return;
+	blocked_copy(tried.text, sizeof(tried.text), reason, strlen(reason));
+	tell(queue, 0, &tried);
+}
+
+void
+ask_failed(struct queue *queue, uint64_t sequence, uint16_t status, const char *reason)
+{
+	tell_of_message(queue, BLOCKED_FAILED_AGAIN, sequence, status, reason);
+}
+
+void
+ask_ended(
+    struct queue *queue, uint64_t sequence, uint16_t status, const char *reason, bool dead_lettered)
+{
+	tell_of_message(
+	    queue, dead_lettered ? BLOCKED_DEAD_LETTER : BLOCKED_ENDED, sequence, status, reason);
+}
+
+void
+ask_opened(struct queue *queue, const struct group *group)
+{
+	struct blocked_tried tried = { .outcome = BLOCKED_GOES_ON };
+
+	if (queue->router->orders > 0)
+		tell(queue, group->hash, &tried);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "message/blocked.h"
+#include "router/ask.h"
 #include "router/queue.h"
 #include "telemetry/event.h"
 
@@ -85,6 +86,16 @@ delay_ns(const struct config_queue *config, uint32_t tries)
 	return delay < DELAY_MAX_NS ? delay : DELAY_MAX_NS;
 }
 
+/* Was it tried often enough, or does a person say so? */
+static bool
+is_given_up(const struct config_queue *config, const struct group *group, uint64_t sequence)
+{
+	if (group->releasing || group->sequence != sequence)
+		return false;
+	return group->skip == sequence ||
+	    (is_limited(config, group->status) && group->tries >= config->retry_max);
+}
+
 static void
 note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16_t status,
     const char *reason)
@@ -101,9 +112,8 @@ note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16
 	group->releasing = false;
 	groups_clear_ready(&queue->groups, group);
 	/* One that is given up is given up at once. */
-	group->due_ns = is_limited(config, status) && group->tries >= config->retry_max
-	    ? now_ns
-	    : now_ns + delay_ns(config, group->tries);
+	group->due_ns =
+	    is_given_up(config, group, sequence) ? now_ns : now_ns + delay_ns(config, group->tries);
 	if (group->due_ns == now_ns)
 		groups_set_ready(&queue->groups, group);
 	event(EVENT_WARN, "group.blocked", "s:queue", config->name, "u:sequence", sequence,
@@ -136,6 +146,8 @@ blocking_failed(struct worker *worker, struct group *group, struct parked parked
 		rc = -ENOMEM;
 	if (rc == 0)
 		note_failure(queue, group, parked.sequence, status, reason);
+	if (rc == 0)
+		ask_failed(queue, parked.sequence, status, reason);
 	return rc;
 }
 
@@ -158,6 +170,7 @@ open_if_empty(struct queue *queue, struct group *group)
 		return;
 	event(EVENT_INFO, "group.opened", "s:queue", queue->config->name, "u:sequence",
 	    group->sequence, NULL);
+	ask_opened(queue, group);
 	groups_open(&queue->groups, group);
 }
 
@@ -167,10 +180,43 @@ blocking_ended(struct worker *worker, struct group *group)
 	struct queue *queue = worker->queue;
 
 	group->releasing = true;
+	group->skip = 0;
 	if (group_next(group) != NULL)
 		groups_set_ready(&queue->groups, group);
 	else
 		open_if_empty(queue, group);
+}
+
+/*
+ * What a person wants.
+ */
+
+void
+blocking_order(struct queue *queue, struct group *group, uint64_t skip)
+{
+	if (skip != 0)
+		group->skip = skip;
+	group->due_ns = io_monotonic_ns();
+	if (group->flying == 0)
+		groups_set_ready(&queue->groups, group);
+}
+
+bool
+blocking_message_id(const struct queue *queue, struct parked parked, char id[ENVELOPE_ID_BYTES + 1])
+{
+	const struct log_frame *frame = find_frame(queue, parked);
+	struct log_content content;
+	struct envelope envelope;
+
+	if (frame == NULL)
+		return false;
+	content = log_content(frame);
+	if (envelope_open(
+		&envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX, NULL) != 0)
+		return false;
+	memcpy(id, envelope.message_id.data, envelope.message_id.length);
+	id[envelope.message_id.length] = '\0';
+	return true;
 }
 
 /*
@@ -182,7 +228,6 @@ static int
 deliver_next(struct worker *worker, struct group *group)
 {
 	struct queue *queue = worker->queue;
-	const struct config_queue *config = queue->config;
 	const struct parked next = *group_next(group);
 	const struct log_frame *frame = find_frame(queue, next);
 	struct lane_delivery delivery = {
@@ -194,8 +239,7 @@ deliver_next(struct worker *worker, struct group *group)
 
 	if (frame == NULL)
 		return -EBADMSG;
-	if (!group->releasing && group->sequence == next.sequence &&
-	    is_limited(config, group->status) && group->tries >= config->retry_max) {
+	if (is_given_up(queue->config, group, next.sequence)) {
 		delivery.flags |= LANE_GIVE_UP;
 		delivery.status = group->status;
 		delivery.reason_length = (uint16_t)strlen(group->error);

@@ -8,10 +8,13 @@
  *        |                  +--------------- 5xx -------------+            | 2xx
  *        |                  +--------------- 5xx -------------+            v
  *        +---------- nothing is parked any more ------------- releasing, in order
+ *
+ * A person may have it tried at once, or given up (router/ask.h).
  */
 #ifndef HEADGATE_ROUTER_BLOCKING_H
 #define HEADGATE_ROUTER_BLOCKING_H
 
+#include "message/envelope.h"
 #include "router/delivery.h"
 
 /* Is a message that ended so to be tried again? */
@@ -26,6 +29,11 @@ int blocking_failed(
     struct worker *, struct group *, struct parked, uint16_t status, const char *reason);
 int blocking_given_back(struct worker *, struct group *, struct parked);
 void blocking_ended(struct worker *, struct group *);
+
+/* Tries the message at a group's head now; skip: its sequence, when it is to be given up, or 0. */
+void blocking_order(struct queue *, struct group *, uint64_t skip);
+/* The id of a message that is parked or in flight. False when it cannot be read. May read the disk. */
+bool blocking_message_id(const struct queue *, struct parked, char id[ENVELOPE_ID_BYTES + 1]);
 
 /* Delivers what is ready, as far as there is room. Returns as delivery_put(). */
 int blocking_deliver(struct worker *);

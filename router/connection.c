@@ -198,6 +198,7 @@ connection_close(struct connection *connection)
 	connection->closed = true;
 	if (connection->worker != NULL)
 		delivery_detach(connection->worker);
+	ask_forget(connection);
 	shutdown(connection->fd, SHUT_RDWR); /* ends the requests that the back end still has */
 }
 
@@ -347,16 +348,20 @@ handle_frame(struct connection *connection, enum wire_type type, const void *pay
 {
 	int rc = -EPROTO;
 
+	if (connection->order.queue != NULL)
+		return -EPROTO;
 	if (type == WIRE_POKE) /* a state word was changed: each turn looks at all of them */
 		return 1;
 	if (connection->role != WIRE_CONTROL)
 		return -EPROTO;
-	if (type == WIRE_GROUPS && !ask_may_answer(connection))
+	if ((type == WIRE_GROUPS || type == WIRE_TRY) && !ask_may_answer(connection))
 		return 0;
 	if (type == WIRE_MOVE)
 		rc = move_handle(connection, payload, length);
 	else if (type == WIRE_GROUPS)
 		rc = ask_groups(connection, payload, length);
+	else if (type == WIRE_TRY)
+		rc = ask_try(connection, payload, length);
 	return rc == 0 ? 1 : rc;
 }
 

@@ -11,6 +11,7 @@
 #ifndef HEADGATE_ROUTER_CONNECTION_H
 #define HEADGATE_ROUTER_CONNECTION_H
 
+#include "message/envelope.h"
 #include "message/wire.h"
 #include "router/core.h"
 
@@ -45,6 +46,14 @@ struct connection {
 	struct buffer sending; /* the back end reads it; not touched meanwhile */
 	size_t sent;
 	struct io_request send_request;
+
+	/* headgatectl */
+	struct {
+		struct queue *queue; /* NULL: it waits for nothing */
+		uint64_t hash, sequence;
+		bool skip;
+		char message_id[ENVELOPE_ID_BYTES + 1];
+	} order; /* waits for what becomes of this message */
 
 	/* publishers */
 	struct topic *topic;

@@ -112,6 +112,7 @@ struct router {
 	struct queue queues[CONFIG_QUEUES];
 	unsigned topic_count, queue_count;
 	struct connection_list connections;
+	unsigned orders; /* connections that wait for what becomes of a message */
 	struct cleaner *cleaner;
 	uint8_t *scratch; /* for queue_frame(): one frame that is read from the disk */
 	int listen_fd, run_lock, state_lock;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "message/envelope.h"
+#include "router/ask.h"
 #include "router/blocking.h"
 #include "router/connection.h"
 #include "router/move.h"
@@ -546,6 +547,8 @@ take_ended(struct worker *worker, const struct lane_completion *completion, uint
 	if (rc < 0)
 		return rc;
 	worker->in_flight -= rc > 0 && worker->in_flight > 0;
+	ask_ended(worker->queue, completion->sequence, completion->status, reason,
+	    goes_to_dead_letters(worker->queue, completion->status));
 	if (redelivery != NULL)
 		blocking_ended(worker, groups_land(&worker->queue->groups, redelivery));
 	return 0;

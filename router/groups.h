@@ -36,6 +36,7 @@ struct group {
 	uint64_t since_ns; /* CLOCK_REALTIME, when it was blocked */
 	uint64_t due_ns;   /* CLOCK_MONOTONIC, when the next try is */
 	uint64_t sequence; /* of the message that failed last */
+	uint64_t skip;     /* a person wants this one given up; 0: none */
 	uint32_t tries;    /* of that message */
 	uint32_t flying;   /* messages that were delivered again and are not answered ... */
 	TAILQ_HEAD(, redelivery) flights; /* ... in order */

@@ -93,4 +93,130 @@ kill -KILL "$(pgrep -P "$payment")"
 wait_for 20 ctl wait --workers -t 1
 ok "with another worker, too" wait_for 20 fact_is C-ERROR500 .behind 29
 is "nothing of them was handled" "" "$(rows B-ERROR500)$(rows C-ERROR500)$(rows D-ERROR500)"
+
+echo "# one is tried now"
+start_group() { ctl start --group "$@" payment-processing; }
+others="$(group C-ERROR500 .tries) $(group D-ERROR500 .tries)"
+tries=$(group B-ERROR500 .tries)
+is "it fails again: exit 75" 75 "$(exit_of start_group B-ERROR500)"
+is "and it says with what" \
+  "headgatectl: payment-processing: failed again: message B-ERROR500-1 answered 500: Payment gateway temporarily unavailable" \
+  "$(cat "$dir/ctl.err")"
+is "that was a try" $((tries + 1)) "$(group B-ERROR500 .tries)"
+is "of this one only" "$others" "$(group C-ERROR500 .tries) $(group D-ERROR500 .tries)"
+is "a group that is not blocked: exit 66" 66 "$(exit_of start_group A)"
+ok "and it says so" grep -q 'group A is not blocked' "$dir/ctl.err"
+is "two queues: exit 64" 64 "$(exit_of ctl start --group A payment-processing payment-processing)"
+is "a group without a name: exit 64" 64 "$(exit_of start_group '')"
+is "a time without a group: exit 64" 64 "$(exit_of ctl start -t 1s payment-processing)"
+stop "$payment"
+wait_for 20 eval '[ "$(ctl status --json payment-processing | jq ".queues[0].workers | length")" = 0 ]'
+is "without a worker: exit 75" 75 "$(exit_of start_group B-ERROR500)"
+ok "and it says so" grep -q 'no worker is attached' "$dir/ctl.err"
+configure off 'server_error = block-group retry_base = 10m'
+start payment headgate-payment -c "$dir/conf" # it mends the cause; the router keeps its ten minutes
+wait_for 20 ctl wait --workers -t 1
+ok "all are found again" wait_for 20 fact_is C-ERROR500 .behind 29
+is "it is opened: exit 0" 0 "$(exit_of start_group B-ERROR500 --reason 'the bank is back')"
+is "and it says so" "payment-processing: opened: message B-ERROR500-1 answered 200" "$(cat "$dir/out")"
+ok "what waited is handled" wait_for 20 eval '[ "$(rows B-ERROR500)" = "$(seq 20 | xargs)" ]'
+is "and nothing of the others" "C-ERROR500 D-ERROR500 " "$(blocked) $(rows C-ERROR500)$(rows D-ERROR500)"
+is "who wanted that is logged" "B-ERROR500-1 $(id -u) headgatectl the bank is back" \
+  "$(jq -r 'select(.event == "group.try") | "\(.message_id) \(.uid) \(.program) \(.reason)"' "$dir/headgate-router.log" | tail -n 1)"
+
+echo "# the first message of one is given up"
+skip() { start_group "$1" --skip-head --message "$2"; }
+is "another message than the first: exit 75" 75 "$(exit_of skip C-ERROR500 C-ERROR500-2)"
+ok "and it says which one it is" grep -q 'is now C-ERROR500-1$' "$dir/ctl.err"
+is "nothing was done" "2 29" "$(group C-ERROR500 '"\(.sequence - 1) \(.behind)"')"
+is "the first: exit 0" 0 "$(exit_of skip C-ERROR500 C-ERROR500-1)"
+is "and it says where it is" \
+  "payment-processing: opened: message C-ERROR500-1 was given up and is in payment-processing-dlq: 500: Payment gateway temporarily unavailable" \
+  "$(cat "$dir/out")"
+is "it is there at once" "C-ERROR500-1 500 Payment gateway temporarily unavailable" \
+  "$(ctl dead list --json payment-processing | jq -r '"\(.message_id) \(.status) \(.reason)"')"
+ok "what waited is handled" wait_for 20 eval '[ "$(rows C-ERROR500)" = "$(seq 2 30 | xargs)" ]'
+is "it is recorded as failed" "C-ERROR500-1 500" "$(payments "SELECT message_id || ' ' || code FROM failures")"
+is "and nothing of the last one" "D-ERROR500 " "$(blocked) $(rows D-ERROR500)"
+is "who wanted that is logged" "C-ERROR500-1 $(id -u) headgatectl" \
+  "$(jq -r 'select(.event == "group.skip") | "\(.message_id) \(.uid) \(.program)"' "$dir/headgate-router.log" | tail -n 1)"
+ctl stop payment-processing >/dev/null
+is "while the gate is closed: exit 75" 75 "$(exit_of start_group D-ERROR500)"
+ok "and it says so" grep -q 'not RUNNING' "$dir/ctl.err"
+ctl start payment-processing >/dev/null
+is "without --message it is the first, too" 0 "$(exit_of start_group D-ERROR500 --skip-head)"
+ok "all is ended" ctl wait --empty -t 20
+is "in order" "$(seq 22 30 | xargs)" "$(rows D-ERROR500)"
+is "nobody is blocked" "" "$(blocked)"
+kill -TERM "$router"
+wait "$router"
+is "no router: exit 69" 69 "$(exit_of start_group D-ERROR500 --skip-head)"
+
+# First messages are given up, again and again, while router and worker are killed. None is lost, none is
+# doubled, and what is given up are the first of each group, in order.
+seed=${GROUPS_SEED:-$$}
+RANDOM=$seed
+echo "# killed in the middle of it: GROUPS_SEED=$seed"
+stop "$payment"
+configure on 'server_error = block-group retry_base = 10m'
+start router headgate-router -c "$dir/conf"
+start payment headgate-payment -c "$dir/conf"
+wait_for 20 ctl wait --workers -t 1
+customers=$(seq -f 'K%g-ERROR500' 12 | xargs)
+lines 1 40 $customers | publish -c "$dir/conf"
+given_up() { jq -r 'select(.message_id | startswith("K")) | .message_id' "$dir/dead"; }
+ctl dead list --json payment-processing >"$dir/dead"
+runs=0
+said=
+odd=
+kills=0
+while [ "$kills" -lt 12 ] || [ "$(echo $said | wc -w)" -lt 20 ]; do
+  runs=$((runs + 1))
+  [ "$runs" -le 300 ] || break
+  groups -n 1 >"$dir/first"
+  [ -s "$dir/first" ] || wait_for 20 eval 'groups -n 1 >"$dir/first" && [ -s "$dir/first" ]'
+  groups -n 100 | shuf -n 1 --random-source=<(yes "$RANDOM") >"$dir/one"
+  message=$(jq -r .message_id "$dir/one")
+  ctl start --group "$(jq -r .group "$dir/one")" --skip-head --message "$message" -t 5 payment-processing >"$dir/said" &
+  skipping=$!
+  if [ "$kills" -lt 12 ]; then
+    kills=$((kills + 1))
+    sleep "0.00$((RANDOM % 10))" # the moment of the kill
+    if [ $((RANDOM % 2)) = 0 ]; then
+      kill -KILL "$router"
+      wait "$router" 2>/dev/null
+      start router headgate-router -c "$dir/conf"
+    else
+      child=$(pgrep -P "$payment") && kill -KILL $child
+    fi
+  fi
+  wait "$skipping"
+  status=$?
+  case $status in
+    0) said="$said $message" ;;
+    66 | 69 | 75) ;; # not blocked yet; the router is gone; no worker, or another message
+    *) odd="$odd $status" ;;
+  esac
+  wait_for 20 ctl wait --workers -t 1
+done
+echo "# $runs orders, $kills kills, $(echo $said | wc -w) were carried out"
+is "it ends with no other status" "" "$odd"
+ok "some were carried out" [ "$(echo $said | wc -w)" -ge 20 ]
+stop "$payment"
+stop "$router"
+configure off 'server_error = block-group retry_base = 10m'
+start router headgate-router -c "$dir/conf"
+start payment headgate-payment -c "$dir/conf"
+ok "when the cause is mended all is ended" ctl wait --empty -t 60
+ctl dead list --json payment-processing >"$dir/dead"
+is "what was said to be given up is" "" "$(for id in $said; do given_up | grep -q -x "$id" || echo "$id"; done)"
+is "once" "" "$(given_up | sort | uniq -d)"
+wrong=
+for customer in $customers; do
+  first=$(given_up | grep -c "^$customer-")
+  dead=$(given_up | grep "^$customer-" | sed 's/.*-//' | xargs)
+  [ "$dead" = "$(seq "$first" | xargs)" ] && [ "$(rows "$customer")" = "$(seq $((first + 1)) 40 | xargs)" ] ||
+    wrong="$wrong $customer: $dead, $(rows "$customer")"
+done
+is "of each group the first, and the rest is handled, in order, once" "" "$wrong"
 done_testing
