@@ -10,6 +10,7 @@
 #include "log/format.h"
 #include "message/blocked.h"
 #include "router/blocking.h"
+#include "router/delivery.h"
 #include "router/queue.h"
 #include "telemetry/event.h"
 
@@ -132,6 +133,17 @@ refuse(struct blocked_tried *tried, const char *why)
 	return BLOCKED_REFUSED;
 }
 
+static bool
+has_worker(const struct queue *queue, const struct group *group)
+{
+	const struct worker *worker;
+
+	TAILQ_FOREACH (worker, &queue->workers, link)
+		if (group_in_lanes(group, worker->lanes, queue->config->lanes))
+			return true;
+	return false;
+}
+
 /* May it be done, to the message at the group's head? Returns BLOCKED_ENDED for yes. */
 static enum blocked_outcome
 judge(struct blocked_tried *tried, const struct queue *queue, const struct group *group,
@@ -140,7 +152,7 @@ judge(struct blocked_tried *tried, const struct queue *queue, const struct group
 	enum control_state state = control_word_state(queue_state_word(queue));
 	const struct parked *head;
 
-	if (queue->worker == NULL)
+	if (!has_worker(queue, group))
 		return refuse(tried, "no worker is attached to the queue");
 	if (state != CONTROL_RUNNING)
 		return refuse(tried, "the queue is not RUNNING: start it first");

@@ -1,15 +1,41 @@
 #!/bin/bash
 # The commands of doc/operations.md are commands: each is tried in the order of the page, on a queue that has
-# tripped, has dead letters and a worker; those for a damaged log on one that is.
+# tripped, has dead letters and a worker; those for a damaged log on one that is, those of the section on customers
+# that wait on one with blocked groups.
 . "$top_srcdir/tests/lib.sh"
 
 pay() {
   printf '{"customer_id":"%s","transaction_type":"payment","amount":1,"payment_method":"card","message_id":"%s"}\n' "$1" "$2"
 }
+ctl() { "$top_builddir/headgatectl" -c "$dir/conf" "$@"; }
+section="Some customers' payments wait"
+commands() { # commands IN|OUT: of that section, or of all others
+  awk -v section="## $section" -v wanted="$1" '/^## / { in_it = index($0, section) == 1 } in_it == (wanted == "IN")' \
+    "$top_srcdir/doc/operations.md" | sed -n 's/^ \{4,\}\(headgatectl .*\)/\1/p' | sed 's/ *#.*//'
+}
+try() { # try FILE OPTION...: each of its commands
+  file=$1
+  shift
+  while read -r program arguments; do
+    [[ -z $ended && $arguments = check* ]] && damage_a_log
+    eval "timeout -k 1 3 \"$top_builddir/$program\" $* $arguments" </dev/null >"$dir/out" 2>&1
+    status=$?
+    case "$arguments" in
+      *--watch*) wanted=124 ;;
+      # The cause is not mended: each of these closes the gate again.
+      "start payment-processing") wanted="0 75" ;;
+      check) wanted=65 ;;
+      *--skip-head*) wanted=0 ;;
+      "start --group "*) wanted=75 ;; # likewise
+      *) wanted=0 ;;
+    esac
+    ok "headgatectl $arguments: $status" eval "[[ ' $wanted ' = *' $status '* ]]"
+  done <"$file"
+}
 start_all
 { pay A-ERROR400 p1; pay B-ERROR500 p4; pay C p5; pay D-ERROR500 p6; } | publish
 "$top_builddir/headgatectl" wait --state TRIPPED -t 20 payment-processing
-sed -n 's/^ \{4,\}\(headgatectl .*\)/\1/p' "$top_srcdir/doc/operations.md" | sed 's/ *#.*//' >"$dir/commands"
+commands OUT >"$dir/commands"
 ok "there are commands on the page" [ "$(wc -l <"$dir/commands")" -ge 12 ]
 damage_a_log() { # as if a disk had done it: a byte of the first message, with no router
   ended=1
@@ -21,17 +47,20 @@ damage_a_log() { # as if a disk had done it: a byte of the first message, with n
   printf X | dd of="$log" bs=1 seek="$at" conv=notrunc status=none
 }
 ended=
-while read -r program arguments; do
-  [[ -z $ended && $arguments = check* ]] && damage_a_log
-  eval "timeout -k 1 3 \"$top_builddir/$program\" $arguments" </dev/null >"$dir/out" 2>&1
-  status=$?
-  case "$arguments" in
-    *--watch*) wanted=124 ;;
-    # The cause is not mended: each of these closes the gate again.
-    "start payment-processing") wanted="0 75" ;;
-    check) wanted=65 ;;
-    *) wanted=0 ;;
-  esac
-  ok "headgatectl $arguments: $status" eval "[[ ' $wanted ' = *' $status '* ]]"
-done <"$dir/commands"
+try "$dir/commands"
+
+rm -rf "$dir/state" "$dir/run"
+cat >"$dir/conf" <<'EOC'
+topic transaction-processing { group_by = {customer_id} dedup_by = {message_id} }
+queue payment-processing { topic = transaction-processing server_error = block-group retry_base = 10m }
+EOC
+start router headgate-router -c "$dir/conf"
+start payment headgate-payment -c "$dir/conf"
+ctl wait --workers -t 20
+{ pay B-ERROR500 p7; pay C p8; pay B-ERROR500 p9; } | publish -c "$dir/conf"
+blocked() { [ "$(ctl peek --groups --json payment-processing | jq -r '"\(.message_id) \(.behind)"')" = "p7 1" ]; }
+ok "a customer waits" wait_for 20 blocked
+commands IN >"$dir/commands"
+ok "there are commands for that" [ "$(wc -l <"$dir/commands")" -ge 6 ]
+try "$dir/commands" -c "$dir/conf"
 done_testing
