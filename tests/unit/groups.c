@@ -45,7 +45,7 @@ Test(groups, the_head_is_the_first_that_is_not_ended, .timeout = 60)
 	land(3);
 	cr_assert(head(group) == 9, "what was never given");
 	cr_assert(groups_fly(&groups, group), "memory");
-	groups_forget_messages(&groups);
+	groups_forget_messages(&groups, UINT64_MAX, 1);
 	cr_assert(head(group) == 0, "the worker is gone");
 	cr_assert(group_park(&groups, group, (struct parked){ .sequence = 9 }), "memory");
 	cr_assert(head(group) == 9 && groups_fly(&groups, group) && head(group) == 9, "and back");
