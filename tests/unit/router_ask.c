@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -27,6 +26,7 @@
 #include "message/blocked.h"
 #include "message/envelope.h"
 #include "message/wire.h"
+#include "shm/lane_lock.h"
 #include "workers/attachment.h"
 
 enum { DEADLINE_S = 60, LOOK_NS = 2000000, ANSWER_MS = 20000, MANY = 100000 };
@@ -95,8 +95,8 @@ attach(void)
 	uint64_t began_ns = now_ns();
 	char error[512];
 
-	while (attachment_open(
-		   &worker, path("run"), "test", queue, lock_fd, error, sizeof(error)) != 0)
+	while (attachment_open(&worker, path("run"), "test", queue, LANE_LOCK_ALL, lock_fd, error,
+		   sizeof(error)) != 0)
 		look_again(began_ns, error);
 }
 
@@ -381,13 +381,12 @@ begin(void)
 	fclose(conf);
 	router = spawn("headgate-router", "/dev/null");
 	for (uint64_t began_ns = now_ns();;) {
-		lock_fd =
-		    open(path("run/payment-processing.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		lock_fd = lane_lock_open(path("run"), "payment-processing");
 		if (lock_fd >= 0)
 			break;
 		look_again(began_ns, "no run directory");
 	}
-	cr_assert(flock(lock_fd, LOCK_EX | LOCK_NB) == 0, "lock");
+	cr_assert(lane_lock_take(lock_fd, LANE_LOCK_ALL) == 0, "lock");
 	attach();
 }
 
