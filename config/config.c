@@ -143,7 +143,7 @@ name_valid(const char *name)
 	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == length;
 }
 
-/* A value that is one of a few words. A word that DESIGN names but nothing does yet has value 0. */
+/* A value that is one of a few words. */
 struct word {
 	const char *name;
 	int value;
@@ -160,9 +160,6 @@ read_word(
 	for (; words->name != NULL; words++) {
 		if (strcmp(words->name, text) != 0)
 			continue;
-		if (words->value == 0)
-			return fail(
-			    loader, section->line, "%s = %s is not supported yet", option, text);
 		*value = words->value;
 		return 0;
 	}

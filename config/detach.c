@@ -74,17 +74,24 @@ void
 detach_ready(int *fd, int status)
 {
 	unsigned char byte = (unsigned char)status;
-	int null;
 
 	if (*fd < 0)
 		return;
-	if (write(*fd, &byte, 1) != 1)
+	/* Nobody listens any more when it is not for the first time. */
+	if (write(*fd, &byte, 1) != 1 && errno != EPIPE)
 		warn("cannot tell the parent process");
 	close(*fd);
 	*fd = -1;
-	/* The terminal's input and output are not ours any more; what goes wrong is still said there. */
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (status != 0 || null < 0)
+	if (status == 0)
+		detach_standard();
+}
+
+void
+detach_standard(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
 		return;
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);

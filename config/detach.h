@@ -14,4 +14,8 @@ int detach_begin(unsigned times);
  * for nothing to tell; -1 afterwards. */
 void detach_ready(int *fd, int status);
 
+/* Standard input and output are not ours any more: of a process in the background that leaves it to its
+ * children to be ready. What goes wrong is still said on standard error. */
+void detach_standard(void);
+
 #endif

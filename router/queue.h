@@ -33,8 +33,8 @@ bool queue_settlements_due(const struct queue *);
 /* Puts what is settled into the gathered batch, as far as there is room. */
 void queue_log_settled(struct queue *);
 
-/* A worker died, or was ended, while it handled this message: counts it, and stops the queue when that
- * was too often. Returns 0 or -ENOMEM. */
+/* A worker died, or was ended, while it handled this message: counts it, and stops a dead-letter
+ * queue when that was too often: of others the worker gives the message up. Returns 0 or -ENOMEM. */
 int queue_count_receive(struct queue *, uint64_t sequence);
 
 /* A new segment became the active one: describes the one before and begins its checkpoint. Callback of

@@ -454,14 +454,12 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 	return rc;
 }
 
-/* The store failed: nothing of the batch was applied. Of several messages each is tried by itself then,
- * so that the one that cannot be stored answers for it. */
+/* The store failed: nothing of the batch was applied. Each message is tried by itself then, so that the one
+ * that cannot be stored answers for it. */
 static void
 fail_batch(struct consumer *consumer, const struct attachment *attachment, struct batch *batch)
 {
 	const struct config_queue *config = consumer->context.config;
-	bool several = batch->end > consumer->next;
-
 	store_rollback(consumer->store);
 	for (size_t i = consumer->next; i < batch->end; i++)
 		if (consumer->items[i].held_group != 0)
@@ -469,7 +467,7 @@ fail_batch(struct consumer *consumer, const struct attachment *attachment, struc
 	/* A commit that failed may have taken place: look before anything is applied again. */
 	consumer->highest = UINT64_MAX;
 	batch->end = consumer->next;
-	batch->server_error = consumer->one_by_one || !several;
+	batch->server_error = consumer->one_by_one;
 	consumer->one_by_one = true;
 	if (!batch->server_error)
 		return;

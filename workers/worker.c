@@ -398,6 +398,8 @@ supervise(const struct service *service, const struct config *config,
 	bool told = false;
 	int rc = 0;
 
+	if (ready_fd >= 0)
+		detach_standard();
 	for (unsigned i = 0; i < count; i++)
 		children[i] = (struct child){
 			.lanes = share_of_lanes(i, count),

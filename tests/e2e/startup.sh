@@ -48,4 +48,23 @@ echo "this is no database, and long enough for SQLite to see that it is none of 
 timeout -k 1 10 "$top_builddir/headgate-payment" -D "$dir/other" 2>"$dir/none"
 is "a worker does not try again and again" 73 $?
 ok "it says which file, and why" grep -q 'payment-processing.db: store: file is not a database' "$dir/none"
+
+echo "# in the background"
+export HEADGATE_DIR="$dir/behind"
+mkdir -m 700 "$HEADGATE_DIR"
+# What reads their output sees its end: nobody keeps it.
+"$top_builddir/headgate-router" -d 2>>"$dir/behind.log" | timeout -k 1 20 cat >"$dir/out"
+is "a router that is ready leaves its output" "0 0" "${PIPESTATUS[*]}"
+"$top_builddir/headgate-payment" -d 2>>"$dir/behind.log" | timeout -k 1 20 cat >"$dir/out"
+is "so does a worker" "0 0" "${PIPESTATUS[*]}"
+ok "it is attached" "$top_builddir/headgatectl" wait --workers -t 20 payment-processing
+worker=$("$top_builddir/headgatectl" status --json payment-processing | jq '.queues[0].workers[0].pid')
+kill -KILL "$worker"
+another() { [ "$("$top_builddir/headgatectl" status --json payment-processing | jq '.queues[0].workers[0].pid')" != "$worker" ]; }
+wait_for 20 another
+ok "when it dies there is another" "$top_builddir/headgatectl" wait --workers -t 20 payment-processing
+ok "which does not miss who started it" eval '! grep -q "cannot tell" "$dir/behind.log"'
+for pid in $(grep -lz "^HEADGATE_DIR=$HEADGATE_DIR\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3); do
+  kill -TERM "$pid" 2>/dev/null
+done
 done_testing
