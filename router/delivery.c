@@ -522,6 +522,8 @@ take_blocked(struct worker *worker, const struct lane_completion *completion, st
 	else
 		flights_remove(&worker->flights, parked.sequence);
 	worker->in_flight -= worker->in_flight > 0;
+	if (worker->alone == parked.sequence) /* it may wait for long: the others do not */
+		worker->alone = 0;
 	if (completion->flags & LANE_GIVEN_BACK)
 		rc = blocking_given_back(worker, group, parked);
 	else
@@ -877,11 +879,11 @@ deliver(struct worker *worker, const struct log_frame *frame)
 		return 1;
 	if (behind_probe(queue, frame->sequence))
 		return 0;
-	if ((queue->received.count > 0 || worker->alone != 0) &&
-	    !may_deliver(worker, frame->sequence))
-		return 0;
 	if (queue->groups.count > 0)
 		rc = blocking_park(worker, frame);
+	if (rc == 0 && (queue->received.count > 0 || worker->alone != 0) &&
+	    !may_deliver(worker, frame->sequence))
+		return 0;
 	if (rc == 0 && !flights_reserve(&worker->flights))
 		rc = -ENOMEM;
 	if (rc == -ENOMEM) {

@@ -29,7 +29,7 @@
 #include "shm/lane_lock.h"
 #include "workers/attachment.h"
 
-enum { DEADLINE_S = 60, LOOK_NS = 2000000, ANSWER_MS = 20000, MANY = 100000 };
+enum { DEADLINE_S = 30, LOOK_NS = 2000000, ANSWER_MS = 20000, MANY = 100000 };
 
 static const char queue[] = "payment-processing";
 static char dir[64];
@@ -789,4 +789,49 @@ Test(router_ask, an_order_that_cannot_be_carried_out_is_refused)
 		is_hung_up_on(fd, "garbage");
 	}
 	wait_for_blocked(3);
+}
+
+/* The worker dies while it is at this message. */
+static void
+die_at(uint64_t sequence)
+{
+	attachment_starting(&worker, sequence, now_ns());
+	attachment_close(&worker);
+	attach();
+}
+
+/* What has cost a worker's life is delivered alone; but not for as long as its group is blocked. */
+Test(router_ask, a_blocked_message_that_cost_a_life_holds_up_its_group_only)
+{
+	unsigned lane;
+
+	publish(3, 1);
+	expect(1, 0, &lane);
+	die_at(1);
+	expect(1, 0, &lane);
+	answer(lane, 1, 503, 0);
+	expect(2, 0, &lane);
+	answer(lane, 2, 200, 0);
+	expect(3, 0, &lane);
+	answer(lane, 3, 200, 0);
+	wait_for_blocked(1);
+}
+
+Test(router_ask, nor_does_one_that_waits_behind_another)
+{
+	unsigned lane;
+
+	publish(3, 2);
+	for (uint64_t sequence = 1; sequence <= 6; sequence++)
+		expect(sequence, 0, &lane);
+	die_at(4);
+	for (uint64_t sequence = 1; sequence <= 3; sequence++) {
+		expect(sequence, 0, &lane);
+		answer(lane, sequence, sequence == 1 ? 503 : 200, 0);
+	}
+	expect(5, 0, &lane);
+	answer(lane, 5, 200, 0);
+	expect(6, 0, &lane);
+	answer(lane, 6, 200, 0);
+	wait_for_blocked(1);
 }
