@@ -543,6 +543,7 @@ router_close(struct router *router)
 		filter_free(queue->filter);
 		free(queue->pending);
 		received_free(&queue->received);
+		received_free(&queue->answered);
 		groups_free(&queue->groups);
 		free(queue->marks);
 		free(queue->ids);

@@ -67,7 +67,8 @@ struct queue {
 	uint64_t batch_first_sequence; /* first of the gathered batch, 0: none */
 	struct settled settled;
 	struct log_totals totals; /* as far as the log says */
-	struct received received;
+	struct received received; /* by whose handlers workers died */
+	struct received answered; /* how often they answered 5xx under the gate, since our start */
 	struct retention retention;
 	struct log_settled *pending; /* settled, not yet in the log */
 	size_t pending_count, pending_capacity;

@@ -419,6 +419,9 @@ trip(struct worker *worker, const struct lane_completion *completion, const char
 	struct queue *queue = worker->queue;
 	struct control_detail detail = { 0 };
 
+	if (received_set(&queue->answered, completion->sequence,
+		received_count(&queue->answered, completion->sequence) + 1) != 0)
+		queue->router->failed = -ENOMEM;
 	queue_detail_by_router(&detail);
 	detail.sequence = completion->sequence;
 	detail.status = completion->status;
@@ -438,11 +441,28 @@ goes_to_dead_letters(const struct queue *queue, uint16_t status)
 		(status >= 400 && queue->config->client_error != CONFIG_CLIENT_RECORD));
 }
 
+/* How often a handler was started on a message that ends: those that died, those that answered before, and
+ * the one that answered now, if it was not given up without being tried. Of a 5xx that ended, and of a 4xx
+ * that is to be tried again, that is so: a handler's answer would not have ended it. */
+static uint32_t
+count_handlers(const struct queue *queue, const struct lane_completion *completion,
+    const struct redelivery *redelivery)
+{
+	uint64_t sequence = completion->sequence;
+	uint32_t count =
+	    received_count(&queue->received, sequence) + received_count(&queue->answered, sequence);
+
+	if (redelivery != NULL && redelivery->group->sequence == sequence)
+		count += redelivery->group->tries;
+	return count +
+	    (completion->status < 500 && queue->config->client_error != CONFIG_CLIENT_RETRY);
+}
+
 /* Ends a message by its outcome. Returns 1; 0 when it was settled before; -EAGAIN when there is no room for
  * that now; or another -errno. */
 static int
 settle(struct worker *worker, const struct lane_completion *completion, uint64_t position,
-    const char *reason)
+    const struct redelivery *redelivery, const char *reason)
 {
 	struct queue *queue = worker->queue;
 	uint64_t sequence = completion->sequence;
@@ -450,7 +470,7 @@ settle(struct worker *worker, const struct lane_completion *completion, uint64_t
 		.sequence = sequence,
 		.position = position,
 		.status = completion->status,
-		.receives = received_count(&queue->received, sequence) + 1,
+		.receives = count_handlers(queue, completion, redelivery),
 		.reason = reason,
 	};
 	int rc;
@@ -540,7 +560,7 @@ static int
 take_ended(struct worker *worker, const struct lane_completion *completion, uint64_t position,
     struct redelivery *redelivery, const char *reason)
 {
-	int rc = settle(worker, completion, position, reason);
+	int rc = settle(worker, completion, position, redelivery, reason);
 
 	if (rc == -EBADMSG) {
 		stop_unreadable(worker->queue, completion->sequence);

@@ -113,6 +113,8 @@ settle(struct queue *queue, uint64_t sequence, uint16_t status)
 		return rc;
 	if (queue->received.count > 0)
 		received_remove(&queue->received, sequence);
+	if (queue->answered.count > 0)
+		received_remove(&queue->answered, sequence);
 	queue->settled_count++;
 	count(status < 300 ? &queue->control->counters.done : &queue->control->counters.failed, 1);
 	return 1;

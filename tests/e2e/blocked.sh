@@ -104,4 +104,5 @@ is "a 4xx likewise" "r-G-ERROR400-1 400 Insufficient funds in account" \
   "$(payments "SELECT message_id || ' ' || code || ' ' || reason FROM failures WHERE customer_id LIKE 'G-%'")"
 is "three tries each" 12 "$(grep -c '"group.blocked"' "$dir/headgate-router.log")"
 is "they are dead letters" 4 "$(field payment-processing-dlq .depth)"
+is "with three handlers that were started on each" "3 3 3 3" "$(ctl dead list --json payment-processing | jq .receives | xargs)"
 done_testing

@@ -42,6 +42,7 @@ is "it is recorded, and says why" \
   "$(accounts 'SELECT message_id, code, error_type, reason FROM failures')"
 is "it is in the dead-letter queue" "1 1" "$(field dead_lettered) $("$top_builddir/headgatectl" -c "$dir/conf" status --json |
   jq '.queues[] | select(.name == "bank-account-setup-dlq") | .depth')"
+is "with two handlers that were started on it" 2 "$("$top_builddir/headgatectl" -c "$dir/conf" dead show --json bank-account-setup slow | jq .receives)"
 is "the gate stays open" RUNNING "$(field state)"
 
 # The count is in the log: a router that is killed in between does not begin anew.

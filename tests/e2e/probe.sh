@@ -56,7 +56,8 @@ ctl start --skip-head --message p2 payment-processing >"$dir/out"
 is "given up" 0 $?
 ctl wait --state TRIPPED -t 20
 is "the next one trips it" "p3" "$(field payment-processing .tripped_by.message_id)"
-is "the first is recorded with what it answered" "p2|500|server_error|Payment gateway temporarily unavailable" \
+is "two handlers were started on the first" 2 "$(ctl dead show --json payment-processing p2 | jq .receives)"
+is "it is recorded with what it answered" "p2|500|server_error|Payment gateway temporarily unavailable" \
   "$(payments 'SELECT message_id, code, error_type, reason FROM failures')"
 is "and is in the dead-letter queue" 1 "$(field payment-processing-dlq .depth)"
 

@@ -47,6 +47,7 @@ start payment headgate-payment -c "$dir/conf"
 ok "the queue gets empty" ctl wait --empty -t 20 payment-processing
 is "the old ones are dead letters, the young ones were handled" "old-1 old-2 old-3" \
   "$(ctl dead list --json payment-processing-dlq | jq -r 'select(.reason == "expired" and .status == 504) | .message_id' | xargs)"
+is "no handler was started on them" "0 0 0" "$(ctl dead list --json payment-processing-dlq | jq .receives | xargs)"
 is "what was young is in the store" "2" "$(payments "SELECT count(*) FROM payments WHERE message_id LIKE 'young-%'")"
 is "what expired is a failure there, in the same way" "3" \
   "$(payments "SELECT count(*) FROM failures WHERE code = 504 AND reason = 'expired' AND message_id LIKE 'old-%'")"
