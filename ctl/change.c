@@ -187,7 +187,7 @@ change_main(struct ctl *ctl, enum gate_event what)
 		if (ctl_is_selected(ctl, control.shared->queue[i].name))
 			changed[i] = change(ctl, &control, i, what, &status);
 	control_unlock(&control);
-	fflush(stdout);
+	ctl_flush(ctl);
 	wire_poke(ctl->config.run_dir, "headgatectl");
 	for (unsigned i = 0; i < control.shared->queues; i++) {
 		if (changed[i].generation == 0)

@@ -98,6 +98,26 @@ usage(FILE *out)
 	    out);
 }
 
+bool
+ctl_flush(struct ctl *ctl)
+{
+	if (fflush(stdout) != 0 && ctl->output_error == 0)
+		ctl->output_error = errno;
+	return !ferror(stdout) && ctl->output_error == 0;
+}
+
+/* What was said is part of what was done. */
+static int
+finish(struct ctl *ctl, int status)
+{
+	if (ctl_flush(ctl))
+		return status;
+	if (ctl->output_error != EPIPE)
+		warnx("stdout: %s",
+		    ctl->output_error ? strerror(ctl->output_error) : "not all could be written");
+	return EX_IOERR;
+}
+
 int
 ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 {
@@ -349,6 +369,8 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			ctl->options.file = optarg;
 			break;
 		case 'D':
+			if (optarg[0] == '\0')
+				errx(EX_USAGE, "-D: the name of the directory is empty");
 			ctl->options.base_dir = optarg;
 			break;
 		case JSON:
@@ -426,10 +448,10 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			break;
 		case 'V':
 			puts("headgatectl " VERSION_TEXT);
-			exit(0);
+			exit(finish(ctl, 0));
 		case 'h':
 			usage(stdout);
-			exit(0);
+			exit(finish(ctl, 0));
 		default:
 			usage(stderr);
 			exit(EX_USAGE);
@@ -487,16 +509,13 @@ main(int argc, char **argv)
 	read_options(&ctl, argc, argv);
 	command = find_command(&ctl, argv + optind, argc - optind);
 	check_given(command);
+	if (ctl.all && ctl.queue_count > 0)
+		errx(EX_USAGE, "--all, or the names of queues: not both");
 	if (config_load(&ctl.config, &ctl.options, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
 	ctl_check_names(&ctl);
 	signal(SIGPIPE, SIG_IGN);
-	status = command->run(&ctl);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		if (errno != EPIPE)
-			warn("stdout");
-		return EX_IOERR;
-	}
+	status = finish(&ctl, command->run(&ctl));
 	config_free(&ctl.config);
 	return status;
 }

@@ -194,7 +194,7 @@ status_main(struct ctl *ctl)
 		if (clear)
 			fputs("\033[H\033[2J", stdout);
 		rc = print_once(ctl);
-		if (fflush(stdout) != 0)
+		if (!ctl_flush(ctl))
 			return rc;
 		ctl_pause_ms(WATCH_MS);
 	} while (true);

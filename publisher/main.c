@@ -133,6 +133,8 @@ read_options(struct publisher *publisher, int argc, char **argv)
 			publisher->options.file = optarg;
 			break;
 		case 'D':
+			if (optarg[0] == '\0')
+				errx(EX_USAGE, "-D: the name of the directory is empty");
 			publisher->options.base_dir = optarg;
 			break;
 		case 't':

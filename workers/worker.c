@@ -125,6 +125,8 @@ read_options(const struct service *service, struct settings *settings, int argc,
 			settings->config.file = optarg;
 			break;
 		case 'D':
+			if (optarg[0] == '\0')
+				errx(EX_USAGE, "-D: the name of the directory is empty");
 			settings->config.base_dir = optarg;
 			break;
 		case 'd':

@@ -18,6 +18,14 @@ ctl wait --ready -t 100ms
 is "wait runs out of time" 75 $?
 ctl stop no-such-queue
 is "a queue that is not there" 64 $?
+for verb in start stop wait; do
+  ctl $verb --all payment-processing
+  is "$verb --all and a name" 64 $?
+done
+for program in headgatectl headgate-router headgate-publish headgate-payment headgate-subscription-manager; do
+  timeout 5 "$top_builddir/$program" -D "" -V >/dev/null 2>"$dir/ctl.err"
+  is "$program: a directory without a name" 64 $?
+done
 
 start router headgate-router
 start payment headgate-payment
@@ -130,4 +138,11 @@ ctl -c "$dir/conf" config >"$dir/conf2"
 ok "and reads it back" cmp -s "$dir/conf" "$dir/conf2"
 "$top_builddir/headgatectl" status >/dev/full 2>"$dir/ctl.err"
 is "a full disk on stdout" 74 $?
+ctl stop payment-processing >/dev/full
+is "also of stop" 74 $?
+is "says why" "headgatectl: stdout: No space left on device" "$(cat "$dir/ctl.err")"
+for option in -V -h; do
+  ctl $option >/dev/full
+  is "also of $option" 74 $?
+done
 done_testing
