@@ -122,6 +122,8 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->control->topic = queue->topic;
 		memcpy(queue->control->name, queue->config->name, sizeof(queue->control->name));
 		queue->writer.switched = queue_segment_begun;
+		queue->writer.checkpoint_bytes = queue_checkpoint_bytes;
+		queue->writer.settlement_bytes = queue_settlement_bytes;
 		queue->writer.durable_done = batch_log_durable;
 		queue->writer.next_done = next_segment_done;
 		if (filter_compile(

@@ -317,6 +317,29 @@ append_chunks(struct queue *queue)
 	CRASH_POINT("checkpoint.appended");
 }
 
+static const struct queue *
+queue_of(const struct writer *writer)
+{
+	return (const void *)((const char *)writer - offsetof(struct queue, writer));
+}
+
+uint64_t
+queue_checkpoint_bytes(const struct writer *writer)
+{
+	const struct queue *queue = queue_of(writer);
+
+	return PIECE_BYTES + writer->old_count * sizeof(struct log_segment_entry) +
+	    queue->received.count * sizeof(struct log_received) +
+	    queue->settled.count * sizeof(struct settled_chunk);
+}
+
+uint64_t
+queue_settlement_bytes(const struct writer *writer)
+{
+	return read_counter(&queue_of(writer)->control->counters.depth) *
+	    sizeof(struct log_settled);
+}
+
 void
 queue_log_checkpoint(struct queue *queue)
 {

@@ -40,6 +40,9 @@ int queue_count_receive(struct queue *, uint64_t sequence);
 /* A new segment became the active one: describes the one before and begins its checkpoint. Callback of
  * the writer. */
 void queue_segment_begun(struct writer *);
+/* Bytes of a checkpoint, about, and of the settlements of all that is left, at most. Likewise. */
+uint64_t queue_checkpoint_bytes(const struct writer *);
+uint64_t queue_settlement_bytes(const struct writer *);
 /* Puts what is left of the checkpoint into the gathered batch, as far as there is room. */
 void queue_log_checkpoint(struct queue *);
 /* Is some of it left, and room for that? May begin a segment. */

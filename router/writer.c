@@ -22,7 +22,8 @@ enum {
 	 * settlements; by states, for settlements. One takes 16 bytes at most, a message's frame hardly less
 	 * than 150. */
 	MESSAGES_LEAVE = 4,
-	STATES_LEAVE = 8
+	STATES_LEAVE = 8,
+	NEXT_LEAVES = 16 /* with less, a segment is used up */
 };
 
 static _Alignas(LOG_BLOCK_BYTES) const uint8_t zeros[ZERO_PIECE_BYTES];
@@ -38,6 +39,12 @@ static uint64_t
 segment_end(const struct log_segment *segment)
 {
 	return segment->position + segment->span;
+}
+
+static bool
+fits_segment(const struct log_segment *segment, uint64_t position, uint64_t bytes)
+{
+	return position + bytes + WRITER_RESERVE_BYTES <= segment_end(segment);
 }
 
 static uint8_t *
@@ -226,10 +233,42 @@ make_file(struct writer *writer, const char *path)
 				   : io_allocate(writer->next.fd, writer->next.segment.size);
 }
 
-/* Starts to make the segment behind position, with this number. */
-static void
-make_next(struct writer *writer, uint64_t number, uint64_t position)
+/* The file for the next segment: the spare one, or a new one. */
+static int
+find_file(struct writer *writer, const char *path)
 {
+	if (writer->next.fd >= 0) /* it had no room */
+		io_close(writer->next.fd);
+	writer->next.fd = -1;
+	if (!reuse_spare(writer, path))
+		return make_file(writer, path);
+	writer->next_written = writer->next.segment.size;
+	return 0;
+}
+
+/* The smallest segment that helps: the checkpoint fits, a frame of so many bytes, and what messages leave in it
+ * to settlements is enough for all that is left. When the active one is used up, these need any. */
+static uint64_t
+least_size(const struct writer *writer, uint64_t bytes)
+{
+	const struct log_segment *active = &writer->active.segment;
+	uint64_t needed =
+	    LOG_HEADER_BYTES + writer->checkpoint_bytes(writer) + WRITER_RESERVE_BYTES;
+	uint64_t size = LOG_SEGMENT_BYTES_MIN;
+
+	if (fits_segment(active, writer->end, active->size / NEXT_LEAVES))
+		needed += bytes + MESSAGES_LEAVE * writer->settlement_bytes(writer);
+	while (size < 2 * needed && size < LOG_SEGMENT_BYTES_MAX)
+		size *= 2;
+	return size;
+}
+
+/* Starts to make the segment behind position, with this number: smaller than others when the disk has no
+ * room for more. bytes: of the frame that it is wanted for. */
+static void
+make_next(struct writer *writer, uint64_t number, uint64_t position, uint64_t bytes)
+{
+	uint64_t size = next_size(number), least = least_size(writer, bytes);
 	char path[LOG_PATH_BYTES];
 	int rc = reserve_old(writer);
 
@@ -237,17 +276,19 @@ make_next(struct writer *writer, uint64_t number, uint64_t position)
 		.number = number,
 		.last_number = number,
 		.position = position,
-		.size = next_size(number),
-		.span = next_size(number),
+		.size = size,
+		.span = size,
 	};
 	io_random(&writer->next.segment.salt, sizeof(writer->next.segment.salt));
 	writer->next_written = 0;
 	writer->next_request.done = next_written;
 	next_path(writer, path, false);
-	if (rc == 0 && reuse_spare(writer, path))
-		writer->next_written = writer->next.segment.size;
-	else if (rc == 0)
-		rc = make_file(writer, path);
+	if (rc == 0)
+		rc = find_file(writer, path);
+	while (rc == -ENOSPC && size / 2 >= least) {
+		writer->next.segment.size = writer->next.segment.span = size /= 2;
+		rc = find_file(writer, path);
+	}
 	if (rc != 0) {
 		next_failed(writer, rc);
 		return;
@@ -257,15 +298,9 @@ make_next(struct writer *writer, uint64_t number, uint64_t position)
 	next_step(writer);
 }
 
-static bool
-fits_segment(const struct log_segment *segment, uint64_t position, uint64_t bytes)
-{
-	return position + bytes + WRITER_RESERVE_BYTES <= segment_end(segment);
-}
-
 /* Starts the next segment once a quarter of this one is used, or too little is left of it. */
 static void
-prepare_next(struct writer *writer, uint64_t bytes)
+prepare_next(struct writer *writer, uint64_t bytes, uint64_t spare)
 {
 	const struct log_segment *active = &writer->active.segment;
 
@@ -274,9 +309,9 @@ prepare_next(struct writer *writer, uint64_t bytes)
 	if (writer->next_state != WRITER_NEXT_NONE && writer->next_state != WRITER_NEXT_FAILED)
 		return;
 	if (writer->end - active->position < active->size / 4 &&
-	    fits_segment(active, writer->end, bytes))
+	    fits_segment(active, writer->end, bytes + spare))
 		return;
-	make_next(writer, active->number + 1, segment_end(active));
+	make_next(writer, active->number + 1, segment_end(active), bytes);
 }
 
 /*
@@ -307,7 +342,7 @@ switch_segment(struct writer *writer)
 static int
 room(struct writer *writer, uint64_t bytes, uint64_t spare)
 {
-	prepare_next(writer, bytes + spare);
+	prepare_next(writer, bytes, spare);
 	if (writer->next_state == WRITER_NEXT_READY)
 		spare = 0;
 	if (!fits_segment(&writer->active.segment, writer->end, bytes + spare)) {
@@ -317,7 +352,7 @@ room(struct writer *writer, uint64_t bytes, uint64_t spare)
 			return 0;
 		switch_segment(writer);
 		if (!fits_segment(&writer->active.segment, writer->end, bytes))
-			return room(writer, bytes, spare); /* segments grow */
+			return room(writer, bytes, spare); /* the next is as large as needed */
 	}
 	if (writer->batch_start != 0 && writer->end + bytes - writer->sealed > WRITER_GATHER_BYTES)
 		return 0;
@@ -561,7 +596,7 @@ open_new(struct writer *writer)
 
 	io_random(&writer->log_id, sizeof(writer->log_id));
 	writer->log_id = (writer->log_id >> 1) | 1;
-	make_next(writer, 1, LOG_BLOCK_BYTES); /* position 0 stays free to mean "none" */
+	make_next(writer, 1, LOG_BLOCK_BYTES, 0); /* position 0 stays free to mean "none" */
 	rc = adopt_next(writer);
 	writer->end = writer->active.segment.position + LOG_HEADER_BYTES;
 	return rc;

@@ -79,6 +79,9 @@ struct writer {
 
 	/* A new segment became the active one: its checkpoint is to be appended. */
 	void (*switched)(struct writer *);
+	/* Bytes that it takes, about; and bytes of the settlements of all that is left, at most. */
+	uint64_t (*checkpoint_bytes)(const struct writer *);
+	uint64_t (*settlement_bytes)(const struct writer *);
 	/* The batch is durable in this log (0), or a write failed (-errno), which is final. */
 	void (*durable_done)(struct writer *, int result);
 	/* The next segment became ready, or failed. */

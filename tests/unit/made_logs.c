@@ -95,6 +95,13 @@ begin_segment(struct writer *writer)
 	put(log, LOG_UNSETTLED, LOG_FLAG_LAST, 0, chunks, n * sizeof(*chunks));
 }
 
+static uint64_t
+some_bytes(const struct writer *writer)
+{
+	(void)writer;
+	return 1000;
+}
+
 static void
 durable(struct writer *writer, int result)
 {
@@ -116,6 +123,7 @@ open_made(int i)
 	*log = (struct made){ .next_sequence = 1 };
 	settled_init(&log->settled, 0);
 	log->writer.switched = begin_segment;
+	log->writer.checkpoint_bytes = log->writer.settlement_bytes = some_bytes;
 	log->writer.durable_done = durable;
 	log->writer.next_done = ready;
 	cr_assert(mkdir(dir_of(i), 0700) == 0, "%s", dir_of(i));
