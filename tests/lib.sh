@@ -17,7 +17,7 @@ alive() { # alive PID: a child of this shell
   [ -n "$1" ] && [ "$(sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$1/stat" 2>/dev/null)" = $$ ]
 }
 programs() { # the programs that have this directory
-  grep -lz "^HEADGATE_DIR=$dir\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
+  grep -lz "^HEADGATE_DIR=$dir\$" /proc/[0-9]*/environ 2>/dev/null | sed 's|/proc/||; s|/environ||'
 }
 kill_all() {
   for pid in $(jobs -pr); do

@@ -317,9 +317,10 @@ share_of_lanes(unsigned process, unsigned processes)
 	return lanes;
 }
 
+/* Signals are blocked, and stay so here: unblocked is the child's mask. */
 static void
 spawn(struct child *child, const struct service *service, const struct config *config,
-    const struct config_options *options, int ready_fd)
+    const struct config_options *options, const sigset_t *unblocked, int ready_fd)
 {
 	pid_t parent = getpid();
 
@@ -327,8 +328,10 @@ spawn(struct child *child, const struct service *service, const struct config *c
 	child->pid = fork();
 	if (child->pid < 0)
 		err(EX_OSERR, "fork");
-	if (child->pid == 0)
-		_exit(child_main(service, config, options, child->lanes, parent, ready_fd));
+	if (child->pid != 0)
+		return;
+	sigprocmask(SIG_SETMASK, unblocked, NULL);
+	_exit(child_main(service, config, options, child->lanes, parent, ready_fd));
 }
 
 static bool
@@ -429,12 +432,9 @@ supervise(const struct service *service, const struct config *config,
 		for (unsigned i = 0; i < count && !told; i++) {
 			if (children[i].pid != 0 || children[i].due_ms > now_ms())
 				continue;
-			sigprocmask(SIG_SETMASK, &before, NULL);
-			spawn(&children[i], service, config, &settings->config, ready_fd);
-			sigprocmask(SIG_BLOCK, &blocked, NULL);
+			spawn(&children[i], service, config, &settings->config, &before, ready_fd);
 		}
-		if (told || stop_signal == 0)
-			wait_for_children(children, count, &before);
+		wait_for_children(children, count, &before);
 	}
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return rc;
