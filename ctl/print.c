@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "ctl/message.h"
 #include "ctl/status.h"
 #include "ctl/text.h"
 #include "message/json.h"
@@ -63,14 +65,13 @@ json_text_or_null(const char *text)
 		quote(text);
 }
 
-/* It may be longer than what is in the segment. */
+/* Of any length; NULL or "": null. */
 static void
-json_error(const char *text)
+json_why(const char *name, const char *text)
 {
-	if (text[0] == '\0')
-		fputs("null", stdout);
-	else
-		text_put_json(text, strlen(text));
+	bool none = text == NULL || text[0] == '\0';
+
+	message_put_json_text(name, none ? NULL : text, none ? 0 : strlen(text), false);
 }
 
 static void
@@ -174,8 +175,8 @@ json_queue(const struct status_queue *queue)
 			printf(",\"%s\":null", unknown[i]);
 	}
 	json_workers(queue);
-	fputs(",\"error\":", stdout);
-	json_error(queue->error);
+	json_why("refuses", control_refusal_text(queue->refuses));
+	json_why("error", queue->error);
 	putchar('}');
 }
 
@@ -201,9 +202,10 @@ status_print_json(const struct status *status)
 
 		printf("%s{\"name\":", i ? "," : "");
 		quote(topic->name);
-		printf(",\"published\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"unroutable\":%" PRIu64
-		       "}",
+		printf(",\"published\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"unroutable\":%" PRIu64,
 		    topic->published, topic->refused, topic->unroutable);
+		json_why("refuses", control_refusal_text(topic->refuses));
+		putchar('}');
 	}
 	puts("]}");
 }
@@ -300,9 +302,52 @@ print_next(const struct status_queue *queue, const struct status *status)
 		print_skip(queue, status);
 }
 
+static void
+put_free_space(const char *dir)
+{
+	struct statvfs fs;
+
+	if (statvfs(dir, &fs) == 0)
+		printf(", which has %" PRIu64 " MB left",
+		    (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize / 1000000);
+}
+
+/* Why publishers are asked to try again, and what ends that. */
+static void
+print_refusal(
+    const char *what, const char *name, enum control_refusal refusal, const struct ctl *ctl)
+{
+	if (refusal == CONTROL_TAKES)
+		return;
+	printf("\n%s%s takes no messages: %s\n    next:    ", what, name,
+	    control_refusal_text(refusal));
+	switch (refusal) {
+	case CONTROL_DISK_FULL:
+	case CONTROL_DEAD_LETTERS_FULL:
+		printf("make room on the file system of %s", ctl->config.state_dir);
+		put_free_space(ctl->config.state_dir);
+		puts(refusal == CONTROL_DISK_FULL
+			? ", or let what waits be handled;\n"
+			  "             it is tried again with the next message"
+			: ", or redrive or purge them;\n"
+			  "             it is tried again with the next of them");
+		break;
+	case CONTROL_MAX_BYTES:
+		puts("let what waits be handled: it goes on by itself;\n"
+		     "             or raise max_bytes and start the router again");
+		break;
+	case CONTROL_DEDUP_FULL:
+		puts("when ids are older than dedup_window it goes on by itself;\n"
+		     "             or raise dedup_max and start the router again");
+		break;
+	default:
+		puts("log.no_room in the router's log says why; mend that");
+	}
+}
+
 /* Why a gate is closed, since when, and what to type next. */
 static void
-print_closed(const struct status_queue *queue, const struct status *status)
+print_closed(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
 {
 	const struct control_detail *detail = &queue->detail;
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
@@ -313,6 +358,7 @@ print_closed(const struct status_queue *queue, const struct status *status)
 		putchar('\n');
 		return;
 	}
+	print_refusal("", queue->name, queue->refuses, ctl);
 	if (queue->blocked_groups > 0)
 		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64
 		       " messages; each is tried again "
@@ -380,5 +426,7 @@ status_print_text(const struct status *status, const struct ctl *ctl)
 		if (ctl->queue_count > 0 || !is_quiet(&status->queues[i]))
 			print_row(&status->queues[i], width);
 	for (unsigned i = 0; i < status->queue_count; i++)
-		print_closed(&status->queues[i], status);
+		print_closed(&status->queues[i], status, ctl);
+	for (unsigned i = 0; i < status->topic_count; i++)
+		print_refusal("topic ", status->topics[i].name, status->topics[i].refuses, ctl);
 }

@@ -59,6 +59,8 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	out->name = queue->name;
 	control_read_state(control, index, &word, &out->detail);
 	out->state = control_word_state(word);
+	out->refuses =
+	    (enum control_refusal)atomic_load_explicit(&queue->refuses, memory_order_relaxed);
 	out->done = get(&counters->done);
 	out->failed = get(&counters->failed);
 	out->published = get(&counters->published);
@@ -93,6 +95,8 @@ gather_live(struct status *status, const struct control *control, const struct c
 			.published = get(&shared->topic[i].published),
 			.refused = get(&shared->topic[i].refused),
 			.unroutable = get(&shared->topic[i].unroutable),
+			.refuses = (enum control_refusal)atomic_load_explicit(
+			    &shared->topic[i].refuses, memory_order_relaxed),
 		};
 }
 

@@ -23,12 +23,14 @@ struct status_queue {
 	double oldest_age_s; /* negative: nothing is waiting */
 	struct status_worker workers[CONTROL_WORKERS];
 	unsigned worker_count;
+	enum control_refusal refuses;
 	char error[512]; /* the log cannot be read, so all but the name is unknown: why; else "" */
 };
 
 struct status_topic {
 	const char *name;
 	uint64_t published, refused, unroutable;
+	enum control_refusal refuses;
 };
 
 struct status {

@@ -413,6 +413,14 @@ pump_all(struct router *router)
 			delivery_pump(worker);
 }
 
+static void
+tick_topic(struct topic *topic, uint32_t now)
+{
+	dedup_sweep(topic->dedup, now, SWEEP_PAGES);
+	atomic_store_explicit(&topic->control->refuses,
+	    dedup_is_full(topic->dedup) ? CONTROL_DEDUP_FULL : CONTROL_TAKES, memory_order_relaxed);
+}
+
 /* Brings the control segment up to date. Returns when to do it again. */
 static int64_t
 tick(struct router *router)
@@ -430,7 +438,7 @@ tick(struct router *router)
 	}
 	if (now_ns - router->ticked_ns >= TICK_NS) {
 		for (unsigned i = 0; i < router->topic_count; i++)
-			dedup_sweep(router->topics[i].dedup, router_seconds(router), SWEEP_PAGES);
+			tick_topic(&router->topics[i], router_seconds(router));
 		for (unsigned i = 0; i < router->queue_count; i++) {
 			queue_publish_figures(&router->queues[i]);
 			queue_tick_retention(&router->queues[i]);

@@ -325,6 +325,12 @@ dedup_remember(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time
 	return true;
 }
 
+bool
+dedup_is_full(const struct dedup *dedup)
+{
+	return dedup->ids >= dedup->max;
+}
+
 void
 dedup_usage(const struct dedup *dedup, uint64_t *bytes, uint64_t *ids)
 {

@@ -43,6 +43,9 @@ bool dedup_remember(struct dedup *, const struct dedup_hash *, uint32_t time, ui
  * window. */
 void dedup_sweep(struct dedup *, uint32_t now, unsigned pages);
 
+/* Are as many ids remembered as may be? */
+bool dedup_is_full(const struct dedup *);
+
 /* Bytes of memory in use and ids remembered (some may be older than the window). */
 void dedup_usage(const struct dedup *, uint64_t *bytes, uint64_t *ids);
 

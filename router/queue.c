@@ -866,6 +866,20 @@ queue_unsettled_bytes(const struct queue *queue)
 	    share(writer->end - writer->active.segment.position, left, queue->segment_messages);
 }
 
+static enum control_refusal
+refusal(const struct queue *queue)
+{
+	const struct queue *dead = &queue->router->queues[queue->config->dead_letter_queue];
+	int rc = writer_shortage(&queue->writer);
+
+	if (queue->over_max_bytes)
+		return CONTROL_MAX_BYTES;
+	if (rc != 0)
+		return rc == -ENOSPC || rc == -EDQUOT ? CONTROL_DISK_FULL : CONTROL_LOG_FAILS;
+	return dead != queue && writer_shortage(&dead->writer) != 0 ? CONTROL_DEAD_LETTERS_FULL
+								    : CONTROL_TAKES;
+}
+
 void
 queue_publish_figures(struct queue *queue)
 {
@@ -882,6 +896,7 @@ queue_publish_figures(struct queue *queue)
 	atomic_store_explicit(&counters->parked, queue->groups.parked, memory_order_relaxed);
 	queue->over_max_bytes = queue->config->max_bytes > 0 &&
 	    queue_unsettled_bytes(queue) >= queue->config->max_bytes;
+	atomic_store_explicit(&queue->control->refuses, refusal(queue), memory_order_relaxed);
 	drop_marks(queue);
 	if (published == ended || queue->mark_count == 0) {
 		atomic_store_explicit(&counters->oldest_ns, 0, memory_order_relaxed);

@@ -131,6 +131,7 @@ next_written(struct io_request *request, int64_t result)
 	CRASH_POINT("next.ready");
 	writer->next_state = WRITER_NEXT_READY;
 	writer->next_error = 0;
+	writer->refused_bytes = 0;
 	writer->next_done(writer);
 }
 
@@ -368,8 +369,12 @@ writer_room(struct writer *writer, uint64_t payload_length)
 int
 writer_room_for_message(struct writer *writer, uint64_t payload_length)
 {
-	return room(
-	    writer, log_frame_bytes(payload_length), writer->active.segment.size / MESSAGES_LEAVE);
+	uint64_t bytes = log_frame_bytes(payload_length);
+	int rc = room(writer, bytes, writer->active.segment.size / MESSAGES_LEAVE);
+
+	if (rc < 0)
+		writer->refused_bytes = bytes;
+	return rc;
 }
 
 int
@@ -379,12 +384,24 @@ writer_room_for_state(struct writer *writer, uint64_t payload_length)
 	    writer, log_frame_bytes(payload_length), writer->active.segment.size / STATES_LEAVE);
 }
 
+static bool
+fits_message(const struct writer *writer, uint64_t bytes)
+{
+	const struct log_segment *active = &writer->active.segment;
+
+	return fits_segment(active, writer->end, bytes + active->size / MESSAGES_LEAVE);
+}
+
 bool
 writer_is_short(const struct writer *writer)
 {
-	return writer->next_state == WRITER_NEXT_FAILED &&
-	    !fits_segment(
-		&writer->active.segment, writer->end, writer->active.segment.size / MESSAGES_LEAVE);
+	return writer->next_state == WRITER_NEXT_FAILED && !fits_message(writer, 0);
+}
+
+int
+writer_shortage(const struct writer *writer)
+{
+	return fits_message(writer, writer->refused_bytes) ? 0 : writer->next_error;
 }
 
 /* A frame at end, which is known to fit in the active segment. */

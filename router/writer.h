@@ -56,7 +56,8 @@ struct writer {
 	size_t old_count, old_capacity;
 	struct writer_segment active, next;
 	enum writer_next next_state;
-	int next_error; /* why the last attempt failed; 0 once one went well */
+	int next_error;         /* why the last attempt failed; 0 once one went well */
+	uint64_t refused_bytes; /* of a message for which there was no room, until there is */
 	uint64_t next_written, next_retry_ns;
 	struct io_request next_request;
 	uint8_t *header_block;
@@ -112,6 +113,8 @@ int writer_room_for_message(struct writer *, uint64_t payload_length);
 int writer_room_for_state(struct writer *, uint64_t payload_length);
 /* Is no more than that quarter left? Then each batch costs a block that there may be no other of. */
 bool writer_is_short(const struct writer *);
+/* Why messages are refused, or were when there was one last: -errno; 0: they are not. */
+int writer_shortage(const struct writer *);
 
 /* Appends a frame; the caller fills the payload (behind the header) and calls writer_finish() before
  * anything else. Only after writer_room() said 1, or for what WRITER_RESERVE_BYTES is for. */

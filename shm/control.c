@@ -43,6 +43,22 @@ control_state_parse(const char *name)
 	return (enum control_state)0;
 }
 
+const char *
+control_refusal_text(enum control_refusal refusal)
+{
+	static const char *const texts[] = {
+		[CONTROL_DISK_FULL] = "the disk is full",
+		[CONTROL_LOG_FAILS] = "its log cannot grow",
+		[CONTROL_MAX_BYTES] = "it holds max_bytes of messages",
+		[CONTROL_DEAD_LETTERS_FULL] = "there is no room for its dead letters",
+		[CONTROL_DEDUP_FULL] = "as many ids as dedup_max allows are remembered",
+	};
+
+	if (refusal == CONTROL_TAKES)
+		return NULL;
+	return (unsigned)refusal < sizeof(texts) / sizeof(texts[0]) ? texts[refusal] : "unknown";
+}
+
 uint32_t
 control_fingerprint(void)
 {
@@ -56,6 +72,7 @@ control_fingerprint(void)
 		sizeof(struct control_worker),
 		sizeof(struct control_queue),
 		offsetof(struct control_queue, state),
+		offsetof(struct control_queue, refuses),
 		offsetof(struct control_queue, detail),
 		offsetof(struct control_queue, counters),
 		sizeof(struct control_detail),

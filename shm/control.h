@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONTROL_MAGIC "HGCTRL01"
+#define CONTROL_MAGIC "HGCTRL02"
 
 enum {
 	CONTROL_QUEUES = 64,
@@ -73,6 +73,19 @@ enum control_flag {
 	CONTROL_DRAIN = 2 /* STOPPED: what was handed to workers before is handled */
 };
 
+/* Why a queue, or a topic, takes no messages at the moment: publishers are asked to try again. A
+ * full disk is looked at again when there is something to be written. */
+enum control_refusal {
+	CONTROL_TAKES,
+	CONTROL_DISK_FULL,
+	CONTROL_LOG_FAILS, /* its log cannot grow for another reason */
+	CONTROL_MAX_BYTES,
+	CONTROL_DEAD_LETTERS_FULL, /* its dead-letter queue's log cannot grow */
+	CONTROL_DEDUP_FULL         /* a topic's: new ids */
+};
+/* For a person; NULL for CONTROL_TAKES. */
+const char *control_refusal_text(enum control_refusal);
+
 /* Why a subscription is in the state it is in. Plain bytes: published by the state word. */
 struct control_detail {
 	uint64_t generation; /* of the word that names this slot; readers compare */
@@ -106,6 +119,8 @@ struct control_queue {
 	uint32_t lanes, topic;                /* topic: index in topics */
 	_Alignas(128) _Atomic uint64_t state; /* the word drawn above */
 	_Atomic uint64_t logged;              /* generation that is on disk */
+	_Atomic uint32_t refuses;             /* enum control_refusal */
+	uint32_t pad;
 	struct control_detail detail[CONTROL_SLOTS];
 	_Alignas(128) struct control_counters counters;
 };
@@ -122,6 +137,8 @@ struct control_worker {
 struct control_topic {
 	char name[CONTROL_NAME_BYTES];
 	_Atomic uint64_t published, refused, unroutable, duplicates;
+	_Atomic uint32_t refuses; /* enum control_refusal */
+	uint32_t pad;
 };
 
 struct control_shared {

@@ -67,6 +67,47 @@ ctl wait --ready -t 20
 is "when it goes on it is" 0 $?
 ok "status is as before" eval 'ctl status | grep -q "^router: running for [0-9ms ]*, pid $router\$"'
 
+echo "# queues that take nothing"
+restart_without() { # restart_without DIRECTORY [CONDITION]: where no segment can be made until $dir/gone is there
+  stop "$router"
+  rm -f "$dir/gone"
+  LD_PRELOAD=$top_builddir/tests/faults/fail.so FAIL_CALL=posix_fallocate FAIL_AT=1 FAIL_FROM=1 FAIL_HOW=ENOSPC \
+    FAIL_UNDER=$1 FAIL_GONE=$dir/gone ASAN_OPTIONS=verify_asan_link_order=0 start router headgate-router
+  wait_for 20 ctl wait "${2:---workers}" -t 1
+}
+refuses() { # refuses QUEUE REASON
+  [ "$(query ".queues[] | select(.name == \"$1\") | .refuses")" = "$2" ]
+}
+long() { # long PREFIX CUSTOMER COUNT: a hundred payments make a megabyte
+  text=$(head -c 10000 /dev/zero | tr '\0' x)
+  for i in $(seq "$3"); do
+    printf '{"customer_id":"%s","transaction_type":"payment","amount":1,"payment_method":"card","message_id":"%s-%s","x":"%s"}\n' "$2" "$1" "$i" "$text"
+  done
+}
+ok "they take messages" refuses payment-processing null
+restart_without "$dir/state/queues/payment-processing-dlq"
+long dead E-ERROR400 100 | publish
+ok "its dead letters have no room" wait_for 20 refuses payment-processing "there is no room for its dead letters"
+ok "for the disk is full" refuses payment-processing-dlq "the disk is full"
+ok "the other queue takes messages" refuses bank-account-setup null
+ctl status >"$dir/screen"
+ok "status says so, and what to do" eval 'grep -A1 "^payment-processing takes no messages: there is no room for its dead letters\$" "$dir/screen" | grep -q "^    next:    make room on the file system"'
+touch "$dir/gone"
+ok "when there is room again all are handled" ctl wait --empty -t 20
+ok "and it takes messages" wait_for 20 refuses payment-processing null
+stop "$payment"
+restart_without "$dir/state/queues/payment-processing" --ready
+long full F 500 | publish --wait 1s
+is "the disk is full: a publisher is told" 75 $?
+ok "so is who looks at status" wait_for 20 refuses payment-processing "the disk is full"
+ok "in words" eval 'ctl status | grep -q "^payment-processing takes no messages: the disk is full\$"'
+touch "$dir/gone"
+long full F 500 | publish
+is "when there is room again messages are taken" 0 $?
+ok "and status is as before" wait_for 20 refuses payment-processing null
+start payment headgate-payment
+ok "and handled" ctl wait --empty -t 20
+
 echo "# another user"
 cp "$top_builddir/headgatectl" "$dir/"
 chmod 755 "$dir" # but not what is in it
