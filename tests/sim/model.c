@@ -448,7 +448,8 @@ check_dead_letters(const struct router *router, unsigned q)
 		    dead->control->counters.published, dead->next_sequence);
 }
 
-/* Queues that take the same messages have them in the same order. */
+/* Queues that take the same messages have them in the same order. Of one that came twice, outside the window,
+ * only the copy that was met last is known: not the same one in each. */
 static void
 check_same_order(void)
 {
@@ -458,6 +459,7 @@ check_same_order(void)
 		unsigned i = row_at(0, s)->message;
 
 		if (i == 0 || messages[i - 1].queues < MODEL_QUEUES ||
+		    messages[i - 1].copies[0] > 1 || messages[i - 1].copies[1] > 1 ||
 		    messages[i - 1].sequence[0] != s)
 			continue;
 		if (messages[i - 1].sequence[1] <= last)
