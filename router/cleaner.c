@@ -70,6 +70,7 @@ struct cleaner {
 	size_t batch_ids; /* where those of the batch being read begin */
 	uint32_t newest_clock_s;
 	int ids_fd;
+	bool made_room; /* for them */
 
 	/* The new segment. */
 	struct log_segment segment;
@@ -593,6 +594,23 @@ write_ids(struct cleaner *cleaner)
 	    &cleaner->request);
 }
 
+/* The disk is full. The segments that are about to go have left room for their ids behind the messages; what
+ * logs keep to be used again goes, too. Once in a job. */
+static int
+make_room(struct cleaner *cleaner)
+{
+	struct router *router = cleaner->router;
+
+	if (cleaner->made_room)
+		return -ENOSPC;
+	cleaner->made_room = true;
+	for (unsigned i = 0; i < router->queue_count; i++)
+		writer_drop_spare(&router->queues[i].writer);
+	for (size_t i = 0; i < cleaner->count; i++) /* where the file system can do that */
+		writer_punch(&cleaner->queue->writer, cleaner->first + i);
+	return 0;
+}
+
 static int
 begin_ids(struct cleaner *cleaner)
 {
@@ -608,6 +626,8 @@ begin_ids(struct cleaner *cleaner)
 	log_ids_seal(header, (const void *)(header + 1));
 	new_ids_path(cleaner, header->number, path);
 	cleaner->ids_fd = io_open_log(path, true, false);
+	if (cleaner->ids_fd == -ENOSPC && make_room(cleaner) == 0)
+		cleaner->ids_fd = io_open_log(path, true, false);
 	if (cleaner->ids_fd < 0)
 		return cleaner->ids_fd;
 	cleaner->step = WRITING_IDS;
@@ -732,6 +752,7 @@ begin_copy(struct cleaner *cleaner)
 	cleaner->segment = (struct log_segment){ 0 };
 	cleaner->ids_bytes = cleaner->ids_capacity = cleaner->ids_written = 0;
 	cleaner->newest_clock_s = 0;
+	cleaner->made_room = false;
 	if (!cleaner->move && !cleaner->keep_ids)
 		return free_segments(cleaner);
 	cleaner->at = cleaner->first;
@@ -814,6 +835,13 @@ ids_written(struct cleaner *cleaner)
 static int
 go_on(struct cleaner *cleaner)
 {
+	if (cleaner->step == WRITING_IDS && cleaner->result == -ENOSPC) {
+		int rc = make_room(cleaner);
+
+		if (rc == 0)
+			write_ids(cleaner);
+		return rc;
+	}
 	if (cleaner->step != WAITING && cleaner->step != WAITING_TO_FREE && cleaner->result <= 0)
 		return cleaner->result < 0 ? (int)cleaner->result : -EIO;
 	switch (cleaner->step) {

@@ -104,6 +104,8 @@ void io_message_finish(struct io_message *, int64_t result);
 int io_open_log(const char *path, bool create, bool direct);
 int io_close(int fd);
 int io_allocate(int fd, uint64_t bytes);
+/* Gives back the blocks of [from, from + bytes), which reads as zeros then. */
+int io_punch(int fd, uint64_t from, uint64_t bytes);
 /* All of it, at an offset. Return 0 or -errno (-ENODATA at the end of the file). */
 int io_read_all(int fd, void *buffer, size_t length, uint64_t offset);
 int io_write_all(int fd, const void *buffer, size_t length, uint64_t offset);

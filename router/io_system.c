@@ -78,6 +78,15 @@ io_allocate(int fd, uint64_t bytes)
 }
 
 int
+io_punch(int fd, uint64_t from, uint64_t bytes)
+{
+	return fallocate(
+		   fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)bytes) == 0
+	    ? 0
+	    : -errno;
+}
+
+int
 io_read_all(int fd, void *buffer, size_t length, uint64_t offset)
 {
 	for (size_t done = 0; done < length;) {

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log/ids.h"
 #include "log/state.h"
 #include "router/notify.h"
 #include "telemetry/crash.h"
@@ -49,6 +50,7 @@ finish_message(struct queue *queue, struct log_frame *frame, uint16_t group_hash
 	if (queue->batch_first_sequence == 0)
 		queue->batch_first_sequence = frame->sequence;
 	queue->segment_messages++;
+	queue->writer.ids_bytes += sizeof(struct log_id);
 	count(&queue->control->counters.published, 1);
 	return frame->sequence;
 }
@@ -250,6 +252,7 @@ queue_segment_begun(struct writer *writer)
 	}
 	writer->active.segment.first_sequence = queue->next_sequence;
 	queue->segment_messages = 0;
+	writer->ids_bytes = 0;
 	/* The segment is new: these always fit. */
 	append_head(queue);
 	append_state(queue);

@@ -41,10 +41,12 @@ segment_end(const struct log_segment *segment)
 	return segment->position + segment->span;
 }
 
+/* Do so many bytes fit in the active segment? */
 static bool
-fits_segment(const struct log_segment *segment, uint64_t position, uint64_t bytes)
+fits(const struct writer *writer, uint64_t bytes)
 {
-	return position + bytes + WRITER_RESERVE_BYTES <= segment_end(segment);
+	return writer->end + bytes + writer->ids_bytes + WRITER_RESERVE_BYTES <=
+	    segment_end(&writer->active.segment);
 }
 
 static uint8_t *
@@ -222,7 +224,9 @@ reuse_spare(struct writer *writer, const char *path)
 	CRASH_POINT("next.recycled");
 	if (good)
 		writer->next.fd = io_open_log(path, false, writer->direct);
-	return good && writer->next.fd >= 0;
+	/* What writer_punch() gave back is missing. */
+	return good && writer->next.fd >= 0 &&
+	    io_allocate(writer->next.fd, writer->next.segment.size) == 0;
 }
 
 static int
@@ -238,13 +242,16 @@ make_file(struct writer *writer, const char *path)
 static int
 find_file(struct writer *writer, const char *path)
 {
+	bool reused;
+
 	if (writer->next.fd >= 0) /* it had no room */
 		io_close(writer->next.fd);
 	writer->next.fd = -1;
-	if (!reuse_spare(writer, path))
-		return make_file(writer, path);
-	writer->next_written = writer->next.segment.size;
-	return 0;
+	reused = reuse_spare(writer, path);
+	writer->next_written = reused ? writer->next.segment.size : 0;
+	if (!reused && writer->next.fd >= 0)
+		io_close(writer->next.fd);
+	return reused ? 0 : make_file(writer, path);
 }
 
 /* The smallest segment that helps: the checkpoint fits, a frame of so many bytes, and what messages leave in it
@@ -252,12 +259,11 @@ find_file(struct writer *writer, const char *path)
 static uint64_t
 least_size(const struct writer *writer, uint64_t bytes)
 {
-	const struct log_segment *active = &writer->active.segment;
 	uint64_t needed =
 	    LOG_HEADER_BYTES + writer->checkpoint_bytes(writer) + WRITER_RESERVE_BYTES;
 	uint64_t size = LOG_SEGMENT_BYTES_MIN;
 
-	if (fits_segment(active, writer->end, active->size / NEXT_LEAVES))
+	if (fits(writer, writer->active.segment.size / NEXT_LEAVES))
 		needed += bytes + MESSAGES_LEAVE * writer->settlement_bytes(writer);
 	while (size < 2 * needed && size < LOG_SEGMENT_BYTES_MAX)
 		size *= 2;
@@ -281,11 +287,11 @@ make_next(struct writer *writer, uint64_t number, uint64_t position, uint64_t by
 		.span = size,
 	};
 	io_random(&writer->next.segment.salt, sizeof(writer->next.segment.salt));
-	writer->next_written = 0;
 	writer->next_request.done = next_written;
 	next_path(writer, path, false);
 	if (rc == 0)
 		rc = find_file(writer, path);
+	writer->disk_short = rc == -ENOSPC;
 	while (rc == -ENOSPC && size / 2 >= least) {
 		writer->next.segment.size = writer->next.segment.span = size /= 2;
 		rc = find_file(writer, path);
@@ -309,8 +315,7 @@ prepare_next(struct writer *writer, uint64_t bytes, uint64_t spare)
 		return;
 	if (writer->next_state != WRITER_NEXT_NONE && writer->next_state != WRITER_NEXT_FAILED)
 		return;
-	if (writer->end - active->position < active->size / 4 &&
-	    fits_segment(active, writer->end, bytes + spare))
+	if (writer->end - active->position < active->size / 4 && fits(writer, bytes + spare))
 		return;
 	make_next(writer, active->number + 1, segment_end(active), bytes);
 }
@@ -346,13 +351,13 @@ room(struct writer *writer, uint64_t bytes, uint64_t spare)
 	prepare_next(writer, bytes, spare);
 	if (writer->next_state == WRITER_NEXT_READY)
 		spare = 0;
-	if (!fits_segment(&writer->active.segment, writer->end, bytes + spare)) {
+	if (!fits(writer, bytes + spare)) {
 		if (writer->next_state == WRITER_NEXT_FAILED)
 			return writer->next_error;
 		if (writer->next_state != WRITER_NEXT_READY || writer->batch_start != 0)
 			return 0;
 		switch_segment(writer);
-		if (!fits_segment(&writer->active.segment, writer->end, bytes))
+		if (!fits(writer, bytes))
 			return room(writer, bytes, spare); /* the next is as large as needed */
 	}
 	if (writer->batch_start != 0 && writer->end + bytes - writer->sealed > WRITER_GATHER_BYTES)
@@ -387,9 +392,7 @@ writer_room_for_state(struct writer *writer, uint64_t payload_length)
 static bool
 fits_message(const struct writer *writer, uint64_t bytes)
 {
-	const struct log_segment *active = &writer->active.segment;
-
-	return fits_segment(active, writer->end, bytes + active->size / MESSAGES_LEAVE);
+	return fits(writer, bytes + writer->active.segment.size / MESSAGES_LEAVE);
 }
 
 bool
@@ -767,12 +770,46 @@ discard(struct writer *writer, const struct log_segment *segment)
 
 	CRASH_POINT("segment.unneeded");
 	log_segment_path(path, writer->dir, segment->number);
-	if (writer->spare != 0 || segment->size != next_size(writer->active.segment.number + 1))
+	if (writer->spare != 0 || writer->disk_short ||
+	    segment->size != next_size(writer->active.segment.number + 1))
 		return io_unlink(path);
 	spare_path(writer, segment->number, to);
 	writer->spare = segment->number;
 	writer->spare_bytes = segment->size;
 	return io_rename(path, to);
+}
+
+void
+writer_drop_spare(struct writer *writer)
+{
+	char path[LOG_PATH_BYTES];
+
+	writer->disk_short = true;
+	if (writer->spare == 0)
+		return;
+	spare_path(writer, writer->spare, path);
+	if (io_unlink(path) == 0)
+		writer->spare = 0;
+}
+
+int
+writer_punch(const struct writer *writer, size_t index)
+{
+	const struct log_segment *segment = &writer->old[index];
+	uint64_t from = align_up(segment->data_bytes, LOG_BLOCK_BYTES);
+	char path[LOG_PATH_BYTES];
+	int fd, rc;
+
+	if (from >= segment->size)
+		return 0;
+	log_segment_path(path, writer->dir, segment->number);
+	fd = io_open_log(path, false, false);
+	if (fd < 0)
+		return fd;
+	rc = io_punch(fd, from, segment->size - from);
+	io_close(fd);
+	CRASH_POINT("segment.punched");
+	return rc;
 }
 
 int

@@ -62,6 +62,9 @@ struct writer {
 	struct io_request next_request;
 	uint8_t *header_block;
 	uint64_t spare, spare_bytes; /* number and size of a file to be used again; 0: none */
+	bool disk_short;             /* no file is kept to be used again */
+	/* Left free at the active segment's end: as many bytes as the .ids file of its messages will take. */
+	uint64_t ids_bytes;
 
 	uint8_t *tail;
 	uint64_t tail_floor; /* nothing older was ever in the tail, or is as it is there */
@@ -154,6 +157,12 @@ uint64_t writer_bytes(const struct writer *);
 /* Gives back the disk of count old segments from index on, or puts replacement (which has the place of
  * the first already) where they were. Returns 0, or -errno: some files are left over. */
 int writer_free(struct writer *, size_t index, size_t count, const struct log_segment *replacement);
+
+/* The disk is full. The file that is kept to be used again is removed, and none is kept before there is room
+ * for a segment of the usual size. */
+void writer_drop_spare(struct writer *);
+/* Gives back the blocks behind the data of an old segment: as many as its ids take. Returns 0 or -errno. */
+int writer_punch(const struct writer *, size_t index);
 
 /* For recovery, before the log is opened; synchronous. Writes the last whole batch, [last_start, end),
  * again, so that it is on the disk and not only in the page cache; zeroes what a torn batch may have left

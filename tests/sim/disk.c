@@ -26,8 +26,8 @@ struct node {
 	LIST_ENTRY(node) link;
 	bool is_dir;
 	unsigned number, references, maps;
-	uint8_t *now, *disk, *dirty; /* dirty: a byte a sector */
-	uint64_t size, disk_size, capacity;
+	uint8_t *now, *disk, *dirty, *hole; /* dirty, hole: a byte a sector */
+	uint64_t size, disk_size, capacity, hole_bytes;
 	struct open_file *exclusive; /* who has the lock */
 	unsigned shared;
 	struct open_file *byte[LOCK_BYTES]; /* who has locked the first ones */
@@ -84,6 +84,7 @@ let_go(struct node *node)
 	world_free(node->now);
 	world_free(node->disk);
 	world_free(node->dirty);
+	world_free(node->hole);
 	world_free(node);
 }
 
@@ -221,9 +222,11 @@ grow(struct node *node, uint64_t bytes)
 	node->now = world_alloc(node->now, more);
 	node->disk = world_alloc(node->disk, more);
 	node->dirty = world_alloc(node->dirty, more / DISK_SECTOR);
+	node->hole = world_alloc(node->hole, more / DISK_SECTOR);
 	memset(node->now + old, 0, more - old);
 	memset(node->disk + old, 0, more - old);
 	memset(node->dirty + old / DISK_SECTOR, 0, (more - old) / DISK_SECTOR);
+	memset(node->hole + old / DISK_SECTOR, 0, (more - old) / DISK_SECTOR);
 	node->capacity = more;
 }
 
@@ -240,15 +243,34 @@ sync_range(struct node *node, uint64_t from, uint64_t to)
 		node->disk_size = to;
 }
 
-/* May this file become so long? */
-static bool
-has_room(const struct open_file *file, uint64_t bytes)
+/* Bytes of whole sectors of [from, to) that have no place on the disk; fill: they get one. */
+static uint64_t
+holes(struct node *node, uint64_t from, uint64_t to, bool fill)
 {
+	uint64_t bytes = 0;
+
+	for (uint64_t s = from / DISK_SECTOR; s * DISK_SECTOR < to && s * DISK_SECTOR < node->size;
+	     s++) {
+		bytes += node->hole[s] ? DISK_SECTOR : 0;
+		node->hole[s] = fill ? 0 : node->hole[s];
+	}
+	node->hole_bytes -= fill ? bytes : 0;
+	return bytes;
+}
+
+/* May there be something in [from, to) of this file? */
+static bool
+has_room(const struct open_file *file, uint64_t from, uint64_t to)
+{
+	struct node *node = file->node;
+	uint64_t more = holes(node, from, to, false) + (to > node->size ? to - node->size : 0);
 	unsigned files;
 
-	if (bytes <= file->node->size || in_memory(file->path) ||
-	    (!world.disk_full && disk_bytes(&files) + bytes - file->node->size <= disk_capacity))
+	if (more == 0 || in_memory(file->path) ||
+	    (!world.disk_full && disk_bytes(&files) + more <= disk_capacity)) {
+		holes(node, from, to, true);
 		return true;
+	}
 	world_trace("disk full: %s", file->path);
 	world.faults++;
 	return false;
@@ -275,6 +297,8 @@ empty_node(struct node *node)
 		return;
 	memset(node->now, 0, node->capacity);
 	memset(node->dirty, 1, node->capacity / DISK_SECTOR);
+	memset(node->hole, 0, node->capacity / DISK_SECTOR);
+	node->hole_bytes = 0;
 	node->size = 0;
 }
 
@@ -320,7 +344,7 @@ disk_write(int fd, const void *buffer, size_t length, uint64_t offset)
 	node = file->node;
 	if (!is_aligned(file, buffer, length, offset))
 		return -EINVAL;
-	if (!has_room(file, offset + length))
+	if (!has_room(file, offset, offset + length))
 		return -ENOSPC;
 	if (world_fault("write: EIO")) {
 		write_some(node, offset, buffer, length);
@@ -433,7 +457,7 @@ disk_bytes(unsigned *files)
 	for (size_t i = 0; i < now.count; i++) {
 		if (in_memory(now.name[i].path) || now.name[i].node->is_dir)
 			continue;
-		bytes += now.name[i].node->size;
+		bytes += now.name[i].node->size - now.name[i].node->hole_bytes;
 		++*files;
 	}
 	return bytes;
@@ -483,6 +507,8 @@ cut_contents(struct node *node)
 		node->dirty[s] = 0;
 	}
 	grow(node, size);
+	if (size < node->size) /* no hole is remembered there */
+		holes(node, size / DISK_SECTOR * DISK_SECTOR, node->size, true);
 	if (size < node->capacity)
 		memset(node->disk + size, 0, node->capacity - size);
 	if (node->capacity > 0)
@@ -520,6 +546,7 @@ int __real_fstat(int, struct stat *);
 int __wrap_fstat(int, struct stat *);
 int __real_posix_fallocate(int, off_t, off_t);
 int __wrap_posix_fallocate(int, off_t, off_t);
+int __wrap_fallocate(int, int, off_t, off_t);
 int __wrap_posix_fadvise(int, off_t, off_t, int);
 int __wrap_flock(int, int);
 int __wrap_fcntl(int, int, ...);
@@ -709,13 +736,37 @@ __wrap_posix_fallocate(int fd, off_t offset, off_t length)
 	if (file == NULL)
 		return __real_posix_fallocate(fd, offset, length);
 	world_step("posix_fallocate");
-	if (!has_room(file, end))
+	if (!has_room(file, (uint64_t)offset, end))
 		return ENOSPC;
 	if (world_fault("posix_fallocate"))
 		return EIO;
 	grow(file->node, end);
 	if (end > file->node->size)
 		file->node->size = end;
+	return 0;
+}
+
+/* Makes holes of whole sectors within the file. */
+int
+__wrap_fallocate(int fd, int mode, off_t offset, off_t length)
+{
+	struct open_file *file = opened(fd);
+	struct node *node = file != NULL ? file->node : NULL;
+
+	if (file == NULL || mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
+		return failed(EBADF);
+	if (call_fails("fallocate"))
+		return failed(EIO);
+	world_trace("punch %s %llu+%llu", file->path, (unsigned long long)offset,
+	    (unsigned long long)length);
+	for (uint64_t at = (uint64_t)offset;
+	     at + DISK_SECTOR <= (uint64_t)(offset + length) && at + DISK_SECTOR <= node->size;
+	     at += DISK_SECTOR) {
+		memset(node->now + at, 0, DISK_SECTOR);
+		node->dirty[at / DISK_SECTOR] = 1;
+		node->hole_bytes += node->hole[at / DISK_SECTOR] ? 0 : DISK_SECTOR;
+		node->hole[at / DISK_SECTOR] = 1;
+	}
 	return 0;
 }
 
