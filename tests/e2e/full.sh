@@ -89,4 +89,41 @@ publish --wait 20 <"$dir/few"
 is "an empty queue takes messages again" 0 $?
 is "duplicates of freed messages are known" 20 \
   "$(pay first 20 9000 | publish --receipts | jq -c 'select(.duplicate)' | wc -l)"
+
+# With the stores on that disk the gate trips; some megabytes and a start are all that it needs.
+new_disk
+rm -rf "$dir/stores"
+fallocate -l 8M "$dir/state/rubbish"
+start_all
+"$top_builddir/headgatectl" stop payment-processing
+pile first
+ok "nothing is free" fill
+"$top_builddir/headgatectl" start payment-processing
+ok "the gate trips" "$top_builddir/headgatectl" wait --state TRIPPED -t 20 payment-processing
+ok "its error says that the disk is full" \
+  eval '"$top_builddir/headgatectl" status payment-processing | grep -q "database or disk is full"'
+rm "$dir/state/rubbish"
+ok "it is opened when there is room" "$top_builddir/headgatectl" start payment-processing
+ok "what waited is handled" empty
+is "none of it twice" "$(payments 'SELECT count(*) FROM payments')" \
+  "$(payments 'SELECT count(DISTINCT message_id) FROM payments')"
+publish --wait 20 <"$dir/few"
+is "an empty queue takes messages again" 0 $?
+
+# As does an elsewhere that it was moved to.
+new_disk
+start_all
+"$top_builddir/headgatectl" stop payment-processing
+pile first
+ok "nothing is free" fill
+"$top_builddir/headgatectl" start payment-processing
+ok "the gate trips" "$top_builddir/headgatectl" wait --state TRIPPED -t 20 payment-processing
+stop "$payment"
+stop "$account"
+mv "$dir/state/stores" "$dir/stores"
+ln -s "$dir/stores" "$dir/state/stores"
+start payment headgate-payment
+start account headgate-bank-account
+"$top_builddir/headgatectl" start payment-processing
+ok "what waited is handled with the stores elsewhere" empty
 done_testing
