@@ -599,13 +599,10 @@ write_ids(struct cleaner *cleaner)
 static int
 make_room(struct cleaner *cleaner)
 {
-	struct router *router = cleaner->router;
-
 	if (cleaner->made_room)
 		return -ENOSPC;
 	cleaner->made_room = true;
-	for (unsigned i = 0; i < router->queue_count; i++)
-		writer_drop_spare(&router->queues[i].writer);
+	queue_disk_full(&cleaner->queue->writer);
 	for (size_t i = 0; i < cleaner->count; i++) /* where the file system can do that */
 		writer_punch(&cleaner->queue->writer, cleaner->first + i);
 	return 0;

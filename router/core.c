@@ -126,6 +126,7 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->writer.settlement_bytes = queue_settlement_bytes;
 		queue->writer.durable_done = batch_log_durable;
 		queue->writer.next_done = next_segment_done;
+		queue->writer.disk_full = queue_disk_full;
 		if (filter_compile(
 			&queue->filter, queue->config->filter_policy, why, sizeof(why)) != 0) {
 			snprintf(error, error_bytes, "%s:%d: queue %s: filter_policy: %s",

@@ -344,6 +344,21 @@ queue_settlement_bytes(const struct writer *writer)
 }
 
 void
+queue_disk_full(struct writer *writer)
+{
+	struct router *router = queue_of(writer)->router;
+
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		struct queue *queue = &router->queues[i];
+
+		writer_drop_spare(&queue->writer);
+		if (&queue->writer != writer && queue->pending_count == 0 &&
+		    queue->settled.through + 1 == queue->next_sequence)
+			writer_drop_next(&queue->writer);
+	}
+}
+
+void
 queue_log_checkpoint(struct queue *queue)
 {
 	/* writer_room() may begin a segment and with it a new checkpoint. */

@@ -43,6 +43,8 @@ void queue_segment_begun(struct writer *);
 /* Bytes of a checkpoint, about, and of the settlements of all that is left, at most. Likewise. */
 uint64_t queue_checkpoint_bytes(const struct writer *);
 uint64_t queue_settlement_bytes(const struct writer *);
+/* The disk is full: what all queues' logs keep to be used later goes. Likewise. */
+void queue_disk_full(struct writer *);
 /* Puts what is left of the checkpoint into the gathered batch, as far as there is room. */
 void queue_log_checkpoint(struct queue *);
 /* Is some of it left, and room for that? May begin a segment. */

@@ -292,6 +292,10 @@ make_next(struct writer *writer, uint64_t number, uint64_t position, uint64_t by
 	if (rc == 0)
 		rc = find_file(writer, path);
 	writer->disk_short = rc == -ENOSPC;
+	if (rc == -ENOSPC) {
+		writer->disk_full(writer);
+		rc = find_file(writer, path);
+	}
 	while (rc == -ENOSPC && size / 2 >= least) {
 		writer->next.segment.size = writer->next.segment.span = size /= 2;
 		rc = find_file(writer, path);
@@ -790,6 +794,23 @@ writer_drop_spare(struct writer *writer)
 	spare_path(writer, writer->spare, path);
 	if (io_unlink(path) == 0)
 		writer->spare = 0;
+}
+
+void
+writer_drop_next(struct writer *writer)
+{
+	char path[LOG_PATH_BYTES];
+
+	if (writer->next_state != WRITER_NEXT_READY ||
+	    !fits(writer, writer->active.segment.size / MESSAGES_LEAVE))
+		return;
+	next_path(writer, path, true);
+	if (io_unlink(path) != 0)
+		return;
+	CRASH_POINT("next.dropped");
+	io_close(writer->next.fd);
+	writer->next.fd = -1;
+	writer->next_state = WRITER_NEXT_NONE;
 }
 
 int

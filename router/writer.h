@@ -90,6 +90,8 @@ struct writer {
 	void (*durable_done)(struct writer *, int result);
 	/* The next segment became ready, or failed. */
 	void (*next_done)(struct writer *);
+	/* The disk has no room for it: it will be tried once more. */
+	void (*disk_full)(struct writer *);
 };
 
 /* Opens a log that was found whole up to position end in its segment with index active, or makes a new
@@ -161,6 +163,8 @@ int writer_free(struct writer *, size_t index, size_t count, const struct log_se
 /* The disk is full. The file that is kept to be used again is removed, and none is kept before there is room
  * for a segment of the usual size. */
 void writer_drop_spare(struct writer *);
+/* Likewise: removes the next segment while the active one has room. For a log in which all is settled. */
+void writer_drop_next(struct writer *);
 /* Gives back the blocks behind the data of an old segment: as many as its ids take. Returns 0 or -errno. */
 int writer_punch(const struct writer *, size_t index);
 

@@ -110,7 +110,28 @@ is "none of it twice" "$(payments 'SELECT count(*) FROM payments')" \
 publish --wait 20 <"$dir/few"
 is "an empty queue takes messages again" 0 $?
 
-# As does an elsewhere that it was moved to.
+# What an idle queue keeps for later is given to the one that needs it.
+accounts_files() {
+  ls "$dir/state/queues/bank-account-setup" | grep -cE '\.(log|free)$'
+}
+keeps() { # keeps COUNT: files of the accounts' log
+  [ "$(accounts_files)" -eq "$1" ]
+}
+new_disk
+rm -rf "$dir/stores"
+start_all
+pay account 500 9000 | sed 's/"payment"/"bank_account_setup"/; s/"pad"/"routing_number":"123456789","account_number":"12345","pad"/' |
+  publish --wait 20
+ok "accounts are handled" empty
+ok "their log has a segment, and one that is ready" wait_for 20 keeps 2
+"$top_builddir/headgatectl" stop payment-processing
+pile first
+is "when the disk is full it has given back the second" 1 "$(accounts_files)"
+"$top_builddir/headgatectl" start payment-processing
+ok "what waited is handled" empty
+
+# Another way out: the stores go to another disk.
+rm -rf "$dir/stores"
 new_disk
 start_all
 "$top_builddir/headgatectl" stop payment-processing

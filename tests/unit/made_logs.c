@@ -103,6 +103,12 @@ some_bytes(const struct writer *writer)
 }
 
 static void
+nothing(struct writer *writer)
+{
+	(void)writer;
+}
+
+static void
 durable(struct writer *writer, int result)
 {
 	cr_assert(result == 0, "write: %s", strerror(-result));
@@ -125,6 +131,7 @@ open_made(int i)
 	log->writer.switched = begin_segment;
 	log->writer.checkpoint_bytes = log->writer.settlement_bytes = some_bytes;
 	log->writer.durable_done = durable;
+	log->writer.disk_full = nothing;
 	log->writer.next_done = ready;
 	cr_assert(mkdir(dir_of(i), 0700) == 0, "%s", dir_of(i));
 	cr_assert(writer_open(&log->writer, io, dir_of(i), "queue", NULL, 0, 0) == 0, "open");
