@@ -527,6 +527,15 @@ stop_unreadable(struct queue *queue, uint64_t sequence)
 	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
 }
 
+/* It is neither settled nor parked nor in flight any more. When somebody opens the gate again, the cursor must
+ * meet it again before all that is behind it: as for the next worker. */
+static void
+lose(struct worker *worker, uint64_t sequence)
+{
+	stop_unreadable(worker->queue, sequence);
+	worker->lost = true;
+}
+
 /* A message that is to be tried again, or that comes behind one in its group. Returns 0, -EPROTO, or
  * -ENOMEM. */
 static int
@@ -549,7 +558,7 @@ take_blocked(struct worker *worker, const struct lane_completion *completion, st
 	else
 		rc = blocking_failed(worker, group, parked, completion->status, reason);
 	if (rc == -EBADMSG) {
-		stop_unreadable(queue, parked.sequence);
+		lose(worker, parked.sequence);
 		rc = 0;
 	}
 	return rc;
@@ -563,7 +572,7 @@ take_ended(struct worker *worker, const struct lane_completion *completion, uint
 	int rc = settle(worker, completion, position, redelivery, reason);
 
 	if (rc == -EBADMSG) {
-		stop_unreadable(worker->queue, completion->sequence);
+		lose(worker, completion->sequence);
 		return 0;
 	}
 	if (rc < 0)
@@ -657,6 +666,10 @@ delivery_settle(struct worker *worker)
 		worker->broken = true; /* what else is in its rings is not believed */
 		drop_misbehaving(worker, "a completion that cannot be");
 		return false;
+	}
+	if (worker->lost) {
+		worker->lost = false;
+		let_go(worker, "a message cannot be read again");
 	}
 	return n > 0;
 }

@@ -51,6 +51,7 @@ struct worker {
 	int window_fd;
 	uint64_t window_segment;
 	struct io_request window_request;
+	bool lost;     /* it answered for a message that cannot be read: it is to be let go */
 	bool let_go;   /* its log could not be read */
 	bool broken;   /* it broke the rules: nothing more is settled for it */
 	bool detached; /* freed when the back end lets go */
