@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "log/list.h"
+#include "router/ask.h"
 #include "router/batch.h"
+#include "router/blocking.h"
 #include "router/connection.h"
 #include "router/dedup.h"
 #include "router/queue.h"
@@ -14,7 +16,7 @@
 #include "tests/sim/party.h"
 
 static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks,
-    keeps_chunks, reserves_nothing, trusts_names;
+    keeps_chunks, reserves_nothing, trusts_names, parks_nothing, loses_given_back, tells_early;
 
 static const struct {
 	const char *name, *what;
@@ -36,6 +38,10 @@ static const struct {
 	    &keeps_chunks },
 	{ "no-reserve", "messages fill the log to the last block of a disk", &reserves_nothing },
 	{ "trust-names", "a directory that is there is taken for durable", &trusts_names },
+	{ "no-park", "what comes behind a message that failed is delivered", &parks_nothing },
+	{ "lose-given-back", "now and then what a worker gives back is forgotten",
+	    &loses_given_back },
+	{ "early-outcome", "a person is told of a dead letter before it is on disk", &tells_early },
 	{ "leak", "memory for each message behind a closed gate", &leaks },
 };
 
@@ -67,6 +73,12 @@ void __real_settled_restore_end(struct settled *);
 void __wrap_settled_restore_end(struct settled *);
 int __real_writer_room_for_message(struct writer *, uint64_t);
 int __wrap_writer_room_for_message(struct writer *, uint64_t);
+int __real_blocking_park(struct worker *, const struct log_frame *);
+int __wrap_blocking_park(struct worker *, const struct log_frame *);
+bool __real_group_give_back(struct groups *, struct group *, struct parked);
+bool __wrap_group_give_back(struct groups *, struct group *, struct parked);
+void __real_ask_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
+void __wrap_ask_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
 int __real_io_make_dir(const char *);
 int __wrap_io_make_dir(const char *);
 
@@ -128,6 +140,32 @@ __wrap_writer_room_for_message(struct writer *writer, uint64_t payload_length)
 {
 	return reserves_nothing ? writer_room(writer, payload_length)
 				: __real_writer_room_for_message(writer, payload_length);
+}
+
+int
+__wrap_blocking_park(struct worker *worker, const struct log_frame *frame)
+{
+	return parks_nothing ? 0 : __real_blocking_park(worker, frame);
+}
+
+bool
+__wrap_group_give_back(struct groups *groups, struct group *group, struct parked parked)
+{
+	if (loses_given_back && parked.sequence % 8 == 0)
+		return true;
+	return __real_group_give_back(groups, group, parked);
+}
+
+void
+__wrap_ask_ended(
+    struct queue *queue, uint64_t sequence, uint16_t status, const char *reason, bool dead_lettered)
+{
+	struct connection *connection;
+
+	__real_ask_ended(queue, sequence, status, reason, dead_lettered);
+	TAILQ_FOREACH (connection, &queue->router->connections, link)
+		if (tells_early && connection->role == WIRE_CONTROL)
+			connection_flush_now(connection);
 }
 
 int

@@ -5,7 +5,7 @@ check_PROGRAMS += tests/sim/run
 tests_sim_run_SOURCES = tests/sim/run.c tests/sim/world.c tests/sim/world.h \
 	tests/sim/descriptor.c tests/sim/descriptor.h tests/sim/disk.c tests/sim/disk.h \
 	tests/sim/net.c tests/sim/net.h tests/sim/model.c tests/sim/model.h tests/sim/party.h \
-	tests/sim/publisher.c tests/sim/worker.c tests/sim/breaks.c tests/sim/breaks.h \
+	tests/sim/asker.c tests/sim/publisher.c tests/sim/worker.c tests/sim/breaks.c tests/sim/breaks.h \
 	$(ROUTER_CORE_FILES) $(log_liblog_a_SOURCES) $(shm_libshm_a_SOURCES) \
 	$(telemetry_libtelemetry_a_SOURCES) workers/attachment.c workers/attachment.h
 tests_sim_run_CPPFLAGS = $(AM_CPPFLAGS) -DHEADGATE_CRASH_POINTS \

@@ -9,6 +9,10 @@ struct row {
 	unsigned message; /* its number and 1; 0: no row */
 	int status;
 	unsigned deaths;
+	unsigned failures; /* handlers that answered what blocks its group */
+	int last_status;   /* ... with that */
+	bool skip;         /* a person wanted it given up */
+	bool told;         /* a person was told that it is a dead letter */
 };
 
 static struct message *messages;
@@ -21,6 +25,9 @@ static struct store {
 	uint64_t capacity, highest;
 	unsigned *last; /* message that was applied last, by publisher and group; and 1 */
 	size_t last_capacity;
+	uint64_t applied[MODEL_GROUPS]; /* highest sequence */
+	uint64_t failing[MODEL_GROUPS]; /* that blocks the group; 0: none */
+	bool skip[MODEL_GROUPS];        /* a person wanted whatever is first given up */
 	uint64_t log_id;
 	uint64_t ran_ns; /* while it was RUNNING, and a router ran */
 	uint64_t looked_ns;
@@ -237,6 +244,11 @@ model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
 	if (row->status != 0)
 		world_violation("P3: queue %u: message %u is applied twice", queue, i);
 	row->status = status;
+	if (sequence < store->applied[messages[i].group])
+		world_violation("P2: queue %u: sequence %" PRIu64 " of group %u is applied after "
+				"sequence %" PRIu64,
+		    queue, sequence, messages[i].group, store->applied[messages[i].group]);
+	store->applied[messages[i].group] = sequence;
 	world_trace("committed %u %" PRIu64 " %u %d", queue, sequence, i, status);
 	if (key >= store->last_capacity) {
 		size_t more = 2 * key + 64;
@@ -253,6 +265,109 @@ model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
 		world_violation("P2: queue %u: message %u of group %u is applied after message %u",
 		    queue, i, messages[i].group, store->last[key] - 1);
 	store->last[key] = i + 1;
+}
+
+/*
+ * Groups that are blocked.
+ */
+
+void
+model_started(unsigned queue, uint64_t sequence, unsigned i)
+{
+	uint64_t *failing = &stores[queue].failing[messages[i].group];
+
+	if (*failing != 0 && row_at(queue, *failing)->status != 0)
+		*failing = 0;
+	if (*failing != 0 && sequence > *failing)
+		world_violation("P2: queue %u: it is the turn of sequence %" PRIu64
+				" of group %u, of which sequence %" PRIu64 " failed",
+		    queue, sequence, messages[i].group, *failing);
+	if (sequence == *failing)
+		*failing = 0;
+}
+
+void
+model_failed(unsigned queue, uint64_t sequence, unsigned i, int status)
+{
+	struct row *row = row_at(queue, sequence);
+
+	row->failures++;
+	row->last_status = status;
+	stores[queue].failing[messages[i].group] = sequence;
+}
+
+void
+model_given_up(unsigned queue, uint64_t sequence, int status, unsigned retry_max)
+{
+	const struct row *row = row_at(queue, sequence);
+	bool by_person = row->skip ||
+	    (row->message != 0 && stores[queue].skip[messages[row->message - 1].group]);
+
+	if (!by_person && (retry_max == 0 || row->failures < retry_max))
+		world_violation("P4: queue %u: sequence %" PRIu64
+				" is given up after %u tries of %u",
+		    queue, sequence, row->failures, retry_max);
+	if (row->failures == 0 || status != row->last_status)
+		world_violation("P4: queue %u: sequence %" PRIu64
+				" is given up as %d, and answered %d",
+		    queue, sequence, status, row->last_status);
+}
+
+void
+model_skip(unsigned queue, uint64_t sequence, unsigned group)
+{
+	if (sequence != 0)
+		row_at(queue, sequence)->skip = true;
+	else
+		stores[queue].skip[group] = true;
+}
+
+uint64_t
+model_failing(unsigned queue, unsigned *group)
+{
+	unsigned first = (unsigned)world_below(MODEL_GROUPS);
+
+	for (unsigned n = 0; n < MODEL_GROUPS; n++) {
+		uint64_t sequence;
+
+		*group = (first + n) % MODEL_GROUPS;
+		sequence = stores[queue].failing[*group];
+		if (sequence != 0 && row_at(queue, sequence)->status == 0)
+			return sequence;
+	}
+	return 0;
+}
+
+bool
+model_at(unsigned queue, uint64_t sequence, unsigned *i)
+{
+	const struct row *row = row_at(queue, sequence);
+
+	*i = row->message - 1;
+	return row->message != 0;
+}
+
+void
+model_told_blocked(unsigned queue, uint64_t sequence, unsigned group)
+{
+	unsigned i;
+
+	if (sequence != 0 && model_at(queue, sequence, &i) && messages[i].group != group)
+		world_violation("P8: queue %u: sequence %" PRIu64
+				" is said to block group %u, and is of group %u",
+		    queue, sequence, group, messages[i].group);
+}
+
+void
+model_told_ended(unsigned queue, uint64_t sequence, int status, bool dead_lettered)
+{
+	struct row *row = row_at(queue, sequence);
+
+	if (row->status != status)
+		world_violation("P1: queue %u: sequence %" PRIu64
+				" is said to have ended with %d, and has %d",
+		    queue, sequence, status, row->status);
+	row->told = row->told || dead_lettered;
 }
 
 void
@@ -360,6 +475,11 @@ model_check_opened(const struct router *router)
 					": it has %d, %" PRIu64,
 			    q, store->logged_state, store->logged, control_word_state(word),
 			    control_word_generation(word));
+		for (uint64_t s = queue->settled.through + 1; s <= store->highest; s++)
+			if (row_at(q, s)->told && !settled_has(&queue->settled, s))
+				world_violation("P8: queue %u: sequence %" PRIu64
+						" is no dead letter any more",
+				    q, s);
 		for (uint64_t s = queue->settled.through + 1; s <= queue->settled.highest; s++)
 			if (settled_has(&queue->settled, s) && row_at(q, s)->status == 0)
 				world_violation("P1: queue %u: sequence %" PRIu64
@@ -435,7 +555,7 @@ check_dead_letters(const struct router *router, unsigned q)
 {
 	const struct queue *queue = &router->queues[q];
 	const struct queue *dead = &router->queues[queue->config->dead_letter_queue];
-	int least = queue->config->client_error == CONFIG_CLIENT_DEAD_LETTER ? 400 : 500;
+	int least = queue->config->client_error != CONFIG_CLIENT_RECORD ? 400 : 500;
 	uint64_t wanted = 0;
 
 	for (uint64_t s = 1; s < queue->next_sequence; s++)

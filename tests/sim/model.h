@@ -52,6 +52,20 @@ void model_located(unsigned i, unsigned queue, uint64_t sequence);
 int model_find(unsigned queue, uint64_t sequence, unsigned i);
 /* The router says that it has waited too long. */
 void model_expired(unsigned queue, unsigned i);
+/* A handler is started on it, or it is given up; it answered what blocks its group; the router orders that it is
+ * given up, as what it answered last. retry_max: tries that it has; 0: any number. */
+void model_started(unsigned queue, uint64_t sequence, unsigned i);
+void model_failed(unsigned queue, uint64_t sequence, unsigned i, int status);
+void model_given_up(unsigned queue, uint64_t sequence, int status, unsigned retry_max);
+/* A person wants this message given up, or, with sequence 0, whatever is the first of a group; from now on. */
+void model_skip(unsigned queue, uint64_t sequence, unsigned group);
+/* A message that failed and is not ended; 0: there is none. */
+uint64_t model_failing(unsigned queue, unsigned *group);
+/* A person is told that a message is blocked; that it was ended. */
+void model_told_blocked(unsigned queue, uint64_t sequence, unsigned group);
+void model_told_ended(unsigned queue, uint64_t sequence, int status, bool dead_lettered);
+/* The message with this sequence. False when it is not known which. */
+bool model_at(unsigned queue, uint64_t sequence, unsigned *i);
 /* A commit. */
 void model_commit(unsigned queue, uint64_t sequence, unsigned i, int status);
 /* A worker died while a handler was at work on it. */

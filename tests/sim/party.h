@@ -1,5 +1,5 @@
 /*
- * party - the processes around the router: publishers, workers and a person at headgatectl. Each call is one
+ * party - the processes around the router: publishers, workers and persons at headgatectl. Each call is one
  * step of one of them.
  */
 #ifndef HEADGATE_TESTS_SIM_PARTY_H
@@ -9,7 +9,7 @@
 #include "message/wire.h"
 #include "tests/sim/model.h"
 
-enum { PUBLISHERS = 2, WORKERS = 3 };
+enum { PUBLISHERS = 2, WORKERS = 3, ASKERS = 2 };
 
 /* more: make new messages, too. */
 void publisher_step(unsigned which, bool more);
@@ -29,12 +29,17 @@ extern bool worker_reports_early;
 /* headgatectl start, stop or start --skip-head. */
 void person_asks(unsigned queue, enum gate_event);
 
+/* headgatectl peek --groups, start --group and start --skip-head --group. */
+void asker_step(unsigned which);
+void asker_die(unsigned which);
+
 /* What publishers and workers say first. */
 struct net_socket;
 void party_hello(struct net_socket *, enum wire_role, const char *name, bool receipts);
 
 void publishers_begin(const struct config *);
 void workers_begin(const struct config *);
+void askers_begin(const struct config *);
 void parties_begin(const struct config *);
 /* All processes but the router end. */
 void parties_die(void);

@@ -24,6 +24,7 @@
 #include <time.h>
 
 #include "router/core.h"
+#include "router/delivery.h"
 #include "router/queue.h"
 #include "telemetry/event.h"
 #include "tests/sim/breaks.h"
@@ -33,8 +34,8 @@
 
 enum {
 	REST_STEPS = 100000, /* without faults, in each something gets done */
-	ROOM_STEPS = 10000,  /* ... or a person makes room, when there is none for dead letters */
-	PILE = 400,          /* messages behind a closed gate, twice */
+	NO_ROOM_STEPS = 5000,
+	PILE = 400, /* messages behind a closed gate, twice */
 	PILE_TURNS = 600,
 	PILE_BYTES = 16 << 10, /* that the router may grow by with the second of them */
 	STOP_S = 8,            /* as router/main.c */
@@ -51,7 +52,7 @@ static int64_t longest_wait_ns;
 
 /* What this run is like: some have much of one thing and nothing of another. */
 static struct {
-	unsigned router, publisher, worker; /* turns, of their sum */
+	unsigned router, publisher, worker, asker; /* turns, of their sum */
 	unsigned kill, start_death, cut, stop, worker_death, publisher_death, person, fault, full,
 	    wall;
 } chances; /* of 100000 a step */
@@ -212,7 +213,8 @@ accidents(void)
 static void
 turn(bool more)
 {
-	uint64_t which = world_below(chances.router + chances.publisher + chances.worker);
+	uint64_t which =
+	    world_below(chances.router + chances.publisher + chances.worker + chances.asker);
 
 	world.step++;
 	longest_wait_ns = (int64_t)world_below(world_chance(5000) ? 1000000000 : 1000000);
@@ -220,8 +222,10 @@ turn(bool more)
 		turn_router();
 	else if (which < chances.router + chances.publisher)
 		publisher_step((unsigned)world_below(PUBLISHERS), more);
-	else
+	else if (which < chances.router + chances.publisher + chances.worker)
 		worker_step((unsigned)world_below(WORKERS));
+	else
+		asker_step((unsigned)world_below(ASKERS));
 	if (is_up)
 		model_check(&router);
 }
@@ -267,17 +271,21 @@ not_at_rest(void)
 	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");
 }
 
-/* Nothing goes on while the disk is full of dead letters, and of what is to become some: a person makes
- * room, and only then. */
+/* Dead letters stay, and may be more than a small disk can hold: then a person makes room. What is full of
+ * anything else is to come back by itself. */
 static void
 make_room_for_dead_letters(void)
 {
-	bool are_short = false;
+	for (unsigned q = 0; is_up && q < MODEL_QUEUES; q++) {
+		const struct queue *queue = &router.queues[q];
+		const struct worker *worker = TAILQ_FIRST(&queue->workers);
 
-	for (unsigned q = MODEL_QUEUES; is_up && q < router.queue_count; q++)
-		are_short |= writer_is_short(&router.queues[q].writer);
-	if (are_short)
+		if (worker == NULL || !worker->no_room ||
+		    !writer_is_short(&router.queues[queue->config->dead_letter_queue].writer))
+			continue;
+		world_trace("a person makes room for the dead letters of queue %u", q);
 		disk_capacity += LOG_SEGMENT_MAX;
+	}
 }
 
 /* Everything gets done once nothing goes wrong any more. */
@@ -293,10 +301,10 @@ come_to_rest(void)
 		if (progress > before)
 			turns = 0;
 		before = progress;
+		if (turns % NO_ROOM_STEPS == NO_ROOM_STEPS - 1 && disk_capacity != UINT64_MAX)
+			make_room_for_dead_letters();
 		if (turns == REST_STEPS)
 			not_at_rest();
-		if (turns % ROOM_STEPS == ROOM_STEPS - 1 && disk_capacity != UINT64_MAX)
-			make_room_for_dead_letters();
 		for (unsigned q = 0; q < MODEL_QUEUES && turns % 50 == 0; q++)
 			person_asks(q, GATE_START);
 		turn(false);
@@ -401,6 +409,7 @@ draw_chances(void)
 	chances.router = 5 + (unsigned)world_below(20);
 	chances.publisher = 2 + (unsigned)world_below(10);
 	chances.worker = 5 + (unsigned)world_below(30);
+	chances.asker = some(6);
 	chances.kill = some(400);
 	chances.start_death = some(60000);
 	chances.cut = some(300);
@@ -418,6 +427,8 @@ make_config(void)
 {
 	static char both[] = "{\"kind\": [\"both\"]}";
 	static const char *const names[MODEL_QUEUES] = { "all", "both" };
+	static const enum config_server_error policies[] = { CONFIG_SERVER_STOP, CONFIG_SERVER_STOP,
+		CONFIG_SERVER_BLOCK_GROUP, CONFIG_SERVER_RETRY };
 
 	memset(&config, 0, sizeof(config));
 	strcpy(config.run_dir, "/run");
@@ -436,8 +447,14 @@ make_config(void)
 		queue->lanes = 1 + (unsigned)world_below(3);
 		queue->visibility_ns = 200000000;
 		queue->max_receive_count = 1 + (unsigned)world_below(3);
-		queue->server_error = CONFIG_SERVER_STOP;
+		queue->server_error = policies[world_below(4)];
 		queue->client_error = q == 0 ? CONFIG_CLIENT_DEAD_LETTER : CONFIG_CLIENT_RECORD;
+		if (queue->server_error != CONFIG_SERVER_STOP && world_chance(30000))
+			queue->client_error = CONFIG_CLIENT_RETRY;
+		queue->retry_max = 1 + (unsigned)world_below(4);
+		queue->retry_base_ns =
+		    1 + world_below(world_chance(50000) ? 200000000 : 1000000000);
+		queue->retry_factor = 1 + (unsigned)world_below(2);
 		queue->dead_letter_queue = MODEL_QUEUES + q;
 		queue->retention_ns = world_chance(30000) ? 100000000 * (1 + world_below(20)) : 0;
 		queue->auto_probe_ns = world_chance(20000) ? 50000000 : 0;
@@ -447,6 +464,7 @@ make_config(void)
 		queue->filter_policy = NULL;
 		queue->dead_letters = true;
 		queue->retention_ns = 0;
+		queue->server_error = CONFIG_SERVER_STOP;
 		queue->client_error = CONFIG_CLIENT_RECORD;
 	}
 }
@@ -461,7 +479,7 @@ run_seed(uint64_t seed, uint64_t steps)
 	block = blocks[world_below(4)];
 	disk_begin(block);
 	/* What is left to settlements in these small segments is few blocks of 4096. */
-	disk_capacity = block == 4096 || world_chance(70000)
+	disk_capacity = block == 4096 || world_chance(45000)
 	    ? UINT64_MAX
 	    : (13 + world_below(8)) * LOG_SEGMENT_MAX;
 	make_config();

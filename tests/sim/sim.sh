@@ -15,6 +15,7 @@ holds() { # holds ARGUMENT...
 found() { # found BREAK: it ends with what must not be, by itself
   case $1 in # where it is known to be found, so that it does not take long
     stale-checkpoint) first=70 ;;
+    early-outcome) first=510 ;;
     no-reserve) first=2000 ;;
     *) first=1 ;;
   esac

@@ -35,7 +35,11 @@ struct item {
 	int status;
 	bool is_known; /* the store had it */
 	bool is_left;  /* for the next worker */
-	bool expired;  /* the router says so */
+	bool again;    /* its group may go on */
+	int order;     /* it is to be given up, as this; 0: it is not */
+	bool expired;  /* ... because it waited too long */
+	bool fails;    /* it blocks its group */
+	bool is_given_back;
 };
 
 static struct worker_process {
@@ -54,6 +58,7 @@ static struct worker_process {
 	uint64_t alarm_ns;                      /* of its own, for when it hangs */
 	uint64_t starting;
 	bool holds, held[MODEL_GROUPS]; /* groups of which all is left for the next worker */
+	bool failed[MODEL_GROUPS];      /* ... of which all is given back until one comes again */
 } workers[WORKERS];
 static const struct config *config;
 static uint32_t last_pid;
@@ -187,6 +192,7 @@ attach(struct worker_process *worker)
 	worker->blocked = 0;
 	worker->holds = false;
 	memset(worker->held, 0, sizeof(worker->held));
+	memset(worker->failed, 0, sizeof(worker->failed));
 	worker->state = TAKING;
 }
 
@@ -195,22 +201,33 @@ attach(struct worker_process *worker)
  */
 
 static unsigned
-read_message(const struct ring_record *record)
+read_message(const struct ring_record *record, const struct lane_delivery *delivery)
 {
-	const struct lane_delivery *delivery = record->payload;
 	size_t front = sizeof(*delivery) + delivery->reason_length;
+	const char *payload = (const char *)record->payload + front;
 	struct envelope envelope;
 	const char *why;
 
-	if (envelope_open(&envelope, (const char *)record->payload + front, record->length - front,
-		config->max_message_bytes, &why) != 0)
+	if (envelope_open(
+		&envelope, payload, record->length - front, config->max_message_bytes, &why) != 0)
 		world_violation("a worker is given an envelope that is none: %s", why);
 	return (unsigned)strtoul(envelope.message_id.data + 1, NULL, 10);
+}
+
+/* Does a message that was answered so block its group, and not the queue? */
+static bool
+blocks_group(const struct worker_process *worker, int status)
+{
+	const struct config_queue *queue = &config->queues[worker->queue];
+
+	return status >= 500 ? queue->server_error != CONFIG_SERVER_STOP
+			     : status >= 400 && queue->client_error == CONFIG_CLIENT_RETRY;
 }
 
 static void
 take(struct worker_process *worker)
 {
+	bool in_order = !blocks_group(worker, 400) && !blocks_group(worker, 500);
 	uint64_t most = 1 + world_below(ITEMS);
 	struct lane_delivery delivery;
 	struct ring_record record;
@@ -223,12 +240,18 @@ take(struct worker_process *worker)
 	    (rc = attachment_take(&worker->attachment, &record, &lane)) == 1) {
 		struct item *item = &worker->item[worker->count++];
 
-		*item = (struct item){ .lane = lane, .message = read_message(&record) };
 		memcpy(&delivery, record.payload, sizeof(delivery));
-		item->sequence = delivery.sequence;
-		item->receives = delivery.receive_count;
-		item->expired = delivery.flags & LANE_GIVE_UP;
-		if (item->sequence <= last)
+		*item = (struct item){
+			.lane = lane,
+			.message = read_message(&record, &delivery),
+			.sequence = delivery.sequence,
+			.receives = delivery.receive_count,
+			.again = delivery.flags & LANE_AGAIN,
+			.expired =
+			    delivery.flags & LANE_GIVE_UP && delivery.status == RETENTION_STATUS,
+			.order = delivery.flags & LANE_GIVE_UP ? delivery.status : 0,
+		};
+		if (in_order && item->sequence <= last)
 			world_violation(
 			    "P2: sequence %" PRIu64 " comes after %" PRIu64, item->sequence, last);
 		last = item->sequence;
@@ -311,12 +334,45 @@ is_given_up(const struct worker_process *worker, const struct item *item)
 		worker->probe.flags & CONTROL_SKIP && item->sequence == worker->probe.sequence);
 }
 
+/* Does it come behind one of its group that failed? */
+static bool
+is_behind(struct worker_process *worker, const struct item *item)
+{
+	bool *failed = &worker->failed[model_message(item->message)->group];
+
+	*failed = *failed && !item->again;
+	return *failed;
+}
+
+static void
+take_order(const struct worker_process *worker, struct item *item)
+{
+	const struct config_queue *queue = &config->queues[worker->queue];
+	bool limited = item->order >= 500 ? queue->server_error == CONFIG_SERVER_RETRY
+					  : queue->client_error == CONFIG_CLIENT_RETRY;
+
+	model_given_up(worker->queue, item->sequence, item->order, limited ? queue->retry_max : 0);
+	item->status = item->order;
+	world_trace("worker %u is to give %" PRIu64 " up", worker->pid, item->sequence);
+}
+
+/* Starts a handler. Its status is 0 when it does not live to answer. */
+static void
+start_handler(struct worker_process *worker, struct item *item)
+{
+	item->status = decide(worker, item);
+	item->fails = blocks_group(worker, item->status);
+	if (!item->fails)
+		return;
+	model_failed(worker->queue, item->sequence, item->message, item->status);
+	worker->failed[model_message(item->message)->group] = true;
+}
+
 static void
 handle_next(struct worker_process *worker)
 {
-	bool given_up;
-
 	struct item *item = &worker->item[worker->end];
+	bool given_up;
 
 	if (worker->end == worker->count || (worker->end > worker->next && world_chance(10000))) {
 		worker->state = COMMITTING;
@@ -331,6 +387,12 @@ handle_next(struct worker_process *worker)
 		worker->state = COMMITTING;
 		return;
 	}
+	item->is_given_back = is_behind(worker, item);
+	if (item->is_given_back) {
+		world_trace("worker %u gives %" PRIu64 " back", worker->pid, item->sequence);
+		worker->end++;
+		return;
+	}
 	item->status = model_find(worker->queue, item->sequence, item->message);
 	item->is_known = item->status != 0;
 	item->is_left = !item->is_known && is_left(worker, item);
@@ -338,24 +400,46 @@ handle_next(struct worker_process *worker)
 		worker->end++;
 		return;
 	}
-	given_up = !item->is_known && is_given_up(worker, item);
-	if (given_up)
-		item->status = 500;
-	if (!item->is_known && item->expired) {
+	if (!item->is_known)
+		model_started(worker->queue, item->sequence, item->message);
+	given_up = !item->is_known && (item->order != 0 || is_given_up(worker, item));
+	if (given_up && item->expired) {
 		model_expired(worker->queue, item->message);
 		item->status = RETENTION_STATUS;
-		given_up = true;
+	} else if (given_up && item->order != 0) {
+		take_order(worker, item);
+	} else if (given_up) {
+		item->status = 500;
 	}
 	if (item->status == 0)
-		item->status = decide(worker, item);
+		start_handler(worker, item);
 	world_trace("worker %u handles %" PRIu64 ": %d", worker->pid, item->sequence, item->status);
 	if (item->status == 0)
 		return;
-	worker->server_error = item->status >= 500 && !item->is_known && !given_up;
+	worker->server_error = item->status >= 500 && !item->is_known && !given_up && !item->fails;
 	if (worker->server_error)
 		worker->state = COMMITTING;
 	else
 		worker->end++;
+}
+
+/* Does it have an outcome that is stored? */
+static bool
+is_ended(const struct item *item)
+{
+	return !item->is_left && !item->fails && !item->is_given_back;
+}
+
+static int
+complete(struct worker_process *worker, const struct item *item, bool is_last)
+{
+	uint32_t flags = item->is_given_back                    ? LANE_GIVEN_BACK
+	    : item->status >= 400 && is_ended(item) && !is_last ? LANE_ENDED
+								: 0;
+
+	return attachment_complete(&worker->attachment, item->lane, item->sequence, worker->word,
+	    item->is_given_back ? 503 : item->status, flags,
+	    item->status == RETENTION_STATUS ? RETENTION_REASON : "");
 }
 
 static void
@@ -364,7 +448,7 @@ commit(struct worker_process *worker)
 	worker->starting = 0;
 	attachment_starting(&worker->attachment, 0, 0);
 	for (unsigned i = worker->next; i < worker->end; i++)
-		if (!worker->item[i].is_known && !worker->item[i].is_left)
+		if (!worker->item[i].is_known && is_ended(&worker->item[i]))
 			model_commit(worker->queue, worker->item[i].sequence,
 			    worker->item[i].message, worker->item[i].status);
 	worker->state = REPORTING;
@@ -377,9 +461,7 @@ report_next(struct worker_process *worker)
 	const struct item *item = &worker->item[worker->next];
 
 	if ((!is_last && !item->is_left) || (is_last && worker->server_error)) {
-		int rc = attachment_complete(&worker->attachment, item->lane, item->sequence,
-		    worker->word, item->status, item->status >= 500 && !is_last ? LANE_ENDED : 0,
-		    item->status == RETENTION_STATUS ? RETENTION_REASON : "");
+		int rc = complete(worker, item, is_last);
 
 		if (rc < 0)
 			world_violation("P7: a completion ring that cannot be");
@@ -429,9 +511,7 @@ work_early(struct worker_process *worker)
 		attachment_starting(&worker->attachment, 0, 0);
 		for (unsigned i = worker->next; i < worker->end; i++)
 			if (!worker->item[i].is_left)
-				attachment_complete(&worker->attachment, worker->item[i].lane,
-				    worker->item[i].sequence, worker->word, worker->item[i].status,
-				    worker->item[i].status >= 500 ? LANE_ENDED : 0, "");
+				complete(worker, &worker->item[i], false);
 		attachment_publish(&worker->attachment);
 		worker->state = REPORTING;
 		return;
@@ -511,6 +591,7 @@ parties_begin(const struct config *its_config)
 {
 	publishers_begin(its_config);
 	workers_begin(its_config);
+	askers_begin(its_config);
 }
 
 void
@@ -520,4 +601,6 @@ parties_die(void)
 		publisher_die(i);
 	for (unsigned i = 0; i < WORKERS; i++)
 		worker_die(i);
+	for (unsigned i = 0; i < ASKERS; i++)
+		asker_die(i);
 }
