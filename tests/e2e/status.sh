@@ -94,7 +94,9 @@ ctl status >"$dir/screen"
 ok "status says so, and what to do" eval 'grep -A1 "^payment-processing takes no messages: there is no room for its dead letters\$" "$dir/screen" | grep -q "^    next:    make room on the file system"'
 touch "$dir/gone"
 ok "when there is room again all are handled" ctl wait --empty -t 20
-ok "and it takes messages" wait_for 20 refuses payment-processing null
+long then E-ERROR400 1 | publish --wait 20 # it is noticed when something is to be written
+is "and it takes messages" 0 $?
+ok "and says so" wait_for 20 refuses payment-processing null
 stop "$payment"
 restart_without "$dir/state/queues/payment-processing" --ready
 long full F 500 | publish --wait 1s

@@ -15,8 +15,8 @@ holds() { # holds ARGUMENT...
 found() { # found BREAK: it ends with what must not be, by itself
   case $1 in # where it is known to be found, so that it does not take long
     stale-checkpoint) first=70 ;;
-    early-outcome) first=510 ;;
-    no-reserve) first=2000 ;;
+    early-outcome) first=60 ;;
+    no-reserve) first=3590 ;;
     *) first=1 ;;
   esac
   timeout -k 5 250 "$run" --break "$1" --seed $first --seeds 400 >"$dir/sim.log" 2>&1
