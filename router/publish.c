@@ -145,10 +145,13 @@ route(struct connection *connection, const struct envelope *envelope,
 static int
 room_in(struct router *router, struct queue *queue, size_t length)
 {
-	const struct writer *dead = &router->queues[queue->config->dead_letter_queue].writer;
+	struct writer *dead = &router->queues[queue->config->dead_letter_queue].writer;
 
 	if (queue->over_max_bytes)
 		return -EDQUOT;
+	/* As long as it has none nothing may be written there: so here it is looked whether it has some again. */
+	if (writer_is_short(dead))
+		writer_look_for_room(dead);
 	if (writer_is_short(dead))
 		return dead->next_error;
 	return writer_room_for_message(&queue->writer, length);

@@ -405,6 +405,12 @@ writer_is_short(const struct writer *writer)
 	return writer->next_state == WRITER_NEXT_FAILED && !fits_message(writer, 0);
 }
 
+void
+writer_look_for_room(struct writer *writer)
+{
+	prepare_next(writer, 0, writer->active.segment.size / MESSAGES_LEAVE);
+}
+
 int
 writer_shortage(const struct writer *writer)
 {
