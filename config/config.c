@@ -325,24 +325,12 @@ read_policies(struct loader *loader, cfg_t *section, struct config_queue *queue)
 		rc = read_word(loader, section, "routing_check", routing_checks, &check);
 	if (rc == 0)
 		rc = read_bool(loader, section, "fault_markers", &queue->fault_markers);
+	if (rc == 0)
+		rc = read_bool(loader, section, "require_account", &queue->require_account);
 	queue->server_error = (enum config_server_error)server;
 	queue->client_error = (enum config_client_error)client;
 	queue->routing_check_aba = check == 2;
 	return rc;
-}
-
-/* Settings whose names are fixed and that nothing obeys yet: better refused than ignored. */
-static int
-refuse_unsupported(struct loader *loader, cfg_t *section)
-{
-	static const char *const names[] = {
-		"require_account",
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (cfg_getstr(section, names[i]) != NULL)
-			return fail(loader, section->line, "%s is not supported yet", names[i]);
-	return 0;
 }
 
 static int
@@ -540,8 +528,6 @@ read_queue(struct loader *loader, cfg_t *section)
 		rc = read_limits(loader, section, queue);
 	if (rc == 0)
 		rc = read_policies(loader, section, queue);
-	if (rc == 0)
-		rc = refuse_unsupported(loader, section);
 	if (rc == 0 && on_trip != NULL && on_trip[strspn(on_trip, " \t")] == '\0')
 		rc = fail(loader, section->line, "on_trip: an empty command");
 	if (rc == 0 && on_trip != NULL) {
@@ -832,8 +818,10 @@ print_queue(FILE *out, const struct config *config, const struct config_queue *q
 		fputs("    retention = never\n", out);
 	if (queue->max_bytes > 0)
 		fprintf(out, "    max_bytes = %llu\n", (unsigned long long)queue->max_bytes);
-	fprintf(out, "    fault_markers = %s\n    routing_check = %s\n}\n",
-	    queue->fault_markers ? "on" : "off", queue->routing_check_aba ? "aba" : "none");
+	fprintf(out,
+	    "    fault_markers = %s\n    routing_check = %s\n    require_account = %s\n}\n",
+	    queue->fault_markers ? "on" : "off", queue->routing_check_aba ? "aba" : "none",
+	    queue->require_account ? "on" : "off");
 }
 
 void

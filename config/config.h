@@ -64,6 +64,7 @@ struct config_queue {
 	unsigned retry_factor;
 	bool fault_markers;
 	bool routing_check_aba;
+	bool require_account; /* of payments: the customer has set up a bank account */
 };
 
 struct config {

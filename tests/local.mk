@@ -18,6 +18,7 @@ E2E_TESTS = \
 	tests/e2e/happy.sh \
 	tests/e2e/lines.sh \
 	tests/e2e/failures.sh \
+	tests/e2e/accounts.sh \
 	tests/e2e/gate.sh \
 	tests/e2e/status.sh \
 	tests/e2e/startup.sh \

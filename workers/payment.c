@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "workers/accounts.h"
 #include "workers/amount.h"
 #include "workers/service.h"
 
@@ -20,6 +21,8 @@ struct payment {
 	int64_t amount_cents, fees_cents;
 	char transaction_id[ID_BYTES], confirmation_number[ID_BYTES];
 };
+
+static char accounts_path[CONFIG_PATH_BYTES + 64];
 
 /* An object without members. */
 static bool
@@ -77,6 +80,39 @@ make_ids(struct payment *payment, const struct message *message)
 	    "CONF-%" PRIu64 "-%016" PRIX64, message->sequence, message->log);
 }
 
+/* With require_account: 400 for a customer who has set up none. */
+static bool
+has_account(struct span customer_id, struct outcome *outcome)
+{
+	static struct accounts *accounts;
+	char error[SERVICE_REASON_BYTES] = "out of memory";
+	int rc = -ENOMEM;
+
+	if (accounts == NULL)
+		accounts = accounts_new(accounts_path);
+	if (accounts != NULL)
+		rc = accounts_has(accounts, customer_id, error, sizeof(error));
+	if (rc < 0)
+		service_answer(outcome, 500, error);
+	if (rc == 0)
+		service_answer(outcome, 400, "No bank account is set up for this customer");
+	return rc == 1;
+}
+
+static int
+begin(const struct config_options *options, char *error, size_t error_bytes)
+{
+	static struct config config;
+	int rc = config_load(&config, options, error, error_bytes);
+
+	if (rc != 0)
+		return rc;
+	snprintf(accounts_path, sizeof(accounts_path), "%s/stores/%s.db", config.state_dir,
+	    service_bank_account.queue);
+	config_free(&config);
+	return 0;
+}
+
 static void
 handle(struct service_context *context, const struct message *message, struct outcome *outcome)
 {
@@ -112,6 +148,8 @@ handle(struct service_context *context, const struct message *message, struct ou
 		service_answer(outcome, 500, "Payment gateway temporarily unavailable");
 		return;
 	}
+	if (context->config->require_account && !has_account(payment->customer_id, outcome))
+		return;
 	payment->payment_method = service_text(scratch, &values[PAYMENT_METHOD]);
 	payment->bill_type = service_text(scratch, &values[BILL_TYPE]);
 	payment->due_date = service_text(scratch, &values[DUE_DATE]);
@@ -186,4 +224,5 @@ const struct service service_payment = {
 	.handle = handle,
 	.bind = bind,
 	.print = print,
+	.begin = begin,
 };

@@ -93,7 +93,7 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "topic t {}\nqueue Q { topic = t }", "a name is" },
 		{ "topic t {}\nqueue q { }", "topic is missing" },
 		{ "topic t {}\nqueue q { topic = t colour = red }", "colour" },
-		{ "topic t {}\nqueue q { topic = t require_account = on }", "not supported yet" },
+		{ "topic t {}\nqueue q { topic = t require_account = maybe }", "no value" },
 		{ "topic t {}\nqueue q { topic = t retry_max = 0 }", "retry_max" },
 		{ "topic t {}\nqueue q { topic = t retry_base = soon }", "retry_base" },
 		{ "topic t {}\nqueue q { topic = t retry_factor = 1.5 }", "retry_factor" },
