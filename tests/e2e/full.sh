@@ -90,10 +90,16 @@ is "an empty queue takes messages again" 0 $?
 is "duplicates of freed messages are known" 20 \
   "$(pay first 20 9000 | publish --receipts | jq -c 'select(.duplicate)' | wc -l)"
 
+# The router may take the room first, for a segment, and give it back a little later: then once more.
+opened() {
+  "$top_builddir/headgatectl" start payment-processing >/dev/null 2>&1
+  "$top_builddir/headgatectl" wait --empty -t 5 payment-processing >/dev/null 2>&1
+}
+
 # With the stores on that disk the gate trips; some megabytes and a start are all that it needs.
 new_disk
 rm -rf "$dir/stores"
-fallocate -l 8M "$dir/state/rubbish"
+fallocate -l 14M "$dir/state/rubbish" # more than a segment and a store need
 start_all
 "$top_builddir/headgatectl" stop payment-processing
 pile first
@@ -103,8 +109,7 @@ ok "the gate trips" "$top_builddir/headgatectl" wait --state TRIPPED -t 20 payme
 ok "its error says that the disk is full" \
   eval '"$top_builddir/headgatectl" status payment-processing | grep -q "database or disk is full"'
 rm "$dir/state/rubbish"
-ok "it is opened when there is room" "$top_builddir/headgatectl" start payment-processing
-ok "what waited is handled" empty
+ok "it is opened when there is room, and what waited is handled" wait_for 60 opened
 is "none of it twice" "$(payments 'SELECT count(*) FROM payments')" \
   "$(payments 'SELECT count(DISTINCT message_id) FROM payments')"
 publish --wait 20 <"$dir/few"
@@ -127,8 +132,7 @@ ok "their log has a segment, and one that is ready" wait_for 20 keeps 2
 "$top_builddir/headgatectl" stop payment-processing
 pile first
 is "when the disk is full it has given back the second" 1 "$(accounts_files)"
-"$top_builddir/headgatectl" start payment-processing
-ok "what waited is handled" empty
+ok "what waited is handled" wait_for 60 opened
 
 # Another way out: the stores go to another disk.
 rm -rf "$dir/stores"
