@@ -71,24 +71,27 @@ ok "says what to do" grep -q 'start headgate-router' "$dir/err"
 
 # A directory that another user made first is not trusted with messages.
 if [ "$(id -u)" = 0 ]; then
-  foreign=$(mktemp -d /tmp/hg-test-XXXXXX)
+  # Where they can get at the programs, wherever these were built.
+  foreign=$dir/foreign
+  mkdir -m 755 "$foreign" "$dir/bin"
+  cp "$top_builddir/headgate-router" "$top_builddir/headgate-publish" "$top_builddir/headgatectl" "$dir/bin/"
+  chmod 711 "$dir"
   chown 65533:65533 "$foreign"
   as() { # as UID COMMAND...
     setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"
   }
-  as 65533 "$top_builddir/headgate-router" -D "$foreign" 2>>"$dir/foreign.log" &
+  as 65533 "$dir/bin/headgate-router" -D "$foreign" 2>>"$dir/foreign.log" &
   foreign_router=$!
   wait_for 20 grep -q '"router.ready"' "$dir/foreign.log"
   chmod 755 "$foreign" "$foreign/run"
   chmod 777 "$foreign/run/router.sock"
   chmod 644 "$foreign/run/control"
-  as 65534 "$top_builddir/headgate-publish" -D "$foreign" --receipts <"$dir/sns" >"$dir/receipts" 2>"$dir/err"
+  as 65534 "$dir/bin/headgate-publish" -D "$foreign" --receipts <"$dir/sns" >"$dir/receipts" 2>"$dir/err"
   is "another user's router is not trusted" "77 0" "$? $(wc -l <"$dir/receipts")"
   ok "it says why" grep -q 'another user listens there' "$dir/err"
-  as 65534 "$top_builddir/headgatectl" -D "$foreign" status >"$dir/out" 2>&1
+  as 65534 "$dir/bin/headgatectl" -D "$foreign" status >"$dir/out" 2>&1
   is "nor is its control segment" 77 $?
   kill -TERM $foreign_router
   wait $foreign_router
-  rm -rf "${foreign:?}"
 fi
 done_testing

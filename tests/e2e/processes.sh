@@ -6,7 +6,7 @@
 cat >"$dir/conf" <<'EOF'
 topic events { group_by = {customer_id} dedup_by = {content} }
 queue events { topic = events }
-queue stubborn { topic = events server_error = block-group retry_base = 20ms retry_factor = 1 }
+queue blocking { topic = events server_error = block-group retry_base = 20ms retry_factor = 1 }
 EOF
 : >"$dir/journal"
 : >"$dir/journal2"
@@ -112,21 +112,21 @@ ok "there are four processes again" wait_for 20 is_up events 4
 is "in each customer's order" 0 "$(out_of_order "$dir/journal")"
 
 # Only a customer's messages wait, whoever dies.
-"$top_builddir/tests/journal-worker" stubborn "$dir/journal2" -c "$dir/conf" -j 2 2>>"$dir/worker2.log" &
+"$top_builddir/tests/journal-worker" blocking "$dir/journal2" -c "$dir/conf" -j 2 2>>"$dir/worker2.log" &
 second=$!
 touch "$dir/journal2.$in_1"
-ok "another queue has two processes" wait_for 20 is_up stubborn 2
-all=$(ctl status --json | jq '.queues[] | select(.name == "stubborn") | .published')
-depth() { [ "$(ctl status --json | jq '.queues[] | select(.name == "stubborn") | .depth')" = "$1" ]; }
+ok "another queue has two processes" wait_for 20 is_up blocking 2
+all=$(ctl status --json | jq '.queues[] | select(.name == "blocking") | .published')
+depth() { [ "$(ctl status --json | jq '.queues[] | select(.name == "blocking") | .depth')" = "$1" ]; }
 of_blocked=$(awk -v customer="$in_1" '$4 == customer { print $5 }' "$dir/journal" | sort -u | wc -l)
 ok "all but one customer's messages are handled" wait_for 30 depth "$of_blocked"
-for pid in $(workers stubborn | jq -r '.[].pid'); do
+for pid in $(workers blocking | jq -r '.[].pid'); do
   kill -KILL "$pid"
-  ok "a process dies, and is back" wait_for 20 eval "is_up stubborn 2 && ! workers stubborn | grep -q $pid"
+  ok "a process dies, and is back" wait_for 20 eval "is_up blocking 2 && ! workers blocking | grep -q $pid"
 done
 ok "the customer still waits" depth "$of_blocked"
 rm "$dir/journal2.$in_1"
-ok "then they are handled too" ctl wait --empty -t 30 stubborn
+ok "then they are handled too" ctl wait --empty -t 30 blocking
 ok "each of them" handled "$all" "$dir/journal2"
 is "in each customer's order" 0 "$(out_of_order "$dir/journal2")"
 stop "$second"
