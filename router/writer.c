@@ -750,10 +750,13 @@ writer_find(const struct writer *writer, uint64_t position, uint64_t *end)
 		return position < writer->durable ? &writer->active.segment : NULL;
 	}
 	i = find_old(writer, position);
-	if (i == writer->old_count || position >= log_segment_data_end(&writer->old[i]))
+	if (i == writer->old_count)
 		return NULL;
+	/* Its last batch may be on its way while the next segment is the active one already. */
 	*end = log_segment_data_end(&writer->old[i]);
-	return &writer->old[i];
+	if (*end > writer->durable)
+		*end = writer->durable;
+	return position < *end ? &writer->old[i] : NULL;
 }
 
 uint64_t

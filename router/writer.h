@@ -153,7 +153,8 @@ const uint8_t *writer_tail(const struct writer *, uint64_t position);
 /* Where a reader that came to position goes on: there, or at the next segment's first batch when this
  * one's data ends there or is gone. */
 uint64_t writer_position(const struct writer *, uint64_t position);
-/* Segment that holds such a position on disk (NULL: none); *end is where its data ends. */
+/* Segment that holds such a position on disk (NULL: none); *end is how far it may be read: to where its data
+ * ends, or what is durable. */
 const struct log_segment *writer_find(const struct writer *, uint64_t position, uint64_t *end);
 /* Number of bytes of all segments. */
 uint64_t writer_bytes(const struct writer *);
