@@ -243,10 +243,15 @@ check_dedup_by(struct loader *loader, const cfg_t *section, const struct config_
 static int
 read_topic(struct loader *loader, cfg_t *section)
 {
+	static const struct word durabilities[] = {
+		{ "sync", CONFIG_DURABILITY_SYNC },
+		{ "os", CONFIG_DURABILITY_OS },
+		{ NULL, 0 },
+	};
 	struct config *config = loader->config;
 	struct config_topic *topic = &config->topics[config->topic_count];
 	const char *name = cfg_title(section);
-	int rc;
+	int durability = CONFIG_DURABILITY_SYNC, rc;
 
 	if (!name_valid(name))
 		return fail(loader, section->line,
@@ -276,6 +281,9 @@ read_topic(struct loader *loader, cfg_t *section)
 		rc = fail(loader, section->line, "dedup_window: longer than a day");
 	if (rc == 0)
 		rc = read_count(loader, section, "dedup_max", CONFIG_DEDUP_MAX, &topic->dedup_max);
+	if (rc == 0)
+		rc = read_word(loader, section, "durability", durabilities, &durability);
+	topic->durability = (enum config_durability)durability;
 	config->topic_count++;
 	return rc;
 }
@@ -604,6 +612,7 @@ parse(struct loader *loader, const char *text)
 		CFG_STR_LIST("group_by", NULL, CFGF_NONE),
 		CFG_STR_LIST("dedup_by", dedup_default, CFGF_NONE),
 		CFG_STR("dedup_window", NULL, CFGF_NONE),
+		CFG_STR("durability", NULL, CFGF_NONE),
 		CFG_STR("dedup_max", NULL, CFGF_NONE),
 		CFG_END(),
 	};
@@ -754,8 +763,9 @@ print_topic(FILE *out, const struct config_topic *topic)
 	fprintf(out, "topic %s {\n", topic->name);
 	print_list(out, "group_by", topic->group_by, topic->group_by_count);
 	print_list(out, "dedup_by", topic->dedup_by, topic->dedup_by_count);
-	fprintf(out, "    dedup_window = %llums\n    dedup_max = %u\n}\n",
-	    (unsigned long long)(topic->dedup_window_ns / 1000000), topic->dedup_max);
+	fprintf(out, "    dedup_window = %llums\n    dedup_max = %u\n    durability = %s\n}\n",
+	    (unsigned long long)(topic->dedup_window_ns / 1000000), topic->dedup_max,
+	    topic->durability == CONFIG_DURABILITY_OS ? "os" : "sync");
 }
 
 /* A single-quoted string: only ' and \ need a backslash. */

@@ -31,6 +31,9 @@ enum config_client_error {
 	CONFIG_CLIENT_RETRY
 };
 
+/* When a message is acknowledged. SYNC: a power cut does not take it; OS: it may, for a second. */
+enum config_durability { CONFIG_DURABILITY_SYNC = 1, CONFIG_DURABILITY_OS };
+
 struct config_topic {
 	char name[CONFIG_NAME_BYTES];
 	char group_by[CONFIG_FIELDS][CONFIG_NAME_BYTES];
@@ -38,6 +41,7 @@ struct config_topic {
 	size_t group_by_count, dedup_by_count;
 	uint64_t dedup_window_ns;
 	unsigned dedup_max; /* ids remembered at once */
+	enum config_durability durability;
 	bool control; /* subscription-control: one constant group, no deduplication by content */
 };
 

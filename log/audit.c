@@ -124,6 +124,18 @@ see_settled(struct log_audit *audit, const struct log_frame *frame)
 }
 
 static int
+see_reserved(struct log_audit *audit, const struct log_reserved *reserved)
+{
+	int64_t added = settled_add_range(
+	    &audit->settled, reserved->skipped, reserved->from - reserved->skipped);
+
+	audit->head.reserved = reserved->end;
+	if (audit->head.next_sequence < reserved->from)
+		audit->head.next_sequence = reserved->from;
+	return added < 0 ? (int)added : 0;
+}
+
+static int
 see_received(struct log_audit *audit, const struct log_frame *frame)
 {
 	const struct log_received *received = (const void *)(frame + 1);
@@ -167,6 +179,8 @@ see_fact(void *context, const struct log_frame *frame, uint64_t position)
 		return 0;
 	case LOG_SETTLED:
 		return see_settled(audit, frame);
+	case LOG_RESERVED:
+		return see_reserved(audit, (const void *)(frame + 1));
 	case LOG_RECEIVED:
 		return see_received(audit, frame);
 	case LOG_STATE:
@@ -377,13 +391,16 @@ static int
 take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned index)
 {
 	const struct log_segment *last = &audit->list.segments[audit->tail.segment];
-	uint64_t end = log_judge_end(judge, index), torn_end = audit->tail.torn_end, lost, later;
+	uint64_t torn_end = audit->tail.torn_end, end, lost, later;
+	int rc = log_judge_end(judge, index, &audit->scan, &end);
 
+	if (rc != 0)
+		return rc;
 	if (torn_end < audit->tail.end)
 		torn_end = audit->tail.end;
 	audit->scan.torn_from = audit->tail.segment;
 	if (end < audit->tail.end)
-		audit->scan.last_batch = audit->tail.last_batch - 1;
+		audit->scan.last_batch = judge->last;
 	if (!log_judge_lost(judge, index, &lost, &later)) {
 		audit->torn_bytes = torn_end - end;
 		return 0;

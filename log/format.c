@@ -22,6 +22,7 @@ static const char *const type_names[] = {
 	[LOG_UNSETTLED] = "unsettled",
 	[LOG_MOVED] = "moved",
 	[LOG_CLOCK] = "clock",
+	[LOG_RESERVED] = "reserved",
 };
 
 const char *
@@ -70,7 +71,17 @@ batch_end_valid(const struct log_frame *frame)
 	return frame->length >= sizeof(*end) && end->logs >= 1 && end->logs <= LOG_LOGS_MAX &&
 	    end->previous_logs <= LOG_LOGS_MAX &&
 	    frame->length == log_batch_end_bytes(end->logs, end->previous_logs) &&
-	    end->batch == frame->batch && end->previous < end->batch;
+	    end->batch == frame->batch && end->previous < end->batch && end->barrier < end->batch &&
+	    end->synced <= 1;
+}
+
+static bool
+reserved_valid(const struct log_frame *frame)
+{
+	const struct log_reserved *reserved = (const void *)(frame + 1);
+
+	return frame->length == sizeof(*reserved) && reserved->skipped != 0 &&
+	    reserved->skipped <= reserved->from && reserved->from <= reserved->end;
 }
 
 static bool
@@ -190,6 +201,8 @@ log_frame_payload_valid(const struct log_frame *frame)
 		return moved_valid(frame);
 	case LOG_CLOCK:
 		return frame->length > 0 && frame->length % sizeof(struct log_clock) == 0;
+	case LOG_RESERVED:
+		return reserved_valid(frame);
 	case LOG_PAD:
 		return true;
 	}

@@ -11,7 +11,11 @@
  *
  * A batch lies in one segment. It is a transaction over all the logs that its BATCH_END names: it
  * counts when each of them has its BATCH_END, and a batch is written only after the one before is
- * durable everywhere.
+ * written everywhere.
+ *
+ * Batches are numbered over all logs, and most are durable when they are written: *synced*. Those that
+ * touch nothing but logs of topics with durability = os need not be. A synced batch is a *barrier*: it has a frame
+ * in each log in which something is not durable, and with it all is that was written before it, in any log.
  *
  * A segment begins with a checkpoint: all that the segments before it say, but their messages. One
  * CHECKPOINT frame, the first of the first batch, then SEGMENTS and UNSETTLED frames, which may go on
@@ -37,7 +41,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOG_MAGIC "HGLOG004"
+#define LOG_MAGIC "HGLOG005"
 
 /* The fault tests make them smaller, so that there are many. */
 #ifndef LOG_SEGMENT_MIN
@@ -85,15 +89,19 @@ enum log_type {
 	LOG_PAD,         /* to the next block; its payload is not written */
 	LOG_SEGMENTS,    /* payload: struct log_segment_entry, one or more */
 	LOG_UNSETTLED,   /* payload: struct settled_chunk (log/settled.h), one or more */
-	LOG_MOVED, /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
-	LOG_CLOCK  /* payload: struct log_clock, one or more, none before another */
+	LOG_MOVED,   /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
+	LOG_CLOCK,   /* payload: struct log_clock, one or more, none before another */
+	LOG_RESERVED /* payload: struct log_reserved */
 };
 /* "message" ..., or NULL. */
 const char *log_type_name(unsigned type);
 
 enum {
 	LOG_FLAG_FIRST = 1, /* the batch's first frame in this log */
-	LOG_FLAG_LAST = 2   /* the checkpoint's last frame */
+	LOG_FLAG_LAST = 2,  /* the checkpoint's last frame */
+	LOG_FLAG_OS = 4, /* in a log with durability = os: what is before it may be not durable */
+	LOG_FLAG_AFTER_BARRIER =
+	    8 /* ... but is: nothing was written there since the last barrier */
 };
 
 struct log_frame {
@@ -151,6 +159,14 @@ struct log_clock {         /* messages below end_sequence were there at this tim
 };
 _Static_assert(sizeof(struct log_clock) == 16, "disk layout");
 
+/* Of a log with durability = os: from here on messages have sequences of [from, end), until there is another of
+ * these. So none is given twice, also when a power cut takes messages that a worker has applied: whoever opens
+ * the log begins at end. [skipped, from) were given, if at all, to messages that are lost. */
+struct log_reserved {
+	uint64_t skipped, from, end;
+};
+_Static_assert(sizeof(struct log_reserved) == 24, "disk layout");
+
 struct log_state { /* of the subscription; fields as in shm/control.h */
 	uint64_t generation, since_ns, sequence;
 	uint32_t state, uid, pid, status;
@@ -165,10 +181,13 @@ struct log_batch_end {
 	uint64_t clock_ns;      /* time that routers have spent running, then: it never goes back */
 	uint64_t start;         /* position of the batch's first frame in this log */
 	uint64_t previous;      /* number of the batch before, 0 for the first */
+	uint64_t barrier;       /* of the last one before it that was synced */
 	uint32_t logs;          /* ids that follow, each a uint64_t: of the logs it touches ... */
 	uint32_t previous_logs; /* ... then of those that the one before touched */
+	uint32_t synced;        /* 1: it is a barrier; else 0 */
+	uint32_t pad;
 };
-_Static_assert(sizeof(struct log_batch_end) == 48, "disk layout");
+_Static_assert(sizeof(struct log_batch_end) == 64, "disk layout");
 
 /* Bytes of such a payload. */
 static inline uint32_t
@@ -186,12 +205,13 @@ _Static_assert(sizeof(struct log_totals) == 32, "disk layout");
 
 struct log_checkpoint {
 	uint64_t next_sequence;         /* that a message may have from here on */
+	uint64_t reserved;              /* log_reserved.end, or 0 */
 	uint64_t clock_ns;              /* as in struct log_batch_end */
 	uint64_t published, duplicates; /* since the log began */
 	struct log_totals totals;
 	uint64_t through, highest; /* of struct settled (log/settled.h) */
 };
-_Static_assert(sizeof(struct log_checkpoint) == 80, "disk layout");
+_Static_assert(sizeof(struct log_checkpoint) == 88, "disk layout");
 
 struct log_segment_entry { /* a segment that takes no more */
 	uint64_t number, last_number;
@@ -204,6 +224,14 @@ _Static_assert(sizeof(struct log_segment_entry) == 56, "disk layout");
 
 /* Adds a range that was settled. */
 void log_count(struct log_totals *, const struct log_settled *);
+
+/* Does a batch begin with this frame, before which all is durable in this log? */
+static inline bool
+log_follows_durable(const struct log_frame *frame)
+{
+	return (frame->flags & LOG_FLAG_FIRST) &&
+	    (!(frame->flags & LOG_FLAG_OS) || (frame->flags & LOG_FLAG_AFTER_BARRIER));
+}
 
 /* Room that a frame takes, with its zeros. */
 static inline uint64_t

@@ -3,10 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Remembers that a batch was in a log. */
+/* Remembers that the batch before this one was in a log. */
 static int
-add_proof(struct log_judge *judge, uint64_t log_id, uint64_t batch, uint64_t said_in)
+add_proof(struct log_judge *judge, uint64_t log_id, const struct log_batch_end *end)
 {
+	struct log_proof *proof;
 	size_t i = 0;
 
 	while (i < judge->proof_count && judge->proofs[i].log_id != log_id)
@@ -20,15 +21,21 @@ add_proof(struct log_judge *judge, uint64_t log_id, uint64_t batch, uint64_t sai
 		judge->proofs = bigger;
 		judge->proof_capacity = more;
 	}
-	if (i == judge->proof_count)
-		judge->proofs[judge->proof_count++] = (struct log_proof){ .log_id = log_id };
-	if (batch > judge->proofs[i].batch)
-		judge->proofs[i] =
-		    (struct log_proof){ .log_id = log_id, .batch = batch, .said_in = said_in };
+	proof = &judge->proofs[i];
+	if (i == judge->proof_count) {
+		*proof = (struct log_proof){ .log_id = log_id };
+		judge->proof_count++;
+	}
+	if (end->previous > proof->batch)
+		proof->batch = end->previous;
+	if (end->previous == end->barrier && end->previous > proof->barrier) {
+		proof->barrier = end->previous;
+		proof->said_in = end->batch;
+	}
 	return 0;
 }
 
-/* A batch is written only when the one before is durable in all its logs: its end proves that one. */
+/* A batch is written only when the one before is written to all its logs: its end proves that one. */
 int
 log_judge_see(void *context, const struct log_batch_end *end)
 {
@@ -36,8 +43,11 @@ log_judge_see(void *context, const struct log_batch_end *end)
 	struct log_judge *judge = context;
 	int rc = 0;
 
+	if (end->barrier > judge->barrier)
+		judge->barrier = end->barrier;
+
 	for (uint32_t i = 0; rc == 0 && i < end->previous_logs; i++)
-		rc = add_proof(judge, ids[end->logs + i], end->previous, end->batch);
+		rc = add_proof(judge, ids[end->logs + i], end);
 	return rc;
 }
 
@@ -78,10 +88,25 @@ highest_complete(const struct log_judge *judge)
 	return true;
 }
 
+/* Is a batch not there that was written, was not synced, and is not the highest? */
+static bool
+power_was_cut(const struct log_judge *judge)
+{
+	for (size_t k = 0; k < judge->proof_count; k++) {
+		const struct log_proof *proof = &judge->proofs[k];
+		const struct log_judge_log *log = find_by_id(judge, proof->log_id);
+
+		if (log != NULL && proof->batch > log->tail->last_batch)
+			return true;
+	}
+	return false;
+}
+
 void
 log_judge_decide(struct log_judge *judge)
 {
 	judge->highest = judge->begun = 0;
+	judge->synced = false;
 	for (unsigned i = 0; i < judge->count; i++) {
 		const struct log_tail *tail = judge->logs[i].tail;
 
@@ -92,7 +117,18 @@ log_judge_decide(struct log_judge *judge)
 	}
 	if (judge->begun < judge->highest)
 		judge->begun = judge->highest;
+	for (unsigned i = 0; i < judge->count; i++)
+		judge->synced |= judge->logs[i].tail->last_batch == judge->highest &&
+		    judge->logs[i].tail->last_synced;
 	judge->complete = highest_complete(judge);
+	if (judge->complete && judge->synced)
+		judge->barrier = judge->highest;
+	judge->last = judge->highest;
+	judge->power_cut = power_was_cut(judge);
+	if (judge->power_cut)
+		judge->last = judge->barrier;
+	else if (!judge->complete)
+		judge->last--;
 }
 
 /* Does a log's end of the highest batch name the log? */
@@ -118,12 +154,13 @@ log_judge_lost(const struct log_judge *judge, unsigned i, uint64_t *lost, uint64
 
 	*lost = tail->torn_batch;
 	*later = judge->begun;
-	if (tail->torn_batch != 0 && tail->torn_batch < judge->begun)
+	if (tail->torn_batch != 0 && tail->torn_batch < judge->begun &&
+	    (!tail->torn_os || tail->torn_batch <= judge->barrier))
 		return true;
 	if (log->log_id == 0)
 		return false;
 	for (size_t k = 0; k < judge->proof_count; k++) {
-		*lost = judge->proofs[k].batch;
+		*lost = judge->proofs[k].barrier;
 		*later = judge->proofs[k].said_in;
 		if (judge->proofs[k].log_id == log->log_id && *lost > tail->last_batch)
 			return true;
@@ -131,15 +168,23 @@ log_judge_lost(const struct log_judge *judge, unsigned i, uint64_t *lost, uint64
 	/* A frame of a later batch proves the highest one, too. */
 	*lost = judge->highest;
 	*later = judge->begun;
-	return !judge->complete && judge->begun > judge->highest &&
+	return !judge->complete && judge->synced && judge->begun > judge->highest &&
 	    tail->last_batch < judge->highest && is_named(judge, log->log_id);
 }
 
-uint64_t
-log_judge_end(const struct log_judge *judge, unsigned i)
+int
+log_judge_end(const struct log_judge *judge, unsigned i, struct log_scan *scan, uint64_t *end)
 {
+	static const struct log_visitor nobody;
 	const struct log_tail *tail = judge->logs[i].tail;
+	uint64_t all = scan->last_batch;
+	int rc;
 
-	return !judge->complete && tail->last_batch == judge->highest ? tail->last_start
-								      : tail->end;
+	*end = tail->last_batch <= judge->last ? tail->end : tail->last_start;
+	if (tail->last_batch <= judge->last + 1)
+		return 0;
+	scan->last_batch = judge->last;
+	rc = log_scan_segment(scan, tail->segment, &nobody, end);
+	scan->last_batch = all;
+	return rc;
 }

@@ -1,9 +1,12 @@
 /*
  * judge - which batches count, from how all logs of a router end.
  *
- * A batch counts when each log that it names has it, and is written only after the one before it is
- * durable everywhere. So what is not whole was torn when it is of the highest batch of all logs, and
- * nobody was told of that one; else it is damaged. And the end of each batch proves the one before.
+ * A batch counts when each log that it names has it, and is written only after the one before is written
+ * everywhere. So what is not whole was torn when it is of the highest batch of all logs, and nobody was told
+ * of that one. And the end of each batch proves the one before, and names the last barrier (log/format.h).
+ *
+ * What else is missing is damage up to the barrier. Above it the power was cut before it was synced: then
+ * nothing above the barrier counts, in any log, so that all logs are as they were at one moment.
  */
 #ifndef HEADGATE_LOG_JUDGE_H
 #define HEADGATE_LOG_JUDGE_H
@@ -23,9 +26,14 @@ struct log_judge {
 	uint64_t highest; /* batch that is whole in some log */
 	uint64_t begun;   /* ... or torn in some */
 	bool complete; /* the highest is whole in all logs that it names: else it is cut from all */
+	bool synced;   /* the highest is a barrier, if it is complete */
+	uint64_t barrier; /* the last one that is known: all that was written before is durable */
+	bool power_cut;   /* some that was written and not synced is not there */
+	uint64_t last;    /* batches above this one are cut from all logs */
 
-	struct log_proof { /* what batch ends say of other logs */
-		uint64_t log_id, batch, said_in;
+	struct log_proof { /* what batch ends say of other logs: the highest batch in them ... */
+		uint64_t log_id, batch;
+		uint64_t barrier, said_in; /* ... and the highest that is a barrier, and where */
 	} * proofs;
 	size_t proof_count, proof_capacity;
 };
@@ -36,10 +44,11 @@ int log_judge_see(void *judge, const struct log_batch_end *);
 void log_judge_decide(struct log_judge *);
 void log_judge_free(struct log_judge *);
 
-/* After log_judge_decide(). Is a batch that was acknowledged not whole in the log with this index? Then
- * *lost is its number, *later that of a batch that proves it. */
+/* After log_judge_decide(). Is a batch that was durable not whole in the log with this index? Then *lost is
+ * its number, *later that of a batch that proves it. */
 bool log_judge_lost(const struct log_judge *, unsigned i, uint64_t *lost, uint64_t *later);
-/* Position behind which this log is cut. */
-uint64_t log_judge_end(const struct log_judge *, unsigned i);
+/* Position behind which this log is cut; its scan is asked when that is not known. Returns 0 or what
+ * log_scan_segment() does. */
+int log_judge_end(const struct log_judge *, unsigned i, struct log_scan *, uint64_t *end);
 
 #endif

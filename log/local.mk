@@ -3,8 +3,11 @@ log_liblog_a_SOURCES = log/audit.c log/audit.h log/format.c log/format.h log/ids
 	log/judge.h log/list.c log/list.h log/reader.c log/reader.h log/salvage.c log/salvage.h log/scan.c log/scan.h log/settled.c \
 	log/settled.h log/state.c log/state.h log/summary.c log/summary.h
 
-check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader
-TESTS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader
+check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader tests/unit/test-log_judge
+TESTS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader tests/unit/test-log_judge
+tests_unit_test_log_judge_SOURCES = tests/unit/log_judge.c
+tests_unit_test_log_judge_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_log_judge_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
 tests_unit_test_settled_SOURCES = tests/unit/settled.c
 tests_unit_test_settled_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_settled_LDADD = log/liblog.a $(CRITERION_LIBS)

@@ -40,14 +40,18 @@ static int
 note(void *context, const struct log_frame *frame, uint64_t position)
 {
 	const struct log_settled *range = (const void *)(frame + 1);
+	const struct log_reserved *reserved = (const void *)(frame + 1);
 	struct picture *picture = context;
 	int64_t added = 0;
 
 	(void)position;
 	if (log_is_message(frame))
 		picture->next_sequence = frame->sequence + 1;
+	if (frame->type == LOG_RESERVED)
+		added = settled_add_range(
+		    &picture->settled, reserved->skipped, reserved->from - reserved->skipped);
 	if (frame->type != LOG_SETTLED)
-		return 0;
+		return added < 0 ? (int)added : 0;
 	for (size_t n = frame->length / sizeof(*range); n > 0 && added >= 0; n--, range++)
 		added = settled_add_range(&picture->settled, range->first, range->count);
 	return added < 0 ? (int)added : 0;

@@ -553,11 +553,11 @@ far_above(uint64_t next_sequence)
 	return align_up(by_time > by_number ? by_time : by_number, SETTLED_CHUNK_BITS);
 }
 
-/* Is the highest batch of all one that counts? */
-static bool
-highest_counts(const struct log_judge *judge)
+/* The highest batch of all that counts. */
+static uint64_t
+last_batch(const struct log_judge *judge)
 {
-	return judge->complete || judge->begun > judge->highest;
+	return judge->synced && judge->begun > judge->highest ? judge->highest : judge->last;
 }
 
 int
@@ -567,7 +567,7 @@ log_salvage(struct log_salvage *salvage, struct log_audit *audit, const struct l
 	struct copy copy = {
 		.result = salvage,
 		.audit = audit,
-		.batch = judge->highest,
+		.batch = last_batch(judge),
 		.header = { .log_id = audit->list.log_id, .position = LOG_BLOCK_BYTES },
 		.error = error,
 		.error_bytes = error_bytes,
@@ -584,9 +584,7 @@ log_salvage(struct log_salvage *salvage, struct log_audit *audit, const struct l
 		rc = random_word(&copy.header.log_id);
 	if (salvage->new_id)
 		copy.header.log_id = copy.header.log_id >> 1 | 1;
-	if (!highest_counts(judge))
-		copy.batch--;
-	else if (copy.batch == 0)
+	if (judge->highest == 0)
 		copy.batch = 1;
 	if (rc == 0 && copy.batch == 0) {
 		snprintf(error, error_bytes,

@@ -270,6 +270,27 @@ find_first(const struct walk *walk)
 	return at < walk->limit ? at : walk->limit;
 }
 
+/* Does a batch begin here before which all was durable? */
+static bool
+is_proof(const struct walk *walk, uint64_t offset)
+{
+	const struct log_frame *frame =
+	    offset + sizeof(*frame) <= walk->limit ? frame_at(walk, offset) : NULL;
+
+	return frame != NULL && log_follows_durable(frame);
+}
+
+/* Does anything behind a bad place say that it was durable? Then it is damaged; else it may be torn. */
+static bool
+is_damage(const struct walk *walk)
+{
+	uint64_t at = walk->batch_start != 0 ? walk->offset : walk->offset + 8;
+
+	while (at < walk->limit && !is_proof(walk, at))
+		at += 8;
+	return at < walk->limit;
+}
+
 /* Where the next frame stands that is whole or begins a batch. */
 static uint64_t
 find_frame(const struct walk *walk)
@@ -289,7 +310,7 @@ is_end(const struct walk *walk)
 		return walk->end >= walk->limit;
 	if (walk->index < walk->scan->torn_from)
 		return walk->batch_start == 0 && find_frame(walk) == walk->limit;
-	return find_first(walk) == walk->limit;
+	return !is_damage(walk);
 }
 
 /* Walks over whole frames that begin no batch. True when they end as a batch does. */
@@ -375,16 +396,27 @@ remember_batch(struct log_tail *tail, const struct walk *walk, const struct log_
 	tail->last_logs = logs;
 	tail->last_log_count = end->logs;
 	tail->last_batch = end->batch;
+	tail->last_synced = end->synced != 0;
 	tail->last_start = walk->segment->position + walk->batch_start;
 	tail->clock_ns = end->clock_ns;
 	return 0;
 }
 
+static void
+see_torn(const struct walk *walk, struct log_tail *tail, uint64_t offset)
+{
+	const struct log_frame *frame = (const void *)(walk->scan->image + offset);
+
+	tail->torn_batch = frame->batch;
+	tail->torn_os = frame->flags & LOG_FLAG_OS;
+	tail->torn_end = walk->segment->position + offset + log_frame_bytes(frame->length);
+}
+
 /*
- * Behind a bad place: was it torn, or is it damage? A batch begins with a FIRST frame and only one is
- * in flight at a time. So if a FIRST frame stands anywhere behind, the bad place lies before the
- * start of a later batch and belongs to one that was acknowledged: damage. Otherwise it belongs to
- * the batch that was being written.
+ * Behind a bad place: was it torn, or is it damage? A batch begins with a FIRST frame, only one is in flight
+ * at a time, and the frame says whether what stands before it was durable by then. So if one that says so stands
+ * anywhere behind, the bad place belongs to a batch that was durable: damage. Otherwise it belongs to the
+ * batch that was being written, or to those that were not synced yet.
  */
 static int
 judge_bad_place(struct walk *walk, struct log_tail *tail)
@@ -392,19 +424,16 @@ judge_bad_place(struct walk *walk, struct log_tail *tail)
 	bool torn = walk->batch_start != 0;
 
 	if (torn) {
+		see_torn(walk, tail, walk->batch_start);
 		tail->torn_end = walk->segment->position + walk->offset;
-		tail->torn_batch = walk->batch;
 	}
 	for (uint64_t at = walk->offset; at + sizeof(struct log_frame) <= walk->limit; at += 8) {
-		const struct log_frame *frame = frame_at(walk, at);
-
-		if (frame == NULL)
+		if (frame_at(walk, at) == NULL)
 			continue;
-		if ((frame->flags & LOG_FLAG_FIRST) && (torn || at != walk->offset))
+		if (is_proof(walk, at) && (torn || at != walk->offset))
 			return damaged(walk->scan, walk->index, walk->offset,
 			    "damaged, and a later batch follows");
-		tail->torn_batch = frame->batch;
-		tail->torn_end = walk->segment->position + at + log_frame_bytes(frame->length);
+		see_torn(walk, tail, at);
 	}
 	return 0;
 }
@@ -418,7 +447,9 @@ read_tail(struct log_scan *scan, size_t i, const struct log_visitor *visitor, st
 
 	while (rc == 0) {
 		const struct log_batch_end *end = next_batch(&walk);
-		uint64_t next = end == NULL && scan->bad != NULL ? find_first(&walk) : walk.limit;
+		uint64_t next = end == NULL && scan->bad != NULL && is_damage(&walk)
+		    ? find_first(&walk)
+		    : walk.limit;
 
 		if (end != NULL) {
 			rc = remember_batch(tail, &walk, end);

@@ -28,8 +28,10 @@ struct log_tail {
 	uint64_t last_start; /* where the last whole batch starts; 0 when there is none */
 	uint64_t last_batch; /* its number, 0 when there is none */
 	uint64_t clock_ns;   /* its log_batch_end.clock_ns */
-	uint64_t torn_end;   /* behind what can be made out of a batch without an end; 0: none */
-	uint64_t torn_batch; /* its number */
+	bool last_synced;    /* it is a barrier */
+	uint64_t torn_end;   /* behind what can be made out behind a bad place; 0: nothing */
+	uint64_t torn_batch; /* number of the batch there, the last if there are several */
+	bool torn_os;        /* it may have been written without being synced */
 	uint64_t *last_logs; /* the logs that the last whole batch names */
 	size_t last_log_count;
 };

@@ -29,6 +29,8 @@ read_frame(void *context, const struct log_frame *frame, uint64_t position)
 {
 	struct reader *reader = context;
 	const struct log_state *state = (const void *)(frame + 1);
+	const struct log_reserved *reserved = (const void *)(frame + 1);
+	int64_t added;
 
 	(void)position;
 	switch (frame->type) {
@@ -38,6 +40,10 @@ read_frame(void *context, const struct log_frame *frame, uint64_t position)
 		return 0;
 	case LOG_SETTLED:
 		return read_settled(reader, frame);
+	case LOG_RESERVED:
+		added = settled_add_range(
+		    &reader->settled, reserved->skipped, reserved->from - reserved->skipped);
+		return added < 0 ? (int)added : 0;
 	case LOG_STATE:
 		reader->summary->state_word =
 		    control_word((enum control_state)state->state, 0, state->generation);

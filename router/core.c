@@ -121,6 +121,8 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->control->lanes = queue->config->lanes;
 		queue->control->topic = queue->topic;
 		memcpy(queue->control->name, queue->config->name, sizeof(queue->control->name));
+		queue->writer.cached = !queue->config->dead_letters &&
+		    config->topics[queue->topic].durability == CONFIG_DURABILITY_OS;
 		queue->writer.switched = queue_segment_begun;
 		queue->writer.checkpoint_bytes = queue_checkpoint_bytes;
 		queue->writer.settlement_bytes = queue_settlement_bytes;
@@ -516,10 +518,11 @@ router_stop(struct router *router)
 bool
 router_idle(const struct router *router)
 {
-	if (router->flying || router->batch_dirty)
+	if (router->flying || router->batch_dirty || router->unsynced_ns != 0)
 		return false;
 	for (unsigned i = 0; i < router->queue_count; i++)
-		if (router->queues[i].pending_count > 0)
+		if (router->queues[i].pending_count > 0 ||
+		    queue_reservation_ends(&router->queues[i]))
 			return false;
 	return true;
 }

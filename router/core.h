@@ -65,6 +65,8 @@ struct queue {
 
 	uint64_t next_sequence;
 	uint64_t batch_first_sequence; /* first of the gathered batch, 0: none */
+	uint64_t reserved_end;         /* sequences below this are promised in the log */
+	uint64_t skipped, skipped_end; /* were skipped, which is not logged yet; 0: none were */
 	struct settled settled;
 	struct log_totals totals; /* as far as the log says */
 	struct received received; /* by whose handlers workers died */
@@ -89,7 +91,7 @@ struct queue {
 	uint64_t checkpoint_highest; /* up to here they are told */
 	uint64_t segment_messages;   /* in the active segment */
 	/* What is in the batches: number of the segment whose checkpoint ended there; how many
-	 * settlements are in the log. */
+	 * settlements are in the log. durable: also after a power cut. */
 	struct logged {
 		uint64_t checkpoint, settled;
 	} gathered, flying, durable;
@@ -125,6 +127,10 @@ struct router {
 	uint64_t previous_batch, previous_ids[CONFIG_QUEUES]; /* the one before, and its logs */
 	uint32_t previous_logs;
 	bool batch_dirty;       /* something in it waits for the disk (settlements do not) */
+	uint64_t barrier;       /* the last batch that was synced (log/format.h) */
+	uint64_t unsynced_ns;   /* CLOCK_MONOTONIC, of the first one since that was not; 0: none */
+	bool batch_synced;      /* the one being gathered is to be */
+	bool flying_synced;     /* the one on its way to the disk will be */
 	bool flying;            /* a batch is on its way to the disk */
 	unsigned flying_logs;   /* that are not durable yet */
 	uint64_t committed_ns;  /* CLOCK_MONOTONIC, when the last batch was closed */

@@ -67,9 +67,12 @@ struct io_operations {
 	/* Reads at an offset; or, with offset -1, from a descriptor without one (an eventfd). */
 	void (*read)(
 	    struct io *, int fd, void *buffer, size_t length, int64_t offset, struct io_request *);
-	/* Writes at an offset of a log file. When it is done the bytes are durable. May be short. */
+	/* Writes at an offset of a log file. When it is done the bytes are durable, or, where the file was opened
+	 * by io_open_cached(), in the page cache. May be short. */
 	void (*write)(struct io *, int fd, const void *buffer, size_t length, int64_t offset,
 	    struct io_request *);
+	/* Makes durable what was written to a file. The result is 0 or -errno. */
+	void (*sync)(struct io *, int fd, struct io_request *);
 
 	/* Ends a request that is pending, if it still can be: done() is called all the same, with -ECANCELED
 	 * or with what it came to. */
@@ -102,6 +105,9 @@ void io_message_finish(struct io_message *, int64_t result);
 
 /* Opens a log file so that each write is durable when it returns (O_DSYNC). Returns fd or -errno. */
 int io_open_log(const char *path, bool create, bool direct);
+/* Opens one that is there so that writes go through the page cache, and wait for a sync. Likewise. */
+int io_open_cached(const char *path);
+int io_sync(int fd);
 int io_close(int fd);
 int io_allocate(int fd, uint64_t bytes);
 /* Gives back the blocks of [from, from + bytes), which reads as zeros then. */

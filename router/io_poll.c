@@ -22,7 +22,7 @@
 
 enum { ACCEPTS_A_TURN = 16, FIRST_SLOTS = 64 };
 
-enum kind { REFUSED, ACCEPT, RECEIVE, RECEIVE_MESSAGE, SEND, READ_STREAM, READ_AT, WRITE };
+enum kind { REFUSED, ACCEPT, RECEIVE, RECEIVE_MESSAGE, SEND, READ_STREAM, READ_AT, WRITE, SYNC };
 
 STAILQ_HEAD(request_list, io_request);
 
@@ -206,6 +206,8 @@ call(struct io_request *request)
 		return pread(task->fd, task->buffer.in, task->length, (off_t)task->offset);
 	case WRITE:
 		return write_at(task);
+	case SYNC:
+		return fdatasync(task->fd);
 	case REFUSED:
 		break;
 	}
@@ -382,6 +384,17 @@ poller_write(struct io *io, int fd, const void *buffer, size_t length, int64_t o
 	STAILQ_INSERT_TAIL(&poller->writes, request, task.link);
 }
 
+static void
+poller_sync(struct io *io, int fd, struct io_request *request)
+{
+	struct poller *poller = poller_of(io);
+
+	take(request, SYNC, fd, 0);
+	if (STAILQ_EMPTY(&poller->writes))
+		poller->writes_since_ns = io_monotonic_ns();
+	STAILQ_INSERT_TAIL(&poller->writes, request, task.link);
+}
+
 /* Only what waits for a descriptor can wait long. */
 static void
 poller_cancel(struct io *io, struct io_request *request)
@@ -426,6 +439,7 @@ static const struct io_operations poller_operations = {
 	.send = poller_send,
 	.read = poller_read,
 	.write = poller_write,
+	.sync = poller_sync,
 	.cancel = poller_cancel,
 	.run = poller_run,
 	.destroy = poller_destroy,

@@ -61,6 +61,20 @@ io_open_log(const char *path, bool create, bool direct)
 }
 
 int
+io_open_cached(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int
+io_sync(int fd)
+{
+	return fsync(fd) == 0 ? 0 : -errno;
+}
+
+int
 io_close(int fd)
 {
 	return close(fd) == 0 ? 0 : -errno;

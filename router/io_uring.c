@@ -96,6 +96,15 @@ uring_write(struct io *io, int fd, const void *buffer, size_t length, int64_t of
 }
 
 static void
+uring_sync(struct io *io, int fd, struct io_request *request)
+{
+	struct io_uring_sqe *entry = next_entry(io, request);
+
+	io_uring_prep_fsync(entry, fd, IORING_FSYNC_DATASYNC);
+	io_uring_sqe_set_data(entry, request);
+}
+
+static void
 uring_cancel(struct io *io, struct io_request *request)
 {
 	struct uring *uring = uring_of(io);
@@ -153,6 +162,7 @@ static const struct io_operations uring_operations = {
 	.send = uring_send,
 	.read = uring_read,
 	.write = uring_write,
+	.sync = uring_sync,
 	.cancel = uring_cancel,
 	.run = uring_run,
 	.destroy = uring_destroy,

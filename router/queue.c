@@ -17,6 +17,10 @@
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
+#ifndef QUEUE_RESERVE /* the simulation makes it smaller, so that it is met */
+#define QUEUE_RESERVE (1 << 20)
+#endif
+
 #define PROBE_DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
 
 enum {
@@ -26,6 +30,7 @@ enum {
 	RECEIVED_PER_FRAME = 1024,
 	CHUNKS_PER_FRAME = 512,
 	SHORT_READ_BYTES = 4096,
+	RESERVE_SEQUENCES = QUEUE_RESERVE, /* promised at once */
 	PIECE_BYTES = ENTRIES_PER_FRAME * sizeof(struct log_segment_entry) >
 		CHUNKS_PER_FRAME * sizeof(struct settled_chunk)
 	    ? ENTRIES_PER_FRAME * sizeof(struct log_segment_entry)
@@ -223,6 +228,7 @@ append_head(struct queue *queue)
 	const struct control_counters *counters = &queue->control->counters;
 	struct log_checkpoint head = {
 		.next_sequence = queue->next_sequence,
+		.reserved = queue->reserved_end,
 		.clock_ns = router_clock_ns(queue->router),
 		.published = read_counter(&counters->published),
 		.duplicates = read_counter(&counters->duplicates),
@@ -262,7 +268,7 @@ queue_segment_begun(struct writer *writer)
 	queue->checkpoint_entry = 0;
 	queue->checkpoint_base = 0;
 	queue->checkpoint_highest = queue->settled.highest;
-	queue->router->batch_dirty = true;
+	queue->router->batch_dirty = queue->router->batch_synced = true;
 	CRASH_POINT("checkpoint.begun");
 }
 
@@ -420,8 +426,8 @@ queue_lower_head(struct queue *queue, uint64_t seen, const struct control_detail
 	if (control_word_state(word) == CONTROL_TRIPPED &&
 	    control_word_generation(word) > control_word_generation(seen) &&
 	    detail->sequence < tripped.sequence &&
-	    control_change_state(&queue->router->control, queue->index, 0, word, CONTROL_TRIPPED,
-		detail, &now) == 0)
+	    control_change_state(
+		&queue->router->control, queue->index, 0, word, CONTROL_TRIPPED, detail, &now) == 0)
 		event(EVENT_WARN, "subscription.head", "s:queue", queue->config->name, "u:sequence",
 		    detail->sequence, "s:message_id", detail->message_id, "s:error", detail->error,
 		    NULL);
@@ -507,7 +513,7 @@ append_state(struct queue *queue)
 	memcpy(frame + 1, &state, sizeof(state));
 	writer_finish(&queue->writer, frame);
 	queue->state_appended = queue->state_gathered = state.generation;
-	queue->router->batch_dirty = true;
+	queue->router->batch_dirty = queue->router->batch_synced = true;
 }
 
 void
@@ -681,6 +687,59 @@ drop_marks(struct queue *queue)
 	memmove(queue->marks, queue->marks + drop, queue->mark_count * sizeof(*queue->marks));
 }
 
+/*
+ * Sequences that are promised.
+ */
+
+int
+queue_skip_reserved(struct queue *queue)
+{
+	uint64_t first = queue->next_sequence, end = queue->reserved_end;
+	int64_t added;
+
+	if (end <= first)
+		return 0;
+	added = settled_add_range(&queue->settled, first, end - first);
+	if (added < 0)
+		return (int)added;
+	event(EVENT_INFO, "log.sequences_skipped", "s:queue", queue->config->name, "u:first", first,
+	    "u:count", end - first, NULL);
+	queue->skipped = first;
+	queue->next_sequence = queue->skipped_end = end;
+	return 0;
+}
+
+/* A router that ends by itself takes its promise back: the next one need not skip anything. */
+bool
+queue_reservation_ends(const struct queue *queue)
+{
+	return queue->router->stopping && queue->reserved_end > queue->next_sequence;
+}
+
+void
+queue_reserve(struct queue *queue)
+{
+	bool more = queue->writer.cached && queue->next_sequence > queue->reserved_end;
+	struct log_reserved reserved;
+	struct log_frame *frame;
+
+	if (!queue_reservation_ends(queue) &&
+	    !(writer_touched(&queue->writer) && (more || queue->skipped != 0)))
+		return;
+	reserved.from = queue->skipped != 0 ? queue->skipped_end : queue->next_sequence;
+	reserved.skipped = queue->skipped != 0 ? queue->skipped : reserved.from;
+	reserved.end = queue->next_sequence;
+	if (queue->writer.cached && !queue->router->stopping)
+		reserved.end += RESERVE_SEQUENCES;
+	frame = writer_begin(&queue->writer, LOG_RESERVED, sizeof(reserved));
+	memcpy(frame + 1, &reserved, sizeof(reserved));
+	writer_finish(&queue->writer, frame);
+	CRASH_POINT("reserved.appended");
+	queue->reserved_end = reserved.end;
+	queue->skipped = 0;
+	queue->router->batch_synced = true;
+}
+
 void
 queue_batch_closed(struct queue *queue, uint64_t time_ns)
 {
@@ -699,7 +758,8 @@ queue_batch_closed(struct queue *queue, uint64_t time_ns)
 void
 queue_batch_durable(struct queue *queue)
 {
-	queue->durable = queue->flying;
+	if (!queue->writer.unsynced)
+		queue->durable = queue->flying;
 	if (queue->state_flying == 0)
 		return;
 	/* Pairs with the acquire load of headgatectl, which then tells its user that it is logged. */

@@ -72,7 +72,15 @@ void queue_tick_retention(struct queue *);
 /* Puts a state that is not logged yet into the gathered batch. */
 void queue_log_state(struct queue *);
 
-/* Called when a batch with frames of this queue is closed, and when it is durable. */
+/* When a log is opened: what was promised to messages, and is not there, is given to no other. Returns 0 or
+ * -ENOMEM. */
+int queue_skip_reserved(struct queue *);
+/* Puts a promise of sequences into the gathered batch when it needs one; the batch is synced then. */
+void queue_reserve(struct queue *);
+/* Does it need one although nothing is gathered? */
+bool queue_reservation_ends(const struct queue *);
+
+/* Called when a batch with frames of this queue is closed, and when a batch is durable in all its logs. */
 void queue_batch_closed(struct queue *, uint64_t time_ns);
 void queue_batch_durable(struct queue *);
 

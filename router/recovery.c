@@ -30,7 +30,6 @@ struct found {
 	struct log_tail tail;
 	struct log_base base;
 	uint64_t end; /* where it will go on */
-	bool cut;
 };
 
 /* All of them. */
@@ -130,17 +129,20 @@ repair_log(struct recovery *recovery, struct found *log)
 {
 	const struct log_tail *tail = &log->tail;
 	uint64_t written = tail->torn_end > tail->end ? tail->torn_end : tail->end;
-	int rc;
+	bool cut = tail->last_batch > recovery->judge.last;
+	int rc = log_judge_end(
+	    &recovery->judge, (unsigned)(log - recovery->found), &log->scan, &log->end);
 
-	log->end = log_judge_end(&recovery->judge, (unsigned)(log - recovery->found));
-	if (log->end < tail->end) {
-		log->cut = true;
-		log->scan.last_batch = tail->last_batch - 1;
-	}
+	if (rc != 0)
+		return rc;
+	if (cut)
+		log->scan.last_batch = recovery->judge.last;
 	if (written > log->end)
-		event(EVENT_WARN, "log.torn_batch_cut", "s:log", log->dir, "u:bytes",
-		    written - log->end, "u:position", log->end, NULL);
-	rc = writer_repair(&log->list, log->cut ? 0 : tail->last_start, log->end, true);
+		event(EVENT_WARN,
+		    tail->torn_os || recovery->judge.power_cut ? "log.unsynced_cut"
+							       : "log.torn_batch_cut",
+		    "s:log", log->dir, "u:bytes", written - log->end, "u:position", log->end, NULL);
+	rc = writer_repair(&log->list, cut ? 0 : tail->last_start, log->end, written);
 	return rc == 0 ? 0 : complain(recovery, rc, log->dir, strerror(-rc));
 }
 
@@ -226,6 +228,19 @@ replay_settled(struct queue *queue, const struct log_frame *frame)
 }
 
 static int
+replay_reserved(struct queue *queue, const struct log_frame *frame)
+{
+	const struct log_reserved *reserved = (const void *)(frame + 1);
+	int64_t added = settled_add_range(
+	    &queue->settled, reserved->skipped, reserved->from - reserved->skipped);
+
+	if (queue->next_sequence < reserved->from)
+		queue->next_sequence = reserved->from;
+	queue->reserved_end = reserved->end;
+	return added < 0 ? (int)added : 0;
+}
+
+static int
 replay_received(struct queue *queue, const struct log_frame *frame)
 {
 	const struct log_received *received = (const void *)(frame + 1);
@@ -277,6 +292,8 @@ replay_frame(void *context, const struct log_frame *frame, uint64_t position)
 		return replay_message(replay, frame);
 	case LOG_SETTLED:
 		return replay_settled(queue, frame);
+	case LOG_RESERVED:
+		return replay_reserved(queue, frame);
 	case LOG_RECEIVED:
 		return replay_received(queue, frame);
 	case LOG_CLOCK:
@@ -381,6 +398,7 @@ take_base(struct queue *queue, struct log_base *base)
 	struct control_counters *counters = &queue->control->counters;
 
 	queue->next_sequence = base->head.next_sequence;
+	queue->reserved_end = base->head.reserved;
 	queue->settled = base->settled;
 	add(&counters->published, base->head.published);
 	add(&counters->duplicates, base->head.duplicates);
@@ -515,6 +533,8 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 		rc = replay_log(recovery, &replay, found);
 	if (rc == 0 && exists)
 		rc = load_all_ids(recovery, queue, found);
+	if (rc == 0)
+		rc = queue_skip_reserved(queue);
 	if (rc != 0)
 		return rc;
 	add(&counters->done, queue->totals.done);
@@ -598,6 +618,8 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 	if (rc == 0)
 		rc = repair(&recovery);
 	router->batch = recovery.highest_batch + 1;
+	router->barrier =
+	    recovery.highest_batch; /* nothing that counts is in the page cache only */
 	for (unsigned i = 0; rc == 0 && i < recovery.count; i++) {
 		rc = open_queue(&recovery, &router->queues[i], &recovery.found[i], &states[i]);
 		router->queues[i].writer.batch = router->batch;

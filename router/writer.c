@@ -108,6 +108,20 @@ name_next(struct writer *writer)
 	return rc == 0 ? io_sync_dir(writer->dir) : rc;
 }
 
+/* It was made with writes that are durable. Batches may have another way. */
+static int
+open_for_batches(struct writer *writer)
+{
+	char path[LOG_PATH_BYTES];
+
+	if (!writer->cached)
+		return 0;
+	next_path(writer, path, true);
+	io_close(writer->next.fd);
+	writer->next.fd = io_open_cached(path);
+	return writer->next.fd < 0 ? writer->next.fd : 0;
+}
+
 static void next_step(struct writer *);
 
 static void
@@ -126,6 +140,11 @@ next_written(struct io_request *request, int64_t result)
 		return;
 	}
 	rc = result == LOG_HEADER_BYTES ? name_next(writer) : -EIO;
+	if (rc != 0) {
+		next_failed(writer, rc);
+		return;
+	}
+	rc = open_for_batches(writer);
 	if (rc != 0) {
 		next_failed(writer, rc);
 		return;
@@ -336,7 +355,7 @@ switch_segment(struct writer *writer)
 
 	*last = writer->active.segment;
 	last->data_bytes = writer->sealed - last->position;
-	if (writer->flying_length > 0)
+	if (writer->flying.pending)
 		writer->flying_closes = true;
 	else
 		io_close(writer->active.fd);
@@ -358,7 +377,10 @@ room(struct writer *writer, uint64_t bytes, uint64_t spare)
 	if (!fits(writer, bytes + spare)) {
 		if (writer->next_state == WRITER_NEXT_FAILED)
 			return writer->next_error;
-		if (writer->next_state != WRITER_NEXT_READY || writer->batch_start != 0)
+		writer->wants_barrier =
+		    writer->unsynced || (writer->cached && writer->batch_start != 0);
+		if (writer->next_state != WRITER_NEXT_READY || writer->batch_start != 0 ||
+		    writer->unsynced)
 			return 0;
 		switch_segment(writer);
 		if (!fits(writer, bytes))
@@ -426,7 +448,9 @@ place_frame(struct writer *writer, enum log_type type, uint32_t length, bool fir
 	*frame = (struct log_frame){
 		.length = length,
 		.type = (uint8_t)type,
-		.flags = first ? LOG_FLAG_FIRST : 0,
+		.flags = (uint8_t)((first ? LOG_FLAG_FIRST : 0) |
+		    (writer->cached ? LOG_FLAG_OS : 0) |
+		    (first && writer->cached && !writer->unsynced ? LOG_FLAG_AFTER_BARRIER : 0)),
 		.batch = writer->batch,
 		.salt = writer->active.segment.salt,
 	};
@@ -468,6 +492,12 @@ writer_finish(struct writer *writer, struct log_frame *frame)
 	writer->end += bytes;
 }
 
+void
+writer_touch(struct writer *writer)
+{
+	writer_finish(writer, writer_begin(writer, LOG_PAD, 0));
+}
+
 /*
  * Writing.
  */
@@ -480,6 +510,32 @@ write_flying(struct writer *writer)
 }
 
 static void
+flying_ended(struct writer *writer)
+{
+	if (writer->flying_closes)
+		io_close(writer->flying_fd);
+	writer->flying_closes = false;
+	writer->durable_done(writer, 0);
+}
+
+static void
+flying_synced(struct io_request *request, int64_t result)
+{
+	struct writer *writer = (void *)((char *)request - offsetof(struct writer, flying));
+
+	if (result == -EINTR || result == -EAGAIN) {
+		writer->io->operations->sync(writer->io, writer->flying_fd, request);
+		return;
+	}
+	if (result != 0) {
+		writer->durable_done(writer, result < 0 ? (int)result : -EIO);
+		return;
+	}
+	CRASH_POINT("log.synced");
+	flying_ended(writer);
+}
+
+static void
 flying_written(struct io_request *request, int64_t result)
 {
 	struct writer *writer = (void *)((char *)request - offsetof(struct writer, flying));
@@ -488,7 +544,7 @@ flying_written(struct io_request *request, int64_t result)
 		write_flying(writer);
 		return;
 	}
-	if (result <= 0 || (uint64_t)result % writer->block != 0) {
+	if (result <= 0 || (!writer->cached && (uint64_t)result % writer->block != 0)) {
 		writer->durable_done(writer, result < 0 ? (int)result : -EIO);
 		return;
 	}
@@ -499,11 +555,23 @@ flying_written(struct io_request *request, int64_t result)
 		write_flying(writer);
 		return;
 	}
-	if (writer->flying_closes)
-		io_close(writer->flying_fd);
 	CRASH_POINT("log.written");
-	writer->flying_closes = false;
-	writer->durable_done(writer, 0);
+	if (writer->flying_synced) {
+		writer->flying.done = flying_synced;
+		writer->io->operations->sync(writer->io, writer->flying_fd, request);
+		return;
+	}
+	flying_ended(writer);
+}
+
+/* A batch ends where this divides. Through the page cache that is a page, or the disk would be read for the rest of it
+ * first; but not where each block may be the last. */
+static unsigned
+batch_unit(const struct writer *writer)
+{
+	if (!writer->cached)
+		return writer->block;
+	return writer_is_short(writer) ? LOG_SECTOR_BYTES : LOG_BLOCK_BYTES;
 }
 
 void
@@ -512,7 +580,7 @@ writer_commit(struct writer *writer, const struct log_batch_end *end, const uint
 	uint32_t length = log_batch_end_bytes(end->logs, end->previous_logs);
 	struct log_frame *frame = writer_begin(writer, LOG_BATCH_END, length);
 	struct log_batch_end *payload = (void *)(frame + 1);
-	uint64_t aligned;
+	uint64_t aligned, unit = batch_unit(writer);
 
 	*payload = *end;
 	payload->batch = writer->batch;
@@ -520,9 +588,9 @@ writer_commit(struct writer *writer, const struct log_batch_end *end, const uint
 	memcpy(payload + 1, log_ids, length - sizeof(*end));
 	writer_finish(writer, frame);
 
-	aligned = align_up(writer->end, writer->block);
+	aligned = align_up(writer->end, unit);
 	if (aligned != writer->end && aligned - writer->end < sizeof(struct log_frame))
-		aligned += writer->block;
+		aligned += unit;
 	place_pad(writer, aligned);
 	writer->flying.done = flying_written;
 	writer->flying_data = tail_at(writer, writer->sealed);
@@ -530,6 +598,9 @@ writer_commit(struct writer *writer, const struct log_batch_end *end, const uint
 	writer->flying_offset = (int64_t)(writer->sealed - writer->active.segment.position);
 	writer->flying_fd = writer->active.fd;
 	writer->flying_end = writer->end = writer->sealed = aligned;
+	writer->flying_synced = writer->cached && end->synced;
+	writer->unsynced = writer->cached && !end->synced;
+	writer->wants_barrier = false;
 	writer->batch_start = 0;
 	write_flying(writer);
 }
@@ -639,7 +710,7 @@ open_segment(struct writer *writer, struct writer_segment *to, const struct log_
 
 	to->segment = *segment;
 	log_segment_path(path, writer->dir, segment->number);
-	to->fd = io_open_log(path, false, writer->direct);
+	to->fd = writer->cached ? io_open_cached(path) : io_open_log(path, false, writer->direct);
 	return to->fd < 0 ? to->fd : 0;
 }
 
@@ -927,12 +998,15 @@ remove_rests(const struct log_list *list)
 }
 
 int
-writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, bool torn)
+writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, uint64_t written)
 {
-	uint64_t places[2][2] = { { last_start, last_start != 0 ? end : 0 }, { end, 0 } };
+	/* Behind what can be seen there may be more of the batch that was under way. */
+	uint64_t torn_end = end + WRITER_GATHER_BYTES + WRITER_RESERVE_BYTES;
+	uint64_t places[2][2] = { { last_start, last_start != 0 ? end : 0 },
+		{ end, written > torn_end ? written : torn_end } };
 	int rc = 0;
 
-	for (int zero = 0; rc == 0 && zero <= torn; zero++) {
+	for (int zero = 0; rc == 0 && zero <= 1; zero++) {
 		const struct log_segment *segment = log_list_find(list, places[zero][0]);
 		char path[LOG_PATH_BYTES];
 		uint64_t to = places[zero][1];
@@ -940,8 +1014,6 @@ writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, bo
 
 		if (segment == NULL)
 			continue;
-		if (zero) /* the largest batch that can have been under way */
-			to = end + WRITER_GATHER_BYTES + WRITER_RESERVE_BYTES;
 		if (to > segment->position + segment->size)
 			to = segment->position + segment->size;
 		log_segment_path(path, list->dir, segment->number);
@@ -949,6 +1021,8 @@ writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, bo
 		if (fd < 0)
 			return fd;
 		rc = rewrite(fd, places[zero][0] - segment->position, to - segment->position, zero);
+		if (rc == 0 && zero) /* what is before may have been written without that */
+			rc = io_sync(fd);
 		io_close(fd);
 		CRASH_POINT("recovery.rewritten");
 	}

@@ -9,7 +9,11 @@
  *   ------+----------------+------------------+------------------+-------> positions
  *         |  on disk       |  being written   |  being gathered  |
  *
- * Durable is what is so in all logs of its batch: before, it may yet be cut, and nobody is told of it.
+ * Durable is what is so in all logs of its batch: before, it may yet be cut, and nobody is told of it. In a
+ * log that is *cached* (durability = os) it is what was written, and may be in the page cache only. It becomes
+ * durable for good with the next barrier (log/format.h). There is one before a segment takes no more: so only
+ * the active one has anything that a power cut may take.
+ *
  * One batch is gathered while the one before it is on its way to the disk. Each batch lies in one
  * segment: when a frame does not fit the active one, the batch is closed first, and the next begins
  * the next segment.
@@ -51,6 +55,9 @@ struct writer {
 	char dir[LOG_PATH_BYTES], queue[LOG_QUEUE_NAME_BYTES];
 	uint64_t log_id;
 	bool direct;             /* O_DIRECT works here */
+	bool cached;             /* batches are written through the page cache */
+	bool unsynced;           /* ... and some may be there only */
+	bool wants_barrier;      /* before it goes on in the next segment */
 	unsigned block;          /* writes are aligned to this many bytes */
 	struct log_segment *old; /* segments before the active one */
 	size_t old_count, old_capacity;
@@ -80,6 +87,7 @@ struct writer {
 	uint64_t flying_end; /* position behind it */
 	int flying_fd;
 	bool flying_closes; /* the segment takes no more behind it */
+	bool flying_synced; /* it is a barrier: to be synced when it is written */
 
 	/* A new segment became the active one: its checkpoint is to be appended. */
 	void (*switched)(struct writer *);
@@ -96,7 +104,7 @@ struct writer {
 
 /* Opens a log that was found whole up to position end in its segment with index active, or makes a new
  * one (list NULL) with a random id. Runs io until the active segment is there; when nothing is in it
- * (writer_fresh()), it still needs its checkpoint. The callbacks must be set before. Returns 0 or
+ * (writer_fresh()), it still needs its checkpoint. The callbacks and cached must be set before. Returns 0 or
  * -errno. */
 int writer_open(struct writer *, struct io *, const char *dir, const char *queue,
     const struct log_list *list, size_t active, uint64_t end);
@@ -135,8 +143,12 @@ writer_touched(const struct writer *writer)
 	return writer->batch_start != 0;
 }
 
+/* A batch that is a barrier has a frame in each log in which something is not synced: begins one. */
+void writer_touch(struct writer *);
+
 /* Closes the gathered batch with its end frame and hands it to the disk. durable_done() follows.
- * end: what that says; batch and start are filled in. log_ids: as many as it announces. */
+ * end: what that says; batch and start are filled in. When it says that it is synced, the log is. log_ids: as
+ * many as it announces. */
 void writer_commit(struct writer *, const struct log_batch_end *end, const uint64_t *log_ids);
 
 /* The batch that was closed last is durable in all its logs. */
@@ -172,8 +184,9 @@ void writer_drop_next(struct writer *);
 int writer_punch(const struct writer *, size_t index);
 
 /* For recovery, before the log is opened; synchronous. Writes the last whole batch, [last_start, end),
- * again, so that it is on the disk and not only in the page cache; zeroes what a torn batch may have left
- * behind it; removes what is left over in the directory. Returns 0 or -errno. */
-int writer_repair(const struct log_list *, uint64_t last_start, uint64_t end, bool torn);
+ * again, so that it is on the disk and not only in the page cache; zeroes what was written behind it, up to
+ * *written* or where a batch that was under way may end; syncs the segment; removes what is left over in the
+ * directory. Returns 0 or -errno. */
+int writer_repair(const struct log_list *, uint64_t last_start, uint64_t end, uint64_t written);
 
 #endif

@@ -1,7 +1,8 @@
 #!/bin/bash
 # What the router does to its files is written down; then the files are made as they may be when the power
 # goes at some point of that, with any choice of what was not synced. The router must start on them, with
-# every message that was acknowledged before. POWERCUT_SEED, POWERCUT_TRIES.
+# every message that was acknowledged before; where durability = os, with what there is, without giving a
+# sequence twice. POWERCUT_SEED, POWERCUT_TRIES.
 . "${top_srcdir:?}/tests/faults/lib.sh"
 
 seed=${POWERCUT_SEED:-${all:+$$}}
@@ -18,6 +19,10 @@ echo "# POWERCUT_SEED=$seed POWERCUT_TRIES=$tries"
 jq -r .message_id "$dir/in" >"$dir/ids"
 split -l $part -d "$dir/in" "$dir/part-"
 
+"$top_builddir/headgatectl" config >"$dir/sync.conf"
+sed 's/durability = sync/durability = os/' "$dir/sync.conf" >"$dir/os.conf"
+config=$dir/sync.conf
+
 #
 # What happens.
 #
@@ -27,30 +32,37 @@ few_segments() {
 
 recorded_router() {
   exec env LD_PRELOAD="$faults/fail.so" JOURNAL="$dir/journal" JOURNAL_DIR="$dir/state" \
-    ASAN_OPTIONS=verify_asan_link_order=0 "$faults/headgate-router" --io=poll
+    ASAN_OPTIONS=verify_asan_link_order=0 "$faults/headgate-router" --io=poll -c "$config"
 }
 
-mkdir "$dir/state"
-keep router recorded_router
-keep payment "$faults/worker" -e 40 "$dir" payment-processing "$dir/applied-payment"
-keep account "$faults/worker" "$dir" bank-account-setup "$dir/applied-account"
-good=1
-for p in "$dir"/part-*; do
-  if [ "$p" = "$dir/part-03" ]; then # once it starts with what is there
-    end TERM router || good=0
-    rm -f "$dir"/router.*
-    keep router recorded_router
-  fi
-  publish --wait 20 "$p" || good=0
-done
-wait_for 20 few_segments || good=0
-kill -USR1 "$(cat "$dir/payment.pid")"
-wait_for 20 drained || good=0
-end TERM router || good=0
-end KILL payment account || good=0
-entries=$("$faults/powercut" "$dir/journal" "$dir/state")
-[ "${entries:-0}" -gt 100 ] || good=0
-is "a run is written down ($entries entries)" 1 $good
+record() { # record WHAT
+  clear_all
+  rm -rf "$dir/journal" "$dir/recorded" "$dir"/applied-* "$dir"/before-*
+  mkdir "$dir/state"
+  keep router recorded_router
+  keep payment "$faults/worker" -e 40 "$dir" payment-processing "$dir/applied-payment"
+  keep account "$faults/worker" "$dir" bank-account-setup "$dir/applied-account"
+  good=1
+  for p in "$dir"/part-*; do
+    if [ "$p" = "$dir/part-03" ]; then # once it starts with what is there
+      end TERM router || good=0
+      rm -f "$dir"/router.*
+      keep router recorded_router
+    fi
+    publish --wait 20 "$p" || good=0
+  done
+  wait_for 20 few_segments || good=0
+  kill -USR1 "$(cat "$dir/payment.pid")"
+  wait_for 20 drained || good=0
+  end TERM router || good=0
+  end KILL payment account || good=0
+  entries=$("$faults/powercut" "$dir/journal" "$dir/state")
+  [ "${entries:-0}" -gt 100 ] || good=0
+  is "a run is written down, with $1 ($entries entries)" 1 $good
+  mv "$dir/state" "$dir/recorded"
+  mv "$dir/applied-payment" "$dir/before-payment"
+  mv "$dir/applied-account" "$dir/before-account"
+}
 
 #
 # What may be left of it.
@@ -69,6 +81,16 @@ judge='
         print "lost", id[i]
   }'
 
+# Where it is not durable at once: sequences that were given to two messages; with all=1 ids that are gone.
+judge_os='
+  FILENAME ~ /ids$/ { id[FNR] = $1; next }
+  FILENAME ~ /acks$/ { if ($1 == "T") cut = $2; next }
+  FILENAME ~ /before-/ && $3 >= cut { next }
+  { place = (FILENAME ~ /payment$/) " " $1; seen[$2] = 1 }
+  place in taken && taken[place] != $2 { print "sequence given twice:", place }
+  { taken[place] = $2 }
+  END { for (i in id) if (all && !(id[i] in seen)) print "lost", id[i] }'
+
 judged() { # judged ALL: nothing to complain of
   wrong=$(awk -v part=$part -v all="$1" "$judge" "$dir/ids" "$dir/acks" "$dir/before-payment" \
     "$dir/before-account" "$dir/applied-payment" "$dir/applied-account" | sort | uniq -c | head -n 5)
@@ -81,7 +103,7 @@ cut() { # cut ENTRY SEED [nosync]: sets why when something is wrong
   why=
   "$faults/powercut" "$dir/journal" "$dir/state" "$1" "$2" "$dir/state" ${3:+"$3"} \
     >"$dir/acks" || { why="powercut"; return; }
-  keep router "$faults/headgate-router"
+  keep router "$faults/headgate-router" -c "$config"
   keep payment "$faults/worker" "$dir" payment-processing "$dir/applied-payment"
   keep account "$faults/worker" "$dir" bank-account-setup "$dir/applied-account"
   until drained; do
@@ -108,13 +130,18 @@ cut_each() { # cut_each TRIES [nosync]: sets bad
   done
 }
 
-mv "$dir/state" "$dir/recorded"
-mv "$dir/applied-payment" "$dir/before-payment"
-mv "$dir/applied-account" "$dir/before-account"
+record "durability = sync"
 cut_each "$tries"
 echo "# $try cuts"
 is "what was acknowledged survives a power cut" 0 $bad
 cut_each 60 nosync
 echo "# cut $try: $why"
 is "and does not when nothing is synced: this test would see it" 1 $bad
+
+config=$dir/os.conf
+judge=$judge_os
+record "durability = os"
+cut_each $((tries / 2))
+echo "# $try cuts"
+is "where durability = os the router starts, and gives no sequence twice" 0 $bad
 done_testing

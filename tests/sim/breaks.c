@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log/list.h"
+#include "log/judge.h"
 #include "router/ask.h"
 #include "router/batch.h"
 #include "router/blocking.h"
@@ -16,7 +16,8 @@
 #include "tests/sim/party.h"
 
 static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks,
-    keeps_chunks, reserves_nothing, trusts_names, parks_nothing, loses_given_back, tells_early;
+    keeps_chunks, reserves_nothing, trusts_names, parks_nothing, loses_given_back, tells_early,
+    reuses_sequences, cuts_alone;
 
 static const struct {
 	const char *name, *what;
@@ -42,6 +43,9 @@ static const struct {
 	{ "lose-given-back", "now and then what a worker gives back is forgotten",
 	    &loses_given_back },
 	{ "early-outcome", "a person is told of a dead letter before it is on disk", &tells_early },
+	{ "reuse", "sequences that a power cut took are given again", &reuses_sequences },
+	{ "cut-alone", "each log goes on where it happens to end after a power cut", &cuts_alone },
+	{ "no-barrier", "what is in the page cache is never synced", &disk_lies_of_syncs },
 	{ "leak", "memory for each message behind a closed gate", &leaks },
 };
 
@@ -60,8 +64,8 @@ void __real_batch_log_durable(struct writer *, int);
 void __wrap_batch_log_durable(struct writer *, int);
 void __real_connection_results_closed(struct router *);
 void __wrap_connection_results_closed(struct router *);
-int __real_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
-int __wrap_writer_repair(const struct log_list *, uint64_t, uint64_t, bool);
+int __real_writer_repair(const struct log_list *, uint64_t, uint64_t, uint64_t);
+int __wrap_writer_repair(const struct log_list *, uint64_t, uint64_t, uint64_t);
 enum dedup_result __real_dedup_see(struct dedup *, const struct dedup_hash *, uint32_t);
 enum dedup_result __wrap_dedup_see(struct dedup *, const struct dedup_hash *, uint32_t);
 int __real_queue_settle(struct queue *, uint64_t, uint16_t);
@@ -99,9 +103,10 @@ __wrap_batch_log_durable(struct writer *writer, int result)
 }
 
 int
-__wrap_writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, bool torn)
+__wrap_writer_repair(
+    const struct log_list *list, uint64_t last_start, uint64_t end, uint64_t written)
 {
-	return repairs_nothing ? 0 : __real_writer_repair(list, last_start, end, torn);
+	return repairs_nothing ? 0 : __real_writer_repair(list, last_start, end, written);
 }
 
 enum dedup_result
@@ -154,6 +159,30 @@ __wrap_group_give_back(struct groups *groups, struct group *group, struct parked
 	if (loses_given_back && parked.sequence % 8 == 0)
 		return true;
 	return __real_group_give_back(groups, group, parked);
+}
+
+int __real_queue_skip_reserved(struct queue *);
+int __wrap_queue_skip_reserved(struct queue *);
+void __real_log_judge_decide(struct log_judge *);
+void __wrap_log_judge_decide(struct log_judge *);
+
+int
+__wrap_queue_skip_reserved(struct queue *queue)
+{
+	uint64_t first = queue->next_sequence;
+	int rc = reuses_sequences ? 0 : __real_queue_skip_reserved(queue);
+
+	if (rc == 0 && queue->next_sequence > first && queue->index < MODEL_QUEUES)
+		model_skipped(queue->index, first, queue->next_sequence);
+	return rc;
+}
+
+void
+__wrap_log_judge_decide(struct log_judge *judge)
+{
+	__real_log_judge_decide(judge);
+	if (cuts_alone)
+		judge->last = judge->complete ? judge->highest : judge->highest - 1;
 }
 
 void

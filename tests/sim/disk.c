@@ -56,7 +56,7 @@ struct change { /* of a directory, not synced */
 	struct node *node;
 };
 
-bool disk_lies, disk_lies_of_names;
+bool disk_lies, disk_lies_of_names, disk_lies_of_syncs;
 uint64_t disk_capacity;
 static LIST_HEAD(, node) nodes = LIST_HEAD_INITIALIZER(nodes);
 static struct names now, disk;
@@ -369,6 +369,27 @@ disk_tear(int fd, const void *buffer, size_t length, uint64_t offset)
 		return;
 	world_trace("tear %s %llu+%zu", file->path, (unsigned long long)offset, length);
 	write_some(file->node, offset, buffer, length);
+}
+
+int
+disk_sync(int fd)
+{
+	struct open_file *file = opened(fd);
+
+	if (file == NULL)
+		return -EBADF;
+	if (world_fault("fsync")) {
+		/* The kernel takes the pages for clean. */
+		if (file->node->capacity > 0)
+			memset(file->node->dirty, 0, file->node->capacity / DISK_SECTOR);
+		return -EIO;
+	}
+	if (file->node->is_dir)
+		sync_dir(file->path);
+	else if (!disk_lies_of_syncs)
+		sync_range(file->node, 0, file->node->size);
+	world_trace("sync %s", file->path);
+	return 0;
 }
 
 int64_t
@@ -694,22 +715,8 @@ __wrap_write(int fd, const void *buffer, size_t length)
 int
 __wrap_fsync(int fd)
 {
-	struct open_file *file = opened(fd);
-
-	if (file == NULL)
-		return failed(EBADF);
-	if (call_fails("fsync")) {
-		/* The kernel takes the pages for clean. */
-		if (file->node->capacity > 0)
-			memset(file->node->dirty, 0, file->node->capacity / DISK_SECTOR);
-		return failed(EIO);
-	}
-	if (file->node->is_dir)
-		sync_dir(file->path);
-	else
-		sync_range(file->node, 0, file->node->size);
-	world_trace("sync %s", file->path);
-	return 0;
+	world_step("fsync");
+	return (int)result_of(disk_sync(fd));
 }
 
 int

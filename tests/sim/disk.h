@@ -21,12 +21,14 @@ uint64_t disk_bytes(unsigned *files);
 bool disk_has(const char *path);
 /* Of the disk. */
 extern uint64_t disk_capacity;
-/* Planted bugs: nothing is ever synced; directories are not. */
-extern bool disk_lies, disk_lies_of_names;
+/* Planted bugs: nothing is ever synced; directories are not; files are not, but for O_DSYNC. */
+extern bool disk_lies, disk_lies_of_names, disk_lies_of_syncs;
 
 /* As pwrite(2) and pread(2), of any length, in one go. Return -errno. */
 int64_t disk_write(int fd, const void *buffer, size_t length, uint64_t offset);
 int64_t disk_read(int fd, void *buffer, size_t length, uint64_t offset);
+/* As fsync(2). Returns 0 or -errno. */
+int disk_sync(int fd);
 /* A write whose process ended while it was under way: some of its sectors are there, not synced. */
 void disk_tear(int fd, const void *buffer, size_t length, uint64_t offset);
 

@@ -13,7 +13,10 @@ struct row {
 	int last_status;   /* ... with that */
 	bool skip;         /* a person wanted it given up */
 	bool told;         /* a person was told that it is a dead letter */
+	bool skipped;      /* it was lost in a power cut, or never was */
 };
+
+enum { UNSYNCED_NS_MAX = 2000000000 }; /* what was written before that is durable */
 
 static struct message *messages;
 static unsigned count, capacity;
@@ -152,6 +155,7 @@ model_answered(unsigned i, bool duplicate)
 	}
 	message->open = false;
 	message->answered = true;
+	message->unsynced = config->topics[0].durability == CONFIG_DURABILITY_OS;
 	message->last_ended_ns = world.now_ns;
 	world_trace("answered %u%s", i, duplicate ? " duplicate" : "");
 }
@@ -192,7 +196,8 @@ check_duplicate(unsigned queue, unsigned i)
 	for (unsigned k = message->first; k < count; k++) {
 		const struct message *other = &messages[k];
 
-		if (other->first != message->first || other->sequence[queue] == 0)
+		if (other->first != message->first || other->sequence[queue] == 0 ||
+		    row_at(queue, other->sequence[queue])->skipped)
 			continue;
 		if (latest_ns(message) < other->first_sent_ns + window_ns &&
 		    latest_ns(other) < message->first_sent_ns + window_ns)
@@ -268,6 +273,43 @@ model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
 }
 
 /*
+ * Power cuts.
+ */
+
+void
+model_power_cut(void)
+{
+	for (unsigned i = 0; i < count; i++)
+		messages[i].forgotten = messages[i].forgotten ||
+		    (messages[i].answered && messages[i].unsynced &&
+			world.now_ns - messages[i].last_ended_ns < UNSYNCED_NS_MAX);
+}
+
+void
+model_skipped(unsigned queue, uint64_t first, uint64_t end)
+{
+	world_trace("queue %u: skipped %" PRIu64 " to %" PRIu64, queue, first, end);
+	for (uint64_t s = first; s < end; s++) {
+		struct row *row = row_at(queue, s);
+		const struct message *message =
+		    row->message != 0 ? &messages[row->message - 1] : NULL;
+
+		row->skipped = true;
+		if (message != NULL && message->answered && !message->forgotten)
+			world_violation("P1: queue %u: sequence %" PRIu64
+					", message %u, is gone, and was acknowledged",
+			    queue, s, row->message - 1);
+	}
+}
+
+/* Has it an outcome, or needs none? */
+static bool
+is_over(const struct row *row)
+{
+	return row->status != 0 || row->skipped;
+}
+
+/*
  * Groups that are blocked.
  */
 
@@ -276,7 +318,7 @@ model_started(unsigned queue, uint64_t sequence, unsigned i)
 {
 	uint64_t *failing = &stores[queue].failing[messages[i].group];
 
-	if (*failing != 0 && row_at(queue, *failing)->status != 0)
+	if (*failing != 0 && is_over(row_at(queue, *failing)))
 		*failing = 0;
 	if (*failing != 0 && sequence > *failing)
 		world_violation("P2: queue %u: it is the turn of sequence %" PRIu64
@@ -332,7 +374,7 @@ model_failing(unsigned queue, unsigned *group)
 
 		*group = (first + n) % MODEL_GROUPS;
 		sequence = stores[queue].failing[*group];
-		if (sequence != 0 && row_at(queue, sequence)->status == 0)
+		if (sequence != 0 && !is_over(row_at(queue, sequence)))
 			return sequence;
 	}
 	return 0;
@@ -397,7 +439,7 @@ check_settled(const struct queue *queue)
 	struct store *store = &stores[queue->index];
 
 	for (; store->checked < queue->settled.through; store->checked++)
-		if (row_at(queue->index, store->checked + 1)->status == 0)
+		if (!is_over(row_at(queue->index, store->checked + 1)))
 			world_violation("P1: queue %u: sequence %" PRIu64 " is settled and was not "
 					"applied",
 			    queue->index, store->checked + 1);
@@ -481,7 +523,7 @@ model_check_opened(const struct router *router)
 						" is no dead letter any more",
 				    q, s);
 		for (uint64_t s = queue->settled.through + 1; s <= queue->settled.highest; s++)
-			if (settled_has(&queue->settled, s) && row_at(q, s)->status == 0)
+			if (settled_has(&queue->settled, s) && !is_over(row_at(q, s)))
 				world_violation("P1: queue %u: sequence %" PRIu64
 						" is settled and was not applied",
 				    q, s);
@@ -518,7 +560,7 @@ check_outcomes(unsigned i, bool found[][MODEL_QUEUES])
 	const struct message *message = &messages[i];
 
 	for (unsigned q = 0; q < message->queues; q++)
-		if (message->answered && !found[message->first][q])
+		if (message->answered && !message->forgotten && !found[message->first][q])
 			world_violation(
 			    "P1: message %u was acknowledged and is not in queue %u", i, q);
 }
@@ -531,6 +573,8 @@ check_counters(const struct queue *queue)
 	for (uint64_t s = 1; s < queue->next_sequence; s++) {
 		int status = row_at(queue->index, s)->status;
 
+		if (row_at(queue->index, s)->skipped)
+			continue;
 		if (status == 0)
 			world_violation(
 			    "P4: queue %u: sequence %" PRIu64 " has no outcome", queue->index, s);
@@ -559,7 +603,7 @@ check_dead_letters(const struct router *router, unsigned q)
 	uint64_t wanted = 0;
 
 	for (uint64_t s = 1; s < queue->next_sequence; s++)
-		wanted += row_at(q, s)->status >= least;
+		wanted += row_at(q, s)->status >= least && !row_at(q, s)->skipped;
 	if (dead->control->counters.published != wanted || dead->next_sequence != wanted + 1 ||
 	    queue->control->counters.dead_lettered != wanted)
 		world_violation("P4: queue %u: %" PRIu64 " messages failed for good, %" PRIu64
@@ -580,7 +624,8 @@ check_same_order(void)
 
 		if (i == 0 || messages[i - 1].queues < MODEL_QUEUES ||
 		    messages[i - 1].copies[0] > 1 || messages[i - 1].copies[1] > 1 ||
-		    messages[i - 1].sequence[0] != s)
+		    messages[i - 1].sequence[0] != s || row_at(0, s)->skipped ||
+		    row_at(1, messages[i - 1].sequence[1])->skipped)
 			continue;
 		if (messages[i - 1].sequence[1] <= last)
 			world_violation(

@@ -27,6 +27,8 @@ struct message {
 	/* Attempts to publish it. */
 	unsigned attempts;
 	bool open, lost, answered; /* one is under way; was not answered; was answered well */
+	bool unsynced;             /* ... from the page cache */
+	bool forgotten;            /* ... so late before a power cut that it may be gone */
 	uint64_t first_sent_ns, last_ended_ns;
 	uint64_t ran_ns[MODEL_QUEUES];   /* of the queue's time, when it was sent first */
 	uint64_t sequence[MODEL_QUEUES]; /* a receipt or a delivery said so; 0: none yet */
@@ -68,6 +70,10 @@ void model_told_ended(unsigned queue, uint64_t sequence, int status, bool dead_l
 bool model_at(unsigned queue, uint64_t sequence, unsigned *i);
 /* A commit. */
 void model_commit(unsigned queue, uint64_t sequence, unsigned i, int status);
+/* Before a power cut. */
+void model_power_cut(void);
+/* The router gives the sequences [first, end) to no message any more. */
+void model_skipped(unsigned queue, uint64_t first, uint64_t end);
 /* A worker died while a handler was at work on it. */
 void model_count_death(unsigned queue, uint64_t sequence);
 

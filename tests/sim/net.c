@@ -32,7 +32,7 @@ struct process {
 	uint32_t pid;
 };
 
-enum kind { ACCEPT, RECEIVE, RECEIVE_MESSAGE, SEND, READ_EVENT, READ_AT, WRITE };
+enum kind { ACCEPT, RECEIVE, RECEIVE_MESSAGE, SEND, READ_EVENT, READ_AT, WRITE, SYNC };
 
 /* What the back end has, in the order in which it was asked for. */
 static struct {
@@ -163,8 +163,9 @@ ask(struct io_request *request, enum kind kind, int fd, size_t length, int64_t o
 	request->task.offset = offset;
 	requests[request_count].request = request;
 	requests[request_count].cancelled = false;
-	requests[request_count++].due_ns =
-	    kind == READ_AT || kind == WRITE ? world.now_ns + world_below(longest_ns) : 0;
+	requests[request_count++].due_ns = kind == READ_AT || kind == WRITE || kind == SYNC
+	    ? world.now_ns + world_below(longest_ns)
+	    : 0;
 }
 
 static void
@@ -216,6 +217,14 @@ io_write(struct io *io, int fd, const void *buffer, size_t length, int64_t offse
 	request->task.buffer.out = buffer;
 	ask(request, WRITE, fd, length, offset);
 	world_step("write asked for");
+}
+
+static void
+io_sync_file(struct io *io, int fd, struct io_request *request)
+{
+	(void)io;
+	ask(request, SYNC, fd, 0, 0);
+	world_step("sync asked for");
 }
 
 static void
@@ -349,6 +358,8 @@ attempt(struct io_request *request)
 		return disk_read(task->fd, task->buffer.in, task->length, (uint64_t)task->offset);
 	case WRITE:
 		return disk_write(task->fd, task->buffer.out, task->length, (uint64_t)task->offset);
+	case SYNC:
+		return disk_sync(task->fd);
 	}
 	return -EINVAL;
 }
@@ -373,6 +384,7 @@ can_do(size_t i)
 		return event == NULL || event->count > 0;
 	case READ_AT:
 	case WRITE:
+	case SYNC:
 		return requests[i].due_ns <= world.now_ns;
 	case SEND:
 		break;
@@ -449,6 +461,7 @@ net_io(void)
 		.receive_message = io_receive_message,
 		.read = io_read,
 		.write = io_write,
+		.sync = io_sync_file,
 		.cancel = io_cancel,
 		.run = io_run,
 		.destroy = io_destroy,

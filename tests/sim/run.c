@@ -54,7 +54,7 @@ static int64_t longest_wait_ns;
 static struct {
 	unsigned router, publisher, worker, asker; /* turns, of their sum */
 	unsigned kill, start_death, cut, stop, worker_death, publisher_death, person, fault, full,
-	    wall;
+	    wall, durability;
 } chances; /* of 100000 a step */
 
 /*
@@ -100,7 +100,12 @@ static void
 start_router(void)
 {
 	uint64_t faults = world.faults;
-	int rc = world_as(PARTY_ROUTER, open_router);
+	int rc;
+
+	if (world_chance(chances.durability))
+		config.topics[0].durability =
+		    world_chance(50000) ? CONFIG_DURABILITY_SYNC : CONFIG_DURABILITY_OS;
+	rc = world_as(PARTY_ROUTER, open_router);
 
 	if (rc != 0 && rc != WORLD_DIED && world.faults == faults)
 		world_violation("P1: the router does not start: %s", strerror(-rc));
@@ -173,6 +178,7 @@ kill_router(void)
 static void
 cut_power(void)
 {
+	model_power_cut();
 	bury_router();
 	parties_die();
 	disk_cut_power();
@@ -420,6 +426,7 @@ draw_chances(void)
 	chances.fault = some(60);
 	chances.full = some(200);
 	chances.wall = some(200);
+	chances.durability = config.topics[0].durability == CONFIG_DURABILITY_OS ? some(30000) : 0;
 }
 
 static void
@@ -438,6 +445,8 @@ make_config(void)
 	config.queue_count = 2 * MODEL_QUEUES; /* behind them their dead-letter queues */
 	strcpy(config.topics[0].name, "topic");
 	config.topics[0].dedup_max = 1000000;
+	config.topics[0].durability =
+	    world_chance(60000) ? CONFIG_DURABILITY_SYNC : CONFIG_DURABILITY_OS;
 	config.topics[0].dedup_window_ns = (1 + world_below(10)) * 1000000000;
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		struct config_queue *queue = &config.queues[q];

@@ -57,7 +57,8 @@ Test(config, what_is_printed_reads_back_the_same)
 
 	cr_assert(
 	    load("# a comment\nenvironment = prod\ntopic t { group_by = {a, b} dedup_window = "
-		 "90s }\nqueue q { topic = t lanes = 7 on_trip = 'mail \"it\\'s $X\"' "
+		 "90s durability = os }\nqueue q { topic = t lanes = 7 on_trip = 'mail \"it\\'s "
+		 "$X\"' "
 		 "filter_policy = "
 		 "'{\"a\": [\"it\\'s\"]}' routing_check = aba }\n") == 0,
 	    "%s", error);
@@ -66,6 +67,7 @@ Test(config, what_is_printed_reads_back_the_same)
 	cr_expect(strcmp(config.queues[0].on_trip, "mail \"it's $X\"") == 0, "%s",
 	    config.queues[0].on_trip);
 	cr_expect(config.topics[0].dedup_window_ns == 90000000000, "window");
+	cr_expect(config.topics[0].durability == CONFIG_DURABILITY_OS, "durability");
 	out = open_memstream(&first, &length);
 	config_print(&config, out);
 	fclose(out);
@@ -115,6 +117,7 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		    "has no filter_policy" },
 		{ "topic t {}\ntopic t {}\nqueue q { topic = t }", "t" },
 		{ "topic t { dedup_window = 5x }\nqueue q { topic = t }", "no duration" },
+		{ "topic t { durability = maybe }\nqueue q { topic = t }", "durability" },
 		{ "topic t { dedup_by = {colour} }\nqueue q { topic = t }", "neither" },
 		{ "max_message_size = 2M\ntopic t {}\nqueue q { topic = t }", "max_message_size" },
 		{ "topic t {}", "no queue" },

@@ -160,7 +160,7 @@ Test(log_scan, reads_whole_batches)
 /* Where blocks have 4096 bytes, a pad also follows an end that ends with a sector of 512. */
 Test(log_scan, a_pad_behind_a_whole_sector_belongs_to_its_batch)
 {
-	static const char text[55];
+	static const char text[39];
 	struct {
 		struct log_batch_end end;
 		uint64_t id;
@@ -170,7 +170,7 @@ Test(log_scan, a_pad_behind_a_whole_sector_belongs_to_its_batch)
 	unsigned messages;
 
 	begin_log(&image);
-	put_frame(&image, LOG_MESSAGE, true, 5, text, 55);
+	put_frame(&image, LOG_MESSAGE, true, 5, text, sizeof(text));
 	for (int i = 0; i < 5; i++)
 		put_frame(&image, LOG_MESSAGE, false, 5, text, 23);
 	put_frame(&image, LOG_BATCH_END, false, 5, &end, sizeof(end));

@@ -175,7 +175,12 @@ commit(uint64_t batch)
 {
 	static uint64_t previous[2], previous_count;
 	uint64_t ids[4];
-	struct log_batch_end end = { .previous = batch - 1, .clock_ns = batch * 1000000000 };
+	struct log_batch_end end = {
+		.previous = batch - 1,
+		.barrier = batch - 1,
+		.synced = 1,
+		.clock_ns = batch * 1000000000,
+	};
 
 	if (batch == 1)
 		previous_count = 0;

@@ -1,0 +1,138 @@
+/* Which batches count, for logs that end in all ways. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "log/judge.h"
+
+enum { LOGS = 3 };
+
+/* A router's batches, each in some of the logs: bit i is log i. What a log still has is up to a number. */
+struct batch {
+	unsigned logs;
+	bool synced;
+};
+
+static struct log_tail tails[LOGS];
+static uint64_t ids[LOGS][LOGS];
+static struct log_judge_log logs[LOGS];
+
+static uint64_t
+id_of(unsigned log)
+{
+	return 100 + log;
+}
+
+/* The end of batch n, counted from 1, as it stands in each of its logs. */
+static const struct log_batch_end *
+end_of(const struct batch *batches, uint64_t n)
+{
+	static struct {
+		struct log_batch_end end;
+		uint64_t ids[2 * LOGS];
+	} made;
+
+	memset(&made, 0, sizeof(made));
+	made.end.batch = n;
+	made.end.previous = n - 1;
+	made.end.synced = batches[n - 1].synced;
+	for (uint64_t k = 1; k < n; k++)
+		if (batches[k - 1].synced)
+			made.end.barrier = k;
+	for (unsigned i = 0; i < LOGS; i++)
+		if (batches[n - 1].logs & 1u << i)
+			made.ids[made.end.logs++] = id_of(i);
+	for (unsigned i = 0; n > 1 && i < LOGS; i++)
+		if (batches[n - 2].logs & 1u << i)
+			made.ids[made.end.logs + made.end.previous_logs++] = id_of(i);
+	return &made.end;
+}
+
+/* has[i]: the highest batch that log i has whole; torn[i]: one that is torn behind it. */
+static void
+judge(struct log_judge *judge, const struct batch *batches, const uint64_t has[LOGS],
+    const uint64_t torn[LOGS], bool cached)
+{
+	*judge = (struct log_judge){ .logs = logs, .count = LOGS };
+	for (unsigned i = 0; i < LOGS; i++) {
+		tails[i] = (struct log_tail){ .torn_batch = torn[i], .torn_os = cached };
+		logs[i] = (struct log_judge_log){ .log_id = id_of(i), .tail = &tails[i] };
+		for (uint64_t n = 1; n <= has[i]; n++) {
+			const struct log_batch_end *end;
+
+			if (!(batches[n - 1].logs & 1u << i))
+				continue;
+			end = end_of(batches, n);
+			log_judge_see(judge, end);
+			tails[i].last_batch = n;
+			tails[i].last_synced = end->synced;
+			tails[i].last_log_count = end->logs;
+			memcpy(ids[i], end + 1, end->logs * sizeof(ids[i][0]));
+			tails[i].last_logs = ids[i];
+		}
+	}
+	log_judge_decide(judge);
+}
+
+static bool
+any_lost(const struct log_judge *judge)
+{
+	uint64_t lost, later;
+
+	for (unsigned i = 0; i < LOGS; i++)
+		if (log_judge_lost(judge, i, &lost, &later))
+			return true;
+	return false;
+}
+
+Test(log_judge, decides_what_counts)
+{
+	/* 2 is a barrier; the others were not synced. */
+	static const struct batch cached[] = { { 7, true }, { 7, true }, { 3, false }, { 5, false },
+		{ 6, false }, { 3, false } };
+	static const struct batch synced[] = { { 7, true }, { 3, true }, { 6, true }, { 1, true },
+		{ 5, true }, { 7, true } };
+	static const struct {
+		const char *what;
+		const struct batch *batches;
+		uint64_t has[LOGS], torn[LOGS];
+		uint64_t last;
+		bool power_cut, damage;
+	} cases[] = {
+		{ "all is there", cached, { 6, 6, 5 }, { 0 }, 6, false, false },
+		{ "the highest was under way", cached, { 6, 5, 5 }, { 0, 6, 0 }, 5, false, false },
+		{ "... and its first log has nothing of it", cached, { 4, 6, 5 }, { 0 }, 5, false,
+		    false },
+		{ "one that was acknowledged is gone from one log", cached, { 6, 6, 4 }, { 0 }, 2,
+		    true, false },
+		{ "... which shows in the one behind", cached, { 3, 5, 5 }, { 0 }, 2, true, false },
+		{ "a log has none behind the barrier", cached, { 6, 2, 5 }, { 0 }, 2, true, false },
+		{ "... and the others, too", cached, { 2, 2, 2 }, { 0 }, 2, false, false },
+		{ "torn in one log, whole in others", cached, { 6, 3, 5 }, { 0, 5, 0 }, 2, true,
+		    false },
+		{ "the barrier itself is gone from a log", cached, { 6, 1, 5 }, { 0 }, 2, true,
+		    true },
+		{ "the barrier is under way", cached, { 2, 1, 2 }, { 0 }, 1, false, false },
+		{ "torn at the barrier, when a later one is there", cached, { 6, 1, 5 },
+		    { 0, 2, 0 }, 2, true, true },
+		{ "synced, all is there", synced, { 6, 6, 6 }, { 0 }, 6, false, false },
+		{ "synced, the highest was under way", synced, { 6, 3, 5 }, { 0, 6, 6 }, 5, false,
+		    false },
+		{ "synced, one before the highest is gone", synced, { 4, 6, 6 }, { 0 }, 5, false,
+		    true },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct log_judge made;
+
+		judge(&made, cases[i].batches, cases[i].has, cases[i].torn,
+		    cases[i].batches == cached);
+		cr_expect(any_lost(&made) == cases[i].damage, "%s: damage", cases[i].what);
+		if (!cases[i].damage) {
+			cr_expect(made.last == cases[i].last, "%s: last %lu", cases[i].what,
+			    (unsigned long)made.last);
+			cr_expect(
+			    made.power_cut == cases[i].power_cut, "%s: power cut", cases[i].what);
+		}
+		log_judge_free(&made);
+	}
+}
