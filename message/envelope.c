@@ -24,6 +24,7 @@ envelope_topic_id(const char *name)
 
 struct cursor {
 	const uint8_t *at, *end;
+	uint64_t reach; /* how far into the body, which comes last, what was read refers */
 };
 
 /* A text before the body is known: its bytes, or a place in the body. */
@@ -66,18 +67,32 @@ take_tag(struct cursor *cursor, uint8_t *tag)
 }
 
 static bool
-read_uint(struct cursor *cursor, uint64_t *value)
+read_large_uint(struct cursor *cursor, uint64_t *value)
 {
 	uint8_t tag;
 
-	if (!take_tag(cursor, &tag))
-		return false;
-	if (tag < 0x80) {
-		*value = tag;
+	return take_tag(cursor, &tag) && tag >= 0xcc && tag <= 0xcf &&
+	    take_big_endian(cursor, (size_t)1 << (tag - 0xcc), value);
+}
+
+/* Nearly all that is read are references, and so small numbers. */
+static inline bool
+read_uint(struct cursor *cursor, uint64_t *value)
+{
+	const uint8_t *at = cursor->at;
+	size_t left = (size_t)(cursor->end - at);
+
+	if (left >= 1 && at[0] < 0x80) {
+		*value = at[0];
+		cursor->at = at + 1;
 		return true;
 	}
-	return tag >= 0xcc && tag <= 0xcf &&
-	    take_big_endian(cursor, (size_t)1 << (tag - 0xcc), value);
+	if (left >= 2 && at[0] == 0xcc) {
+		*value = at[1];
+		cursor->at = at + 2;
+		return true;
+	}
+	return read_large_uint(cursor, value);
 }
 
 /* The length that follows a tag: fix types have it in their low bits. */
@@ -153,8 +168,23 @@ is_array(uint8_t tag)
 	return (tag & 0xf0) == 0x90 || tag == 0xdc || tag == 0xdd;
 }
 
+static inline bool
+read_reference(struct cursor *cursor, struct text *text)
+{
+	uint64_t end;
+
+	text->data = NULL;
+	if (!read_uint(cursor, &text->offset) || !read_uint(cursor, &text->length) ||
+	    __builtin_add_overflow(text->offset, text->length, &end))
+		return false;
+	if (end > cursor->reach)
+		cursor->reach = end;
+	return true;
+}
+
+/* A text that does not begin as references mostly do. */
 static bool
-read_text(struct cursor *cursor, struct text *text)
+read_other_text(struct cursor *cursor, struct text *text)
 {
 	struct span span;
 	uint64_t count;
@@ -162,15 +192,21 @@ read_text(struct cursor *cursor, struct text *text)
 
 	if (!peek_tag(cursor, &tag))
 		return false;
-	if (is_array(tag)) {
-		text->data = NULL;
-		return read_array(cursor, &count) && count == 2 &&
-		    read_uint(cursor, &text->offset) && read_uint(cursor, &text->length);
-	}
+	if (is_array(tag))
+		return read_array(cursor, &count) && count == 2 && read_reference(cursor, text);
 	if (!read_string(cursor, &span))
 		return false;
 	*text = (struct text){ .data = span.data, .length = span.length };
 	return true;
+}
+
+static inline bool
+read_text(struct cursor *cursor, struct text *text)
+{
+	if (cursor->at == cursor->end || *cursor->at != 0x92)
+		return read_other_text(cursor, text);
+	cursor->at++;
+	return read_reference(cursor, text);
 }
 
 /* What a text is, now that the body is known. */
@@ -279,29 +315,6 @@ read_attributes(struct cursor *cursor, struct envelope *envelope)
 	return true;
 }
 
-/* Every reference in the attributes must lie in the body. */
-static bool
-attributes_resolve(const struct envelope *envelope)
-{
-	struct cursor cursor = {
-		.at = (const uint8_t *)envelope->attributes.data,
-		.end = (const uint8_t *)envelope->attributes.data + envelope->attributes.length,
-	};
-	struct span span;
-
-	for (uint32_t i = 0; i < envelope->attribute_count; i++) {
-		struct text name, value;
-		enum json_type type;
-		bool truth;
-
-		if (!read_attribute(&cursor, &name, &value, &type, &truth) ||
-		    !resolve(&name, envelope->body, &span) ||
-		    (type != JSON_BOOL && !resolve(&value, envelope->body, &span)))
-			return false;
-	}
-	return true;
-}
-
 int
 envelope_open(
     struct envelope *envelope, const void *data, size_t length, size_t max_body, const char **why)
@@ -352,33 +365,46 @@ envelope_open(
 	    (dedup_is_text && !resolve_id(&dedup, envelope->body, &envelope->dedup_id)))
 		return -EBADMSG;
 	*why = "envelope: an attribute outside of the body";
-	if (!attributes_resolve(envelope))
+	if (cursor.reach > envelope->body.length)
 		return -EBADMSG;
 	envelope->topic = (uint32_t)topic;
 	*why = NULL;
 	return 0;
 }
 
+static struct cursor
+attributes_from(const struct envelope *envelope, size_t position)
+{
+	const uint8_t *data = (const uint8_t *)envelope->attributes.data;
+
+	return (struct cursor){ .at = data + position, .end = data + envelope->attributes.length };
+}
+
+static bool
+resolve_value(
+    const struct envelope *envelope, const struct text *text, bool truth, struct json_value *value)
+{
+	static const struct span truth_texts[] = { { "false", 5 }, { "true", 4 } };
+
+	if (value->type != JSON_BOOL)
+		return resolve(text, envelope->body, &value->raw);
+	value->raw = truth_texts[truth];
+	return true;
+}
+
 bool
 envelope_attribute(
     const struct envelope *envelope, size_t *position, struct span *name, struct json_value *value)
 {
-	static const struct span truth_texts[] = { { "false", 5 }, { "true", 4 } };
-	struct cursor cursor = {
-		.at = (const uint8_t *)envelope->attributes.data + *position,
-		.end = (const uint8_t *)envelope->attributes.data + envelope->attributes.length,
-	};
+	struct cursor cursor = attributes_from(envelope, *position);
 	struct text name_text, value_text;
 	bool truth;
 
 	*value = (struct json_value){ 0 };
 	if (cursor.at == cursor.end ||
 	    !read_attribute(&cursor, &name_text, &value_text, &value->type, &truth) ||
-	    !resolve(&name_text, envelope->body, name))
-		return false;
-	if (value->type == JSON_BOOL)
-		value->raw = truth_texts[truth];
-	else if (!resolve(&value_text, envelope->body, &value->raw))
+	    !resolve(&name_text, envelope->body, name) ||
+	    !resolve_value(envelope, &value_text, truth, value))
 		return false;
 	*position = (size_t)((const char *)cursor.at - envelope->attributes.data);
 	return true;
@@ -388,12 +414,18 @@ bool
 envelope_find_attribute(
     const struct envelope *envelope, const char *name, size_t name_length, struct json_value *value)
 {
-	size_t position = 0;
+	struct cursor cursor = attributes_from(envelope, 0);
+	struct text name_text, value_text;
 	struct span found;
+	bool truth;
 
-	while (envelope_attribute(envelope, &position, &found, value))
-		if (found.length == name_length && memcmp(found.data, name, name_length) == 0)
-			return true;
+	*value = (struct json_value){ 0 };
+	while (cursor.at != cursor.end &&
+	    read_attribute(&cursor, &name_text, &value_text, &value->type, &truth))
+		if (name_text.length == name_length &&
+		    resolve(&name_text, envelope->body, &found) &&
+		    memcmp(found.data, name, name_length) == 0)
+			return resolve_value(envelope, &value_text, truth, value);
 	return false;
 }
 
