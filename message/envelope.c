@@ -1,7 +1,6 @@
 #include "message/envelope.h"
 
 #include <errno.h>
-#include <msgpack.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -430,97 +429,172 @@ envelope_find_attribute(
 }
 
 /*
- * Packing.
+ * Packing: the same types, each in its shortest form, as msgpack-c does it; but not by way of a function of
+ * msgpack-c's for each number and one of ours for each few bytes.
  */
 
-struct fixed {
-	char *data;
-	size_t length, capacity;
+struct packer {
+	uint8_t *at, *end;
+	bool full; /* something had no room: nothing more is packed */
 };
 
-static int
-write_fixed(void *context, const char *bytes, size_t length)
+/* Room for so many bytes, or NULL. */
+static inline uint8_t *
+make_room(struct packer *packer, size_t bytes)
 {
-	struct fixed *fixed = context;
+	uint8_t *at = packer->at;
 
-	if (length > fixed->capacity - fixed->length)
-		return -1;
-	memcpy(fixed->data + fixed->length, bytes, length);
-	fixed->length += length;
-	return 0;
+	if (bytes > (size_t)(packer->end - at)) {
+		packer->full = true;
+		packer->end = at;
+		return NULL;
+	}
+	packer->at += bytes;
+	return at;
 }
 
-static int
-pack_text(msgpack_packer *packer, struct span text, struct span body)
+static inline void
+pack_tag(struct packer *packer, uint8_t tag)
+{
+	uint8_t *at = make_room(packer, 1);
+
+	if (at != NULL)
+		*at = tag;
+}
+
+/* A tag and a big-endian integer of so many bytes. */
+static inline void
+pack_big_endian(struct packer *packer, uint8_t tag, uint64_t value, size_t bytes)
+{
+	uint8_t *at = make_room(packer, 1 + bytes);
+
+	if (at == NULL)
+		return;
+	at[0] = tag;
+	for (; bytes > 0; bytes--, value >>= 8)
+		at[bytes] = (uint8_t)value;
+}
+
+static void
+pack_uint(struct packer *packer, uint64_t value)
+{
+	if (value < 0x80)
+		pack_tag(packer, (uint8_t)value);
+	else if (value <= UINT8_MAX)
+		pack_big_endian(packer, 0xcc, value, 1);
+	else if (value <= UINT16_MAX)
+		pack_big_endian(packer, 0xcd, value, 2);
+	else if (value <= UINT32_MAX)
+		pack_big_endian(packer, 0xce, value, 4);
+	else
+		pack_big_endian(packer, 0xcf, value, 8);
+}
+
+static void
+pack_bytes(struct packer *packer, const void *data, size_t length)
+{
+	uint8_t *at = make_room(packer, length);
+
+	if (at != NULL)
+		memcpy(at, data, length);
+}
+
+static void
+pack_string(struct packer *packer, struct span text)
+{
+	if (text.length < 0x20)
+		pack_tag(packer, (uint8_t)(0xa0 | text.length));
+	else if (text.length <= UINT8_MAX)
+		pack_big_endian(packer, 0xd9, text.length, 1);
+	else if (text.length <= UINT16_MAX)
+		pack_big_endian(packer, 0xda, text.length, 2);
+	else
+		pack_big_endian(packer, 0xdb, text.length, 4);
+	pack_bytes(packer, text.data, text.length);
+}
+
+/* Of up to 255 bytes. */
+static void
+pack_bin(struct packer *packer, const void *data, size_t length)
+{
+	pack_big_endian(packer, 0xc4, length, 1);
+	pack_bytes(packer, data, length);
+}
+
+static void
+pack_map(struct packer *packer, size_t count)
+{
+	if (count < 0x10)
+		pack_tag(packer, (uint8_t)(0x80 | count));
+	else
+		pack_big_endian(packer, 0xde, count, 2);
+}
+
+static void
+pack_text(struct packer *packer, struct span text, struct span body)
 {
 	uintptr_t from = (uintptr_t)text.data, start = (uintptr_t)body.data;
 
 	/* A reference takes up to 11 bytes: a short text that stands elsewhere is packed as it is. */
-	if (from >= start && from + text.length <= start + body.length)
-		return msgpack_pack_array(packer, 2) | msgpack_pack_uint64(packer, from - start) |
-		    msgpack_pack_uint64(packer, text.length);
-	return msgpack_pack_str(packer, text.length) |
-	    msgpack_pack_str_body(packer, text.data, text.length);
+	if (from < start || from + text.length > start + body.length) {
+		pack_string(packer, text);
+		return;
+	}
+	pack_tag(packer, 0x92);
+	pack_uint(packer, from - start);
+	pack_uint(packer, text.length);
 }
 
-static int
-pack_dedup(msgpack_packer *packer, const struct envelope *head)
+static void
+pack_dedup(struct packer *packer, const struct envelope *head)
 {
 	if (head->dedup_id.data == NULL)
-		return msgpack_pack_nil(packer);
-	if (!head->dedup_is_hash)
-		return pack_text(packer, head->dedup_id, head->body);
-	return msgpack_pack_bin(packer, head->dedup_id.length) |
-	    msgpack_pack_bin_body(packer, head->dedup_id.data, head->dedup_id.length);
+		pack_tag(packer, 0xc0);
+	else if (head->dedup_is_hash)
+		pack_bin(packer, head->dedup_id.data, head->dedup_id.length);
+	else
+		pack_text(packer, head->dedup_id, head->body);
 }
 
-static int
-pack_trace(msgpack_packer *packer, const uint8_t *trace)
+static void
+pack_trace(struct packer *packer, const uint8_t *trace)
 {
 	if (trace == NULL)
-		return msgpack_pack_nil(packer);
-	return msgpack_pack_bin(packer, ENVELOPE_TRACE_BYTES) |
-	    msgpack_pack_bin_body(packer, trace, ENVELOPE_TRACE_BYTES);
+		pack_tag(packer, 0xc0);
+	else
+		pack_bin(packer, trace, ENVELOPE_TRACE_BYTES);
 }
 
-static int
+static void
 pack_attribute(
-    msgpack_packer *packer, const struct envelope_attribute_source *attribute, struct span body)
+    struct packer *packer, const struct envelope_attribute_source *attribute, struct span body)
 {
-	int rc = pack_text(packer, attribute->name, body);
-
-	switch (attribute->type) {
-	case JSON_BOOL:
-		return rc |
-		    (attribute->value ? msgpack_pack_true(packer) : msgpack_pack_false(packer));
-	case JSON_NUMBER:
-		return rc | msgpack_pack_array(packer, 1) |
-		    pack_text(packer, attribute->text, body);
-	default:
-		return rc | pack_text(packer, attribute->text, body);
+	pack_text(packer, attribute->name, body);
+	if (attribute->type == JSON_BOOL) {
+		pack_tag(packer, attribute->value ? 0xc3 : 0xc2);
+		return;
 	}
+	if (attribute->type == JSON_NUMBER)
+		pack_tag(packer, 0x91);
+	pack_text(packer, attribute->text, body);
 }
 
 long
 envelope_pack(void *buffer, size_t capacity, const struct envelope_source *source)
 {
 	const struct envelope *head = &source->head;
-	struct fixed fixed = { .data = buffer, .capacity = capacity };
-	msgpack_packer packer;
-	int rc;
+	struct packer packer = { .at = buffer, .end = (uint8_t *)buffer + capacity };
 
-	msgpack_packer_init(&packer, &fixed, write_fixed);
-	rc = msgpack_pack_array(&packer, FIELDS);
-	rc |= msgpack_pack_uint32(&packer, head->topic);
-	rc |= pack_text(&packer, head->group, head->body);
-	rc |= pack_dedup(&packer, head);
-	rc |= pack_text(&packer, head->message_id, head->body);
-	rc |= msgpack_pack_uint64(&packer, head->published_ns);
-	rc |= pack_trace(&packer, head->trace);
-	rc |= msgpack_pack_map(&packer, source->count);
+	pack_tag(&packer, 0x90 | FIELDS);
+	pack_uint(&packer, head->topic);
+	pack_text(&packer, head->group, head->body);
+	pack_dedup(&packer, head);
+	pack_text(&packer, head->message_id, head->body);
+	pack_uint(&packer, head->published_ns);
+	pack_trace(&packer, head->trace);
+	pack_map(&packer, source->count);
 	for (size_t i = 0; i < source->count; i++)
-		rc |= pack_attribute(&packer, &source->attributes[i], head->body);
-	rc |= msgpack_pack_str(&packer, head->body.length);
-	rc |= msgpack_pack_str_body(&packer, head->body.data, head->body.length);
-	return rc == 0 ? (long)fixed.length : -ENOBUFS;
+		pack_attribute(&packer, &source->attributes[i], head->body);
+	pack_string(&packer, head->body);
+	return packer.full ? -ENOBUFS : (long)(packer.at - (uint8_t *)buffer);
 }

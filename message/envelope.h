@@ -64,7 +64,7 @@ bool envelope_attribute(
 bool envelope_find_attribute(
     const struct envelope *, const char *name, size_t name_length, struct json_value *value);
 
-/* Packing. A writer packs into a fixed buffer with msgpack-c and never allocates. */
+/* Packing into a fixed buffer, in msgpack-c's bytes; never allocates. */
 struct envelope_attribute_source {
 	struct span name, text; /* text: value unescaped, number's text */
 	enum json_type type;    /* JSON_STRING, JSON_NUMBER, JSON_BOOL */

@@ -117,6 +117,83 @@ Test(envelope, msgpack_c_reads_the_same)
 	msgpack_unpacked_destroy(&unpacked);
 }
 
+static void
+text_by_msgpack(msgpack_packer *packer, size_t offset, size_t length, const char *elsewhere)
+{
+	if (elsewhere != NULL) {
+		msgpack_pack_str(packer, length);
+		msgpack_pack_str_body(packer, elsewhere, length);
+		return;
+	}
+	msgpack_pack_array(packer, 2);
+	msgpack_pack_uint64(packer, offset);
+	msgpack_pack_uint64(packer, length);
+}
+
+/* One with count attributes, whose values are so long and stand at offset, or elsewhere. */
+static void
+same_as_msgpack(size_t count, size_t offset, size_t length, uint64_t published_ns, bool inside)
+{
+	static char text[200000], other[70000], bytes[400000];
+	static struct envelope_attribute_source attributes[ENVELOPE_ATTRIBUTES];
+	struct span whole = { text, sizeof(text) };
+	struct span value = { inside ? text + offset : other, length };
+	struct envelope_source source = {
+		.head = {
+			.topic = UINT32_MAX,
+			.group = { text + offset, length },
+			.message_id = { other, length },
+			.published_ns = published_ns,
+			.body = whole,
+		},
+		.attributes = attributes,
+		.count = count,
+	};
+	msgpack_sbuffer buffer;
+	msgpack_packer packer;
+	long packed;
+
+	msgpack_sbuffer_init(&buffer);
+	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+	msgpack_pack_array(&packer, 8);
+	msgpack_pack_uint64(&packer, UINT32_MAX);
+	text_by_msgpack(&packer, offset, length, NULL);
+	msgpack_pack_nil(&packer);
+	text_by_msgpack(&packer, 0, length, other);
+	msgpack_pack_uint64(&packer, published_ns);
+	msgpack_pack_nil(&packer);
+	msgpack_pack_map(&packer, count);
+	for (size_t i = 0; i < count; i++) {
+		attributes[i] = (struct envelope_attribute_source){
+			.name = value, .text = value, .type = JSON_NUMBER
+		};
+		text_by_msgpack(&packer, offset, length, inside ? NULL : other);
+		msgpack_pack_array(&packer, 1);
+		text_by_msgpack(&packer, offset, length, inside ? NULL : other);
+	}
+	msgpack_pack_str(&packer, whole.length);
+	msgpack_pack_str_body(&packer, whole.data, whole.length);
+	packed = envelope_pack(bytes, sizeof(bytes), &source);
+	cr_assert(packed == (long)buffer.size && memcmp(bytes, buffer.data, buffer.size) == 0,
+	    "%zu attributes of %zu bytes at %zu: %ld and %zu bytes", count, length, offset, packed,
+	    buffer.size);
+	msgpack_sbuffer_destroy(&buffer);
+}
+
+Test(envelope, packed_as_msgpack_c_packs)
+{
+	static const size_t edges[] = { 0, 31, 32, 127, 128, 255, 256, 65535, 65536 };
+
+	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
+		same_as_msgpack(1, edges[i], edges[i], edges[i], true);
+		same_as_msgpack(1, edges[i], edges[i], (uint64_t)edges[i] << 16, false);
+		if (edges[i] <= ENVELOPE_ATTRIBUTES)
+			same_as_msgpack(edges[i], 1, 1, UINT64_MAX, true);
+	}
+	same_as_msgpack(15, 1, 1, UINT32_MAX, false);
+	same_as_msgpack(16, 1, 1, UINT32_MAX + UINT64_C(1), false);
+}
+
 Test(envelope, every_truncation_is_refused)
 {
 	uint8_t bytes[513];
