@@ -247,14 +247,15 @@ static void
 tell_of_message(struct queue *queue, enum blocked_outcome outcome, uint64_t sequence,
     uint16_t status, const char *reason)
 {
-	struct blocked_tried tried = {
+	struct blocked_tried tried; /* long, and for nearly every message not needed */
+
+	if (queue->router->orders == 0)
+		return;
+	tried = (struct blocked_tried){
 		.outcome = outcome,
 		.sequence = sequence,
 		.status = status,
 	};
-
-	if (queue->router->orders == 0)
-		return;
 	blocked_copy(tried.text, sizeof(tried.text), reason, strlen(reason));
 	tell(queue, 0, &tried);
 }

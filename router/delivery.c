@@ -466,23 +466,24 @@ settle(struct worker *worker, const struct lane_completion *completion, uint64_t
 {
 	struct queue *queue = worker->queue;
 	uint64_t sequence = completion->sequence;
-	struct failure failure = {
+	struct failure failure;
+	int rc;
+
+	if (!goes_to_dead_letters(queue, completion->status))
+		return queue_settle(queue, sequence, completion->status);
+	if (settled_has(&queue->settled, sequence))
+		return 0;
+	failure = (struct failure){
 		.sequence = sequence,
 		.position = position,
 		.status = completion->status,
 		.receives = count_handlers(queue, completion, redelivery),
 		.reason = reason,
 	};
-	int rc;
-
 	/* Of a message that expired before a restart too: the store remembers. */
 	if (completion->flags & LANE_ENDED && completion->status == RETENTION_STATUS &&
 	    strcmp(reason, RETENTION_REASON) == 0)
 		failure.flags = LOG_SETTLED_EXPIRED;
-	if (!goes_to_dead_letters(queue, completion->status))
-		return queue_settle(queue, sequence, completion->status);
-	if (settled_has(&queue->settled, sequence))
-		return 0;
 	rc = move_to_dead_letters(queue, &failure);
 	return rc == 0 ? -EAGAIN : rc;
 }
@@ -614,8 +615,9 @@ take_completion(struct worker *worker, const struct ring_record *record)
 	return take_ended(worker, &completion, given.position, redelivery, reason);
 }
 
+/* As soon as they are: then what is answered next is mostly the oldest. */
 static void
-forget_settled_flights(struct worker *worker)
+drop_settled_flights(struct worker *worker)
 {
 	struct flights *flights = &worker->flights;
 	const struct flight *oldest;
@@ -623,6 +625,14 @@ forget_settled_flights(struct worker *worker)
 	while ((oldest = flights_oldest(flights)) != NULL &&
 	    settled_has(&worker->queue->settled, oldest->sequence))
 		flights_drop_oldest(flights);
+}
+
+static void
+forget_settled_flights(struct worker *worker)
+{
+	struct flights *flights = &worker->flights;
+
+	drop_settled_flights(worker);
 	/* Behind one that is not settled for long there are many that are. */
 	if (flights->count > 2 * worker->in_flight + FLIGHTS_MIN)
 		flights_compact(flights, &worker->queue->settled);
@@ -653,6 +663,7 @@ delivery_settle(struct worker *worker)
 		if (rc != 0)
 			break;
 		worker->has_head[lane] = false;
+		drop_settled_flights(worker);
 		n++;
 	}
 	if (n > 0)
