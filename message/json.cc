@@ -498,8 +498,12 @@ pick_field(void *context, const json_field *field)
 {
 	pick *wanted = static_cast<pick *>(context);
 
+	if (field->name.length == 0)
+		return 0;
+	/* Most differ in the first byte. */
 	for (size_t i = 0; i < wanted->count; i++)
-		if (strncmp(wanted->names[i], field->name.data, field->name.length) == 0 &&
+		if (wanted->names[i][0] == field->name.data[0] &&
+		    strncmp(wanted->names[i], field->name.data, field->name.length) == 0 &&
 		    wanted->names[i][field->name.length] == '\0')
 			wanted->values[i] = field->value;
 	return 0;

@@ -49,6 +49,7 @@ struct converter {
 
 	struct span names[FIELDS + CONFIG_FIELDS]; /* that are looked for */
 	size_t name_count;
+	uint64_t name_lengths;                            /* bit n % 64: one has n bytes */
 	struct json_value values[FIELDS + CONFIG_FIELDS]; /* type 0: not there */
 
 	struct envelope_attribute_source attributes[ENVELOPE_ATTRIBUTES];
@@ -163,6 +164,9 @@ names_set(struct converter *c, const struct topic_settings *topic)
 		c->names[FIELDS + i] =
 		    (struct span){ topic->group_by[i], strlen(topic->group_by[i]) };
 	c->name_count = FIELDS + topic->group_by_count;
+	c->name_lengths = 0;
+	for (size_t i = 0; i < c->name_count; i++)
+		c->name_lengths |= UINT64_C(1) << c->names[i].length % 64;
 	c->topic = topic;
 }
 
@@ -219,15 +223,22 @@ attribute_put(struct converter *c, size_t index, const struct envelope_attribute
 		c->attribute_count++;
 }
 
+static void
+note_value(struct converter *c, const struct json_field *field)
+{
+	for (size_t i = 0; i < c->name_count; i++)
+		if (span_equal(field->name, c->names[i]))
+			c->values[i] = field->value;
+}
+
 static int
 take_field(void *context, const struct json_field *field)
 {
 	struct envelope_attribute_source attribute = { .value = false };
 	struct converter *c = context;
 
-	for (size_t i = 0; i < c->name_count; i++)
-		if (span_equal(field->name, c->names[i]))
-			c->values[i] = field->value;
+	if (c->name_lengths >> field->name.length % 64 & 1)
+		note_value(c, field);
 	if (attribute_value(c, &field->value, &attribute)) {
 		attribute.name = name_keep(c, field->name);
 		attribute_put(c, c->attribute_count, &attribute);

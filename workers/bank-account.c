@@ -1,7 +1,6 @@
 /*
  * headgate-bank-account(8): the worker of queue bank-account-setup.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -77,11 +76,13 @@ work_slowly(void)
 static void
 fill(struct account *account, const struct message *message, struct span number)
 {
+	char *at;
+
 	mask(account->masked, number);
 	snprintf(account->bank_name, sizeof(account->bank_name), "Bank of %.3s",
 	    account->routing_number.data);
-	snprintf(account->validation_id, sizeof(account->validation_id),
-	    "VAL-%016" PRIX64 "-%" PRIu64, message->log, message->sequence);
+	at = service_put_hex(stpcpy(account->validation_id, "VAL-"), message->log);
+	service_put_decimal(stpcpy(at, "-"), message->sequence);
 	if (account->account_type.data == NULL)
 		account->account_type = (struct span){ "checking", 8 };
 }

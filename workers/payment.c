@@ -74,10 +74,11 @@ invalid_field(const struct json_value values[FIELDS])
 static void
 make_ids(struct payment *payment, const struct message *message)
 {
-	snprintf(payment->transaction_id, sizeof(payment->transaction_id),
-	    "TXN-%016" PRIX64 "-%" PRIu64, message->log, message->sequence);
-	snprintf(payment->confirmation_number, sizeof(payment->confirmation_number),
-	    "CONF-%" PRIu64 "-%016" PRIX64, message->sequence, message->log);
+	char *at = service_put_hex(stpcpy(payment->transaction_id, "TXN-"), message->log);
+
+	service_put_decimal(stpcpy(at, "-"), message->sequence);
+	at = service_put_decimal(stpcpy(payment->confirmation_number, "CONF-"), message->sequence);
+	service_put_hex(stpcpy(at, "-"), message->log);
 }
 
 /* With require_account: 400 for a customer who has set up none. */

@@ -100,6 +100,30 @@ service_bind_text(sqlite3_stmt *statement, int index, struct span text)
 		sqlite3_bind_null(statement, index);
 }
 
+char *
+service_put_hex(char *to, uint64_t value)
+{
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*to++ = "0123456789ABCDEF"[value >> shift & 15];
+	*to = '\0';
+	return to;
+}
+
+char *
+service_put_decimal(char *to, uint64_t value)
+{
+	char digits[20];
+	size_t n = 0;
+
+	do
+		digits[n++] = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	while (n > 0)
+		*to++ = digits[--n];
+	*to = '\0';
+	return to;
+}
+
 struct service_scratch *
 service_scratch_begin(size_t capacity)
 {

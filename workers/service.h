@@ -78,6 +78,11 @@ void service_print_text(FILE *, const char *name, struct span text);
 /* Binds a text, or NULL when it is absent. It stays where it is until the statement is stepped. */
 void service_bind_text(sqlite3_stmt *, int index, struct span text);
 
+/* For ids: sixteen digits, upper case, or a number as long as it is; a NUL ends it. Return where that stands. As
+ * snprintf() does it, in a fifth of the time. */
+char *service_put_hex(char *to, uint64_t value);
+char *service_put_decimal(char *to, uint64_t value);
+
 /* Room for the values of strings that have escapes. */
 struct service_scratch {
 	char *data;

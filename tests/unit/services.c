@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #endif
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +185,19 @@ Test(payment, its_row_and_its_result)
 	cr_assert(strstr(printed(), "\"fees_cents\":377,\"net_amount_cents\":14698") != NULL, "%s",
 	    printed());
 	cr_assert(strstr(printed(), "\"payment_status\":\"completed\"") != NULL, "%s", printed());
+}
+
+Test(payment, ids_are_written_as_printf_writes_them)
+{
+	static const uint64_t values[] = { 0, 9, 10, 4711, 0xfedcba9876543210, UINT64_MAX };
+	char wanted[64], got[64], *end;
+
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		snprintf(wanted, sizeof(wanted), "%016" PRIX64 "-%" PRIu64, values[i], values[i]);
+		end = service_put_hex(got, values[i]);
+		end = service_put_decimal(stpcpy(end, "-"), values[i]);
+		cr_assert(strcmp(got, wanted) == 0 && *end == '\0', "%s: %s", wanted, got);
+	}
 }
 
 Test(payment, the_ids_are_the_same_for_the_same_message_only)
