@@ -38,6 +38,8 @@ static struct store {
 	uint64_t logged;  /* generation that was on the disk */
 	enum control_state logged_state;
 } stores[MODEL_QUEUES];
+static uint64_t durable_logs[2 * MODEL_QUEUES]; /* ids of those that had a durable batch */
+static unsigned filling; /* all messages are long, and for so many queues; 0: they are not */
 
 void
 model_begin(const struct config *of)
@@ -46,6 +48,7 @@ model_begin(const struct config *of)
 	config = of;
 	window_ns = of->topics[0].dedup_window_ns;
 	trouble = (unsigned)world_below(6000);
+	filling = 0;
 }
 
 void
@@ -56,6 +59,7 @@ model_end(void)
 		world_free(stores[q].last);
 	}
 	memset(stores, 0, sizeof(stores));
+	memset(durable_logs, 0, sizeof(durable_logs));
 	world_free(messages);
 	messages = NULL;
 	count = capacity = 0;
@@ -74,6 +78,12 @@ draw_fate(void)
 	return world_chance(trouble) ? fates[world_below(5)] : FATE_DONE;
 }
 
+void
+model_fill(unsigned queues)
+{
+	filling = queues;
+}
+
 unsigned
 model_make(unsigned publisher)
 {
@@ -87,7 +97,10 @@ model_make(unsigned publisher)
 	*message = (struct message){ .first = count, .publisher = publisher };
 	message->group = (unsigned)world_below(MODEL_GROUPS);
 	message->queues = 1 + (unsigned)world_below(MODEL_QUEUES);
-	message->length = (unsigned)(world_chance(5000) ? world_below(2000) : world_below(200));
+	message->length = (unsigned)(world_chance(filling > 0 ? 100000 : 5000) ? world_below(2000)
+									       : world_below(200));
+	if (filling > 0)
+		message->queues = filling;
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		message->fate[q] = draw_fate();
 		message->tries[q] = 1 + (unsigned)world_below(4);
@@ -492,11 +505,18 @@ model_check(const struct router *router)
 		remember_state(&router->queues[q]);
 		pass_time(&router->queues[q]);
 	}
+	/* Dead letters' logs too, before anything is in them: what a batch names must be there as long. */
+	for (unsigned q = 0; q < router->queue_count; q++)
+		if (router->queues[q].durable.checkpoint != 0)
+			durable_logs[q] = router->queues[q].writer.log_id;
 }
 
 void
 model_check_opened(const struct router *router)
 {
+	for (unsigned q = 0; q < router->queue_count; q++)
+		if (durable_logs[q] != 0 && router->queues[q].writer.log_id != durable_logs[q])
+			world_violation("P1: the log of queue %u, which was durable, is gone", q);
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		const struct queue *queue = &router->queues[q];
 		struct store *store = &stores[q];

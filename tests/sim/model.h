@@ -38,6 +38,8 @@ struct message {
 void model_begin(const struct config *);
 void model_end(void);
 
+/* From now on all messages are for so many queues, and long; 0: as before. */
+void model_fill(unsigned queues);
 /* A new message; now and then one with the deduplication id of another. */
 unsigned model_make(unsigned publisher);
 struct message *model_message(unsigned i);

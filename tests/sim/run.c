@@ -41,6 +41,10 @@ enum {
 	STOP_S = 8,            /* as router/main.c */
 	CLEAN_S = 60,          /* longer than the cleaner waits after a failure */
 	CLEAN_TURNS = 5000,
+	FIRST_STARTS = 12, /* at most */
+	FIRST_STEPS = 48,  /* about as many as a router needs to make its directories */
+	FIRST_TURNS = 1000,
+	FILL_TURNS = 300,         /* without anything accepted: the disk is full */
 	DEAD_LETTER_BYTES = 8192, /* at most: each may be a batch of its own, in whole blocks */
 	SEGMENTS_AT_REST = 5      /* of a queue: active, next, spare, and what they replace */
 };
@@ -400,6 +404,74 @@ check_gate(void)
 }
 
 /*
+ * What a run has little time for.
+ */
+
+static bool
+all_logs_are_durable(void)
+{
+	for (unsigned q = 0; q < config.queue_count; q++)
+		if (!is_up || router.queues[q].durable.checkpoint == 0)
+			return false;
+	return true;
+}
+
+/* A router that was never there before dies while it makes its directories; the next one goes on until
+ * something is durable in all logs; the power is cut. */
+static void
+start_first(unsigned block)
+{
+	disk_begin(block);
+	model_begin(&config);
+	world.dies_in = 1 + world_below(FIRST_STEPS);
+	for (int turns = 0; turns < FIRST_TURNS && !all_logs_are_durable(); turns++) {
+		longest_wait_ns = 1000000;
+		turn_router();
+		if (is_up)
+			model_check(&router);
+	}
+	if (!all_logs_are_durable())
+		world_violation("P1: a first router writes nothing");
+	cut_power();
+	start_router();
+	bury_router();
+	model_end();
+	disk_end();
+}
+
+/* Publishes until nothing is accepted any more; what was not is forgotten. */
+static void
+fill_logs(unsigned queues)
+{
+	uint64_t before = 0;
+
+	model_fill(queues);
+	for (int turns = 0; turns < FILL_TURNS; turns++) {
+		uint64_t progress = is_up ? model_progress(&router) : 0;
+
+		if (progress > before)
+			turns = 0;
+		before = progress;
+		turn(true);
+	}
+	for (unsigned i = 0; i < PUBLISHERS; i++)
+		while (!publisher_is_done(i))
+			publisher_die(i);
+	model_fill(0);
+}
+
+/* All gates are closed, and messages are accepted until the disk is full: those for all queues, and then those
+ * for the queue that has room left. What is kept of the disk must be enough to handle them. */
+static void
+fill_disk(void)
+{
+	for (unsigned q = 0; q < MODEL_QUEUES; q++)
+		person_asks(q, GATE_STOP);
+	for (unsigned queues = MODEL_QUEUES; queues > 0; queues--)
+		fill_logs(queues);
+}
+
+/*
  * A run.
  */
 
@@ -486,7 +558,6 @@ run_seed(uint64_t seed, uint64_t steps)
 
 	world_begin(seed);
 	block = blocks[world_below(4)];
-	disk_begin(block);
 	/* What is left to settlements in these small segments is few blocks of 4096. */
 	disk_capacity = block == 4096 || world_chance(45000)
 	    ? UINT64_MAX
@@ -499,6 +570,9 @@ run_seed(uint64_t seed, uint64_t steps)
 	draw_chances();
 	if (steps == 0)
 		steps = world_chance(10000) ? 30000 : 1000 + world_below(4000);
+	for (uint64_t n = world_below(FIRST_STARTS + 1); n > 0; n--)
+		start_first(block);
+	disk_begin(block);
 	model_begin(&config);
 	parties_begin(&config);
 	for (int part = 0; part < 2; part++) {
@@ -507,6 +581,8 @@ run_seed(uint64_t seed, uint64_t steps)
 			accidents();
 			turn(true);
 		}
+		if (disk_capacity != UINT64_MAX && world_chance(50000))
+			fill_disk();
 		come_to_rest();
 	}
 	if (world_chance(30000))
