@@ -3,7 +3,7 @@
  * "sequence message_id time" to FILE for each message the first time. Leaves unsettled every EVERY-th
  * sequence, or one, until SIGUSR1: then it attaches again and takes these too. FILE - keeps nothing.
  *
- * Ends with status 1 when a message comes out of order.
+ * Ends with status 1 when a message of a lane comes out of order.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -91,7 +91,8 @@ static void
 work(struct attachment *attachment)
 {
 	bool all = take_all != 0;
-	uint64_t last = 0;
+	/* By lane: the router shows what is new in one lane after the other, and may be stopped in between. */
+	uint64_t last[CONFIG_LANES_MAX] = { 0 };
 
 	while (attachment_alive(attachment) && all == (take_all != 0)) {
 		uint64_t state = attachment_state(attachment);
@@ -112,14 +113,16 @@ work(struct attachment *attachment)
 			continue;
 		}
 		memcpy(&delivery, record.payload, sizeof(delivery));
-		if (delivery.sequence <= last)
-			errx(1, "message %" PRIu64 " after %" PRIu64, delivery.sequence, last);
-		last = delivery.sequence;
-		if (is_left(last))
+		if (delivery.sequence <= last[lane])
+			errx(1, "lane %u: message %" PRIu64 " after %" PRIu64, lane,
+			    delivery.sequence, last[lane]);
+		last[lane] = delivery.sequence;
+		if (is_left(delivery.sequence))
 			continue;
-		apply(last, (const char *)record.payload + sizeof(delivery),
+		apply(delivery.sequence, (const char *)record.payload + sizeof(delivery),
 		    record.length - sizeof(delivery));
-		while ((rc = attachment_complete(attachment, lane, last, state, 200, 0, "")) == 0) {
+		while ((rc = attachment_complete(
+			    attachment, lane, delivery.sequence, state, 200, 0, "")) == 0) {
 			attachment_release(attachment);
 			attachment_publish(attachment);
 			if (!attachment_alive(attachment))
