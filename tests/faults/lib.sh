@@ -28,18 +28,24 @@ keep() { # keep NAME COMMAND...
 
 ended() { [ -e "$dir/$1.status" ]; }
 
+# It may have died and be made anew just now: then the number is of the one before, or of what will be it.
+signalled() { # signalled SIGNAL NAME: it is asked once by each number that it has, until it has ended
+  ended "$2" && return
+  pid=$(cat "$dir/$2.pid")
+  [ "$pid" != "$told" ] && programs | grep -qx "$pid" && kill -"$1" "$pid" && told=$pid
+  return 1
+}
+
 end() { # end SIGNAL NAME...: of what keep() started
   signal=$1
   shift
   for name; do
-    [ -e "$dir/$name.pid" ] || continue # it was not started
-    : >"$dir/$name.stop"
-    pid=$(cat "$dir/$name.pid")
-    programs | grep -qx "$pid" && kill -"$signal" "$pid"
+    [ -e "$dir/$name.pid" ] && : >"$dir/$name.stop" # else it was not started
   done
   for name; do
     [ -e "$dir/$name.pid" ] || continue
-    wait_for 20 ended "$name" || return 1
+    told=
+    wait_for 20 signalled "$signal" "$name" || return 1
   done
 }
 
