@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "config/output.h"
 #include "ctl/ctl.h"
 #include "ctl/text.h"
 #include "message/wire.h"
@@ -187,7 +188,7 @@ change_main(struct ctl *ctl, enum gate_event what)
 		if (ctl_is_selected(ctl, control.shared->queue[i].name))
 			changed[i] = change(ctl, &control, i, what, &status);
 	control_unlock(&control);
-	ctl_flush(ctl);
+	output_flush();
 	wire_poke(ctl->config.run_dir, "headgatectl");
 	for (unsigned i = 0; i < control.shared->queues; i++) {
 		if (changed[i].generation == 0)

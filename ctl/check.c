@@ -16,6 +16,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "config/output.h"
 #include "ctl/ctl.h"
 #include "ctl/text.h"
 #include "log/salvage.h"
@@ -266,8 +267,10 @@ salvage_log(struct check *check, unsigned i)
 	struct log_salvage salvage;
 	int rc;
 
-	if (fflush(stdout) != 0)
-		err(EX_IOERR, "%s: nothing was changed: stdout", check->queues[i]);
+	if (!output_flush()) {
+		warnx("%s: nothing was changed", check->queues[i]);
+		exit(output_end(EX_IOERR));
+	}
 	snprintf(aside, sizeof(aside), "%s/damaged", ctl->config.state_dir);
 	rc = log_salvage(&salvage, &check->audits[i], &check->judge, aside, check->queues[i], error,
 	    sizeof(error));

@@ -27,8 +27,6 @@ struct ctl {
 	char **queues; /* that were named */
 	int queue_count;
 
-	int output_error; /* errno of what could not be written before the end; 0 */
-
 	/* peek and dead */
 	bool raw, reveal, groups, dry_run, force;
 	uint64_t count, rate;   /* rate: messages a second; 0: as fast as it goes */
@@ -52,8 +50,6 @@ int dead_purge_main(struct ctl *);
 int check_main(struct ctl *);
 int config_main(struct ctl *);
 
-/* Writes what was printed. False when that could not be, now or before. */
-bool ctl_flush(struct ctl *);
 /* Opens the control segment. Returns 0 or -errno; ends the program when that is not permitted. */
 int ctl_open_control(const struct ctl *, struct control *, bool writable);
 /* Ends the program with EX_NOPERM. */

@@ -13,6 +13,7 @@
 #include <sysexits.h>
 #include <time.h>
 
+#include "config/output.h"
 #include "ctl/ctl.h"
 #include "router/filter.h"
 
@@ -96,26 +97,6 @@ usage(FILE *out)
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
 	    out);
-}
-
-bool
-ctl_flush(struct ctl *ctl)
-{
-	if (fflush(stdout) != 0 && ctl->output_error == 0)
-		ctl->output_error = errno;
-	return !ferror(stdout) && ctl->output_error == 0;
-}
-
-/* What was said is part of what was done. */
-static int
-finish(struct ctl *ctl, int status)
-{
-	if (ctl_flush(ctl))
-		return status;
-	if (ctl->output_error != EPIPE)
-		warnx("stdout: %s",
-		    ctl->output_error ? strerror(ctl->output_error) : "not all could be written");
-	return EX_IOERR;
 }
 
 int
@@ -448,10 +429,10 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			break;
 		case 'V':
 			puts("headgatectl " VERSION_TEXT);
-			exit(finish(ctl, 0));
+			exit(output_end(0));
 		case 'h':
 			usage(stdout);
-			exit(finish(ctl, 0));
+			exit(output_end(0));
 		default:
 			usage(stderr);
 			exit(EX_USAGE);
@@ -515,7 +496,7 @@ main(int argc, char **argv)
 		errx(EX_CONFIG, "%s", error);
 	ctl_check_names(&ctl);
 	signal(SIGPIPE, SIG_IGN);
-	status = finish(&ctl, command->run(&ctl));
+	status = output_end(command->run(&ctl));
 	config_free(&ctl.config);
 	return status;
 }

@@ -12,6 +12,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "config/output.h"
 #include "ctl/text.h"
 #include "log/summary.h"
 
@@ -198,7 +199,7 @@ status_main(struct ctl *ctl)
 		if (clear)
 			fputs("\033[H\033[2J", stdout);
 		rc = print_once(ctl);
-		if (!ctl_flush(ctl))
+		if (!output_flush())
 			return rc;
 		ctl_pause_ms(WATCH_MS);
 	} while (true);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "config/output.h"
 #include "publisher/convert.h"
 #include "publisher/input.h"
 #include "publisher/report.h"
@@ -159,10 +160,10 @@ read_options(struct publisher *publisher, int argc, char **argv)
 			break;
 		case 'V':
 			puts("headgate-publish " VERSION_TEXT);
-			exit(0);
+			exit(output_end(0));
 		case 'h':
 			usage(stdout);
-			exit(0);
+			exit(output_end(0));
 		default:
 			usage(stderr);
 			exit(EX_USAGE);
@@ -207,11 +208,8 @@ check_outputs(struct publisher *publisher)
 {
 	FILE *rejects = publisher->report.rejects;
 
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		if (errno != EPIPE)
-			warn("stdout");
-		return EX_IOERR;
-	}
+	if (!output_flush())
+		return output_end(EX_IOERR);
 	if (rejects != NULL && (fflush(rejects) != 0 || ferror(rejects))) {
 		warn("%s", publisher->rejects_path);
 		return EX_IOERR;
@@ -564,7 +562,7 @@ turn(struct publisher *publisher)
 		rc = check_silence(publisher);
 	if (rc < 0)
 		end_connection(publisher, rc);
-	if (publisher->report.receipts && fflush(stdout) != 0)
+	if (publisher->report.receipts && !output_flush())
 		exit(check_outputs(publisher));
 	report_progress(&publisher->report, false);
 	return true;

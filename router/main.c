@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "config/detach.h"
+#include "config/output.h"
 #include "router/core.h"
 #include "telemetry/event.h"
 
@@ -111,10 +112,10 @@ read_options(struct settings *settings, int argc, char **argv)
 			break;
 		case 'V':
 			puts("headgate-router " VERSION_TEXT);
-			exit(0);
+			exit(output_end(0));
 		case 'h':
 			usage(stdout);
-			exit(0);
+			exit(output_end(0));
 		default:
 			usage(stderr);
 			exit(EX_USAGE);

@@ -9,6 +9,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "config/output.h"
+
 static size_t
 read_input(char *text, size_t capacity)
 {
@@ -54,12 +56,10 @@ invoke_main(const struct service *service, const struct config *config)
 		service_print_text(
 		    stdout, "error", (struct span){ outcome.reason, strlen(outcome.reason) });
 	puts("}");
-	if (fflush(stdout) != 0)
-		err(EX_IOERR, "stdout");
 	json_reader_free(context.reader);
 	free(context.row);
 	free(text);
 	if (outcome.status < 300)
-		return 0;
-	return outcome.status < 500 ? EX_DATAERR : EX_SOFTWARE;
+		return output_end(0);
+	return output_end(outcome.status < 500 ? EX_DATAERR : EX_SOFTWARE);
 }

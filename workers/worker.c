@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "config/detach.h"
+#include "config/output.h"
 #include "shm/lane_lock.h"
 #include "telemetry/event.h"
 #include "workers/attachment.h"
@@ -143,10 +144,10 @@ read_options(const struct service *service, struct settings *settings, int argc,
 			break;
 		case 'V':
 			printf("%s %s\n", service->program, VERSION_TEXT);
-			exit(0);
+			exit(output_end(0));
 		case 'h':
 			usage(service, stdout);
-			exit(0);
+			exit(output_end(0));
 		default:
 			usage(service, stderr);
 			exit(EX_USAGE);

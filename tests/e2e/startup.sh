@@ -35,7 +35,17 @@ echo 'queue x { topic = nothing }' >"$dir/conf"
 "$top_builddir/headgate-router" -c "$dir/conf" -D "$dir/other" 2>"$dir/err"
 is "a bad configuration" 78 $?
 ok "names file and line" grep -q "$dir/conf:1: queue x: there is no topic \"nothing\"" "$dir/err"
-for program in headgate-router headgate-payment headgate-bank-account headgate-publish; do
+mkfifo "$dir/unread"
+exec 4<>"$dir/unread" 3>"$dir/unread" 4<&- # nobody has it open for reading
+for program in headgate-router headgate-payment headgate-bank-account headgate-subscription-manager headgate-publish headgatectl; do
+  for option in -V -h; do
+    "$top_builddir/$program" $option >/dev/full 2>"$dir/err"
+    is "$program $option fails on a full disk" "74 $program: stdout: No space left on device" "$? $(cat "$dir/err")"
+    "$top_builddir/$program" $option >&- 2>"$dir/err"
+    is "and where there is no stdout" 74 $?
+  done
+  (trap '' PIPE && exec "$top_builddir/$program" -V) >&3 2>"$dir/err"
+  is "quietly where nobody reads it" "74 " "$? $(cat "$dir/err")"
   "$top_builddir/$program" --no-such-option >/dev/null 2>&1
   is "$program refuses an option it does not know" 64 $?
   is "$program tells its version" "$program 0.1.0" "$("$top_builddir/$program" -V)"

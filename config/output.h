@@ -1,0 +1,17 @@
+/*
+ * output - what a program says on standard output, and whether it could: what it did and could not say is not done
+ * for whoever reads it.
+ */
+#ifndef HEADGATE_CONFIG_OUTPUT_H
+#define HEADGATE_CONFIG_OUTPUT_H
+
+#include <stdbool.h>
+
+/* Writes what was printed. False when that could not be, now or before. */
+bool output_flush(void);
+
+/* For main(), as the last thing: returns the status that a program ends with that would end with this one.
+ * Output that could not be written is told on standard error; a pipe that nobody reads any more is not. */
+int output_end(int status);
+
+#endif
