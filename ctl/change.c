@@ -37,13 +37,22 @@ struct changed {
 	uint64_t generation; /* 0: nothing */
 	uint64_t probed;     /* the sequence that is let through first; 0: none */
 	bool drains;
+	uint64_t returned; /* the counter, before the change */
 };
+
+static uint64_t
+count_returned(const struct control *control, unsigned queue)
+{
+	return atomic_load_explicit(
+	    &control->shared->queue[queue].counters.returned, memory_order_relaxed);
+}
 
 /* Changes one queue. *status is set when that is an error. */
 static struct changed
 change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event what, int *status)
 {
 	const char *name = control->shared->queue[queue].name;
+	uint64_t returned = count_returned(control, queue);
 	const struct subscription_by by = {
 		.program = "headgatectl",
 		.reason = ctl->reason,
@@ -73,6 +82,7 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 		.generation = done.generation,
 		.probed = done.to == CONTROL_PROBING ? done.before.sequence : 0,
 		.drains = done.drains,
+		.returned = returned,
 	};
 }
 
@@ -142,15 +152,17 @@ wait_for_probe(const struct control *control, unsigned queue, uint64_t sequence)
 	return 0;
 }
 
-/* Waits until the workers have handled what they had been given. */
+/* Waits until the workers have handled what they had been given, or have it no more. */
 static int
-wait_until_drained(const struct ctl *ctl, const struct control *control, unsigned queue)
+wait_until_drained(
+    const struct ctl *ctl, const struct control *control, unsigned queue, uint64_t returned_before)
 {
 	const struct control_queue *entry = &control->shared->queue[queue];
 	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns, left;
 
+	/* Pairs with the release store in the router's delivery_publish_figures(). */
 	while (
-	    (left = atomic_load_explicit(&entry->counters.in_flight, memory_order_relaxed)) > 0) {
+	    (left = atomic_load_explicit(&entry->counters.in_flight, memory_order_acquire)) > 0) {
 		if (!control_router_alive(control)) {
 			warnx("%s: the router is gone", entry->name);
 			return EX_UNAVAILABLE;
@@ -162,7 +174,13 @@ wait_until_drained(const struct ctl *ctl, const struct control *control, unsigne
 		}
 		ctl_pause_ms(LOOK_MS);
 	}
-	return 0;
+	left = count_returned(control, queue) - returned_before;
+	if (left == 0)
+		return 0;
+	warnx("%s: %llu of the messages that were handed to workers are not handled: a worker "
+	      "ended, or their group is blocked; they wait in the queue",
+	    entry->name, (unsigned long long)left);
+	return EX_TEMPFAIL;
 }
 
 static int
@@ -201,7 +219,7 @@ change_main(struct ctl *ctl, enum gate_event what)
 		if (rc == 0 && changed[i].probed != 0)
 			rc = wait_for_probe(&control, i, changed[i].probed);
 		if (rc == 0 && changed[i].drains)
-			rc = wait_until_drained(ctl, &control, i);
+			rc = wait_until_drained(ctl, &control, i, changed[i].returned);
 		if (rc != 0)
 			status = rc;
 	}

@@ -327,6 +327,15 @@ count_receive(struct worker *worker)
  * Detaching.
  */
 
+/* So many messages that the worker had are not settled and not with it any more. */
+static void
+count_returned(const struct worker *worker, uint64_t n)
+{
+	/* Relaxed: published by what takes them out of the figures, see delivery_publish_figures(). */
+	atomic_fetch_add_explicit(
+	    &worker->queue->control->counters.returned, n, memory_order_relaxed);
+}
+
 void
 delivery_detach(struct worker *worker)
 {
@@ -342,6 +351,7 @@ delivery_detach(struct worker *worker)
 		count_receive(worker);
 	worker->detached = true;
 	TAILQ_REMOVE(&queue->workers, worker, link);
+	count_returned(worker, worker->in_flight);
 	if (worker->control != NULL)
 		atomic_store_explicit(&worker->control->pid, 0, memory_order_release);
 	groups_forget_messages(&queue->groups, worker->lanes, queue->config->lanes);
@@ -552,6 +562,7 @@ take_blocked(struct worker *worker, const struct lane_completion *completion, st
 	else
 		flights_remove(&worker->flights, parked.sequence);
 	worker->in_flight -= worker->in_flight > 0;
+	count_returned(worker, 1);
 	if (worker->alone == parked.sequence) /* it may wait for long: the others do not */
 		worker->alone = 0;
 	if (completion->flags & LANE_GIVEN_BACK)
@@ -1068,6 +1079,8 @@ delivery_publish_figures(struct queue *queue)
 		all_seen &= publish_words(worker);
 		in_flight += worker->in_flight;
 	}
-	atomic_store_explicit(&queue->control->counters.in_flight, in_flight, memory_order_relaxed);
+	/* Pairs with the acquire load in headgatectl's wait_until_drained(): who sees none in flight sees
+	 * how many of them were returned. */
+	atomic_store_explicit(&queue->control->counters.in_flight, in_flight, memory_order_release);
 	return all_seen;
 }

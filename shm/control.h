@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONTROL_MAGIC "HGCTRL02"
+#define CONTROL_MAGIC "HGCTRL03"
 
 enum {
 	CONTROL_QUEUES = 64,
@@ -111,6 +111,8 @@ struct control_counters { /* each since the queue's log began, as far as the log
 	    oldest_ns; /* CLOCK_REALTIME publish time of the oldest unsettled, 0: none */
 	_Atomic uint64_t log_bytes;              /* on disk */
 	_Atomic uint64_t blocked_groups, parked; /* groups that wait, and messages of theirs */
+	_Atomic uint64_t returned; /* came back from a worker unsettled, since the router began: the
+				      worker is gone, or their group is blocked */
 };
 
 struct control_queue {

@@ -132,6 +132,24 @@ ctl stop --drain payment-processing >"$dir/out"
 is "once more is fine" 0 $?
 ctl start payment-processing
 
+echo "# a worker that dies while it is drained"
+child=$(pgrep -P "$payment")
+kill -STOP "$child"
+for i in $(seq 50); do pay "G$i" 1 "g$i"; done | publish
+ok "a worker is given messages once more" wait_for 20 in_flight 50
+ctl stop --drain -t 30 payment-processing >"$dir/out" &
+draining=$!
+wait_for 20 ctl wait --state STOPPED -t 1 payment-processing
+kill -KILL "$child"
+wait "$draining"
+is "stop --drain tells that it was not" 75 $?
+ok "and how many were not handled" grep -q '^headgatectl: payment-processing: 50 of the messages' "$dir/ctl.err"
+is "they wait" "156 50 0" "$(payments 'SELECT count(*) FROM payments') $(query '.queues[1] | "\(.depth) \(.in_flight)"')"
+ctl stop --drain -t 30 payment-processing >"$dir/out"
+is "then no worker has any" 0 $?
+ctl start payment-processing
+ok "and are handled after a start" ctl wait --empty -t 20
+
 ctl config >"$dir/conf"
 is "config prints what is in force" 0 $?
 ctl -c "$dir/conf" config >"$dir/conf2"
