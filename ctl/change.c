@@ -232,14 +232,10 @@ start_main(struct ctl *ctl)
 {
 	if (ctl->group != NULL && (ctl->queue_count != 1 || ctl->all))
 		errx(EX_USAGE, "--group: name one queue");
-	if (ctl->message != NULL && !ctl->skip_head)
-		errx(EX_USAGE, "--message goes with --skip-head");
 	if (ctl->skip_head && ctl->queue_count != 1)
 		errx(EX_USAGE, "--skip-head: name one queue");
 	if (ctl->group != NULL)
 		return start_group_main(ctl);
-	if (ctl->timeout_given)
-		errx(EX_USAGE, "start: -t goes with --group");
 	return change_main(ctl, ctl->skip_head ? GATE_SKIP : GATE_START);
 }
 

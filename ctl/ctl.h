@@ -21,7 +21,6 @@ struct ctl {
 	const char *reason, *group;
 	const char *message; /* that the trip, or the head of the group, must be; NULL: any */
 	uint64_t timeout_ns;
-	bool timeout_given;
 	enum { CTL_READY = 1, CTL_WORKERS, CTL_EMPTY, CTL_STATE } condition;
 	enum control_state state;
 	char **queues; /* that were named */

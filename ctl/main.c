@@ -39,7 +39,7 @@ static const struct command commands[] = {
 	    "close the gate of a queue", stop_main, " drain timeout reason all ", false },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
 	    "wait until it holds", wait_main, " ready workers empty state timeout all ", false },
-	{ "peek", "[--groups] [-n N] [--json] [--reveal] QUEUE",
+	{ "peek", "[--groups | --reveal] [-n N] [--json] QUEUE",
 	    "the next messages of a queue; or its blocked groups", peek_main,
 	    " groups count json reveal ", false },
 	{ "dead list", "[--json] [--filter F]... QUEUE",
@@ -50,8 +50,8 @@ static const struct command commands[] = {
 	{ "dead redrive", "[--to QUEUE] [--rate N] [--dry-run] [--filter F]... [-t TIME] QUEUE",
 	    "give them back to the queue that they come from", dead_redrive_main,
 	    " to rate dry-run filter timeout ", false },
-	{ "dead purge", "[--force] [--filter F]... QUEUE", "remove them for good", dead_purge_main,
-	    " force filter timeout ", false },
+	{ "dead purge", "[--force] [--filter F]... [-t TIME] QUEUE", "remove them for good",
+	    dead_purge_main, " force filter timeout ", false },
 	{ "check", "[--json] [QUEUE...] | [--json] --salvage QUEUE",
 	    "whether the logs of queues are whole; no router may run", check_main, " json salvage ",
 	    false },
@@ -206,6 +206,8 @@ config_main(struct ctl *ctl)
 {
 	char why[256];
 
+	if (ctl->queue_count > 0)
+		errx(EX_USAGE, "config takes no arguments");
 	for (size_t i = 0; i < ctl->config.queue_count; i++) {
 		const struct config_queue *queue = &ctl->config.queues[i];
 		struct filter *filter;
@@ -267,6 +269,48 @@ note_given(const struct option *options, int value)
 			given[given_count++] = options->name;
 }
 
+/* Options that mean nothing without, or beside, another one. */
+static const struct {
+	const char *command, *option, *other;
+	bool beside;
+} pairs[] = {
+	{ "start", "message", "skip-head", false },
+	{ "start", "timeout", "group", false },
+	{ "stop", "timeout", "drain", false },
+	{ "wait", "ready", "workers", true },
+	{ "wait", "ready", "empty", true },
+	{ "wait", "ready", "state", true },
+	{ "wait", "workers", "empty", true },
+	{ "wait", "workers", "state", true },
+	{ "wait", "empty", "state", true },
+	{ "peek", "groups", "reveal", true },
+	{ "dead show", "json", "raw", true },
+};
+
+static bool
+was_given(const char *option)
+{
+	for (unsigned i = 0; i < given_count; i++)
+		if (strcmp(given[i], option) == 0)
+			return true;
+	return false;
+}
+
+static void
+check_pairs(const struct command *command)
+{
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		if (strcmp(pairs[i].command, command->name) != 0 || !was_given(pairs[i].option) ||
+		    was_given(pairs[i].other) != pairs[i].beside)
+			continue;
+		if (pairs[i].beside)
+			errx(EX_USAGE, "%s: --%s, or --%s: not both", command->name,
+			    pairs[i].option, pairs[i].other);
+		errx(EX_USAGE, "%s: --%s goes with --%s", command->name, pairs[i].option,
+		    pairs[i].other);
+	}
+}
+
 static void
 check_given(const struct command *command)
 {
@@ -278,6 +322,7 @@ check_given(const struct command *command)
 		if (strstr(common, word) == NULL && strstr(command->options, word) == NULL)
 			errx(EX_USAGE, "%s does not take --%s", command->name, given[i]);
 	}
+	check_pairs(command);
 }
 
 static void
@@ -388,7 +433,6 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			parse_state(ctl, optarg);
 			break;
 		case 't':
-			ctl->timeout_given = true;
 			parse_timeout(ctl, optarg);
 			break;
 		case 'n':

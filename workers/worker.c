@@ -153,6 +153,8 @@ read_options(const struct service *service, struct settings *settings, int argc,
 			exit(EX_USAGE);
 		}
 	}
+	if (settings->invoke && (settings->detach || settings->processes > 1))
+		errx(EX_USAGE, "--invoke handles one message here: not with -d or -j");
 	if (optind < argc) {
 		warnx("%s: takes no arguments", argv[optind]);
 		usage(service, stderr);

@@ -150,6 +150,22 @@ is "then no worker has any" 0 $?
 ctl start payment-processing
 ok "and are handled after a start" ctl wait --empty -t 20
 
+echo "# options where they mean nothing"
+refused() { # refused TEXT ARGUMENT...
+  wanted=$1
+  shift
+  ctl "$@" >/dev/null
+  is "$*" "64 headgatectl: $wanted" "$? $(cat "$dir/ctl.err")"
+}
+refused "stop: --timeout goes with --drain" stop -t 5 payment-processing
+refused "start: --timeout goes with --group" start -t 5 payment-processing
+refused "start: --message goes with --skip-head" start --message p1 payment-processing
+refused "wait: --workers, or --empty: not both" wait --empty --workers
+refused "wait: --ready, or --state: not both" wait --ready --state RUNNING
+refused "peek: --groups, or --reveal: not both" peek --groups --reveal payment-processing
+refused "dead show: --json, or --raw: not both" dead show --raw --json payment-processing
+refused "config takes no arguments" config payment-processing
+
 ctl config >"$dir/conf"
 is "config prints what is in force" 0 $?
 ctl -c "$dir/conf" config >"$dir/conf2"

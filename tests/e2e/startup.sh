@@ -51,6 +51,9 @@ for program in headgate-router headgate-payment headgate-bank-account headgate-s
   is "$program tells its version" "$program 0.1.0" "$("$top_builddir/$program" -V)"
 done
 
+"$top_builddir/headgate-payment" -d --invoke 2>"$dir/err" </dev/null
+is "an invocation has no background" "64 headgate-payment: --invoke handles one message here: not with -d or -j" "$? $(cat "$dir/err")"
+
 echo "# a store that is none"
 mkdir -p "$dir/other/state/stores"
 chmod 700 "$dir/other" "$dir/other/state"
