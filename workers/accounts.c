@@ -5,13 +5,16 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 struct accounts {
 	char path[PATH_MAX];
-	sqlite3 *store;
-	sqlite3 *known; /* in memory */
-	sqlite3_stmt *read, *add, *find;
+	dev_t device; /* of the store's file */
+	ino_t inode;
+	sqlite3 *store;     /* NULL: not open */
+	sqlite3 *known;     /* in memory */
+	sqlite3_stmt *read; /* NULL: its table is not there yet */
+	sqlite3_stmt *add, *find;
 	sqlite3_int64 last; /* row that was read */
 };
 
@@ -68,12 +71,57 @@ open_all(struct accounts *accounts, char *error, size_t error_bytes)
 		return fail(accounts, accounts->known, error, error_bytes);
 	if (sqlite3_open_v2(accounts->path, &accounts->store, SQLITE_OPEN_READONLY, NULL) !=
 		SQLITE_OK ||
-	    sqlite3_busy_timeout(accounts->store, 5000) != SQLITE_OK ||
-	    sqlite3_prepare_v2(accounts->store,
+	    sqlite3_busy_timeout(accounts->store, 5000) != SQLITE_OK)
+		return fail(accounts, accounts->store, error, error_bytes);
+	return 0;
+}
+
+/* Opens the store. Returns 1, 0 when there is none, or -EIO. The file is looked at first: one that takes its
+ * place meanwhile is seen by the next accounts_look(). */
+static int
+open_store(struct accounts *accounts, char *error, size_t error_bytes)
+{
+	struct stat file = { 0 };
+	int rc;
+
+	if (stat(accounts->path, &file) != 0 && errno == ENOENT)
+		return 0;
+	accounts->device = file.st_dev;
+	accounts->inode = file.st_ino;
+	rc = open_all(accounts, error, error_bytes);
+	return rc == 0 ? 1 : rc;
+}
+
+/* Is the table there? Its worker makes the file first. Returns 1, 0, or -EIO. */
+static int
+find_table(struct accounts *accounts, char *error, size_t error_bytes)
+{
+	sqlite3_stmt *look = NULL;
+	int rc = sqlite3_prepare_v2(accounts->store,
+	    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'bank_accounts'", -1,
+	    &look, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(look);
+	sqlite3_finalize(look);
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		return fail(accounts, accounts->store, error, error_bytes);
+	return rc == SQLITE_ROW;
+}
+
+/* Makes ready to read. Returns 1, 0 when there is no table yet, or -EIO. */
+static int
+prepare_read(struct accounts *accounts, char *error, size_t error_bytes)
+{
+	int rc = find_table(accounts, error, error_bytes);
+
+	if (rc != 1)
+		return rc;
+	if (sqlite3_prepare_v2(accounts->store,
 		"SELECT rowid, customer_id FROM bank_accounts WHERE rowid > ?1 ORDER BY rowid", -1,
 		&accounts->read, NULL) != SQLITE_OK)
 		return fail(accounts, accounts->store, error, error_bytes);
-	return 0;
+	return 1;
 }
 
 /* Reads what is new. */
@@ -111,19 +159,31 @@ find(struct accounts *accounts, struct span customer_id, char *error, size_t err
 	return fail(accounts, accounts->known, error, error_bytes);
 }
 
+void
+accounts_look(struct accounts *accounts)
+{
+	struct stat file;
+
+	if (accounts->store != NULL &&
+	    (stat(accounts->path, &file) != 0 || file.st_dev != accounts->device ||
+		file.st_ino != accounts->inode))
+		close_all(accounts);
+}
+
 int
 accounts_has(struct accounts *accounts, struct span customer_id, char *error, size_t error_bytes)
 {
-	int rc = 0;
+	int rc = 1;
 
-	if (accounts->store == NULL && access(accounts->path, F_OK) != 0 && errno == ENOENT)
-		return 0;
 	if (accounts->store == NULL)
-		rc = open_all(accounts, error, error_bytes);
-	if (rc == 0)
-		rc = find(accounts, customer_id, error, error_bytes);
+		rc = open_store(accounts, error, error_bytes);
+	if (rc != 1)
+		return rc;
+	rc = find(accounts, customer_id, error, error_bytes);
 	if (rc != 0)
 		return rc;
-	rc = read_new(accounts, error, error_bytes);
-	return rc == 0 ? find(accounts, customer_id, error, error_bytes) : rc;
+	rc = accounts->read == NULL ? prepare_read(accounts, error, error_bytes) : 1;
+	if (rc == 1)
+		rc = read_new(accounts, error, error_bytes) == 0 ? 1 : -EIO;
+	return rc == 1 ? find(accounts, customer_id, error, error_bytes) : rc;
 }

@@ -17,8 +17,12 @@ struct accounts;
 struct accounts *accounts_new(const char *store_path);
 void accounts_free(struct accounts *);
 
-/* Returns 1 or 0; -EIO when the store cannot be read, and then error is filled. A store that is not there has
- * no accounts. */
+/* Forgets what was read when another store has taken the place of that one, or none: to be called when a batch
+ * begins. */
+void accounts_look(struct accounts *);
+
+/* Returns 1 or 0; -EIO when the store cannot be read, and then error is filled. A store that is not there, or
+ * has no table yet, has no accounts. */
 int accounts_has(struct accounts *, struct span customer_id, char *error, size_t error_bytes);
 
 #endif

@@ -485,6 +485,7 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 	int rc = 0;
 
 	batch->state = attachment_state(attachment);
+	consumer->context.batch++;
 	service_time(consumer->context.now);
 	if (consumer->store != NULL)
 		rc = store_begin(consumer->store);

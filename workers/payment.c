@@ -83,14 +83,18 @@ make_ids(struct payment *payment, const struct message *message)
 
 /* With require_account: 400 for a customer who has set up none. */
 static bool
-has_account(struct span customer_id, struct outcome *outcome)
+has_account(uint64_t batch, struct span customer_id, struct outcome *outcome)
 {
 	static struct accounts *accounts;
+	static uint64_t looked; /* batch in which the store was looked at */
 	char error[SERVICE_REASON_BYTES] = "out of memory";
 	int rc = -ENOMEM;
 
 	if (accounts == NULL)
 		accounts = accounts_new(accounts_path);
+	if (accounts != NULL && looked != batch)
+		accounts_look(accounts);
+	looked = batch;
 	if (accounts != NULL)
 		rc = accounts_has(accounts, customer_id, error, sizeof(error));
 	if (rc < 0)
@@ -149,7 +153,8 @@ handle(struct service_context *context, const struct message *message, struct ou
 		service_answer(outcome, 500, "Payment gateway temporarily unavailable");
 		return;
 	}
-	if (context->config->require_account && !has_account(payment->customer_id, outcome))
+	if (context->config->require_account &&
+	    !has_account(context->batch, payment->customer_id, outcome))
 		return;
 	payment->payment_method = service_text(scratch, &values[PAYMENT_METHOD]);
 	payment->bill_type = service_text(scratch, &values[BILL_TYPE]);

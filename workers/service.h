@@ -27,8 +27,9 @@ struct outcome {
 struct service_context {
 	const struct config_queue *config;
 	struct json_reader *reader;
-	void *row;    /* the service's own, row_bytes long: filled by handle() */
-	char now[32]; /* this batch's time: ISO 8601, UTC, milliseconds */
+	void *row;      /* the service's own, row_bytes long: filled by handle() */
+	uint64_t batch; /* which one this is in this process, from 1; 0 with --invoke */
+	char now[32];   /* this batch's time: ISO 8601, UTC, milliseconds */
 };
 
 struct service {

@@ -45,14 +45,40 @@ is "and is taken" "p1 p2 p3 p4" "$(payments 'SELECT message_id FROM payments' | 
 is "so does --invoke" 400 "$(printf '{"customer_id":"C","transaction_type":"payment","amount":1,"payment_method":"card"}' |
   "$top_builddir/headgate-payment" -c "$dir/conf" --invoke | jq -r .status)"
 
-stop "$payment"
+echo "# the store is moved away, and another one comes"
 stop "$account"
+store=$dir/state/stores/bank-account-setup.db
+outcome() { # outcome ID: of a payment
+  payments "SELECT 200 FROM payments WHERE message_id = '$1' UNION SELECT code FROM failures WHERE message_id = '$1'"
+}
+pay p5 B
+is "as long as it is there its customers are known" 200 "$(outcome p5)"
+mkdir "$dir/kept"
+mv "$store"* "$dir/kept"
+pay p6 B
+is "when it is gone nobody has an account" 400 "$(outcome p6)"
+: >"$store"
+pay p7 B
+is "nor is there one in a store that is not made yet" 400 "$(outcome p7)"
+sqlite3 "$store" 'CREATE TABLE failures (reason TEXT)'
+pay p8 B
+is "nor where the table is missing" 400 "$(outcome p8)"
+sqlite3 "$store" "CREATE TABLE bank_accounts (customer_id TEXT); INSERT INTO bank_accounts VALUES ('N')"
+pay p9 N
+is "when it is there it is read" 200 "$(outcome p9)"
+rm -f "$store"*
+mv "$dir/kept"/* "$dir/state/stores"
+pay p10 B
+pay p11 N
+is "of a store in its place only its own customers are known" "200 400" "$(outcome p10) $(outcome p11)"
+
+stop "$payment"
 rm -f "$dir"/state/stores/bank-account-setup.db*
 echo "no database, and long enough to be seen as none by SQLite, which reads the first hundred bytes of it ..." \
   >"$dir/state/stores/bank-account-setup.db"
 start payment headgate-payment -c "$dir/conf"
-pay p5 B 1
+pay p12 B 1
 ok "accounts that cannot be read close the gate" ctl wait --state TRIPPED -t 20 payment-processing
-is "with the payment at the head" "p5 500 bank accounts: file is not a database" \
+is "with the payment at the head" "p12 500 bank accounts: file is not a database" \
   "$(ctl status --json | jq -r '.queues[] | select(.name == "payment-processing") | .tripped_by | "\(.message_id) \(.status) \(.error)"')"
 done_testing
