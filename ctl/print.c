@@ -326,11 +326,9 @@ print_refusal(
 	case CONTROL_DEAD_LETTERS_FULL:
 		printf("make room on the file system of %s", ctl->config.state_dir);
 		put_free_space(ctl->config.state_dir);
-		puts(refusal == CONTROL_DISK_FULL
-			? ", or let what waits be handled;\n"
-			  "             it is tried again with the next message"
-			: ", or redrive or purge them;\n"
-			  "             it is tried again with the next of them");
+		puts(refusal == CONTROL_DISK_FULL ? ", or let what waits be handled;"
+						  : ", or redrive or purge them;");
+		puts("             it goes on by itself within a second or two");
 		break;
 	case CONTROL_MAX_BYTES:
 		puts("let what waits be handled: it goes on by itself;\n"

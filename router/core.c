@@ -443,6 +443,7 @@ tick(struct router *router)
 		for (unsigned i = 0; i < router->topic_count; i++)
 			tick_topic(&router->topics[i], router_seconds(router));
 		for (unsigned i = 0; i < router->queue_count; i++) {
+			queue_look_for_room(&router->queues[i], now_ns);
 			queue_publish_figures(&router->queues[i]);
 			queue_tick_retention(&router->queues[i]);
 			queue_auto_probe(&router->queues[i], now_ns);

@@ -78,6 +78,7 @@ struct queue {
 	size_t mark_count, mark_capacity;
 	uint64_t head_sequence; /* that the oldest age was worked out for */
 	bool over_max_bytes;    /* takes no message until some are settled */
+	uint64_t looked_ns;     /* when it was looked for room in vain last */
 
 	uint64_t state_gathered, state_flying; /* generations in the batches; 0: none */
 	uint64_t state_appended;               /* newest generation in the log's memory */

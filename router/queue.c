@@ -24,6 +24,7 @@
 #define PROBE_DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
 
 enum {
+	LOOK_FOR_ROOM_NS = 1000000000,
 	MARK_BYTES = 256 << 10, /* a mark for at least this much of the log */
 	SETTLED_PER_FRAME = 4096,
 	ENTRIES_PER_FRAME = 512,
@@ -956,6 +957,16 @@ refusal(const struct queue *queue)
 		return rc == -ENOSPC || rc == -EDQUOT ? CONTROL_DISK_FULL : CONTROL_LOG_FAILS;
 	return dead != queue && writer_shortage(&dead->writer) != 0 ? CONTROL_DEAD_LETTERS_FULL
 								    : CONTROL_TAKES;
+}
+
+void
+queue_look_for_room(struct queue *queue, uint64_t now_ns)
+{
+	if (queue->router->stopping || now_ns - queue->looked_ns < LOOK_FOR_ROOM_NS ||
+	    writer_shortage(&queue->writer) == 0)
+		return;
+	queue->looked_ns = now_ns;
+	writer_look_for_room(&queue->writer);
 }
 
 void

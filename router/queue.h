@@ -106,6 +106,8 @@ uint64_t queue_unsettled_bytes(const struct queue *);
 
 /* Brings the figures in the control segment up to date. */
 void queue_publish_figures(struct queue *);
+/* Where messages are refused because its log cannot grow: looks now and then whether it can by now. */
+void queue_look_for_room(struct queue *, uint64_t now_ns);
 
 /* Fills the fields of a detail that say that the router did it, now. */
 void queue_detail_by_router(struct control_detail *);

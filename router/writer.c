@@ -430,7 +430,7 @@ writer_is_short(const struct writer *writer)
 void
 writer_look_for_room(struct writer *writer)
 {
-	prepare_next(writer, 0, writer->active.segment.size / MESSAGES_LEAVE);
+	prepare_next(writer, writer->refused_bytes, writer->active.segment.size / MESSAGES_LEAVE);
 }
 
 int

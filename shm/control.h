@@ -73,8 +73,8 @@ enum control_flag {
 	CONTROL_DRAIN = 2 /* STOPPED: what was handed to workers before is handled */
 };
 
-/* Why a queue, or a topic, takes no messages at the moment: publishers are asked to try again. A
- * full disk is looked at again when there is something to be written. */
+/* Why a queue, or a topic, takes no messages at the moment: publishers are asked to try again. Each
+ * ends by itself when what is the matter has ended. */
 enum control_refusal {
 	CONTROL_TAKES,
 	CONTROL_DISK_FULL,
