@@ -19,6 +19,7 @@
 #include "config/output.h"
 #include "ctl/ctl.h"
 #include "ctl/text.h"
+#include "log/known.h"
 #include "log/salvage.h"
 
 /* All logs that a router writes: what counts in one is told by the others. */
@@ -29,6 +30,8 @@ struct check {
 	const char *queues[CONFIG_QUEUES];
 	unsigned count;
 	struct log_judge judge;
+	const char *gone[CONFIG_QUEUES]; /* of their logs there is no file, and there were some */
+	unsigned gone_count;
 };
 
 /* The router's file, whoever makes it. */
@@ -82,6 +85,19 @@ give_up(int rc, const char *error)
 	}
 }
 
+/* A queue without a log: was there one? */
+static void
+look_whether_gone(struct check *check, const char *queue)
+{
+	char error[LOG_ERROR_BYTES];
+	int rc = log_known_lost(check->ctl->config.state_dir, queue, error, sizeof(error));
+
+	if (rc == -EBADMSG)
+		check->gone[check->gone_count++] = queue;
+	else if (rc != 0)
+		give_up(rc, error);
+}
+
 static void
 open_logs(struct check *check, const struct ctl *ctl)
 {
@@ -95,8 +111,10 @@ open_logs(struct check *check, const struct ctl *ctl)
 
 		snprintf(dir, sizeof(dir), "%s/queues/%s", ctl->config.state_dir, name);
 		rc = log_audit_open(audit, dir, &check->judge);
-		if (rc == -ENOENT)
-			continue; /* nothing was ever published */
+		if (rc == -ENOENT) {
+			look_whether_gone(check, name);
+			continue;
+		}
 		if (rc != 0)
 			give_up(rc, audit->error);
 		check->logs[check->count] = (struct log_judge_log){
@@ -210,6 +228,28 @@ print(const struct check *check, unsigned i)
 		print_way_out(check->ctl, check->queues[i]);
 }
 
+static void
+print_gone(const struct ctl *ctl, const char *queue)
+{
+	char dir[LOG_PATH_BYTES], known[LOG_PATH_BYTES];
+
+	snprintf(dir, sizeof(dir), "%.4000s/queues/%s", ctl->config.state_dir, queue);
+	log_known_path(known, ctl->config.state_dir, queue);
+	if (ctl->json) {
+		put_queue(queue);
+		fputs(",\"whole\":false,\"segments\":0,\"bytes\":0}\n", stdout);
+		put_queue(queue);
+		fputs(",\"file\":", stdout);
+		text_put_json(dir, strlen(dir));
+		puts(",\"offset\":0,\"length\":0,\"what\":\"all files of the log are missing\"}");
+		return;
+	}
+	printf("%s: GONE: there was a log, and no file of it is in %s\n"
+	       "    put its files back; or, to begin a new log without what was in it, move these "
+	       "away:\n    %s\n    %s\n",
+	    queue, dir, dir, known);
+}
+
 static bool
 is_asked_for(const struct ctl *ctl, const char *queue)
 {
@@ -235,6 +275,11 @@ check_logs(struct check *check)
 		if (audit->bad_count > 0)
 			status = EX_DATAERR;
 	}
+	for (unsigned i = 0; i < check->gone_count; i++)
+		if (is_asked_for(check->ctl, check->gone[i])) {
+			print_gone(check->ctl, check->gone[i]);
+			status = EX_DATAERR;
+		}
 	return status;
 }
 

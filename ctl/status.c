@@ -14,6 +14,7 @@
 
 #include "config/output.h"
 #include "ctl/text.h"
+#include "log/known.h"
 #include "log/summary.h"
 
 enum { WATCH_MS = 1000 };
@@ -112,9 +113,11 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	rc = log_summarize(path, &summary, out->error, sizeof(out->error));
 	if (rc == -EACCES || rc == -EPERM)
 		ctl_no_permission(path);
-	if (rc == -ENOENT)
-		out->error[0] = '\0'; /* nothing was ever published */
-	else if (rc != 0 && out->error[0] == '\0')
+	if (rc == -ENOENT) {
+		out->error[0] = '\0'; /* nothing was ever published; or else: */
+		rc = log_known_lost(ctl->config.state_dir, name, out->error, sizeof(out->error));
+	}
+	if (rc != 0 && out->error[0] == '\0')
 		snprintf(out->error, sizeof(out->error), "its log: %s", strerror(-rc));
 	out->name = name;
 	out->state = control_word_state(summary.state_word);

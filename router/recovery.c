@@ -12,6 +12,7 @@
 
 #include "log/ids.h"
 #include "log/judge.h"
+#include "log/known.h"
 #include "log/scan.h"
 #include "log/state.h"
 #include "log/summary.h"
@@ -85,7 +86,8 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 		return complain(recovery, rc, found->dir, strerror(-rc));
 	rc = log_list_open(&found->list, found->dir, recovery->error, recovery->error_bytes);
 	if (rc == -ENOENT)
-		return 0;
+		return log_known_lost(recovery->router->config->state_dir, name, recovery->error,
+		    recovery->error_bytes);
 	log_scan_init(&found->scan, &found->list, recovery->error, recovery->error_bytes);
 	found->scan.progress = tell_progress;
 	found->scan.progress_context = recovery;
@@ -516,6 +518,20 @@ load_all_ids(const struct recovery *recovery, struct queue *queue, const struct 
  * All together.
  */
 
+/* From here on it is noticed when its files are gone. A disk that is full has no room for that name, perhaps, and
+ * of one that was made before there were such names that must not stop the router. */
+static int
+make_known(const struct queue *queue)
+{
+	int rc = log_known_add(queue->router->config->state_dir, queue->config->name);
+
+	if (rc != -ENOSPC && rc != -EDQUOT)
+		return rc;
+	event(EVENT_WARN, "log.not_known", "s:queue", queue->config->name, "s:error", strerror(-rc),
+	    NULL);
+	return 0;
+}
+
 static int
 open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
     struct recovered_state *state)
@@ -545,6 +561,8 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 	queue->writer.ids_bytes = queue->segment_messages * sizeof(struct log_id);
 	rc = writer_open(&queue->writer, queue->router->io, found->dir, queue->config->name,
 	    exists ? &found->list : NULL, found->tail.segment, found->end);
+	if (rc == 0)
+		rc = make_known(queue);
 	if (rc == 0 && queue->mark_count == 0)
 		rc = queue_add_mark(
 		    queue, queue->writer.durable, queue->next_sequence, io_wall_ns());

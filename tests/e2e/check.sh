@@ -208,6 +208,49 @@ is "in order" d2,d3 "$(ctl peek --json payment-processing | jq -r .message_id | 
 stop "$router"
 log=$dir/state/queues/payment-processing/0000000000000001.log
 
+echo "# gone"
+gone() { # gone WHAT: no router starts, and everybody says why
+  refused
+  is "$1: the router does not start" 65 $?
+  ok "it says what is gone" grep -q "^headgate-router: $dir/state/queues/payment-processing: its log is gone: .*headgatectl check" "$dir/refused"
+  ctl check >"$dir/text"
+  is "so does check" "65 payment-processing: GONE" "$? $(grep GONE "$dir/text" | cut -d: -f1,2)"
+  ctl check --json payment-processing >"$dir/check"
+  is "as JSON" "65 false $dir/state/queues/payment-processing" "$? $(one payment-processing whole) $(one payment-processing file)"
+  ctl status --json >"$dir/status"
+  ok "and status" eval 'jq -r ".queues[1].error" "$dir/status" | grep -q "its log is gone"'
+}
+again
+rm "$dir"/state/queues/payment-processing/*.log
+gone "its files"
+is "a salvage has nothing to work on" 65 "$(ctl check --salvage payment-processing >"$dir/text"; echo $?)"
+again
+rm -r "$dir/state/queues/payment-processing"
+gone "its directory"
+again
+rm "$dir"/state/queues/payment-processing/*.log "$dir/state/known/payment-processing.log"
+: >"$dir/state/queues/payment-processing/0000000000000001.ids"
+gone "its files, but for ids"
+again
+is "put back, it has all that it had" p4,p5,p6,p7,p8 "$(ctl peek --json payment-processing | jq -r .message_id | paste -s -d,)"
+again
+rm -r "$dir/state/known"
+: >"$dir/headgate-router.log"
+start router headgate-router
+ok "a log from before there were such names is taken" wait_for 20 ready
+ok "and known from then on" [ -e "$dir/state/known/payment-processing.log" ]
+stop "$router"
+mkdir "$dir/away"
+mv "$dir/state/queues/payment-processing" "$dir/state/known/payment-processing.log" "$dir/away" # as check says
+again_router() {
+  : >"$dir/headgate-router.log"
+  start router headgate-router
+  wait_for 20 ready
+}
+ok "with both away the router begins a new log" again_router
+is "with nothing in it" "" "$(ctl peek --json payment-processing)"
+stop "$router"
+
 echo "# killed in the middle"
 HEADGATE_CRASH_LIST=$dir/places
 export HEADGATE_CRASH_LIST

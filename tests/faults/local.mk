@@ -5,7 +5,8 @@ FAULTS_BUILT = tests/faults/headgate-router tests/faults/headgate-payment \
 	tests/faults/headgate-bank-account tests/faults/worker tests/faults/fail.so \
 	tests/faults/powercut tests/faults/flip tests/faults/headgatectl
 check_PROGRAMS += $(FAULTS_BUILT)
-tests_faults_headgate_router_SOURCES = $(ROUTER_FILES) tests/faults/crash.c
+# log/known.c and log/salvage.c come before those of log/liblog.a, which have no places to die at.
+tests_faults_headgate_router_SOURCES = $(ROUTER_FILES) log/known.c tests/faults/crash.c
 tests_faults_headgate_router_CPPFLAGS = $(FAULTS_CPPFLAGS)
 tests_faults_headgate_router_LDADD = $(ROUTER_LIBS)
 tests_faults_headgate_payment_SOURCES = $(WORKER_FILES) workers/payment-main.c tests/faults/crash.c
@@ -15,7 +16,6 @@ tests_faults_headgate_bank_account_SOURCES = $(WORKER_FILES) workers/bank-accoun
 	tests/faults/crash.c
 tests_faults_headgate_bank_account_CPPFLAGS = $(FAULTS_CPPFLAGS)
 tests_faults_headgate_bank_account_LDADD = $(WORKER_BASE_LIBS)
-# Before log/liblog.a's, which has no places to die at.
 tests_faults_headgatectl_SOURCES = $(CTL_FILES) log/salvage.c tests/faults/crash.c
 tests_faults_headgatectl_CPPFLAGS = $(FAULTS_CPPFLAGS)
 tests_faults_headgatectl_LDADD = $(CTL_LIBS)

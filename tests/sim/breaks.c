@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "log/judge.h"
+#include "log/known.h"
+#include "log/list.h"
 #include "router/ask.h"
 #include "router/batch.h"
 #include "router/blocking.h"
@@ -17,7 +19,7 @@
 
 static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks,
     keeps_chunks, reserves_nothing, trusts_names, parks_nothing, loses_given_back, tells_early,
-    reuses_sequences, cuts_alone;
+    reuses_sequences, cuts_alone, names_early;
 
 static const struct {
 	const char *name, *what;
@@ -46,6 +48,7 @@ static const struct {
 	{ "reuse", "sequences that a power cut took are given again", &reuses_sequences },
 	{ "cut-alone", "each log goes on where it happens to end after a power cut", &cuts_alone },
 	{ "no-barrier", "what is in the page cache is never synced", &disk_lies_of_syncs },
+	{ "early-name", "a log is known before it is there", &names_early },
 	{ "leak", "memory for each message behind a closed gate", &leaks },
 };
 
@@ -85,6 +88,8 @@ void __real_ask_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
 void __wrap_ask_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
 int __real_io_make_dir(const char *);
 int __wrap_io_make_dir(const char *);
+int __real_log_known_lost(const char *, const char *, char *, size_t);
+int __wrap_log_known_lost(const char *, const char *, char *, size_t);
 
 void
 __wrap_connection_results_closed(struct router *router)
@@ -201,4 +206,12 @@ int
 __wrap_io_make_dir(const char *path)
 {
 	return trusts_names && disk_has(path) ? 0 : __real_io_make_dir(path);
+}
+
+int
+__wrap_log_known_lost(const char *state_dir, const char *queue, char *error, size_t error_bytes)
+{
+	int rc = __real_log_known_lost(state_dir, queue, error, error_bytes);
+
+	return names_early && rc == 0 ? log_known_add(state_dir, queue) : rc;
 }

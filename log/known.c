@@ -1,0 +1,101 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "log/known.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log/ids.h"
+#include "telemetry/crash.h"
+
+void
+log_known_path(char path[LOG_PATH_BYTES], const char *state_dir, const char *queue)
+{
+	snprintf(path, LOG_PATH_BYTES, "%.4000s/known/%.64s.log", state_dir, queue);
+}
+
+static int
+sync_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = fsync(fd) == 0 ? 0 : -errno;
+	close(fd);
+	return rc;
+}
+
+int
+log_known_add(const char *state_dir, const char *queue)
+{
+	char path[LOG_PATH_BYTES], dir[LOG_PATH_BYTES];
+	int fd, rc;
+
+	snprintf(dir, sizeof(dir), "%.4000s/known", state_dir);
+	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+		return -errno;
+	log_known_path(path, state_dir, queue);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	CRASH_POINT("known.made");
+	rc = fsync(fd) == 0 ? 0 : -errno;
+	close(fd);
+	if (rc == 0)
+		rc = sync_dir(dir);
+	CRASH_POINT("known.synced");
+	return rc == 0 ? sync_dir(state_dir) : rc;
+}
+
+/* Returns 1, 0 or -errno. */
+static int
+is_known(const char *state_dir, const char *queue)
+{
+	char path[LOG_PATH_BYTES];
+	int fd;
+
+	log_known_path(path, state_dir, queue);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	close(fd);
+	return 1;
+}
+
+/* Ids are written of segments that are given back, when others are there. Returns 1, 0 or -errno. */
+static int
+has_ids(const char *queue_dir)
+{
+	uint64_t *numbers;
+	size_t count;
+	int rc = log_ids_list(queue_dir, &numbers, &count);
+
+	if (rc != 0)
+		return rc == -ENOENT ? 0 : rc;
+	free(numbers);
+	return count > 0;
+}
+
+int
+log_known_lost(const char *state_dir, const char *queue, char *error, size_t error_bytes)
+{
+	char dir[LOG_PATH_BYTES];
+	int rc = is_known(state_dir, queue);
+
+	snprintf(dir, sizeof(dir), "%.4000s/queues/%.64s", state_dir, queue);
+	if (rc == 0)
+		rc = has_ids(dir);
+	if (rc == 0)
+		return 0;
+	snprintf(error, error_bytes, "%s: %s", dir,
+	    rc < 0 ? strerror(-rc) : "its log is gone: there was one, and no file of it is left");
+	return rc < 0 ? rc : -EBADMSG;
+}
