@@ -49,15 +49,19 @@ rm -rf "$dir/state" "$dir/run"
 router=$!
 wait_for 20 ready
 "$top_builddir/tests/faults/worker" -e "$every" "$dir" payment-processing - 2>"$dir/worker.log" &
-"$top_builddir/tests/generate" -n $((count * 2)) -s 5 | grep '"payment"' | head -n "$count" >"$dir/in"
-split -l 1000 --filter 'cat; sleep 0.05' "$dir/in" | publish &
+"$top_builddir/tests/generate" -n $((count * 2)) -s 5 | grep '"payment"' | head -n "$count" | split -l 1000 -d -a 5 - "$dir/chunk."
+mkfifo "$dir/pipe"
+publish <"$dir/pipe" &
 publisher=$!
+exec 3>"$dir/pipe"
 wait_for 20 test -d "$dir/state/queues/payment-processing"
 peeks=0
 failed_peeks=0
 wrong=0
 again=0
-while alive "$publisher"; do
+for chunk in "$dir"/chunk.*; do # each is published while it is looked at what is there
+  cat "$chunk" >&3 &
+  writing=$!
   ctl -v peek -n 1000000 --json payment-processing >"$dir/seen" || {
     failed_peeks=$((failed_peeks + 1))
     sed 's/^/# /' "$dir/ctl.err"
@@ -71,7 +75,9 @@ while alive "$publisher"; do
     END { if (bad || left != int(last / every)) { print "# wrong at", last, left; exit 1 } }' ||
     wrong=$((wrong + 1))
   peeks=$((peeks + 1))
+  wait "$writing"
 done
+exec 3>&-
 wait "$publisher"
 is "all are published" 0 $?
 echo "# $peeks looks, $again of them had to begin again"
