@@ -14,13 +14,14 @@ depth_is() { [ "$(depth "$1")" = "$2" ]; }
 restart() { # the router, killed
   kill -KILL "$router"
   wait "$router" 2>/dev/null
-  start router headgate-router
+  start router headgate-router 3>&- # or the publisher's input would not end
 }
 
 "$top_builddir/tests/generate" -n $((count * 2)) -s "$seed" | grep '"payment"' | head -n "$count" |
   sed 's/CUST-[0-9]*/&-ERROR400/' >"$dir/dead"
 "$top_builddir/tests/generate" -n $((count * 2)) -s $((seed + 1)) | grep '"payment"' >"$dir/load"
 load=$(wc -l <"$dir/load")
+split -n l/40 -d -a 2 "$dir/load" "$dir/load."
 start router headgate-router
 start payment headgate-payment
 wait_for 20 ready
@@ -34,7 +35,21 @@ unset HEADGATE_ENVIRONMENT
 mkfifo "$dir/pipe"
 publish --wait 60 <"$dir/pipe" &
 publisher=$!
-split -l 1000 --filter 'cat; sleep 0.05' "$dir/load" >"$dir/pipe" &
+exec 3>"$dir/pipe"
+loads=("$dir"/load.*)
+feeding=
+feed() { # the next part of the load, when the one before was read
+  if [ ${#loads[@]} -eq 0 ] || alive "$feeding"; then
+    return
+  fi
+  cat "${loads[0]}" >&3 &
+  feeding=$!
+  loads=("${loads[@]:1}")
+}
+moved() { # a random number was, since the last kill; or nobody moves any more
+  alive "$redrive" || return 0
+  [ "$(depth payment-processing-dlq)" -le $((${before:-count} - step)) ]
+}
 kills=0
 runs=0
 redrive=
@@ -51,9 +66,12 @@ while ! depth_is payment-processing-dlq 0; do
     fi
     runs=$((runs + 1))
     wait_for 20 ctl wait --ready -t 10
-    start redrive headgatectl dead redrive --rate $((count / 5)) payment-processing >>"$dir/out"
+    start redrive headgatectl dead redrive --rate $((count / 5)) payment-processing >>"$dir/out" 3>&-
   fi
-  sleep "0.$((RANDOM % 3))$((RANDOM % 10))" # the moment of the next kill
+  feed
+  before=$(depth payment-processing-dlq)
+  step=$((1 + RANDOM % (count / 40 + 1)))
+  wait_for 20 moved
   [ "$kills" -lt 40 ] || continue
   kills=$((kills + 1))
   case $((RANDOM % 4)) in
@@ -67,6 +85,12 @@ while ! depth_is payment-processing-dlq 0; do
   esac
 done
 echo "# $runs runs, $kills kills"
+while [ ${#loads[@]} -gt 0 ]; do
+  feed
+  wait "$feeding"
+done
+[ -z "$feeding" ] || wait "$feeding"
+exec 3>&-
 ok "there was something to survive" [ "$runs" -ge 2 ]
 is "redrive ends with no other status" "" "$odd"
 wait "$publisher"

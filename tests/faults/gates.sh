@@ -13,7 +13,7 @@ echo "# GATES_SEED=$seed GATES_SECONDS=$seconds"
 
 ctl() { "$top_builddir/headgatectl" "$@"; }
 depth_is() { [ "$(ctl status --json 2>/dev/null | jq ".queues[] | select(.name == \"$1\") | .depth")" = "$2" ]; }
-field() { ctl status --json | jq -r ".queues[] | select(.name == \"$queue\") | .$1"; }
+field() { ctl status --json | jq -r ".queues[] | select(.name == \"$queue\") | $1"; }
 restart_router() {
   kill -KILL "$router"
   wait "$router" 2>/dev/null
@@ -57,6 +57,11 @@ redrive_next() {
   start redrive headgatectl dead redrive --rate 500 $queue >>"$dir/ctl.out"
 }
 
+figures() { field '"\(.published) \(.done) \(.failed)"'; }
+went_on() { # the load has, since the last turn; or it cannot
+  ! alive "$publisher" || [ "$(figures)" != "$before" ]
+}
+
 turns=$((seconds * 20))
 "$top_builddir/tests/generate" -n $((turns * chunk * 5 / 2)) -c 300 -s "$seed" | grep '"payment"' |
   sed 's/CUST-[0-9]*7"/&-ERROR400/; s/CUST-[0-9]*13"/&-ERROR500/; s/"\(-ERROR[0-9]*\)/\1"/' |
@@ -65,9 +70,9 @@ start router headgate-router
 worker_in dev
 wait_for 20 ready
 until=$((turns - 1))
-chunks=0 again=0 kills=0 odd= publisher= redrive=
-deadline=$(($(date +%s) + seconds))
-while [ "$(date +%s)" -lt $deadline ] && [ $chunks -lt $until ]; do
+chunks=0 again=0 kills=0 odd= publisher= redrive= before=
+finish=$(($(date +%s) + seconds)) # wait_for() has its own deadline
+while [ "$(date +%s)" -lt $finish ] && [ $chunks -lt $until ]; do
   publish_next
   case $((RANDOM % 16)) in
     0) gate stop $queue ;;
@@ -85,7 +90,8 @@ while [ "$(date +%s)" -lt $deadline ] && [ $chunks -lt $until ]; do
     10) kill -KILL "$worker" && worker_in $environment && kills=$((kills + 1)) ;;
     *) gate start $queue ;;
   esac
-  sleep "0.0$((RANDOM % 10))" # the moment of the next
+  wait_for 1 went_on
+  before=$(figures)
 done
 echo "# $chunks chunks, $again again, $kills kills, $(grep -c '"TRIPPED"' "$dir/headgate-router.log") trips"
 
@@ -116,6 +122,6 @@ is "those that were never dead letters in order" 0 "$(payments "
     FROM payments WHERE message_id NOT IN (SELECT message_id FROM failures)) WHERE before >= n")"
 ok "there were some dead letters" [ "$(payments 'SELECT count(*) FROM failures')" -gt 0 ]
 ok "and some kills" [ $kills -gt 0 ]
-is "what was published has ended" "$(field published)" "$(($(field done) + $(field failed)))"
-is "every failure is a dead letter that was sent again" "$(payments 'SELECT count(*) FROM failures')" "$(field dead_lettered)"
+is "what was published has ended" "$(field .published)" "$(($(field .done) + $(field .failed)))"
+is "every failure is a dead letter that was sent again" "$(payments 'SELECT count(*) FROM failures')" "$(field .dead_lettered)"
 done_testing
