@@ -1,7 +1,7 @@
 noinst_LIBRARIES += config/libconfig.a
 config_libconfig_a_SOURCES = config/config.c config/config.h config/detach.c \
 	config/detach.h config/output.c config/output.h config/paths.c config/paths.h \
-	config/text.c config/text.h
+	config/policy.c config/policy.h config/text.c config/text.h
 
 check_PROGRAMS += tests/unit/test-config
 TESTS += tests/unit/test-config

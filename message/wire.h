@@ -19,7 +19,10 @@
  *   HELLO    [WIRE_VERSION, role, program, queue or topic name, wants_receipts, lanes mask]
  *   WELCOME  publisher: [topic id, topic name, max body bytes, [group_by...], [dedup_by...],
  *                        control topic?, [queue name...]]   (queue names: what RESULT's indices mean)
- *            worker:    [queue index, [lane number...]]     with fds: eventfd, then one a lane
+ *            worker:    [queue index, [lane number...], [blocks 5xx?, blocks 4xx?, lives that a
+ *                        message may cost, visibility timeout in ns]]
+ *                        with fds: eventfd, then one a lane. The last is struct policy, by which the
+ *                        worker goes, whatever its own configuration says.
  *            control:   []
  *   RESULT   [[first, count, status, duplicate, [[queue, sequence]...]] ...]
  *            in order of number, without gaps; status 200, 400, 413, 422 or 503; for errors the
@@ -53,7 +56,7 @@
 #include <stdint.h>
 
 enum {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 2,
 	WIRE_SMALL_BYTES = 64 << 10, /* longest payload of all but PUBLISH */
 	WIRE_MOVE_MAX = 1024,        /* messages of one MOVE */
 	WIRE_PUBLISH_BYTES = 2 << 20 /* longest PUBLISH payload; one message of 1 MiB always fits */

@@ -25,14 +25,6 @@ is_limited(const struct config_queue *config, uint16_t status)
 			     : config->client_error == CONFIG_CLIENT_RETRY;
 }
 
-bool
-blocking_applies(const struct queue *queue, uint16_t status)
-{
-	if (status >= 500)
-		return queue->config->server_error != CONFIG_SERVER_STOP;
-	return status >= 400 && queue->config->client_error == CONFIG_CLIENT_RETRY;
-}
-
 static int
 hash_of(const struct log_frame *frame, uint64_t *hash)
 {

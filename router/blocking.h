@@ -17,9 +17,6 @@
 #include "message/envelope.h"
 #include "router/delivery.h"
 
-/* Is a message that ended so to be tried again? */
-bool blocking_applies(const struct queue *, uint16_t status);
-
 /* The cursor has come to this message: parks it if its group is blocked. Returns 1, 0, or -ENOMEM. */
 int blocking_park(struct worker *, const struct log_frame *);
 

@@ -115,6 +115,7 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		groups_init(&queue->groups);
 		TAILQ_INIT(&queue->workers);
 		queue->config = &config->queues[i];
+		policy_of(&queue->policy, queue->config);
 		queue->index = i;
 		queue->topic = queue->config->topic;
 		queue->control = &router->control.shared->queue[i];

@@ -16,7 +16,7 @@
 
 #include <sys/queue.h>
 
-#include "config/config.h"
+#include "config/policy.h"
 #include "log/settled.h"
 #include "router/dedup.h"
 #include "router/filter.h"
@@ -58,6 +58,7 @@ TAILQ_HEAD(worker_list, worker);
 struct queue {
 	struct router *router;
 	const struct config_queue *config;
+	struct policy policy; /* the part of it that workers are told */
 	struct control_queue *control;
 	unsigned index, topic;
 	struct filter *filter;

@@ -107,10 +107,20 @@ create_lanes(struct worker *worker, uint64_t lanes)
 	return rc == 0 && worker->lane_count == 0 ? -EINVAL : rc;
 }
 
-/* [queue index, [lane number ...]], with the eventfd and a memfd for each lane. */
+static void
+pack_bool(msgpack_packer *packer, bool value)
+{
+	if (value)
+		msgpack_pack_true(packer);
+	else
+		msgpack_pack_false(packer);
+}
+
+/* [queue index, [lane number ...], policy], with the eventfd and a memfd for each lane. */
 static int
 send_welcome(struct worker *worker)
 {
+	const struct policy *policy = &worker->queue->policy;
 	struct wire_header header = { .type = WIRE_WELCOME };
 	int fds[1 + CONFIG_LANES_MAX] = { worker->bell_fd };
 	msgpack_sbuffer buffer;
@@ -120,13 +130,18 @@ send_welcome(struct worker *worker)
 	msgpack_sbuffer_init(&buffer);
 	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
 	msgpack_sbuffer_write(&buffer, (const char *)&header, sizeof(header));
-	msgpack_pack_array(&packer, 2);
+	msgpack_pack_array(&packer, 3);
 	msgpack_pack_uint32(&packer, worker->queue->index);
 	msgpack_pack_array(&packer, worker->lane_count);
 	for (unsigned i = 0; i < worker->lane_count; i++) {
 		msgpack_pack_uint32(&packer, worker->lane[i].shared->lane);
 		fds[1 + i] = worker->lane[i].fd;
 	}
+	msgpack_pack_array(&packer, 4);
+	pack_bool(&packer, policy->blocks_server_error);
+	pack_bool(&packer, policy->blocks_client_error);
+	msgpack_pack_uint32(&packer, policy->receives_max);
+	msgpack_pack_uint64(&packer, policy->visibility_ns);
 	header.length = (uint32_t)(buffer.size - sizeof(header));
 	memcpy(buffer.data, &header, sizeof(header));
 	rc = io_send_fds(
@@ -258,7 +273,7 @@ static void
 check_time(struct worker *worker, uint64_t now_ns)
 {
 	const struct lane_worker_words *words;
-	uint64_t limit_ns = worker->queue->config->visibility_ns;
+	uint64_t limit_ns = worker->queue->policy.visibility_ns;
 	uint64_t since_ns, heartbeat_ns;
 
 	if (worker->lane_count == 0 || worker->killed || worker->detached || worker->in_flight == 0)
@@ -617,12 +632,14 @@ take_completion(struct worker *worker, const struct ring_record *record)
 		return -EPROTO;
 	ended = completion.status < 400 || completion.flags & LANE_ENDED;
 	if (completion.flags & LANE_GIVEN_BACK ||
-	    (!ended && blocking_applies(queue, completion.status)))
+	    (!ended && policy_blocks(&queue->policy, completion.status)))
 		return take_blocked(worker, &completion, given, redelivery, reason);
 	if (completion.status >= 500 && !ended) {
 		trip(worker, &completion, reason);
 		return 0;
 	}
+	if (!ended) /* it was told that a 4xx is recorded, and has not done it */
+		return -EPROTO;
 	return take_ended(worker, &completion, given.position, redelivery, reason);
 }
 

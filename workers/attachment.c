@@ -57,20 +57,42 @@ read_refusal(const void *payload, size_t length, char *error, size_t error_bytes
 	return rc;
 }
 
-/* A worker's WELCOME: [queue index, [lane ...]]. Returns the index, or -EPROTO. */
-static int
-read_welcome(const void *payload, size_t length, size_t lanes)
+static bool
+read_policy(struct policy *policy, const msgpack_object *from)
+{
+	const msgpack_object *field = from->via.array.ptr;
+
+	if (from->type != MSGPACK_OBJECT_ARRAY || from->via.array.size != 4 ||
+	    field[0].type != MSGPACK_OBJECT_BOOLEAN || field[1].type != MSGPACK_OBJECT_BOOLEAN ||
+	    field[2].type != MSGPACK_OBJECT_POSITIVE_INTEGER || field[2].via.u64 > UINT32_MAX ||
+	    field[3].type != MSGPACK_OBJECT_POSITIVE_INTEGER)
+		return false;
+	*policy = (struct policy){
+		.blocks_server_error = field[0].via.boolean,
+		.blocks_client_error = field[1].via.boolean,
+		.receives_max = (uint32_t)field[2].via.u64,
+		.visibility_ns = field[3].via.u64,
+	};
+	return true;
+}
+
+int
+attachment_read_welcome(
+    struct attachment *attachment, const void *payload, size_t length, size_t lanes)
 {
 	const msgpack_object *field;
 	msgpack_unpacked unpacked;
 	int rc = -EPROTO;
 
-	if (!unpack(&unpacked, payload, length, 2))
+	if (!unpack(&unpacked, payload, length, 3))
 		return rc;
 	field = unpacked.data.via.array.ptr;
 	if (field[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER && field[0].via.u64 < CONTROL_QUEUES &&
-	    field[1].type == MSGPACK_OBJECT_ARRAY && field[1].via.array.size == lanes)
-		rc = (int)field[0].via.u64;
+	    field[1].type == MSGPACK_OBJECT_ARRAY && field[1].via.array.size == lanes &&
+	    read_policy(&attachment->policy, &field[2])) {
+		attachment->queue = (unsigned)field[0].via.u64;
+		rc = 0;
+	}
 	msgpack_unpacked_destroy(&unpacked);
 	return rc;
 }
@@ -126,11 +148,10 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const char *
 	if (type != WIRE_WELCOME || fd_count < 2)
 		rc = -EPROTO;
 	if (rc == 0)
-		rc = read_welcome(payload, length, fd_count - 1);
-	if (rc >= 0) {
-		attachment->queue = (unsigned)rc;
+		rc = attachment_read_welcome(attachment, payload, length, fd_count - 1);
+	if (rc == 0) {
 		attachment->bell_fd = fds[0];
-		for (rc = 0; rc == 0 && taken < fd_count; taken++)
+		for (; rc == 0 && taken < fd_count; taken++)
 			rc = attach_lane(attachment, fds[taken], queue);
 	} else {
 		taken = 0;

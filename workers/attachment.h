@@ -4,7 +4,7 @@
 #ifndef HEADGATE_WORKERS_ATTACHMENT_H
 #define HEADGATE_WORKERS_ATTACHMENT_H
 
-#include "config/config.h"
+#include "config/policy.h"
 #include "shm/control.h"
 #include "shm/lane.h"
 
@@ -20,6 +20,7 @@ struct attachment {
 	unsigned queue;
 	uint64_t log_id;
 	uint32_t max_message_bytes;
+	struct policy policy; /* the router's */
 };
 
 /* Asks the router for these lanes of the queue (shm/lane_lock.h), which lock_fd holds; of LANE_LOCK_ALL it
@@ -29,6 +30,8 @@ struct attachment {
 int attachment_open(struct attachment *, const char *run_dir, const char *program,
     const char *queue, uint64_t lanes, int lock_fd, char *error, size_t error_bytes);
 void attachment_close(struct attachment *);
+/* Takes a worker's WELCOME that came with so many lanes: queue and policy. Returns 0 or -EPROTO. */
+int attachment_read_welcome(struct attachment *, const void *payload, size_t length, size_t lanes);
 
 /* Is the router still there? */
 bool attachment_alive(const struct attachment *);

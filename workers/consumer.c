@@ -242,10 +242,10 @@ may_start(struct consumer *consumer, const struct attachment *attachment, const 
 
 /* Is it to be given up instead of handled? Fills the outcome then. */
 static bool
-give_up(const struct consumer *consumer, const struct item *item, uint64_t state,
-    struct outcome *outcome)
+give_up(const struct consumer *consumer, const struct attachment *attachment,
+    const struct item *item, uint64_t state, struct outcome *outcome)
 {
-	const struct config_queue *config = consumer->context.config;
+	uint32_t most = attachment->policy.receives_max;
 	char reason[SERVICE_REASON_BYTES];
 
 	if (control_word_state(state) == CONTROL_PROBING && consumer->detail.flags & CONTROL_SKIP &&
@@ -263,22 +263,13 @@ give_up(const struct consumer *consumer, const struct item *item, uint64_t state
 		service_answer(outcome, item->order, reason);
 		return true;
 	}
-	if (item->receives < config->max_receive_count || config->dead_letters)
+	if (most == 0 || item->receives < most)
 		return false;
 	snprintf(reason, sizeof(reason),
 	    "the worker died, or took too long, %u times while it handled this message",
 	    item->receives);
 	service_answer(outcome, 500, reason);
 	return true;
-}
-
-/* Is a message that was answered so to be tried again, while only its group waits? */
-static bool
-blocks_group(const struct config_queue *config, int status)
-{
-	if (status >= 500)
-		return config->server_error != CONFIG_SERVER_STOP;
-	return status >= 400 && config->client_error == CONFIG_CLIENT_RETRY;
 }
 
 static uint64_t
@@ -320,13 +311,13 @@ decide(struct consumer *consumer, const struct attachment *attachment, struct it
     const struct message *message, uint64_t state, uint64_t *clock_ns, struct outcome *outcome)
 {
 	uint64_t started_ns = *clock_ns;
-	bool given_up = give_up(consumer, item, state, outcome);
+	bool given_up = give_up(consumer, attachment, item, state, outcome);
 	int rc = 0;
 
 	if (!given_up)
 		consumer->service->handle(&consumer->context, message, outcome);
 	*clock_ns = monotonic_ns();
-	if (!given_up && blocks_group(consumer->context.config, outcome->status))
+	if (!given_up && policy_blocks(&attachment->policy, outcome->status))
 		return hold(consumer, attachment, item) ? ANSWER_AGAIN : ANSWER_STOP;
 	if (outcome->status >= 500 && !given_up)
 		return ANSWER_STOP;
@@ -388,7 +379,7 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 	batch->end = consumer->next;
 	batch->held = batch->server_error = false;
 	/* The router ends a worker that takes too long for one message. If it cannot, this does. */
-	alarm((unsigned)(consumer->context.config->visibility_ns / 1000000000) + ALARM_S);
+	alarm((unsigned)(attachment->policy.visibility_ns / 1000000000) + ALARM_S);
 	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS &&
 	    !((consumer->one_by_one || consumer->service->acts) && batch->end > consumer->next)) {
 		struct item *item = &consumer->items[batch->end];
@@ -459,7 +450,6 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 static void
 fail_batch(struct consumer *consumer, const struct attachment *attachment, struct batch *batch)
 {
-	const struct config_queue *config = consumer->context.config;
 	store_rollback(consumer->store);
 	for (size_t i = consumer->next; i < batch->end; i++)
 		if (consumer->items[i].held_group != 0)
@@ -472,7 +462,8 @@ fail_batch(struct consumer *consumer, const struct attachment *attachment, struc
 	if (!batch->server_error)
 		return;
 	service_answer(&batch->error, 500, store_error(consumer->store));
-	if (blocks_group(config, 500) && hold(consumer, attachment, &consumer->items[batch->end])) {
+	if (policy_blocks(&attachment->policy, 500) &&
+	    hold(consumer, attachment, &consumer->items[batch->end])) {
 		keep_outcome(&consumer->items[batch->end++], &batch->error, ANSWER_AGAIN);
 		batch->server_error = false;
 	}

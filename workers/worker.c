@@ -222,6 +222,21 @@ take_lock(const struct config *config, const char *queue, uint64_t lanes, int *r
 	return -1;
 }
 
+/* Its own configuration does not hold where the router's says otherwise: whoever changed it is told. */
+static void
+compare_policies(
+    const struct service *service, const struct config *config, const struct attachment *attachment)
+{
+	struct policy own;
+	const char *setting;
+
+	policy_of(&own, config_find_queue(config, service->queue));
+	setting = policy_difference(&own, &attachment->policy);
+	if (setting != NULL)
+		event(EVENT_WARN, "worker.other_policy", "s:queue", service->queue, "s:setting",
+		    setting, NULL);
+}
+
 /* Attaches, works, and begins again when the router is gone, until told to stop. */
 static int
 serve(const struct service *service, const struct config *config, struct consumer *consumer,
@@ -246,6 +261,7 @@ serve(const struct service *service, const struct config *config, struct consume
 			continue;
 		}
 		event(EVENT_INFO, "worker.attached", "s:queue", service->queue, NULL);
+		compare_policies(service, config, &attachment);
 		detach_ready(ready_fd, 0);
 		said = false;
 		wait_ms = CONNECT_MS_MIN;

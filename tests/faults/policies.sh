@@ -42,7 +42,7 @@ with_crash() { # with_crash NAME COMMAND...: dying at the pass, when it is the v
 }
 worker() { # worker ENVIRONMENT
   export HEADGATE_ENVIRONMENT=$1
-  with_crash payment "$faults/headgate-payment" -c "$dir/conf"
+  with_crash payment "$faults/headgate-payment" -c "$dir/worker.conf"
   unset HEADGATE_ENVIRONMENT
 }
 mended() { # the cause is gone
@@ -69,16 +69,25 @@ retry       dead-letter 500 RUNNING - 0 1 2 2  RUNNING - 0 1 2 2
 retry       record      500 RUNNING - 0 1 2 2  RUNNING - 0 1 2 2
 retry       retry       400 RUNNING - 0 1 2 2  RUNNING - 0 1 2 2
 '
+configure() { # configure FILE SERVER_ERROR CLIENT_ERROR
+  cat >"$dir/$1" <<EOF
+environment = dev
+topic transaction-processing { group_by = {customer_id} dedup_by = {message_id} }
+queue $queue { topic = transaction-processing server_error = $2 client_error = $3
+  retry_max = 2 retry_base = 20ms retry_factor = 1 }
+EOF
+}
+# What the router has read holds: its worker's file always says otherwise.
+configure_both() { # configure_both SERVER_ERROR CLIENT_ERROR
+  configure conf "$1" "$2"
+  case $1 in stop) other=block-group ;; *) other=stop ;; esac
+  case $2 in retry) configure worker.conf $other dead-letter ;; *) configure worker.conf $other retry ;; esac
+}
 begin() { # begin SERVER_ERROR CLIENT_ERROR OUTCOME
   clear_all
   why=
   step=first
-  cat >"$dir/conf" <<EOF
-environment = dev
-topic transaction-processing { group_by = {customer_id} dedup_by = {message_id} }
-queue $queue { topic = transaction-processing server_error = $1 client_error = $2
-  retry_max = 2 retry_base = 20ms retry_factor = 1 }
-EOF
+  configure_both "$1" "$2"
   case $3 in 200) a=A ;; *) a=A-ERROR$3 ;; esac
   { message $a a1; message $a a2; message B b1; } >"$dir/in"
   with_crash router "$faults/headgate-router" -c "$dir/conf"

@@ -45,6 +45,7 @@ struct item {
 static struct worker_process {
 	enum state state;
 	unsigned queue;
+	struct config_queue config; /* of the router that it is attached to */
 	uint32_t pid;
 	uint64_t not_before_ns;
 	int lock_fd;
@@ -139,6 +140,7 @@ ask(struct worker_process *worker)
 	worker->socket = net_connect(worker->pid);
 	if (worker->socket == NULL)
 		return;
+	worker->config = config->queues[worker->queue];
 	worker->attachment = (struct attachment){ .socket = -1, .bell_fd = -1 };
 	worker->attachment.control.fd = worker->attachment.control.lock_fd = -1;
 	worker->socket->fd_to_router = descriptor_pass(worker->lock_fd, PARTY_NONE);
@@ -161,6 +163,23 @@ attach_lane(struct worker_process *worker, int fd)
 		world_violation("P7: a lane that cannot be");
 }
 
+/* In one piece, with the lanes. */
+static void
+read_welcome(struct worker_process *worker, const uint8_t *payload, size_t length)
+{
+	struct attachment *attachment = &worker->attachment;
+	struct policy policy;
+
+	policy_of(&policy, &worker->config);
+	if (attachment_read_welcome(attachment, payload, length, worker->socket->fd_count - 1) !=
+		0 ||
+	    attachment->queue != worker->queue)
+		world_violation("P7: a welcome that cannot be");
+	if (policy_difference(&policy, &attachment->policy) != NULL)
+		world_violation("P8: queue %u: a worker is told another %s than holds",
+		    worker->queue, policy_difference(&policy, &attachment->policy));
+}
+
 static void
 attach(struct worker_process *worker)
 {
@@ -178,11 +197,11 @@ attach(struct worker_process *worker)
 		detach(worker); /* it is to try again */
 		return;
 	}
+	read_welcome(worker, socket->to_client.data + sizeof(header), header.length);
 	worker->attachment.bell_fd = socket->fds_to_client[0];
 	for (unsigned i = 1; i < socket->fd_count; i++)
 		attach_lane(worker, socket->fds_to_client[i]);
 	socket->fd_count = 0;
-	worker->attachment.queue = worker->queue;
 	rc = control_open(&worker->attachment.control, "/run/control", false);
 	if (rc != 0) {
 		detach(worker); /* the router was replaced meanwhile */
@@ -214,20 +233,11 @@ read_message(const struct ring_record *record, const struct lane_delivery *deliv
 	return (unsigned)strtoul(envelope.message_id.data + 1, NULL, 10);
 }
 
-/* Does a message that was answered so block its group, and not the queue? */
-static bool
-blocks_group(const struct worker_process *worker, int status)
-{
-	const struct config_queue *queue = &config->queues[worker->queue];
-
-	return status >= 500 ? queue->server_error != CONFIG_SERVER_STOP
-			     : status >= 400 && queue->client_error == CONFIG_CLIENT_RETRY;
-}
-
 static void
 take(struct worker_process *worker)
 {
-	bool in_order = !blocks_group(worker, 400) && !blocks_group(worker, 500);
+	const struct policy *policy = &worker->attachment.policy;
+	bool in_order = !policy_blocks(policy, 400) && !policy_blocks(policy, 500);
 	uint64_t most = 1 + world_below(ITEMS);
 	struct lane_delivery delivery;
 	struct ring_record record;
@@ -299,7 +309,7 @@ decide(struct worker_process *worker, const struct item *item)
 		--*tries;
 		worker->hangs = message->fate[worker->queue] == FATE_HANG;
 		worker->alarm_ns =
-		    world.now_ns + config->queues[worker->queue].visibility_ns + ALARM_NS;
+		    world.now_ns + worker->attachment.policy.visibility_ns + ALARM_NS;
 		worker->killed = !worker->hangs;
 		return 0;
 	case FATE_LATER:
@@ -329,7 +339,7 @@ may_start(struct worker_process *worker, const struct item *item)
 static bool
 is_given_up(const struct worker_process *worker, const struct item *item)
 {
-	return item->receives >= config->queues[worker->queue].max_receive_count ||
+	return item->receives >= worker->attachment.policy.receives_max ||
 	    (control_word_state(worker->word) == CONTROL_PROBING &&
 		worker->probe.flags & CONTROL_SKIP && item->sequence == worker->probe.sequence);
 }
@@ -347,7 +357,7 @@ is_behind(struct worker_process *worker, const struct item *item)
 static void
 take_order(const struct worker_process *worker, struct item *item)
 {
-	const struct config_queue *queue = &config->queues[worker->queue];
+	const struct config_queue *queue = &worker->config;
 	bool limited = item->order >= 500 ? queue->server_error == CONFIG_SERVER_RETRY
 					  : queue->client_error == CONFIG_CLIENT_RETRY;
 
@@ -361,7 +371,7 @@ static void
 start_handler(struct worker_process *worker, struct item *item)
 {
 	item->status = decide(worker, item);
-	item->fails = blocks_group(worker, item->status);
+	item->fails = policy_blocks(&worker->attachment.policy, item->status);
 	if (!item->fails)
 		return;
 	model_failed(worker->queue, item->sequence, item->message, item->status);

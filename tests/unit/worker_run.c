@@ -26,6 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "config/policy.h"
 #include "message/envelope.h"
 #include "message/wire.h"
 #include "shm/control.h"
@@ -52,6 +53,8 @@ static int listen_fd = -1, router_fd = -1, bell_fd = -1;
 static pid_t peer; /* the working child */
 static unsigned generation;
 static size_t completion_bytes = LANE_COMPLETION_BYTES;
+static struct policy policy; /* that it says */
+static uint32_t receives;    /* of what it delivers */
 static struct lane lane[LANES];
 static struct ring_producer delivery[LANES];
 static struct ring_consumer completion[LANES];
@@ -299,6 +302,15 @@ router_accept(void)
 }
 
 static void
+pack_bool(msgpack_packer *packer, bool value)
+{
+	if (value)
+		msgpack_pack_true(packer);
+	else
+		msgpack_pack_false(packer);
+}
+
+static void
 router_welcome(void)
 {
 	struct lane_params params = {
@@ -316,7 +328,7 @@ router_welcome(void)
 
 	msgpack_sbuffer_init(&buffer);
 	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
-	msgpack_pack_array(&packer, 2);
+	msgpack_pack_array(&packer, 3);
 	msgpack_pack_int(&packer, 0);
 	msgpack_pack_array(&packer, LANES);
 	fds[0] = bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -332,6 +344,11 @@ router_welcome(void)
 		    "completion");
 		fds[1 + i] = lane[i].fd;
 	}
+	msgpack_pack_array(&packer, 4);
+	pack_bool(&packer, policy.blocks_server_error);
+	pack_bool(&packer, policy.blocks_client_error);
+	msgpack_pack_uint32(&packer, policy.receives_max);
+	msgpack_pack_uint64(&packer, policy.visibility_ns);
 	cr_assert(wire_send(router_fd, WIRE_WELCOME, buffer.data, buffer.size, fds, 1 + LANES) == 0,
 	    "welcome");
 	msgpack_sbuffer_destroy(&buffer);
@@ -356,7 +373,7 @@ set_state(enum control_state state, uint64_t number)
 static void
 deliver_bytes(unsigned which, uint64_t sequence, const void *bytes, size_t length)
 {
-	struct lane_delivery head = { .sequence = sequence };
+	struct lane_delivery head = { .sequence = sequence, .receive_count = receives };
 	void *payload;
 
 	cr_assert(ring_reserve(&delivery[which], LANE_TAG_DELIVERY,
@@ -375,13 +392,13 @@ show(void)
 }
 
 static size_t
-pack(uint8_t buffer[ENVELOPE_BYTES], uint64_t sequence, const char *body)
+pack(uint8_t buffer[ENVELOPE_BYTES], const char *group, uint64_t sequence, const char *body)
 {
 	char id[32];
 	const struct envelope_source source = {
 		.head = {
 			.topic = 7,
-			.group = { "C", 1 },
+			.group = { group, strlen(group) },
 			.message_id = { id, (size_t)sprintf(id, "m%lu", (unsigned long)sequence) },
 			.body = { body, strlen(body) },
 		},
@@ -393,11 +410,17 @@ pack(uint8_t buffer[ENVELOPE_BYTES], uint64_t sequence, const char *body)
 }
 
 static void
-deliver(uint64_t sequence, const char *body)
+deliver_to_group(const char *group, uint64_t sequence, const char *body)
 {
 	uint8_t buffer[ENVELOPE_BYTES];
 
-	deliver_bytes(sequence % LANES, sequence, buffer, pack(buffer, sequence, body));
+	deliver_bytes(sequence % LANES, sequence, buffer, pack(buffer, group, sequence, body));
+}
+
+static void
+deliver(uint64_t sequence, const char *body)
+{
+	deliver_to_group("C", sequence, body);
 }
 
 static void
@@ -413,6 +436,7 @@ deliver_payment(uint64_t sequence, const char *customer, const char *amount)
 struct taken {
 	uint64_t sequence, state;
 	int status;
+	uint32_t flags;
 	char reason[LANE_REASON_BYTES + 1];
 };
 
@@ -434,7 +458,10 @@ take_now(unsigned which, struct taken *taken)
 		record.length == sizeof(head) + head.reason_length,
 	    "its length");
 	*taken = (struct taken){
-		.sequence = head.sequence, .state = head.state_seen, .status = head.status
+		.sequence = head.sequence,
+		.state = head.state_seen,
+		.status = head.status,
+		.flags = head.flags,
 	};
 	memcpy(taken->reason, (const char *)record.payload + sizeof(head), head.reason_length);
 	ring_release(&completion[which]);
@@ -529,6 +556,7 @@ set_up(const char *its_program, const char *its_queue)
 	cr_assert(control_create(&control, path("run/control")) == 0, "control");
 	control.shared->queues = 1;
 	snprintf(control.shared->queue[0].name, CONTROL_NAME_BYTES, "%s", queue);
+	policy = (struct policy){ .receives_max = 3, .visibility_ns = 300000000000 };
 	set_state(CONTROL_RUNNING, 1);
 	control_publish(&control);
 	for (int i = 0; i < LANES; i++)
@@ -824,6 +852,67 @@ Test(worker_run, a_server_error_ends_its_work_until_there_is_a_new_state)
 	stop_worker();
 }
 
+/* What is said of a message by a worker that is told so, its own configuration being the built-in one: a 5xx
+ * closes the gate, a 4xx ends the message, three lives. */
+static const struct {
+	bool blocks_server_error, blocks_client_error;
+	uint32_t receives_max, receives;
+	const char *customer;
+	int status;
+	uint32_t flags;
+	bool goes_on; /* with the message behind it, of another group */
+} policies[] = {
+	{ false, false, 3, 0, "C", 200, 0, true },
+	{ true, true, 3, 0, "C", 200, 0, true },
+	{ false, false, 3, 0, "ERROR400", 400, LANE_ENDED, true },
+	{ true, false, 3, 0, "ERROR400", 400, LANE_ENDED, true },
+	{ false, true, 3, 0, "ERROR400", 400, 0, true },
+	{ true, true, 3, 0, "ERROR400", 400, 0, true },
+	{ false, false, 3, 0, "ERROR500", 500, 0, false },
+	{ false, true, 3, 0, "ERROR500", 500, 0, false },
+	{ true, false, 3, 0, "ERROR500", 500, 0, true },
+	{ true, true, 3, 0, "ERROR500", 500, 0, true },
+	{ false, false, 3, 3, "C", 500, LANE_ENDED, true },
+	{ false, false, 1, 1, "C", 500, LANE_ENDED, true },
+	{ false, false, 5, 4, "C", 200, 0, true },
+	{ false, false, 0, 100, "C", 200, 0, true },
+};
+
+Test(worker_run, the_router_s_policy_holds_and_not_its_own)
+{
+	struct taken taken;
+
+	start_worker(0);
+	for (unsigned i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		uint64_t sequence = 1 + 2 * i; /* in one lane; the one behind it is in the other */
+
+		policy.blocks_server_error = policies[i].blocks_server_error;
+		policy.blocks_client_error = policies[i].blocks_client_error;
+		policy.receives_max = policies[i].receives_max;
+		router_attach();
+		receives = policies[i].receives;
+		deliver_payment(sequence, policies[i].customer, "5");
+		receives = 0;
+		deliver_to_group("D", sequence + 1,
+		    "{\"customer_id\":\"D\",\"amount\":5,\"payment_method\":\"card\"}");
+		show();
+		cr_assert(take(sequence % LANES, &taken) && taken.sequence == sequence &&
+			taken.status == policies[i].status && taken.flags == policies[i].flags,
+		    "row %u: %d, flags %u: %s", i, taken.status, taken.flags, taken.reason);
+		if (policies[i].goes_on)
+			expect_done(sequence + 1, 200, "");
+		else
+			expect_idle();
+		router_hang_up();
+	}
+	router_attach();
+	stop_worker();
+	cr_assert(strstr(read_errors(), "worker.other_policy") != NULL &&
+		strstr(read_errors(), "server_error") != NULL &&
+		strstr(read_errors(), "max_receive_count") != NULL,
+	    "%s", read_errors());
+}
+
 Test(worker_run, a_store_that_cannot_be_written_is_a_server_error_and_then_it_goes_on)
 {
 	struct taken taken;
@@ -1070,8 +1159,8 @@ Test(worker_run, garbage_in_envelopes_is_reported)
 	router_attach();
 	for (uint64_t i = 2; i <= 300; i += 2) {
 		uint8_t buffer[ENVELOPE_BYTES];
-		size_t length = pack(
-		    buffer, i, "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"card\"}");
+		size_t length = pack(buffer, "C", i,
+		    "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"card\"}");
 		struct taken taken;
 
 		for (int changes = rand_r(&seed) % 4; changes >= 0; changes--)

@@ -1,0 +1,33 @@
+#include "config/policy.h"
+
+void
+policy_of(struct policy *policy, const struct config_queue *queue)
+{
+	*policy = (struct policy){
+		.blocks_server_error = queue->server_error != CONFIG_SERVER_STOP,
+		.blocks_client_error = queue->client_error == CONFIG_CLIENT_RETRY,
+		/* Dead letters have nowhere to go: the router closes the gate instead. */
+		.receives_max = queue->dead_letters ? 0 : queue->max_receive_count,
+		.visibility_ns = queue->visibility_ns,
+	};
+}
+
+bool
+policy_blocks(const struct policy *policy, int status)
+{
+	if (status >= 500)
+		return policy->blocks_server_error;
+	return status >= 400 && policy->blocks_client_error;
+}
+
+const char *
+policy_difference(const struct policy *one, const struct policy *other)
+{
+	if (one->blocks_server_error != other->blocks_server_error)
+		return "server_error";
+	if (one->blocks_client_error != other->blocks_client_error)
+		return "client_error";
+	if (one->receives_max != other->receives_max)
+		return "max_receive_count";
+	return one->visibility_ns != other->visibility_ns ? "visibility_timeout" : NULL;
+}
