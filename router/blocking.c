@@ -8,6 +8,7 @@
 
 #include "message/blocked.h"
 #include "router/ask.h"
+#include "router/probe.h"
 #include "router/queue.h"
 #include "telemetry/event.h"
 
@@ -25,8 +26,8 @@ is_limited(const struct config_queue *config, uint16_t status)
 			     : config->client_error == CONFIG_CLIENT_RETRY;
 }
 
-static int
-hash_of(const struct log_frame *frame, uint64_t *hash)
+int
+blocking_hash(const struct log_frame *frame, uint64_t *hash)
 {
 	struct log_content content = log_content(frame);
 	struct envelope envelope;
@@ -56,7 +57,7 @@ blocking_park(struct worker *worker, const struct log_frame *frame)
 	struct group *group;
 	uint64_t hash;
 
-	if (!groups_may_hold(groups, frame->group_hash) || hash_of(frame, &hash) != 0)
+	if (!groups_may_hold(groups, frame->group_hash) || blocking_hash(frame, &hash) != 0)
 		return 0;
 	group = groups_find(groups, hash);
 	if (group == NULL)
@@ -119,7 +120,7 @@ find_group(struct queue *queue, struct parked parked, bool block, struct group *
 	const struct log_frame *frame = find_frame(queue, parked);
 	uint64_t hash;
 
-	if (frame == NULL || hash_of(frame, &hash) != 0)
+	if (frame == NULL || blocking_hash(frame, &hash) != 0)
 		return -EBADMSG;
 	*group = block ? groups_block(&queue->groups, hash) : groups_find(&queue->groups, hash);
 	if (*group == NULL)
@@ -138,8 +139,10 @@ blocking_failed(struct worker *worker, struct group *group, struct parked parked
 		rc = -ENOMEM;
 	if (rc == 0)
 		note_failure(queue, group, parked.sequence, status, reason);
-	if (rc == 0)
+	if (rc == 0) {
 		ask_failed(queue, parked.sequence, status, reason);
+		probe_blocked(queue, group, parked.sequence);
+	}
 	return rc;
 }
 
@@ -242,6 +245,15 @@ deliver_next(struct worker *worker, struct group *group)
 	return rc;
 }
 
+/* Does it wait for what is probed, and not only for its time? */
+static bool
+is_held_back(const struct queue *queue, const struct group *group)
+{
+	const struct parked *next = group_next(group);
+
+	return next != NULL && probe_holds_back(queue, next->sequence);
+}
+
 /* Returns 1 when the group has nothing more to deliver now. */
 static int
 deliver_group(struct worker *worker, struct group *group, unsigned *left)
@@ -249,7 +261,8 @@ deliver_group(struct worker *worker, struct group *group, unsigned *left)
 	uint32_t most = group->releasing ? FLYING_MAX : 1;
 	int rc = 1;
 
-	while (rc == 1 && *left > 0 && group->flying < most && group_next(group) != NULL) {
+	while (rc == 1 && *left > 0 && group->flying < most && group_next(group) != NULL &&
+	    !is_held_back(worker->queue, group)) {
 		rc = deliver_next(worker, group);
 		(*left)--;
 	}
@@ -270,7 +283,8 @@ blocking_deliver(struct worker *worker)
 		rc = deliver_group(worker, group, &left);
 		if (rc != 1)
 			break;
-		groups_clear_ready(groups, group);
+		if (!is_held_back(worker->queue, group))
+			groups_clear_ready(groups, group);
 	}
 	return rc;
 }

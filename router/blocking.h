@@ -27,6 +27,9 @@ int blocking_failed(
 int blocking_given_back(struct worker *, struct group *, struct parked);
 void blocking_ended(struct worker *, struct group *);
 
+/* The hash of the group of a message. Returns 0 or -EBADMSG. */
+int blocking_hash(const struct log_frame *, uint64_t *hash);
+
 /* Tries the message at a group's head now; skip: its sequence, when it is to be given up, or 0. */
 void blocking_order(struct queue *, struct group *, uint64_t skip);
 /* The id of a message that is parked or in flight. False when it cannot be read. May read the disk. */

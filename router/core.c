@@ -21,6 +21,7 @@
 #include "router/connection.h"
 #include "router/delivery.h"
 #include "router/notify.h"
+#include "router/probe.h"
 #include "router/queue.h"
 #include "router/recovery.h"
 #include "shm/gate.h"
@@ -388,7 +389,7 @@ look_at_states(struct router *router)
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
-		queue_look_at_probe(queue);
+		probe_look(queue);
 		if (control_word_generation(queue_state_word(queue)) == queue->state_appended)
 			continue;
 		queue_tick_retention(queue);
@@ -447,7 +448,7 @@ tick(struct router *router)
 			queue_look_for_room(&router->queues[i], now_ns);
 			queue_publish_figures(&router->queues[i]);
 			queue_tick_retention(&router->queues[i]);
-			queue_auto_probe(&router->queues[i], now_ns);
+			probe_auto(&router->queues[i], now_ns);
 			notify_step(&router->queues[i], now_ns);
 			TAILQ_FOREACH (worker, &router->queues[i].workers, link)
 				delivery_tick(worker, now_ns);

@@ -83,7 +83,9 @@ struct queue {
 
 	uint64_t state_gathered, state_flying; /* generations in the batches; 0: none */
 	uint64_t state_appended;               /* newest generation in the log's memory */
-	uint64_t probe_sequence;               /* while PROBING: the message that is let through */
+	uint64_t probing_word;   /* the state under which the last probe was begun ... */
+	uint64_t probe_sequence; /* ... of this message */
+	uint64_t probe_group;    /* ... of the group with this hash; 0: it is not known */
 	uint64_t probe_generation, probe_delay_ns, probe_due_ns; /* auto_probe */
 
 	/* The checkpoint of the active segment, while parts of it are not appended yet. */

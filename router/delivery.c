@@ -19,6 +19,7 @@
 #include "router/blocking.h"
 #include "router/connection.h"
 #include "router/move.h"
+#include "router/probe.h"
 #include "router/queue.h"
 #include "shm/lane_lock.h"
 #include "telemetry/crash.h"
@@ -883,14 +884,6 @@ is_open(uint64_t word)
 	    control_word_state(word) == CONTROL_PROBING;
 }
 
-/* Does it stand behind the only message that is let through now? */
-static bool
-behind_probe(const struct queue *queue, uint64_t sequence)
-{
-	return control_word_state(queue_state_word(queue)) == CONTROL_PROBING &&
-	    sequence > queue->probe_sequence;
-}
-
 int
 delivery_put(struct worker *worker, const struct log_frame *frame,
     const struct lane_delivery *delivery, const char *reason)
@@ -949,7 +942,7 @@ deliver(struct worker *worker, const struct log_frame *frame)
 	if (worker->lane_index[frame->group_hash % queue->config->lanes] < 0 ||
 	    frame->sequence <= worker->delivered || settled_has(&queue->settled, frame->sequence))
 		return 1;
-	if (behind_probe(queue, frame->sequence))
+	if (probe_holds_back(queue, frame->sequence))
 		return 0;
 	if (queue->groups.count > 0)
 		rc = blocking_park(worker, frame);

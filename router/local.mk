@@ -5,7 +5,7 @@ ROUTER_CORE_FILES = router/core.c router/core.h router/ask.c router/ask.h router
 	router/connection.c router/connection.h router/publish.c router/queue.c router/queue.h \
 	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/blocking.c router/blocking.h router/flights.c router/flights.h \
 	router/groups.c router/groups.h \
-	router/move.c router/move.h router/notify.c router/notify.h router/recovery.c router/recovery.h router/writer.c router/writer.h \
+	router/move.c router/move.h router/notify.c router/notify.h router/probe.c router/probe.h router/recovery.c router/recovery.h router/writer.c router/writer.h \
 	router/received.c router/received.h router/retention.c router/retention.h router/dedup.c router/dedup.h router/io.h router/io_system.c
 ROUTER_FILES = router/main.c $(ROUTER_CORE_FILES) router/io_uring.c router/io_poll.c
 headgate_router_SOURCES = $(ROUTER_FILES)

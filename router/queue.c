@@ -21,8 +21,6 @@
 #define QUEUE_RESERVE (1 << 20)
 #endif
 
-#define PROBE_DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
-
 enum {
 	LOOK_FOR_ROOM_NS = 1000000000,
 	MARK_BYTES = 256 << 10, /* a mark for at least this much of the log */
@@ -432,71 +430,6 @@ queue_lower_head(struct queue *queue, uint64_t seen, const struct control_detail
 		event(EVENT_WARN, "subscription.head", "s:queue", queue->config->name, "u:sequence",
 		    detail->sequence, "s:message_id", detail->message_id, "s:error", detail->error,
 		    NULL);
-}
-
-/* The facts of the trip stay, who and when are new. */
-static void
-change_by_router(struct queue *queue, uint64_t word, enum gate_event what,
-    struct control_detail *detail, const char *reason)
-{
-	queue_detail_by_router(detail);
-	detail->flags = 0;
-	strlcpy(detail->reason, reason, sizeof(detail->reason));
-	queue_gate(queue, word, what, detail);
-}
-
-void
-queue_look_at_probe(struct queue *queue)
-{
-	enum control_state state = control_word_state(queue_state_word(queue));
-	struct control_detail detail;
-	uint64_t word;
-
-	if (state == CONTROL_RUNNING)
-		queue->probe_delay_ns = 0;
-	if (state != CONTROL_PROBING && control_state_name(state) != NULL)
-		return;
-	control_read_state(&queue->router->control, queue->index, &word, &detail);
-	if (control_state_name(control_word_state(word)) == NULL) {
-		struct control_detail broken = { .since_ns = 0 };
-		uint64_t now;
-
-		queue_detail_by_router(&broken);
-		strlcpy(broken.reason, "somebody wrote into the control segment",
-		    sizeof(broken.reason));
-		control_change_state(
-		    &queue->router->control, queue->index, 0, word, CONTROL_STOPPED, &broken, &now);
-	} else if (control_word_state(word) == CONTROL_PROBING) {
-		queue->probe_sequence = detail.sequence;
-		if (settled_has(&queue->settled, detail.sequence)) {
-			detail.sequence = detail.status = 0;
-			detail.message_id[0] = detail.error[0] = '\0';
-			change_by_router(queue, word, GATE_PASSED, &detail, "the probe passed");
-		}
-	}
-}
-
-void
-queue_auto_probe(struct queue *queue, uint64_t now_ns)
-{
-	uint64_t first_ns = queue->config->auto_probe_ns, word = queue_state_word(queue);
-	struct control_detail detail;
-
-	if (first_ns == 0 || control_word_state(word) != CONTROL_TRIPPED)
-		return;
-	if (control_word_generation(word) != queue->probe_generation) { /* tripped just now */
-		queue->probe_generation = control_word_generation(word);
-		queue->probe_delay_ns =
-		    queue->probe_delay_ns == 0 ? first_ns : 2 * queue->probe_delay_ns;
-		if (queue->probe_delay_ns > PROBE_DELAY_MAX_NS)
-			queue->probe_delay_ns =
-			    first_ns > PROBE_DELAY_MAX_NS ? first_ns : PROBE_DELAY_MAX_NS;
-		queue->probe_due_ns = now_ns + queue->probe_delay_ns;
-	}
-	if (now_ns < queue->probe_due_ns)
-		return;
-	control_read_state(&queue->router->control, queue->index, &word, &detail);
-	change_by_router(queue, word, GATE_PROBE, &detail, "auto_probe");
 }
 
 static void

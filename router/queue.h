@@ -60,11 +60,6 @@ void queue_gate(struct queue *, uint64_t expected, enum gate_event, const struct
 /* A message failed under the state that the word says, and the queue is TRIPPED since: when its sequence is
  * lower than that of the message that tripped it, it takes its place. */
 void queue_lower_head(struct queue *, uint64_t seen, const struct control_detail *);
-/* While it is PROBING: opens the gate when the message that is probed was ended. Of a state that is none,
- * makes STOPPED. */
-void queue_look_at_probe(struct queue *);
-/* In TRIPPED, when the configuration says auto_probe: tries again when it is time. */
-void queue_auto_probe(struct queue *, uint64_t now_ns);
 
 /* Moves the clock of its retention, behind queue_publish_figures(). */
 void queue_tick_retention(struct queue *);

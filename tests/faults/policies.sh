@@ -69,12 +69,31 @@ retry       dead-letter 500 RUNNING - 0 1 2 2  RUNNING - 0 1 2 2
 retry       record      500 RUNNING - 0 1 2 2  RUNNING - 0 1 2 2
 retry       retry       400 RUNNING - 0 1 2 2  RUNNING - 0 1 2 2
 '
-configure() { # configure FILE SERVER_ERROR CLIENT_ERROR
+# A queue that server_error = stop has closed, when the router is restarted with another policy and the head is
+# probed, by a person or by itself: the two, what the head answers then, who probes, and what becomes of them.
+probes='
+block-group dead-letter 500 start RUNNING - 2 1 0 0
+retry       retry       400 auto  RUNNING - 0 0 3 3
+'
+[ -z "$all" ] || probes="$probes
+stop        dead-letter 200 start RUNNING - 0 3 0 0
+stop        dead-letter 400 auto  RUNNING - 0 0 3 3
+stop        record      400 start RUNNING - 0 0 3 0
+stop        retry       400 start RUNNING - 0 0 3 3
+block-group dead-letter 200 start RUNNING - 0 3 0 0
+block-group record      400 start RUNNING - 0 0 3 0
+block-group retry       400 auto  RUNNING - 0 0 3 3
+block-group record      500 auto  RUNNING - 2 1 0 0
+retry       dead-letter 500 start RUNNING - 0 1 2 2
+retry       dead-letter 500 auto  RUNNING - 0 1 2 2
+retry       record      500 auto  RUNNING - 0 1 2 2
+"
+configure() { # configure FILE SERVER_ERROR CLIENT_ERROR SETTING...
   cat >"$dir/$1" <<EOF
 environment = dev
 topic transaction-processing { group_by = {customer_id} dedup_by = {message_id} }
 queue $queue { topic = transaction-processing server_error = $2 client_error = $3
-  retry_max = 2 retry_base = 20ms retry_factor = 1 }
+  retry_max = 2 retry_base = 20ms retry_factor = 1 ${*:4} }
 EOF
 }
 # What the router has read holds: its worker's file always says otherwise.
@@ -106,6 +125,27 @@ try_row() { # try_row ROW
   step=mended
   mended
   until_it_is "$*" ctl start $queue
+  finish
+}
+# Each of them with another configuration: the router's says what a failure does, the worker's what fails.
+try_probe() { # try_probe SERVER_ERROR CLIENT_ERROR OUTCOME HOW FACTS
+  begin stop dead-letter 500
+  settled_as "TRIPPED a1 3 0 0 0"
+  step="probed ($4)"
+  end TERM router payment || why="${why:-they do not stop}"
+  rm -f "$dir"/router.* "$dir"/payment.*
+  configure_both "$1" "$2"
+  case $4 in auto) configure conf "$1" "$2" auto_probe = 20ms ;; esac
+  case $3 in
+    200) configure worker.conf stop record fault_markers = off ;;
+    400) configure worker.conf stop record fault_markers = off require_account = on ;;
+  esac
+  with_crash router "$faults/headgate-router" -c "$dir/conf"
+  worker dev
+  case $4 in
+    auto) settled_as "${*:5}" ;;
+    *) until_it_is "${*:5}" ctl start $queue ;;
+  esac
   finish
 }
 # What a person may do about it: a stop of a tripped queue, a start that fails again, two messages given up
@@ -174,6 +214,12 @@ while read -r row; do
   set -- $row
   try_all "server_error = $1, client_error = $2, $3" try_row "$row"
 done <<<"$table"
+while read -r row; do
+  [ -n "$row" ] || continue
+  # shellcheck disable=SC2086
+  set -- $row
+  try_all "after a trip server_error = $1, client_error = $2, $3, $4" try_probe "$@"
+done <<<"$probes"
 try_all "what a person does" try_person
 echo "# $attempts attempts, $deaths deaths"
 ok "somebody died in the middle" [ $deaths -gt 0 ]

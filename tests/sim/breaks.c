@@ -12,6 +12,7 @@
 #include "router/blocking.h"
 #include "router/connection.h"
 #include "router/dedup.h"
+#include "router/probe.h"
 #include "router/queue.h"
 #include "router/writer.h"
 #include "tests/sim/disk.h"
@@ -19,7 +20,7 @@
 
 static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks,
     keeps_chunks, reserves_nothing, trusts_names, parks_nothing, loses_given_back, tells_early,
-    reuses_sequences, cuts_alone, names_early;
+    reuses_sequences, cuts_alone, names_early, probes_on;
 
 static const struct {
 	const char *name, *what;
@@ -49,6 +50,9 @@ static const struct {
 	{ "cut-alone", "each log goes on where it happens to end after a power cut", &cuts_alone },
 	{ "no-barrier", "what is in the page cache is never synced", &disk_lies_of_syncs },
 	{ "early-name", "a log is known before it is there", &names_early },
+	{ "probe-on", "a probe goes on although its message waits with its group", &probes_on },
+	{ "own-policy", "a worker goes on with the first policy that it was told",
+	    &worker_keeps_policy },
 	{ "leak", "memory for each message behind a closed gate", &leaks },
 };
 
@@ -86,6 +90,8 @@ bool __real_group_give_back(struct groups *, struct group *, struct parked);
 bool __wrap_group_give_back(struct groups *, struct group *, struct parked);
 void __real_ask_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
 void __wrap_ask_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
+void __real_probe_blocked(struct queue *, const struct group *, uint64_t);
+void __wrap_probe_blocked(struct queue *, const struct group *, uint64_t);
 int __real_io_make_dir(const char *);
 int __wrap_io_make_dir(const char *);
 int __real_log_known_lost(const char *, const char *, char *, size_t);
@@ -200,6 +206,13 @@ __wrap_ask_ended(
 	TAILQ_FOREACH (connection, &queue->router->connections, link)
 		if (tells_early && connection->role == WIRE_CONTROL)
 			connection_flush_now(connection);
+}
+
+void
+__wrap_probe_blocked(struct queue *queue, const struct group *group, uint64_t sequence)
+{
+	if (!probes_on)
+		__real_probe_blocked(queue, group, sequence);
 }
 
 int

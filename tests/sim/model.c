@@ -1,6 +1,7 @@
 #include "tests/sim/model.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "router/queue.h"
@@ -496,12 +497,34 @@ pass_time(const struct queue *queue)
 	store->looked_ns = world.now_ns;
 }
 
+/* What is let through first is tried, or the gate is open: nothing behind it waits for the time of a group. */
+static void
+check_probe(const struct queue *queue)
+{
+	const struct group *group;
+	char name[16];
+	unsigned i;
+	int length;
+
+	if (control_word_state(queue->control->state) != CONTROL_PROBING ||
+	    queue->control->state != queue->probing_word ||
+	    !model_at(queue->index, queue->probe_sequence, &i))
+		return;
+	length = snprintf(name, sizeof(name), "g%u", messages[i].group);
+	group = groups_find(&queue->groups, log_group_hash_whole(name, (size_t)length));
+	if (group != NULL && !group->releasing && group->flying == 0 &&
+	    group->due_ns > world.now_ns)
+		world_violation(
+		    "P8: queue %u is PROBING, and its message waits with its group", queue->index);
+}
+
 void
 model_check(const struct router *router)
 {
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		check_settled(&router->queues[q]);
 		check_received(&router->queues[q]);
+		check_probe(&router->queues[q]);
 		remember_state(&router->queues[q]);
 		pass_time(&router->queues[q]);
 	}

@@ -25,6 +25,8 @@ void worker_die(unsigned which);
 bool worker_is_idle(unsigned which);
 /* Planted bug: reports outcomes before they are committed. */
 extern bool worker_reports_early;
+/* ... goes by the policy of the first router. */
+extern bool worker_keeps_policy;
 
 /* headgatectl start, stop or start --skip-head. */
 void person_asks(unsigned queue, enum gate_event);

@@ -58,7 +58,7 @@ static int64_t longest_wait_ns;
 static struct {
 	unsigned router, publisher, worker, asker; /* turns, of their sum */
 	unsigned kill, start_death, cut, stop, worker_death, publisher_death, person, fault, full,
-	    wall, durability;
+	    wall, durability, policy;
 } chances; /* of 100000 a step */
 
 /*
@@ -100,6 +100,41 @@ bury_router(void)
 	is_up = false;
 }
 
+/* What happens to messages that fail. */
+static void
+draw_policy(struct config_queue *queue, bool records)
+{
+	static const enum config_server_error policies[] = { CONFIG_SERVER_STOP, CONFIG_SERVER_STOP,
+		CONFIG_SERVER_BLOCK_GROUP, CONFIG_SERVER_RETRY };
+
+	queue->max_receive_count = 1 + (unsigned)world_below(3);
+	queue->server_error = policies[world_below(4)];
+	queue->client_error = records ? CONFIG_CLIENT_RECORD : CONFIG_CLIENT_DEAD_LETTER;
+	if (queue->server_error != CONFIG_SERVER_STOP && world_chance(30000))
+		queue->client_error = CONFIG_CLIENT_RETRY;
+	queue->retry_max = 1 + (unsigned)world_below(4);
+	queue->retry_base_ns = 1 + world_below(world_chance(50000) ? 200000000 : 1000000000);
+	queue->retry_factor = 1 + (unsigned)world_below(2);
+}
+
+/* A person has written other policies into the configuration, which this router reads, and workers have not.
+ * Whether a 4xx is a dead letter stays as it is: what the model counts in the end. */
+static void
+change_policies(void)
+{
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		struct config_queue *queue = &config.queues[q];
+		enum config_client_error before = queue->client_error;
+
+		draw_policy(queue, before == CONFIG_CLIENT_RECORD);
+		if (q > 0)
+			queue->client_error = before;
+		queue->auto_probe_ns = world_chance(20000) ? 50000000 : 0;
+		world_trace("queue %u has server_error %d, client_error %d", q,
+		    (int)queue->server_error, (int)queue->client_error);
+	}
+}
+
 static void
 start_router(void)
 {
@@ -109,6 +144,8 @@ start_router(void)
 	if (world_chance(chances.durability))
 		config.topics[0].durability =
 		    world_chance(50000) ? CONFIG_DURABILITY_SYNC : CONFIG_DURABILITY_OS;
+	if (world_chance(chances.policy))
+		change_policies();
 	rc = world_as(PARTY_ROUTER, open_router);
 
 	if (rc != 0 && rc != WORLD_DIED && world.faults == faults)
@@ -499,6 +536,7 @@ draw_chances(void)
 	chances.full = some(200);
 	chances.wall = some(200);
 	chances.durability = config.topics[0].durability == CONFIG_DURABILITY_OS ? some(30000) : 0;
+	chances.policy = some(60000);
 }
 
 static void
@@ -506,8 +544,6 @@ make_config(void)
 {
 	static char both[] = "{\"kind\": [\"both\"]}";
 	static const char *const names[MODEL_QUEUES] = { "all", "both" };
-	static const enum config_server_error policies[] = { CONFIG_SERVER_STOP, CONFIG_SERVER_STOP,
-		CONFIG_SERVER_BLOCK_GROUP, CONFIG_SERVER_RETRY };
 
 	memset(&config, 0, sizeof(config));
 	strcpy(config.run_dir, "/run");
@@ -527,15 +563,7 @@ make_config(void)
 		queue->filter_policy = q == 0 ? NULL : both;
 		queue->lanes = 1 + (unsigned)world_below(3);
 		queue->visibility_ns = 200000000;
-		queue->max_receive_count = 1 + (unsigned)world_below(3);
-		queue->server_error = policies[world_below(4)];
-		queue->client_error = q == 0 ? CONFIG_CLIENT_DEAD_LETTER : CONFIG_CLIENT_RECORD;
-		if (queue->server_error != CONFIG_SERVER_STOP && world_chance(30000))
-			queue->client_error = CONFIG_CLIENT_RETRY;
-		queue->retry_max = 1 + (unsigned)world_below(4);
-		queue->retry_base_ns =
-		    1 + world_below(world_chance(50000) ? 200000000 : 1000000000);
-		queue->retry_factor = 1 + (unsigned)world_below(2);
+		draw_policy(queue, q > 0);
 		queue->dead_letter_queue = MODEL_QUEUES + q;
 		queue->retention_ns = world_chance(30000) ? 100000000 * (1 + world_below(20)) : 0;
 		queue->auto_probe_ns = world_chance(20000) ? 50000000 : 0;

@@ -46,6 +46,7 @@ static struct worker_process {
 	enum state state;
 	unsigned queue;
 	struct config_queue config; /* of the router that it is attached to */
+	struct policy first;        /* that a router told it; for worker_keeps_policy */
 	uint32_t pid;
 	uint64_t not_before_ns;
 	int lock_fd;
@@ -63,7 +64,7 @@ static struct worker_process {
 } workers[WORKERS];
 static const struct config *config;
 static uint32_t last_pid;
-bool worker_reports_early;
+bool worker_reports_early, worker_keeps_policy;
 
 static void
 kill_by_pid(uint32_t pid)
@@ -178,6 +179,10 @@ read_welcome(struct worker_process *worker, const uint8_t *payload, size_t lengt
 	if (policy_difference(&policy, &attachment->policy) != NULL)
 		world_violation("P8: queue %u: a worker is told another %s than holds",
 		    worker->queue, policy_difference(&policy, &attachment->policy));
+	if (worker->first.visibility_ns == 0)
+		worker->first = policy;
+	if (worker_keeps_policy)
+		attachment->policy = worker->first;
 }
 
 static void

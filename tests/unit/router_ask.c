@@ -1,6 +1,6 @@
 /*
- * headgate-router as a process, with this test as its worker, which blocks groups, and as clients that ask who
- * is blocked: patient ones, greedy ones, and some that write what cannot be.
+ * headgate-router as a process, with this test as its worker, which blocks groups and answers probes, and as
+ * clients that ask who is blocked: patient ones, greedy ones, and some that write what cannot be.
  *
  * Everything that is waited for has a deadline.
  */
@@ -105,6 +105,7 @@ static void
 publish(unsigned groups, unsigned each)
 {
 	FILE *file = fopen(path("in"), "w");
+	static unsigned before; /* a message id comes once */
 	int status;
 	pid_t pid;
 
@@ -112,7 +113,8 @@ publish(unsigned groups, unsigned each)
 		fprintf(file,
 		    "{\"customer_id\":\"C%u\",\"transaction_type\":\"payment\",\"n\":%u,"
 		    "\"message_id\":\"m%u\"}\n",
-		    i % groups + 1, i, i + 1);
+		    i % groups + 1, i, before + i + 1);
+	before += groups * each;
 	fclose(file);
 	pid = spawn("headgate-publish", path("in"));
 	cr_assert(waitpid(pid, &status, 0) == pid && status == 0, "publish: %x", (unsigned)status);
@@ -366,20 +368,26 @@ router_kib(void)
 }
 
 static void
+start_router(const char *settings)
+{
+	FILE *conf = fopen(path("conf"), "w");
+
+	fprintf(conf,
+	    "topic transaction-processing { group_by = {customer_id} dedup_by = {message_id} }\n"
+	    "queue payment-processing {\n"
+	    "topic = transaction-processing retry_base = 5m %s\n}\n",
+	    settings);
+	fclose(conf);
+	router = spawn("headgate-router", "/dev/null");
+}
+
+static void
 begin(void)
 {
-	FILE *conf;
-
 	signal(SIGPIPE, SIG_IGN);
 	strcpy(dir, "/tmp/hg-ask-XXXXXX");
 	cr_assert(mkdtemp(dir) != NULL, "mkdtemp");
-	conf = fopen(path("conf"), "w");
-	fputs("topic transaction-processing { group_by = {customer_id} dedup_by = {message_id} }\n"
-	      "queue payment-processing {\n"
-	      "topic = transaction-processing server_error = block-group retry_base = 5m\n}\n",
-	    conf);
-	fclose(conf);
-	router = spawn("headgate-router", "/dev/null");
+	start_router("server_error = block-group");
 	for (uint64_t began_ns = now_ns();;) {
 		lock_fd = lane_lock_open(path("run"), "payment-processing");
 		if (lock_fd >= 0)
@@ -833,5 +841,221 @@ Test(router_ask, nor_does_one_that_waits_behind_another)
 	answer(lane, 5, 200, 0);
 	expect(6, 0, &lane);
 	answer(lane, 6, 200, 0);
+	wait_for_blocked(1);
+}
+
+/*
+ * Probes.
+ */
+
+TestSuite(router_probe, .init = begin, .fini = end, .timeout = 200);
+
+/* Something else than the router changes the state, or has left it so. */
+static uint64_t
+change(enum control_state to, uint64_t sequence, uint32_t flags)
+{
+	const struct control_detail detail = {
+		.sequence = sequence, .status = 500, .flags = flags
+	};
+	struct control_detail before;
+	struct control control;
+	uint64_t word, now;
+	int rc = control_open(&control, path("run/control"), true);
+
+	cr_assert(rc == 0, "control: %d", rc);
+	do
+		control_read_state(&control, worker.queue, &word, &before);
+	while (control_change_state(
+		   &control, worker.queue, CONTROL_CTL_SLOT, word, to, &detail, &now) != 0);
+	control_close(&control);
+	wire_poke(path("run"), "test");
+	return now;
+}
+
+/* The state when it is no longer this one. */
+static enum control_state
+wait_for_change(uint64_t word, struct control_detail *detail)
+{
+	uint64_t began_ns = now_ns(), now;
+
+	for (;;) {
+		control_read_state(&worker.control, worker.queue, &now, detail);
+		if (now != word)
+			return control_word_state(now);
+		look_again(began_ns, "the state stays as it is");
+	}
+}
+
+/* The router probes by itself. */
+static uint64_t
+wait_for_probe(void)
+{
+	uint64_t began_ns = now_ns(), word;
+
+	while (control_word_state(word = attachment_state(&worker)) != CONTROL_PROBING)
+		look_again(began_ns, "it is not probed");
+	return word;
+}
+
+static void
+restart_router(const char *settings)
+{
+	attachment_close(&worker);
+	kill(router, SIGTERM); /* what was answered is on disk */
+	waitpid(router, NULL, 0);
+	start_router(settings);
+	attach();
+}
+
+/* What a worker may say of a message; status 0: it dies. */
+static const struct answer {
+	int status;
+	uint32_t flags;
+} answers[] = { { 200, 0 }, { 404, LANE_ENDED }, { 503, LANE_ENDED }, { 503, 0 }, { 404, 0 },
+	{ 0, 0 } };
+
+enum { ANSWERS = sizeof(answers) / sizeof(answers[0]) };
+
+static const char *const servers[] = { "stop", "block-group", "retry" };
+static const char *const clients[] = { "dead-letter", "record", "retry" };
+
+/* One outcome of a message that is probed. Returns how many groups it blocks. */
+static unsigned
+probe_once(const struct answer *given, unsigned server, unsigned client, bool by_itself)
+{
+	bool failed = given->status >= 400 && given->flags == 0;
+	bool blocks = failed && (given->status >= 500 ? server != 0 : client == 2);
+	bool tells = given->status != 0 && (!failed || blocks || given->status >= 500);
+	enum control_state to = failed && !blocks ? CONTROL_TRIPPED : CONTROL_RUNNING;
+	struct control_detail detail;
+	unsigned lane;
+	uint64_t sequence = take(&lane, NULL).sequence, word;
+	enum control_state now;
+
+	change(CONTROL_TRIPPED, sequence, 0);
+	word = by_itself ? wait_for_probe() : change(CONTROL_PROBING, sequence, 0);
+	if (given->status != 0)
+		answer(lane, sequence, given->status, given->flags);
+	if (!tells) {
+		if (given->status == 0) /* another one begins anew */
+			die_at(sequence);
+		else
+			attachment_close(&worker); /* it broke the protocol */
+		if (given->status != 0)
+			attach();
+		expect(sequence, 0, &lane);
+		cr_assert(attachment_state(&worker) == word, "it is being probed still");
+		answer(lane, sequence, 200, 0);
+		to = CONTROL_RUNNING;
+	}
+	now = wait_for_change(word, &detail);
+	if (to == CONTROL_TRIPPED) {
+		cr_assert(now == to || (by_itself && now == CONTROL_PROBING), "%d", (int)now);
+		cr_assert(detail.sequence == sequence, "the head is %lu", detail.sequence);
+		word = by_itself ? wait_for_probe() : change(CONTROL_PROBING, sequence, 0);
+		answer(lane, sequence, 200, 0);
+		now = wait_for_change(word, &detail);
+		to = CONTROL_RUNNING;
+	}
+	cr_assert(now == to, "server_error %s, client_error %s, %d %u: state %d", servers[server],
+	    clients[client], given->status, given->flags, (int)now);
+	return blocks;
+}
+
+static void
+answer_next(int status)
+{
+	unsigned lane;
+	uint64_t sequence = take(&lane, NULL).sequence;
+
+	answer(lane, sequence, status, 0);
+}
+
+/* Whatever comes of it leads out of PROBING, under each policy, and what is behind goes on. */
+static void
+probe_all(const char *more, bool by_itself)
+{
+	char settings[256];
+	unsigned blocked = 0;
+
+	/* By itself it takes a tick each time. */
+	for (unsigned i = 0; i < 9; i += by_itself ? 8 : 1) {
+		snprintf(settings, sizeof(settings), "server_error = %s client_error = %s %s",
+		    servers[i / 3], clients[i % 3], more);
+		restart_router(settings);
+		for (; blocked > 0; blocked--) /* under the policy before */
+			answer_next(200);
+		publish(ANSWERS + 1, 1);
+		for (unsigned k = 0; k < ANSWERS; k++) {
+			blocked += probe_once(&answers[k], i / 3, i % 3, by_itself);
+			wait_for_blocked(blocked);
+		}
+		answer_next(200);
+	}
+}
+
+Test(router_probe, each_outcome_under_each_policy_leads_out_of_it)
+{
+	probe_all("", false);
+}
+
+Test(router_probe, likewise_when_the_router_probes_by_itself)
+{
+	probe_all("auto_probe = 10ms", true);
+}
+
+/* It waits for its group, for minutes; the probe does not. */
+Test(router_probe, a_probe_does_not_wait_for_the_group_of_its_message)
+{
+	struct control_detail detail;
+	unsigned lane;
+	uint64_t word;
+
+	publish(1, 2);
+	expect(1, 0, &lane);
+	answer(lane, 1, 503, 0);
+	expect(2, 0, &lane);
+	answer(lane, 2, 503, LANE_GIVEN_BACK);
+	wait_for_blocked(1);
+	for (int i = 0; i < 3; i++) {
+		if (i ==
+		    1) { /* what the router knows of the group's messages goes with the worker */
+			attachment_close(&worker);
+			attach();
+		}
+		change(CONTROL_TRIPPED, 1, 0);
+		word = change(CONTROL_PROBING, 1, i == 2 ? CONTROL_SKIP : 0);
+		expect(1, LANE_AGAIN, &lane);
+		answer(lane, 1, 503, i == 2 ? LANE_ENDED : 0);
+		cr_assert(wait_for_change(word, &detail) == CONTROL_RUNNING, "%d", i);
+	}
+	expect(2, 0, &lane);
+}
+
+/* One of its group that comes before it fails: then it waits behind that one, and nothing of it will be known. */
+Test(router_probe, a_message_that_waits_behind_another_of_its_group_is_not_probed_for_ever)
+{
+	struct control_detail detail;
+	unsigned lane;
+	uint64_t word;
+
+	publish(1, 2);
+	for (int skip = 1; skip >= 0; skip--) {
+		expect(1, 0, &lane);
+		expect(2, 0, &lane);
+		change(CONTROL_TRIPPED, 2, 0);
+		word = change(CONTROL_PROBING, 2, skip ? CONTROL_SKIP : 0);
+		answer(lane, 1, 503, 0);
+		answer(lane, 2, 503, LANE_GIVEN_BACK);
+		/* To be given up, it must be tried again; to be tried, it need not. */
+		cr_assert(
+		    wait_for_change(word, &detail) == (skip ? CONTROL_TRIPPED : CONTROL_RUNNING),
+		    "skip %d", skip);
+		cr_assert(detail.sequence == (skip ? 2 : 0), "%lu", detail.sequence);
+		if (skip)
+			restart_router("server_error = block-group");
+		if (skip)
+			change(CONTROL_RUNNING, 0, 0);
+	}
 	wait_for_blocked(1);
 }

@@ -1,0 +1,136 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "router/probe.h"
+
+#include <string.h>
+
+#include "router/blocking.h"
+#include "router/queue.h"
+
+#define DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
+
+/* The facts of the trip stay, who and when are new. */
+static void
+change(struct queue *queue, uint64_t word, enum gate_event what, struct control_detail *detail,
+    const char *reason)
+{
+	queue_detail_by_router(detail);
+	detail->flags = 0;
+	strlcpy(detail->reason, reason, sizeof(detail->reason));
+	queue_gate(queue, word, what, detail);
+}
+
+static void
+open_gate(struct queue *queue, uint64_t word, struct control_detail *detail, const char *reason)
+{
+	detail->sequence = detail->status = 0;
+	detail->message_id[0] = detail->error[0] = '\0';
+	change(queue, word, GATE_PASSED, detail, reason);
+}
+
+/* Its group is looked up once: the message may have to be read from the disk. One that cannot be read closes
+ * the gate when it is to be delivered. */
+static void
+begin(struct queue *queue, uint64_t word, uint64_t sequence)
+{
+	const struct log_frame *frame;
+	struct group *group = NULL;
+
+	queue->probing_word = word;
+	queue->probe_sequence = sequence;
+	queue->probe_group = 0;
+	if (queue->policy.blocks_server_error || queue->policy.blocks_client_error) {
+		frame = queue_find(queue, sequence, queue->router->scratch);
+		if (frame != NULL && blocking_hash(frame, &queue->probe_group) == 0)
+			group = groups_find(&queue->groups, queue->probe_group);
+	}
+	if (group != NULL)
+		blocking_order(queue, group, 0);
+}
+
+static void
+repair(struct queue *queue, uint64_t word)
+{
+	struct control_detail detail = { .since_ns = 0 };
+	uint64_t now;
+
+	queue_detail_by_router(&detail);
+	strlcpy(detail.reason, "somebody wrote into the control segment", sizeof(detail.reason));
+	control_change_state(
+	    &queue->router->control, queue->index, 0, word, CONTROL_STOPPED, &detail, &now);
+}
+
+void
+probe_look(struct queue *queue)
+{
+	enum control_state state = control_word_state(queue_state_word(queue));
+	struct control_detail detail;
+	uint64_t word;
+
+	if (state == CONTROL_RUNNING)
+		queue->probe_delay_ns = 0;
+	if (state != CONTROL_PROBING && control_state_name(state) != NULL)
+		return;
+	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	if (control_state_name(control_word_state(word)) == NULL) {
+		repair(queue, word);
+		return;
+	}
+	if (control_word_state(word) != CONTROL_PROBING)
+		return;
+	if (settled_has(&queue->settled, detail.sequence))
+		open_gate(queue, word, &detail, "the probe passed");
+	else if (word != queue->probing_word)
+		begin(queue, word, detail.sequence);
+}
+
+void
+probe_blocked(struct queue *queue, const struct group *group, uint64_t sequence)
+{
+	struct control_detail detail;
+	uint64_t word;
+
+	if (control_word_state(queue_state_word(queue)) != CONTROL_PROBING)
+		return;
+	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	if (control_word_state(word) != CONTROL_PROBING ||
+	    (sequence != detail.sequence &&
+		(word != queue->probing_word || group->hash != queue->probe_group)))
+		return;
+	if (sequence != detail.sequence && detail.flags & CONTROL_SKIP)
+		change(
+		    queue, word, GATE_FAILED, &detail, "a message before it in its group failed");
+	else
+		open_gate(
+		    queue, word, &detail, "the probe failed, and its message waits with its group");
+}
+
+void
+probe_auto(struct queue *queue, uint64_t now_ns)
+{
+	uint64_t first_ns = queue->config->auto_probe_ns, word = queue_state_word(queue);
+	struct control_detail detail;
+
+	if (first_ns == 0 || control_word_state(word) != CONTROL_TRIPPED)
+		return;
+	if (control_word_generation(word) != queue->probe_generation) { /* tripped just now */
+		queue->probe_generation = control_word_generation(word);
+		queue->probe_delay_ns =
+		    queue->probe_delay_ns == 0 ? first_ns : 2 * queue->probe_delay_ns;
+		if (queue->probe_delay_ns > DELAY_MAX_NS)
+			queue->probe_delay_ns = first_ns > DELAY_MAX_NS ? first_ns : DELAY_MAX_NS;
+		queue->probe_due_ns = now_ns + queue->probe_delay_ns;
+	}
+	if (now_ns < queue->probe_due_ns)
+		return;
+	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	change(queue, word, GATE_PROBE, &detail, "auto_probe");
+}
+
+bool
+probe_holds_back(const struct queue *queue, uint64_t sequence)
+{
+	return control_word_state(queue_state_word(queue)) == CONTROL_PROBING &&
+	    sequence > queue->probe_sequence;
+}
