@@ -275,10 +275,10 @@ ask_ended(
 }
 
 void
-ask_opened(struct queue *queue, const struct group *group)
+ask_opened(struct queue *queue, uint64_t hash)
 {
 	struct blocked_tried tried = { .outcome = BLOCKED_GOES_ON };
 
 	if (queue->router->orders > 0)
-		tell(queue, group->hash, &tried);
+		tell(queue, hash, &tried);
 }

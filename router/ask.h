@@ -30,7 +30,7 @@ void ask_forget(struct connection *);
 void ask_failed(struct queue *, uint64_t sequence, uint16_t status, const char *reason);
 void ask_ended(
     struct queue *, uint64_t sequence, uint16_t status, const char *reason, bool dead_lettered);
-/* Nothing of a group waits any more. */
-void ask_opened(struct queue *, const struct group *);
+/* Nothing of the group with this hash waits any more. */
+void ask_opened(struct queue *, uint64_t hash);
 
 #endif

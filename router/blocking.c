@@ -109,6 +109,7 @@ note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16
 	    is_given_up(config, group, sequence) ? now_ns : now_ns + delay_ns(config, group->tries);
 	if (group->due_ns == now_ns)
 		groups_set_ready(&queue->groups, group);
+	queue_publish_groups(queue);
 	event(EVENT_WARN, "group.blocked", "s:queue", config->name, "u:sequence", sequence,
 	    "d:status", (int)status, "s:error", reason, "u:tries", (uint64_t)group->tries, NULL);
 }
@@ -161,12 +162,15 @@ blocking_given_back(struct worker *worker, struct group *group, struct parked pa
 static void
 open_if_empty(struct queue *queue, struct group *group)
 {
+	uint64_t hash = group->hash;
+
 	if (group->flying > 0 || group_next(group) != NULL)
 		return;
 	event(EVENT_INFO, "group.opened", "s:queue", queue->config->name, "u:sequence",
 	    group->sequence, NULL);
-	ask_opened(queue, group);
 	groups_open(&queue->groups, group);
+	queue_publish_groups(queue);
+	ask_opened(queue, hash);
 }
 
 void

@@ -903,6 +903,15 @@ queue_look_for_room(struct queue *queue, uint64_t now_ns)
 }
 
 void
+queue_publish_groups(struct queue *queue)
+{
+	struct control_counters *counters = &queue->control->counters;
+
+	atomic_store_explicit(&counters->blocked_groups, queue->groups.count, memory_order_relaxed);
+	atomic_store_explicit(&counters->parked, queue->groups.parked, memory_order_relaxed);
+}
+
+void
 queue_publish_figures(struct queue *queue)
 {
 	struct control_counters *counters = &queue->control->counters;
@@ -914,8 +923,7 @@ queue_publish_figures(struct queue *queue)
 	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);
 	atomic_store_explicit(
 	    &counters->log_bytes, writer_bytes(&queue->writer), memory_order_relaxed);
-	atomic_store_explicit(&counters->blocked_groups, queue->groups.count, memory_order_relaxed);
-	atomic_store_explicit(&counters->parked, queue->groups.parked, memory_order_relaxed);
+	queue_publish_groups(queue);
 	queue->over_max_bytes = queue->config->max_bytes > 0 &&
 	    queue_unsettled_bytes(queue) >= queue->config->max_bytes;
 	atomic_store_explicit(&queue->control->refuses, refusal(queue), memory_order_relaxed);

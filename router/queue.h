@@ -103,6 +103,8 @@ uint64_t queue_unsettled_bytes(const struct queue *);
 void queue_publish_figures(struct queue *);
 /* Where messages are refused because its log cannot grow: looks now and then whether it can by now. */
 void queue_look_for_room(struct queue *, uint64_t now_ns);
+/* Those of blocked groups: whoever is told that a group is blocked, or open, finds it so there. */
+void queue_publish_groups(struct queue *);
 
 /* Fills the fields of a detail that say that the router did it, now. */
 void queue_detail_by_router(struct control_detail *);

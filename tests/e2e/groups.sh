@@ -147,6 +147,8 @@ ctl start payment-processing >/dev/null
 is "without --message it is the first, too" 0 "$(exit_of start_group D-ERROR500 --skip-head)"
 ok "all is ended" ctl wait --empty -t 20
 is "in order" "$(seq 22 30 | xargs)" "$(rows D-ERROR500)"
+is "and status says so at once" "0 0" \
+  "$(ctl status --json payment-processing | jq -r '.queues[0] | "\(.blocked_groups) \(.parked)"')"
 is "nobody is blocked" "" "$(blocked)"
 kill -TERM "$router"
 wait "$router"

@@ -675,6 +675,44 @@ Test(router_ask, exactly_the_head_of_one_group_is_given_up)
 	close(fd);
 }
 
+static uint64_t
+blocked_groups(void)
+{
+	return atomic_load(&worker.control.shared->queue[worker.queue].counters.blocked_groups);
+}
+
+Test(router_ask, who_is_told_that_a_group_is_open_finds_it_so_in_the_figures)
+{
+	enum { GROUPS = 20 };
+	struct blocked_tried tried;
+	struct blocked_try try;
+	char group[16], id[16];
+	unsigned lane;
+	int fd;
+
+	publish(GROUPS, 1);
+	block(GROUPS, GROUPS);
+	wait_for_blocked(GROUPS);
+	fd = client(WIRE_CONTROL, "");
+	cr_assert(blocked_groups() == GROUPS, "%lu are blocked", blocked_groups());
+	for (unsigned i = 1; i <= GROUPS; i++) {
+		bool skip = i % 2;
+
+		snprintf(group, sizeof(group), "C%u", i);
+		snprintf(id, sizeof(id), "m%u", i);
+		try = order(group, skip, id);
+		cr_assert(send_try(fd, &try) == 0, "send");
+		expect(i, LANE_AGAIN | (skip ? LANE_GIVE_UP : 0), &lane);
+		answer(lane, i, skip ? 503 : 200, skip ? LANE_ENDED : 0);
+		tried = take_tried(fd);
+		cr_assert(tried.outcome == (skip ? BLOCKED_DEAD_LETTER : BLOCKED_ENDED), "%d",
+		    (int)tried.outcome);
+		cr_assert(blocked_groups() == GROUPS - i, "%lu of %u are blocked", blocked_groups(),
+		    GROUPS - i);
+	}
+	close(fd);
+}
+
 /* It was handed out to be tried when the order came. */
 Test(router_ask, a_message_that_is_being_tried_is_given_up_when_it_fails)
 {
@@ -988,7 +1026,8 @@ probe_all(const char *more, bool by_itself)
 		publish(ANSWERS + 1, 1);
 		for (unsigned k = 0; k < ANSWERS; k++) {
 			blocked += probe_once(&answers[k], i / 3, i % 3, by_itself);
-			wait_for_blocked(blocked);
+			cr_assert(blocked_groups() == blocked, "%s: %lu of %u are blocked",
+			    settings, blocked_groups(), blocked);
 		}
 		answer_next(200);
 	}
