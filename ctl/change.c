@@ -18,8 +18,7 @@
 #include "shm/subscription.h"
 
 enum {
-	SEEN_S =
-	    10, /* for the router to log a change, for the workers to see it, and for a probe */
+	SEEN_S = 10, /* for the router to log a change, and for the workers to see it */
 	LOOK_MS = 5
 };
 
@@ -111,12 +110,34 @@ wait_until_seen(const struct control *control, unsigned queue, uint64_t generati
 	}
 }
 
-/* Waits for what comes of the message that is let through. That another one behind it trips the queue again
- * is another story. */
+/* The queue is no longer PROBING. That another message behind the one that was let through trips it again is
+ * another story. */
 static int
-wait_for_probe(const struct control *control, unsigned queue, uint64_t sequence)
+report_probe(
+    const char *name, enum control_state state, struct control_detail *detail, uint64_t sequence)
 {
-	uint64_t deadline_ns = ctl_monotonic_ns() + SEEN_S * UINT64_C(1000000000);
+	if (state == CONTROL_TRIPPED) {
+		text_make_safe(detail->message_id);
+		text_make_safe(detail->error);
+		warnx("%s: TRIPPED again: message %s answered %u: %s", name, detail->message_id,
+		    detail->status, detail->error);
+		return detail->sequence <= sequence ? EX_TEMPFAIL : 0;
+	}
+	text_make_safe(detail->reason);
+	if (state != CONTROL_RUNNING) {
+		warnx("%s: %s meanwhile: %s", name, control_state_name(state), detail->reason);
+		return EX_TEMPFAIL;
+	}
+	printf("%s: RUNNING%s%s\n", name, detail->reason[0] != '\0' ? ": " : "", detail->reason);
+	return 0;
+}
+
+/* Waits for what comes of the message that is let through. */
+static int
+wait_for_probe(
+    const struct ctl *ctl, const struct control *control, unsigned queue, uint64_t sequence)
+{
+	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns;
 	const char *name = control->shared->queue[queue].name;
 	struct control_detail detail;
 	uint64_t word;
@@ -136,20 +157,15 @@ wait_for_probe(const struct control *control, unsigned queue, uint64_t sequence)
 			return 0;
 		}
 		if (ctl_monotonic_ns() > deadline_ns) {
-			printf("%s: the first message is still being handled\n", name);
-			return 0;
+			warnx("%s: PROBING: what comes of the message that is tried first is not "
+			      "known yet: see headgatectl status, or wait for it: headgatectl "
+			      "wait --state RUNNING %s",
+			    name, name);
+			return EX_TEMPFAIL;
 		}
 		ctl_pause_ms(LOOK_MS);
 	}
-	if (control_word_state(word) == CONTROL_TRIPPED) {
-		text_make_safe(detail.message_id);
-		text_make_safe(detail.error);
-		warnx("%s: TRIPPED again: message %s answered %u: %s", name, detail.message_id,
-		    detail.status, detail.error);
-		return detail.sequence == sequence ? EX_TEMPFAIL : 0;
-	}
-	printf("%s: %s\n", name, control_state_name(control_word_state(word)));
-	return 0;
+	return report_probe(name, control_word_state(word), &detail, sequence);
 }
 
 /* Waits until the workers have handled what they had been given, or have it no more. */
@@ -217,7 +233,7 @@ change_main(struct ctl *ctl, enum gate_event what)
 			    control.shared->queue[i].name,
 			    (unsigned long long)changed[i].generation);
 		if (rc == 0 && changed[i].probed != 0)
-			rc = wait_for_probe(&control, i, changed[i].probed);
+			rc = wait_for_probe(ctl, &control, i, changed[i].probed);
 		if (rc == 0 && changed[i].drains)
 			rc = wait_until_drained(ctl, &control, i, changed[i].returned);
 		if (rc != 0)

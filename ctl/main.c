@@ -32,7 +32,7 @@ static const struct command commands[] = {
 	{ "status", "[--json] [--watch] [QUEUE...]", "what runs, what is stopped, and why",
 	    status_main, " json watch ", false },
 	{ "start",
-	    "[--skip-head [--message ID]] [--reason TEXT] [--group ID [-t TIME]] QUEUE... | --all",
+	    "[--skip-head [--message ID]] [--reason TEXT] [--group ID] [-t TIME] QUEUE... | --all",
 	    "open the gate of a queue; or try what blocks a group", start_main,
 	    " skip-head message reason group timeout all ", false },
 	{ "stop", "[--drain [-t TIME]] [--reason TEXT] QUEUE... | --all",

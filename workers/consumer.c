@@ -540,6 +540,8 @@ wait_for_gate(struct consumer *consumer, struct attachment *attachment, uint64_t
 			return false;
 		attachment_wait(attachment, state, false, WAIT_NS);
 	}
+	/* Whoever waits for that does not wait for the handlers that are started now. */
+	attachment_heartbeat(attachment, state, consumer->handled, monotonic_ns());
 	return true;
 }
 

@@ -108,7 +108,6 @@ is "a group that is not blocked: exit 66" 66 "$(exit_of start_group A)"
 ok "and it says so" grep -q 'group A is not blocked' "$dir/ctl.err"
 is "two queues: exit 64" 64 "$(exit_of ctl start --group A payment-processing payment-processing)"
 is "a group without a name: exit 64" 64 "$(exit_of start_group '')"
-is "a time without a group: exit 64" 64 "$(exit_of ctl start -t 1s payment-processing)"
 stop "$payment"
 wait_for 20 eval '[ "$(ctl status --json payment-processing | jq ".queues[0].workers | length")" = 0 ]'
 is "without a worker: exit 75" 75 "$(exit_of start_group B-ERROR500)"

@@ -90,7 +90,23 @@ rm "$dir/journal.hold.$in_3"
 ok "the later one fails, and is the head" wait_for 20 head_is "$(sequence_of "$in_3")"
 rm "$dir/journal.hold.$in_1"
 ok "the earlier one fails too, and takes its place" wait_for 20 head_is "$(sequence_of "$in_1")"
-rm "$dir/journal.$in_1" "$dir/journal.$in_3"
+# The first of them is tried, and its handler takes its time.
+touch "$dir/journal.hold.$in_1"
+is "start does not know what comes of it: 75" 75 \
+  "$(ctl start -t 200ms events >"$dir/out" 2>"$dir/why"; echo $?)"
+ok "and says so" grep -q 'PROBING: what comes of the message that is tried first is not known yet' "$dir/why"
+ok "and what to do" grep -q 'headgatectl wait --state RUNNING events' "$dir/why"
+is "it is tried still" PROBING "$(field .state)"
+ctl start events >"$dir/out" 2>"$dir/why" &
+waiting=$!
+waits() { [ "$(ps -o stat= -p "$waiting" | cut -c1)" = S ] && grep -q 'already PROBING' "$dir/out"; }
+ok "start waits again" wait_for 20 waits
+ctl stop events >/dev/null 2>&1 &
+stopping=$!
+wait $waiting
+is "until the queue is stopped: 75" "75 1" "$? $(grep -c 'STOPPED meanwhile' "$dir/why")"
+rm "$dir/journal.$in_1" "$dir/journal.$in_3" "$dir/journal.hold.$in_1"
+wait $stopping
 ok "then it is opened" ctl start events
 ok "and both are handled" ctl wait --empty -t 30 events
 is "in each customer's order" 0 "$(out_of_order "$dir/journal")"
