@@ -275,7 +275,6 @@ static const struct {
 	bool beside;
 } pairs[] = {
 	{ "start", "message", "skip-head", false },
-	{ "start", "timeout", "group", false },
 	{ "stop", "timeout", "drain", false },
 	{ "wait", "ready", "workers", true },
 	{ "wait", "ready", "empty", true },

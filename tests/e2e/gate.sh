@@ -158,7 +158,6 @@ refused() { # refused TEXT ARGUMENT...
   is "$*" "64 headgatectl: $wanted" "$? $(cat "$dir/ctl.err")"
 }
 refused "stop: --timeout goes with --drain" stop -t 5 payment-processing
-refused "start: --timeout goes with --group" start -t 5 payment-processing
 refused "start: --message goes with --skip-head" start --message p1 payment-processing
 refused "wait: --workers, or --empty: not both" wait --empty --workers
 refused "wait: --ready, or --state: not both" wait --ready --state RUNNING
