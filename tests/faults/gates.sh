@@ -34,6 +34,7 @@ publish_next() { # the next chunk, or again the one that was not all durable
       69 | 75 | 137) again=$((again + 1)) ;;
       *) odd=$(tr ' ' '\n' <<<"$odd publish:$?" | sort -u | xargs) ;;
     esac
+    publisher= # it is counted once
   fi
   [ $chunks -lt $until ] || return 0
   start publisher headgate-publish --wait 2 "$dir/chunk.$(printf '%05d' $chunks)"
