@@ -117,8 +117,10 @@ open_logs(struct check *check, const struct ctl *ctl)
 		}
 		if (rc != 0)
 			give_up(rc, audit->error);
+		audit->known = log_known_end(ctl->config.state_dir, name, audit->list.log_id);
 		check->logs[check->count] = (struct log_judge_log){
 			.log_id = audit->list.log_id,
+			.known = audit->known.batch,
 			.tail = &audit->tail,
 		};
 		check->queues[check->count++] = name;
@@ -321,6 +323,10 @@ salvage_log(struct check *check, unsigned i)
 	    sizeof(error));
 	if (rc != 0)
 		give_up(rc, error);
+	rc = log_known_forget_end(ctl->config.state_dir, check->queues[i]);
+	if (rc != 0)
+		errx(EX_OSERR, "%s/known: %s: was salvaged, do it once more", ctl->config.state_dir,
+		    strerror(-rc));
 	if (salvage.new_id)
 		warnx("%s: the log's id was nowhere to be read and is a new one: messages whose "
 		      "settlement is lost are handled again",

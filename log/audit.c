@@ -273,6 +273,8 @@ read_facts(struct log_audit *audit)
 		audit->head.clock_ns = audit->tail.clock_ns;
 	if (audit->settled.highest >= audit->head.next_sequence)
 		audit->head.next_sequence = audit->settled.highest + 1;
+	if (audit->known.next_sequence > audit->head.next_sequence)
+		audit->head.next_sequence = audit->known.next_sequence;
 	return rc;
 }
 
@@ -409,7 +411,8 @@ take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned 
 	if (torn_end > audit->tail.end)
 		return 0;
 	return note_bad(audit, last->number, ".log", end - last->position, end - last->position,
-	    "a batch is missing that is in another log, or known to it");
+	    later > lost ? "a batch is missing that is in another log, or known to it"
+			 : "a batch is missing that was there when the router ended");
 }
 
 int

@@ -9,6 +9,7 @@
 #define HEADGATE_LOG_AUDIT_H
 
 #include "log/judge.h"
+#include "log/known.h"
 #include "log/settled.h"
 
 enum { LOG_FILE_BYTES = 24 };
@@ -28,7 +29,8 @@ struct log_audit {
 	struct log_scan scan;
 	struct log_tail tail;
 	char error[LOG_ERROR_BYTES];
-	struct log_bad *bad; /* the log is whole when there are none */
+	struct log_known_end known; /* to be filled in by whoever knows it */
+	struct log_bad *bad;        /* the log is whole when there are none */
 	size_t bad_count, bad_capacity;
 
 	/* From log_audit_read() on. */

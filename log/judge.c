@@ -105,6 +105,8 @@ power_was_cut(const struct log_judge *judge)
 void
 log_judge_decide(struct log_judge *judge)
 {
+	uint64_t known = 0;
+
 	judge->highest = judge->begun = 0;
 	judge->synced = false;
 	for (unsigned i = 0; i < judge->count; i++) {
@@ -114,14 +116,20 @@ log_judge_decide(struct log_judge *judge)
 			judge->highest = tail->last_batch;
 		if (tail->torn_batch > judge->begun)
 			judge->begun = tail->torn_batch;
+		if (judge->logs[i].known > known)
+			known = judge->logs[i].known;
 	}
+	if (judge->begun < known)
+		judge->begun = known;
 	if (judge->begun < judge->highest)
 		judge->begun = judge->highest;
+	if (judge->barrier < known)
+		judge->barrier = known;
 	for (unsigned i = 0; i < judge->count; i++)
 		judge->synced |= judge->logs[i].tail->last_batch == judge->highest &&
 		    judge->logs[i].tail->last_synced;
-	judge->complete = highest_complete(judge);
-	if (judge->complete && judge->synced)
+	judge->complete = judge->highest <= known || highest_complete(judge);
+	if (judge->complete && judge->synced && judge->barrier < judge->highest)
 		judge->barrier = judge->highest;
 	judge->last = judge->highest;
 	judge->power_cut = power_was_cut(judge);
@@ -159,6 +167,9 @@ log_judge_lost(const struct log_judge *judge, unsigned i, uint64_t *lost, uint64
 		return true;
 	if (log->log_id == 0)
 		return false;
+	*lost = *later = log->known;
+	if (log->known > tail->last_batch)
+		return true;
 	for (size_t k = 0; k < judge->proof_count; k++) {
 		*lost = judge->proofs[k].barrier;
 		*later = judge->proofs[k].said_in;

@@ -5,6 +5,8 @@
  * everywhere. So what is not whole was torn when it is of the highest batch of all logs, and nobody was told
  * of that one. And the end of each batch proves the one before, and names the last barrier (log/format.h).
  *
+ * A router that ends by itself leaves word of the last batch of each log: no batch up to there was torn.
+ *
  * What else is missing is damage up to the barrier. Above it the power was cut before it was synced: then
  * nothing above the barrier counts, in any log, so that all logs are as they were at one moment.
  */
@@ -15,6 +17,7 @@
 
 struct log_judge_log {
 	uint64_t log_id; /* 0: there is none, or it cannot be told */
+	uint64_t known;  /* batch that it had, durably (log/known.h); 0: nothing is known */
 	const struct log_tail *tail;
 };
 

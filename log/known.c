@@ -14,6 +14,11 @@
 #include "log/ids.h"
 #include "telemetry/crash.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define MAGIC "HGEND001"
+
 void
 log_known_path(char path[LOG_PATH_BYTES], const char *state_dir, const char *queue)
 {
@@ -53,6 +58,69 @@ log_known_add(const char *state_dir, const char *queue)
 		rc = sync_dir(dir);
 	CRASH_POINT("known.synced");
 	return rc == 0 ? sync_dir(state_dir) : rc;
+}
+
+static uint64_t
+checksum(const struct log_known_end *end)
+{
+	return XXH3_64bits(end, offsetof(struct log_known_end, checksum));
+}
+
+int
+log_known_set_end(const char *state_dir, const char *queue, struct log_known_end *end)
+{
+	char path[LOG_PATH_BYTES];
+	ssize_t n;
+	int fd, rc;
+
+	memcpy(end->magic, MAGIC, sizeof(end->magic));
+	end->checksum = checksum(end);
+	log_known_path(path, state_dir, queue);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = pwrite(fd, end, sizeof(*end), 0);
+	rc = n < 0 ? -errno : n != sizeof(*end) ? -EIO : 0;
+	if (rc == 0 && fsync(fd) != 0)
+		rc = -errno;
+	close(fd);
+	CRASH_POINT("known.ended");
+	return rc;
+}
+
+int
+log_known_forget_end(const char *state_dir, const char *queue)
+{
+	char path[LOG_PATH_BYTES];
+	int fd, rc;
+
+	log_known_path(path, state_dir, queue);
+	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	rc = fsync(fd) == 0 ? 0 : -errno;
+	close(fd);
+	return rc;
+}
+
+struct log_known_end
+log_known_end(const char *state_dir, const char *queue, uint64_t log_id)
+{
+	struct log_known_end end = { .batch = 0 };
+	char path[LOG_PATH_BYTES];
+	ssize_t n = 0;
+	int fd;
+
+	log_known_path(path, state_dir, queue);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = pread(fd, &end, sizeof(end), 0);
+		close(fd);
+	}
+	if (n == sizeof(end) && memcmp(end.magic, MAGIC, sizeof(end.magic)) == 0 &&
+	    end.checksum == checksum(&end) && end.log_id == log_id)
+		return end;
+	return (struct log_known_end){ .batch = 0 };
 }
 
 /* Returns 1, 0 or -errno. */

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "log/known.h"
 #include "message/envelope.h"
 #include "router/batch.h"
 #include "router/cleaner.h"
@@ -530,11 +531,33 @@ router_idle(const struct router *router)
 	return true;
 }
 
+/* All is durable: how each log ends may be known. */
+static void
+tell_ends(const struct router *router)
+{
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		const struct queue *queue = &router->queues[i];
+		struct log_known_end end = {
+			.log_id = queue->writer.log_id,
+			.batch = queue->writer.last_batch,
+			.next_sequence = queue->next_sequence,
+		};
+		int rc = log_known_set_end(router->config->state_dir, queue->config->name, &end);
+
+		if (rc != 0)
+			event(EVENT_WARN, "log.end_not_known", "s:queue", queue->config->name,
+			    "s:error", strerror(-rc), NULL);
+	}
+}
+
 void
 router_close(struct router *router)
 {
 	struct connection *connection, *next;
 	struct control_shared *shared = router->control.shared;
+
+	if (router->stopping && router->failed == 0 && router_idle(router))
+		tell_ends(router);
 
 	TAILQ_FOREACH_SAFE (connection, &router->connections, link, next)
 		connection_close(connection);

@@ -107,6 +107,10 @@ judge(struct recovery *recovery)
 	for (unsigned i = 0; i < recovery->count; i++)
 		recovery->logs[i] = (struct log_judge_log){
 			.log_id = recovery->found[i].list.log_id,
+			.known = log_known_end(recovery->router->config->state_dir,
+			    recovery->router->queues[i].config->name,
+			    recovery->found[i].list.log_id)
+				     .batch,
 			.tail = &recovery->found[i].tail,
 		};
 	recovery->judge.logs = recovery->logs;
@@ -116,9 +120,10 @@ judge(struct recovery *recovery)
 		if (!log_judge_lost(&recovery->judge, i, &lost, &later))
 			continue;
 		snprintf(recovery->error, recovery->error_bytes,
-		    "%s: position %" PRIu64 ": batch %" PRIu64 " is damaged, and batch %" PRIu64
-		    " was written after it",
-		    recovery->found[i].dir, recovery->found[i].tail.end, lost, later);
+		    "%s: position %" PRIu64 ": batch %" PRIu64 " is damaged%s",
+		    recovery->found[i].dir, recovery->found[i].tail.end, lost,
+		    later > lost ? ", and others were written after it"
+				 : ": it was whole when the router ended");
 		return -EBADMSG;
 	}
 	recovery->highest_batch = recovery->judge.begun;
@@ -269,6 +274,7 @@ replay_batch(void *context, const struct log_batch_end *end)
 {
 	struct replay *replay = context;
 
+	replay->queue->writer.last_batch = end->batch;
 	replay->batch_time_ns = end->time_ns;
 	replay->batch_clock_s = (uint32_t)(end->clock_ns / 1000000000 + 1);
 	return 0;

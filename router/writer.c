@@ -598,6 +598,7 @@ writer_commit(struct writer *writer, const struct log_batch_end *end, const uint
 	writer->flying_offset = (int64_t)(writer->sealed - writer->active.segment.position);
 	writer->flying_fd = writer->active.fd;
 	writer->flying_end = writer->end = writer->sealed = aligned;
+	writer->last_batch = writer->batch;
 	writer->flying_synced = writer->cached && end->synced;
 	writer->unsynced = writer->cached && !end->synced;
 	writer->wants_barrier = false;

@@ -77,6 +77,7 @@ struct writer {
 	uint64_t tail_floor; /* nothing older was ever in the tail, or is as it is there */
 	uint64_t end, sealed, durable;
 	uint64_t batch;       /* number of the one being gathered */
+	uint64_t last_batch;  /* number of the last one in this log; 0: there is none */
 	uint64_t batch_start; /* where it begins; 0: nothing gathered */
 
 	/* The batch on its way to the disk: what is left of it. */

@@ -53,7 +53,25 @@ ctl check >/dev/full
 is "a full disk on stdout" 74 $?
 cp -a "$dir/state" "$dir/whole"
 
-echo "# torn"
+echo "# the end is gone"
+at=$(place_of '"message_id":"p7"') # and with it the batch behind, which nothing names
+dd if=/dev/zero of="$log" bs=512 seek=$((at / 512)) count=64 conv=notrunc status=none
+ctl check --json >"$dir/check"
+is "a router that ended by itself left word of it" 65 $?
+is "what is missing has numbers" "7 8" \
+  "$(one payment-processing missing_first) $(one payment-processing missing_last)"
+refused
+is "the router does not go on either" 65 $?
+ok "it says why" grep -q 'it was whole when the router ended' "$dir/refused"
+ctl check --salvage payment-processing >"$dir/text"
+is "what is left is saved" 0 $?
+ctl check >/dev/null
+is "and is whole" 0 $?
+rm -rf "$dir/state" && cp -a "$dir/whole" "$dir/state"
+
+echo "# torn: the router was killed"
+: >"$dir/state/known/payment-processing.log"
+rm -rf "$dir/whole" && cp -a "$dir/state" "$dir/whole"
 at=$(place_of '"message_id":"p8"')
 flip "$log" "$at"
 ctl check --json >"$dir/check"

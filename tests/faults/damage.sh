@@ -82,7 +82,7 @@ for seed in $(seq "$first" $((first + count - 1))); do
   if [ $status -eq 65 ]; then
     salvaged=$((salvaged + 1))
     ctl check --salvage --json payment-processing >"$dir/check" || say "salvage: $?"
-    ctl check >"$dir/text" || say "not whole: $?"
+    ctl check >"$dir/text" || say "not whole: $? $(grep -v whole "$dir/text")"
   elif [ $status -ne 0 ]; then
     say "check: $status"
   fi

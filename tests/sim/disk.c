@@ -20,7 +20,13 @@
 
 #include "tests/sim/net.h"
 
-enum { NAMES = 512, CHANGES = 4096, PATH_BYTES = 128, LOCK_BYTES = 64 };
+enum {
+	NAMES = 512,
+	CHANGES = 4096,
+	PATH_BYTES = 128,
+	LOCK_BYTES = 64,
+	LARGEST_FILE = 256 << 20 /* bytes */
+};
 
 struct node {
 	LIST_ENTRY(node) link;
@@ -342,6 +348,9 @@ disk_write(int fd, const void *buffer, size_t length, uint64_t offset)
 	if (file == NULL)
 		return -EBADF;
 	node = file->node;
+	if (offset > LARGEST_FILE - length)
+		world_violation(
+		    "%s: a write at offset %llu", file->path, (unsigned long long)offset);
 	if (!is_aligned(file, buffer, length, offset))
 		return -EINVAL;
 	if (!has_room(file, offset, offset + length))

@@ -15,6 +15,8 @@ holds() { # holds ARGUMENT...
 found() { # found BREAK: it ends with what must not be, by itself
   case $1 in # where it is known to be found, so that it does not take long; the others within a few from 1
     early-outcome) first=80 ;;
+    probe-on) first=90 ;;
+    own-policy) first=60 ;;
     trust-names) first=30 ;;
     *) first=1 ;;
   esac

@@ -47,15 +47,19 @@ end_of(const struct batch *batches, uint64_t n)
 	return &made.end;
 }
 
-/* has[i]: the highest batch that log i has whole; torn[i]: one that is torn behind it. */
+/* has[i]: the highest batch that log i has whole; torn[i]: one that is torn behind it; known: the highest that a
+ * router that ended left word of, 0: it was killed. */
 static void
 judge(struct log_judge *judge, const struct batch *batches, const uint64_t has[LOGS],
-    const uint64_t torn[LOGS], bool cached)
+    const uint64_t torn[LOGS], uint64_t known, bool cached)
 {
 	*judge = (struct log_judge){ .logs = logs, .count = LOGS };
 	for (unsigned i = 0; i < LOGS; i++) {
 		tails[i] = (struct log_tail){ .torn_batch = torn[i], .torn_os = cached };
 		logs[i] = (struct log_judge_log){ .log_id = id_of(i), .tail = &tails[i] };
+		for (uint64_t n = 1; n <= known; n++)
+			if (batches[n - 1].logs & 1u << i)
+				logs[i].known = n;
 		for (uint64_t n = 1; n <= has[i]; n++) {
 			const struct log_batch_end *end;
 
@@ -97,34 +101,47 @@ Test(log_judge, decides_what_counts)
 		uint64_t has[LOGS], torn[LOGS];
 		uint64_t last;
 		bool power_cut, damage;
+		uint64_t known;
 	} cases[] = {
-		{ "all is there", cached, { 6, 6, 5 }, { 0 }, 6, false, false },
-		{ "the highest was under way", cached, { 6, 5, 5 }, { 0, 6, 0 }, 5, false, false },
+		{ "all is there", cached, { 6, 6, 5 }, { 0 }, 6, false, false, 0 },
+		{ "the highest was under way", cached, { 6, 5, 5 }, { 0, 6, 0 }, 5, false, false,
+		    0 },
 		{ "... and its first log has nothing of it", cached, { 4, 6, 5 }, { 0 }, 5, false,
-		    false },
+		    false, 0 },
 		{ "one that was acknowledged is gone from one log", cached, { 6, 6, 4 }, { 0 }, 2,
-		    true, false },
-		{ "... which shows in the one behind", cached, { 3, 5, 5 }, { 0 }, 2, true, false },
-		{ "a log has none behind the barrier", cached, { 6, 2, 5 }, { 0 }, 2, true, false },
-		{ "... and the others, too", cached, { 2, 2, 2 }, { 0 }, 2, false, false },
+		    true, false, 0 },
+		{ "... which shows in the one behind", cached, { 3, 5, 5 }, { 0 }, 2, true, false,
+		    0 },
+		{ "a log has none behind the barrier", cached, { 6, 2, 5 }, { 0 }, 2, true, false,
+		    0 },
+		{ "... and the others, too", cached, { 2, 2, 2 }, { 0 }, 2, false, false, 0 },
 		{ "torn in one log, whole in others", cached, { 6, 3, 5 }, { 0, 5, 0 }, 2, true,
-		    false },
+		    false, 0 },
 		{ "the barrier itself is gone from a log", cached, { 6, 1, 5 }, { 0 }, 2, true,
-		    true },
-		{ "the barrier is under way", cached, { 2, 1, 2 }, { 0 }, 1, false, false },
+		    true, 0 },
+		{ "the barrier is under way", cached, { 2, 1, 2 }, { 0 }, 1, false, false, 0 },
 		{ "torn at the barrier, when a later one is there", cached, { 6, 1, 5 },
-		    { 0, 2, 0 }, 2, true, true },
-		{ "synced, all is there", synced, { 6, 6, 6 }, { 0 }, 6, false, false },
+		    { 0, 2, 0 }, 2, true, true, 0 },
+		{ "synced, all is there", synced, { 6, 6, 6 }, { 0 }, 6, false, false, 0 },
 		{ "synced, the highest was under way", synced, { 6, 3, 5 }, { 0, 6, 6 }, 5, false,
-		    false },
+		    false, 0 },
 		{ "synced, one before the highest is gone", synced, { 4, 6, 6 }, { 0 }, 5, false,
-		    true },
+		    true, 0 },
+		{ "known, all is there", synced, { 6, 6, 6 }, { 0 }, 6, false, false, 6 },
+		{ "known, the highest is gone from one", synced, { 6, 3, 6 }, { 0, 6, 0 }, 6, false,
+		    true, 6 },
+		{ "known, the highest is gone from all", synced, { 5, 3, 5 }, { 0 }, 5, false, true,
+		    6 },
+		{ "known, and the next router was killed", synced, { 6, 3, 5 }, { 0, 6, 6 }, 5,
+		    false, false, 5 },
+		{ "known, not synced before, gone from one", cached, { 6, 5, 5 }, { 0 }, 6, false,
+		    true, 6 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct log_judge made;
 
-		judge(&made, cases[i].batches, cases[i].has, cases[i].torn,
+		judge(&made, cases[i].batches, cases[i].has, cases[i].torn, cases[i].known,
 		    cases[i].batches == cached);
 		cr_expect(any_lost(&made) == cases[i].damage, "%s: damage", cases[i].what);
 		if (!cases[i].damage) {
