@@ -202,8 +202,10 @@ status_print_json(const struct status *status)
 
 		printf("%s{\"name\":", i ? "," : "");
 		quote(topic->name);
-		printf(",\"published\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"unroutable\":%" PRIu64,
-		    topic->published, topic->refused, topic->unroutable);
+		printf(",\"published\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"unroutable\":%" PRIu64
+		       ",\"ids\":%" PRIu64 ",\"ids_bytes\":%" PRIu64,
+		    topic->published, topic->refused, topic->unroutable, topic->ids,
+		    topic->ids_bytes);
 		json_why("refuses", control_refusal_text(topic->refuses));
 		putchar('}');
 	}

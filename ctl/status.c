@@ -97,6 +97,8 @@ gather_live(struct status *status, const struct control *control, const struct c
 			.published = get(&shared->topic[i].published),
 			.refused = get(&shared->topic[i].refused),
 			.unroutable = get(&shared->topic[i].unroutable),
+			.ids = get(&shared->topic[i].ids),
+			.ids_bytes = get(&shared->topic[i].ids_bytes),
 			.refuses = (enum control_refusal)atomic_load_explicit(
 			    &shared->topic[i].refuses, memory_order_relaxed),
 		};

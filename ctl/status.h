@@ -30,6 +30,7 @@ struct status_queue {
 struct status_topic {
 	const char *name;
 	uint64_t published, refused, unroutable;
+	uint64_t ids, ids_bytes; /* remembered by the deduplication */
 	enum control_refusal refuses;
 };
 

@@ -422,7 +422,12 @@ pump_all(struct router *router)
 static void
 tick_topic(struct topic *topic, uint32_t now)
 {
+	uint64_t bytes, ids;
+
 	dedup_sweep(topic->dedup, now, SWEEP_PAGES);
+	dedup_usage(topic->dedup, &bytes, &ids);
+	atomic_store_explicit(&topic->control->ids, ids, memory_order_relaxed);
+	atomic_store_explicit(&topic->control->ids_bytes, bytes, memory_order_relaxed);
 	atomic_store_explicit(&topic->control->refuses,
 	    dedup_is_full(topic->dedup) ? CONTROL_DEDUP_FULL : CONTROL_TAKES, memory_order_relaxed);
 }

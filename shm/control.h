@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONTROL_MAGIC "HGCTRL03"
+#define CONTROL_MAGIC "HGCTRL04"
 
 enum {
 	CONTROL_QUEUES = 64,
@@ -139,6 +139,8 @@ struct control_worker {
 struct control_topic {
 	char name[CONTROL_NAME_BYTES];
 	_Atomic uint64_t published, refused, unroutable, duplicates;
+	_Atomic uint64_t ids,
+	    ids_bytes; /* that the deduplication remembers; the router's memory for them */
 	_Atomic uint32_t refuses; /* enum control_refusal */
 	uint32_t pad;
 };

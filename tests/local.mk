@@ -52,8 +52,10 @@ check-poll:
 	HEADGATE_IO=poll $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(E2E_TESTS)'
 .PHONY: check-poll
 
-# A million messages while the router and the workers are killed every half second.
+# A million messages while the router and the workers are killed, every half second, and 200 ms after they are ready.
 check-million: all tests/generate
-	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' KILL_COUNT=1000000 \
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' KILL_COUNT=1000000 KILL_PAUSE=0.5 \
+		bash $(top_srcdir)/tests/e2e/kill.sh
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' KILL_COUNT=1000000 KILL_READY=1 \
 		bash $(top_srcdir)/tests/e2e/kill.sh
 .PHONY: check-million

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Router and workers are killed with -9 again and again while messages are published: none is lost, none
-# is stored twice, order is kept. KILL_COUNT messages, KILL_SEED, KILL_PAUSE seconds between two kills.
+# is stored twice, order is kept. KILL_COUNT messages, KILL_SEED, KILL_PAUSE seconds between two kills; with
+# KILL_READY=1 between the moment at which all are ready again and the next.
 . "$top_srcdir/tests/lib.sh"
 
 count=${KILL_COUNT:-100000}
@@ -24,6 +25,7 @@ publisher=$!
 split -l 10000 --filter 'cat; sleep 0.1' "$dir/in" >"$dir/pipe" &
 kills=0
 while alive "$publisher"; do
+  [ -z "${KILL_READY:-}" ] || "$top_builddir/headgatectl" wait --workers -t 30
   sleep "$pause" # the moment of the next kill
   case $((RANDOM % 3)) in
     0)
