@@ -112,6 +112,8 @@ int io_close(int fd);
 int io_allocate(int fd, uint64_t bytes);
 /* Gives back the blocks of [from, from + bytes), which reads as zeros then. */
 int io_punch(int fd, uint64_t from, uint64_t bytes);
+/* Bytes of a directory's file system that are free for us. Returns 0 or -errno. */
+int io_free_bytes(const char *dir, uint64_t *bytes);
 /* All of it, at an offset. Return 0 or -errno (-ENODATA at the end of the file). */
 int io_read_all(int fd, void *buffer, size_t length, uint64_t offset);
 int io_write_all(int fd, const void *buffer, size_t length, uint64_t offset);

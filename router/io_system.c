@@ -15,6 +15,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -98,6 +99,17 @@ io_punch(int fd, uint64_t from, uint64_t bytes)
 		   fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)bytes) == 0
 	    ? 0
 	    : -errno;
+}
+
+int
+io_free_bytes(const char *dir, uint64_t *bytes)
+{
+	struct statvfs st;
+
+	if (statvfs(dir, &st) != 0)
+		return -errno;
+	*bytes = (uint64_t)st.f_bavail * st.f_frsize;
+	return 0;
 }
 
 int

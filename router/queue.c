@@ -899,7 +899,7 @@ queue_look_for_room(struct queue *queue, uint64_t now_ns)
 	    writer_shortage(&queue->writer) == 0)
 		return;
 	queue->looked_ns = now_ns;
-	writer_look_for_room(&queue->writer);
+	writer_see_room(&queue->writer);
 }
 
 void

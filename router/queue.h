@@ -101,7 +101,7 @@ uint64_t queue_unsettled_bytes(const struct queue *);
 
 /* Brings the figures in the control segment up to date. */
 void queue_publish_figures(struct queue *);
-/* Where messages are refused because its log cannot grow: looks now and then whether it can by now. */
+/* Where messages are refused because its log cannot grow: looks now and then whether there is room by now. */
 void queue_look_for_room(struct queue *, uint64_t now_ns);
 /* Those of blocked groups: whoever is told that a group is blocked, or open, finds it so there. */
 void queue_publish_groups(struct queue *);

@@ -430,7 +430,19 @@ writer_is_short(const struct writer *writer)
 void
 writer_look_for_room(struct writer *writer)
 {
-	prepare_next(writer, writer->refused_bytes, writer->active.segment.size / MESSAGES_LEAVE);
+	prepare_next(writer, 0, writer->active.segment.size / MESSAGES_LEAVE);
+}
+
+void
+writer_see_room(struct writer *writer)
+{
+	uint64_t least = least_size(writer, writer->refused_bytes), bytes;
+
+	if (writer->next_state != WRITER_NEXT_FAILED || io_free_bytes(writer->dir, &bytes) != 0 ||
+	    bytes < 2 * least)
+		return;
+	writer->next_state = WRITER_NEXT_NONE;
+	writer->next_error = 0;
 }
 
 int

@@ -127,8 +127,11 @@ int writer_room_for_message(struct writer *, uint64_t payload_length);
 int writer_room_for_state(struct writer *, uint64_t payload_length);
 /* Is no more than that quarter left? Then each batch costs a block that there may be no other of. */
 bool writer_is_short(const struct writer *);
-/* Tries, from time to time, whether a next segment can be made now, for a message such as was refused last. */
+/* Tries, from time to time, whether a next segment can be made now. */
 void writer_look_for_room(struct writer *);
+/* Where none could be made, and the file system has room by now for a message such as was refused last and as much
+ * again: does not say any more that there is none. Takes nothing of it, for a store may need it first. */
+void writer_see_room(struct writer *);
 /* Why messages are refused, or were when there was one last: -errno; 0: they are not. */
 int writer_shortage(const struct writer *);
 

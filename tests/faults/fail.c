@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -297,6 +298,21 @@ posix_fallocate(int fd, off_t offset, off_t length)
 	if (error == 0 && is_tracked(fd))
 		note(JOURNAL_ALLOCATE, fd, offset, (uint64_t)length, NULL, NULL, NULL, 0);
 	return error;
+}
+
+/* Where no room can be had, none is there. */
+int
+statvfs(const char *path, struct statvfs *st)
+{
+	REAL(int (*)(const char *, struct statvfs *), "statvfs")
+	const char *call = getenv("FAIL_CALL"), *gone = getenv("FAIL_GONE");
+	int rc = real(path, st);
+
+	if (rc == 0 && call != NULL && strcmp(call, "posix_fallocate") == 0 &&
+	    getenv("FAIL_FROM") != NULL && below("FAIL_UNDER", path) &&
+	    (gone == NULL || syscall(SYS_access, gone, F_OK) != 0))
+		st->f_bavail = 0;
+	return rc;
 }
 
 static int

@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -574,6 +575,7 @@ ssize_t __wrap_write(int, const void *, size_t);
 int __wrap_fsync(int);
 int __real_fstat(int, struct stat *);
 int __wrap_fstat(int, struct stat *);
+int __wrap_statvfs(const char *, struct statvfs *);
 int __real_posix_fallocate(int, off_t, off_t);
 int __wrap_posix_fallocate(int, off_t, off_t);
 int __wrap_fallocate(int, int, off_t, off_t);
@@ -740,6 +742,19 @@ __wrap_fstat(int fd, struct stat *st)
 		.st_mode = file->node->is_dir ? S_IFDIR | 0700 : S_IFREG | 0600,
 		.st_size = (off_t)file->node->size,
 	};
+	return 0;
+}
+
+int
+__wrap_statvfs(const char *path, struct statvfs *st)
+{
+	unsigned files;
+	uint64_t bytes = disk_bytes(&files);
+
+	(void)path;
+	*st = (struct statvfs){ .f_frsize = 1 };
+	if (!world.disk_full && bytes < disk_capacity)
+		st->f_bavail = disk_capacity - bytes;
 	return 0;
 }
 
