@@ -18,6 +18,7 @@
 enum {
 	ZERO_PIECE_BYTES = 256 << 10,
 	NEXT_RETRY_NS = 200000000,
+	DISK_LEAVE_BYTES = 8 * LOG_SEGMENT_BYTES_MIN, /* of the disk, to others, where less will do */
 	/* Parts of a segment that are left when there is none behind it: by messages, for states and
 	 * settlements; by states, for settlements. One takes 16 bytes at most, a message's frame hardly less
 	 * than 150. */
@@ -289,14 +290,36 @@ least_size(const struct writer *writer, uint64_t bytes)
 	return size;
 }
 
+/* How much of a size, halved down to the least, the disk can give and have something left: what takes all of it
+ * before it fails would make a store's write fail that comes just then. */
+static uint64_t
+fitting_size(const struct writer *writer, uint64_t size, uint64_t least)
+{
+	uint64_t bytes;
+
+	if (writer->spare != 0 && writer->spare_bytes == size)
+		return size;
+	if (io_free_bytes(writer->dir, &bytes) != 0)
+		return size;
+	while (size / 2 >= least && size + DISK_LEAVE_BYTES > bytes)
+		size /= 2;
+	return size;
+}
+
 /* Starts to make the segment behind position, with this number: smaller than others when the disk has no
  * room for more. bytes: of the frame that it is wanted for. */
 static void
 make_next(struct writer *writer, uint64_t number, uint64_t position, uint64_t bytes)
 {
-	uint64_t size = next_size(number), least = least_size(writer, bytes);
+	uint64_t wanted = next_size(number), least = least_size(writer, bytes);
+	uint64_t size = fitting_size(writer, wanted, least);
 	char path[LOG_PATH_BYTES];
 	int rc = reserve_old(writer);
+
+	if (size < wanted) {
+		writer->disk_full(writer);
+		size = fitting_size(writer, wanted, least);
+	}
 
 	writer->next.segment = (struct log_segment){
 		.number = number,
@@ -310,7 +333,7 @@ make_next(struct writer *writer, uint64_t number, uint64_t position, uint64_t by
 	next_path(writer, path, false);
 	if (rc == 0)
 		rc = find_file(writer, path);
-	writer->disk_short = rc == -ENOSPC;
+	writer->disk_short = rc == -ENOSPC || size < wanted;
 	if (rc == -ENOSPC) {
 		writer->disk_full(writer);
 		rc = find_file(writer, path);
