@@ -157,11 +157,11 @@ print_json(const struct check *check, unsigned i)
 	put_queue(check->queues[i]);
 	printf(",\"whole\":%s,\"segments\":%zu,\"bytes\":%" PRIu64 ",\"waiting\":%" PRIu64
 	       ",\"settled\":%" PRIu64 ",\"first_sequence\":%" PRIu64 ",\"last_sequence\":%" PRIu64
-	       ",\"torn_bytes\":%" PRIu64 ",\"missing\":%" PRIu64 "}\n",
+	       ",\"torn_bytes\":%" PRIu64 ",\"torn_unsynced\":%s,\"missing\":%" PRIu64 "}\n",
 	    audit->bad_count == 0 ? "true" : "false", audit->list.count, audit->bytes,
 	    audit->waiting, audit->head.totals.done + audit->head.totals.failed,
 	    audit->first_sequence, audit->head.next_sequence - 1, audit->torn_bytes,
-	    audit->missing_total);
+	    audit->torn_unsynced ? "true" : "false", audit->missing_total);
 	for (size_t k = 0; k < audit->bad_count; k++) {
 		const struct log_bad *bad = &audit->bad[k];
 		char path[LOG_PATH_BYTES + LOG_FILE_BYTES];
@@ -193,9 +193,14 @@ print_text(const struct check *check, unsigned i)
 	    audit->bytes, audit->waiting, audit->head.totals.done + audit->head.totals.failed,
 	    audit->head.next_sequence);
 	if (audit->torn_bytes != 0)
-		printf("    %" PRIu64 " bytes at the end are of a batch that was not finished, and "
-		       "are cut when the router starts: nobody was told of it\n",
-		    audit->torn_bytes);
+		printf("    %" PRIu64 " bytes at the end are of %s\n", audit->torn_bytes,
+		    audit->torn_unsynced
+			? "batches that were not synced (durability = os), and are cut when the "
+			  "router starts: messages that were acknowledged in the last second may "
+			  "be "
+			  "among them"
+			: "a batch that was not finished, and are cut when the router starts: "
+			  "nobody was told of it");
 	for (size_t k = 0; k < audit->bad_count; k++) {
 		const struct log_bad *bad = &audit->bad[k];
 

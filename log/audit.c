@@ -405,6 +405,7 @@ take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned 
 		audit->scan.last_batch = judge->last;
 	if (!log_judge_lost(judge, index, &lost, &later)) {
 		audit->torn_bytes = torn_end - end;
+		audit->torn_unsynced = log_judge_cuts_unsynced(judge, &audit->tail);
 		return 0;
 	}
 	audit->scan.torn_from++;
@@ -430,6 +431,8 @@ log_audit_read(struct log_audit *audit, const struct log_judge *judge, unsigned 
 	if (rc == 0 && audit->list.count > 0)
 		rc = read_messages(audit);
 	log_scan_free(&audit->scan);
+	if (audit->head.next_sequence < audit->head.reserved)
+		audit->head.next_sequence = audit->head.reserved;
 	if (rc == 0)
 		rc = read_ids(audit);
 	if (rc != 0 && audit->error[0] == '\0')

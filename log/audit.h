@@ -35,7 +35,8 @@ struct log_audit {
 
 	/* From log_audit_read() on. */
 	uint64_t bytes;             /* of all segments */
-	uint64_t torn_bytes;        /* at the end: cut at the router's next start */
+	uint64_t torn_bytes;        /* at the end: cut at the router's next start ... */
+	bool torn_unsynced;         /* ... and may be of messages that were acknowledged */
 	uint64_t waiting;           /* messages that are whole and not settled */
 	uint64_t first_sequence;    /* lowest of a whole message, settled or not; 0: none */
 	struct log_checkpoint head; /* as one that is written now would be, but for ... */

@@ -71,7 +71,8 @@ struct log_segment_header {
 	uint64_t position;    /* of the header's first byte */
 	uint64_t size;        /* of the segment with its header, bytes */
 	uint64_t span;        /* positions that it stands for; size, unless it replaces others */
-	uint64_t created_ns;
+	uint64_t
+	    created_ns; /* CLOCK_REALTIME; of one that replaces others, when the first of these was */
 	/* Of one that replaces others: as in struct log_segment_entry. Else 0. */
 	uint64_t first_sequence, end_sequence, messages, end_clock_ns, data_bytes;
 	char queue[LOG_QUEUE_NAME_BYTES];

@@ -183,6 +183,13 @@ log_judge_lost(const struct log_judge *judge, unsigned i, uint64_t *lost, uint64
 	    tail->last_batch < judge->highest && is_named(judge, log->log_id);
 }
 
+bool
+log_judge_cuts_unsynced(const struct log_judge *judge, const struct log_tail *tail)
+{
+	return judge->power_cut || tail->torn_os ||
+	    (tail->last_batch > judge->last && !tail->last_synced);
+}
+
 int
 log_judge_end(const struct log_judge *judge, unsigned i, struct log_scan *scan, uint64_t *end)
 {

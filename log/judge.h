@@ -50,6 +50,8 @@ void log_judge_free(struct log_judge *);
 /* After log_judge_decide(). Is a batch that was durable not whole in the log with this index? Then *lost is
  * its number, *later that of a batch that proves it. */
 bool log_judge_lost(const struct log_judge *, unsigned i, uint64_t *lost, uint64_t *later);
+/* Is what is cut from a log with this tail of batches that were not synced? They may have been acknowledged. */
+bool log_judge_cuts_unsynced(const struct log_judge *, const struct log_tail *);
 /* Position behind which this log is cut; its scan is asked when that is not known. Returns 0 or what
  * log_scan_segment() does. */
 int log_judge_end(const struct log_judge *, unsigned i, struct log_scan *, uint64_t *end);

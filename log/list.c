@@ -160,6 +160,7 @@ take_header(struct log_list *list, size_t i, const struct log_segment_header *he
 		.span = header->span,
 		.size = header->size,
 		.salt = header->salt,
+		.created_ns = header->created_ns,
 		.first_sequence = header->first_sequence,
 		.end_sequence = header->end_sequence,
 		.messages = header->messages,

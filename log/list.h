@@ -11,6 +11,8 @@ enum { LOG_PATH_BYTES = 4352, LOG_ERROR_BYTES = 4800 };
 struct log_segment {
 	uint64_t number, last_number; /* last_number > number: it replaces these */
 	uint64_t position, span, size, salt;
+	uint64_t
+	    created_ns; /* CLOCK_REALTIME, as its header says: no message in it was published much before */
 	/* Of one that takes no more, as far as it is known: see struct log_segment_entry. */
 	uint64_t first_sequence, end_sequence, messages, end_clock_ns;
 	uint64_t data_bytes; /* 0: not known */

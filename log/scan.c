@@ -393,6 +393,9 @@ remember_batch(struct log_tail *tail, const struct walk *walk, const struct log_
 		return -ENOMEM;
 	memcpy(logs, end + 1, end->logs * sizeof(*logs));
 	free(tail->last_logs);
+	/* A batch is written when the one before has ended: a barrier by then is one. */
+	if (tail->last_batch == 0 || tail->last_synced)
+		tail->unproven = walk->segment->position + walk->batch_start;
 	tail->last_logs = logs;
 	tail->last_log_count = end->logs;
 	tail->last_batch = end->batch;

@@ -26,6 +26,8 @@ struct log_tail {
 	size_t segment;      /* index of the one that is written to: the last with anything in it */
 	uint64_t end;        /* position behind the last whole batch, aligned as it was written */
 	uint64_t last_start; /* where the last whole batch starts; 0 when there is none */
+	uint64_t
+	    unproven; /* ... and the first of those of which no other says that it is durable */
 	uint64_t last_batch; /* its number, 0 when there is none */
 	uint64_t clock_ns;   /* its log_batch_end.clock_ns */
 	bool last_synced;    /* it is a barrier */

@@ -32,7 +32,7 @@ finish(struct router *router)
 {
 	CRASH_POINT("batch.durable");
 	router->flying = false;
-	if (router->flying_synced)
+	if (router->flying_synced && router->previous_batch != 0)
 		router->barrier = router->previous_batch;
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		writer_batch_durable(&router->queues[i].writer);

@@ -508,6 +508,7 @@ open_out(struct cleaner *cleaner)
 		.position = first->position,
 		.span = last->position + last->span - first->position,
 		.end_clock_ns = last->end_clock_ns,
+		.created_ns = first->created_ns,
 	};
 	io_random(&cleaner->segment.salt, sizeof(cleaner->segment.salt));
 	cleaner->out = aligned_alloc(LOG_BLOCK_BYTES, OUT_BYTES);
@@ -567,7 +568,7 @@ write_header(struct cleaner *cleaner)
 		.position = segment->position,
 		.size = segment->size,
 		.span = segment->span,
-		.created_ns = io_wall_ns(),
+		.created_ns = segment->created_ns,
 		.first_sequence = segment->first_sequence,
 		.end_sequence = segment->end_sequence,
 		.messages = segment->messages,

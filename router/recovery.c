@@ -146,10 +146,11 @@ repair_log(struct recovery *recovery, struct found *log)
 		log->scan.last_batch = recovery->judge.last;
 	if (written > log->end)
 		event(EVENT_WARN,
-		    tail->torn_os || recovery->judge.power_cut ? "log.unsynced_cut"
-							       : "log.torn_batch_cut",
+		    log_judge_cuts_unsynced(&recovery->judge, tail) ? "log.unsynced_cut"
+								    : "log.torn_batch_cut",
 		    "s:log", log->dir, "u:bytes", written - log->end, "u:position", log->end, NULL);
-	rc = writer_repair(&log->list, cut ? 0 : tail->last_start, log->end, written);
+	rc = writer_repair(
+	    &log->list, tail->unproven < log->end ? tail->unproven : 0, log->end, written);
 	return rc == 0 ? 0 : complain(recovery, rc, log->dir, strerror(-rc));
 }
 
@@ -342,7 +343,7 @@ replay_old_segment(struct replay *replay, struct found *found, size_t i)
 	int rc;
 
 	rc = queue_add_mark(replay->queue, segment->position + LOG_HEADER_BYTES,
-	    segment->first_sequence, io_wall_ns());
+	    segment->first_sequence, segment->created_ns);
 	/* The ids of one that replaces others were taken out before. */
 	if (rc != 0 || log_segment_replaces(segment) ||
 	    !in_window(replay->queue, (uint32_t)(segment->end_clock_ns / 1000000000)))

@@ -4,7 +4,7 @@
  * The end of each log is read and checked, from its newest checkpoint on, and older segments as far as
  * they hold ids within the deduplication window. The highest batch of all of them counts only if every log that
  * it names has its end frame; else it is cut from all: nobody was told of it. What is cut is zeroed,
- * the last batch that counts is written again, both are synced, and only then is anything answered.
+ * what counts and is not proven to be durable is written again, both are synced, and only then is anything answered.
  * A damaged place in front of a whole batch is no torn write: the router refuses to start.
  */
 #ifndef HEADGATE_ROUTER_RECOVERY_H

@@ -18,7 +18,8 @@
 enum {
 	ZERO_PIECE_BYTES = 256 << 10,
 	NEXT_RETRY_NS = 200000000,
-	DISK_LEAVE_BYTES = 8 * LOG_SEGMENT_BYTES_MIN, /* of the disk, to others, where less will do */
+	DISK_LEAVE_BYTES =
+	    8 * LOG_SEGMENT_BYTES_MIN, /* of the disk, to others, where less will do */
 	/* Parts of a segment that are left when there is none behind it: by messages, for states and
 	 * settlements; by states, for settlements. One takes 16 bytes at most, a message's frame hardly less
 	 * than 150. */
@@ -196,7 +197,7 @@ fill_header(struct writer *writer)
 		.position = writer->next.segment.position,
 		.size = writer->next.segment.size,
 		.span = writer->next.segment.size,
-		.created_ns = io_wall_ns(),
+		.created_ns = writer->next.segment.created_ns,
 	};
 
 	memcpy(header.queue, writer->queue, sizeof(header.queue));
@@ -327,6 +328,7 @@ make_next(struct writer *writer, uint64_t number, uint64_t position, uint64_t by
 		.position = position,
 		.size = size,
 		.span = size,
+		.created_ns = io_wall_ns(),
 	};
 	io_random(&writer->next.segment.salt, sizeof(writer->next.segment.salt));
 	writer->next_request.done = next_written;
@@ -1034,11 +1036,11 @@ remove_rests(const struct log_list *list)
 }
 
 int
-writer_repair(const struct log_list *list, uint64_t last_start, uint64_t end, uint64_t written)
+writer_repair(const struct log_list *list, uint64_t unproven, uint64_t end, uint64_t written)
 {
 	/* Behind what can be seen there may be more of the batch that was under way. */
 	uint64_t torn_end = end + WRITER_GATHER_BYTES + WRITER_RESERVE_BYTES;
-	uint64_t places[2][2] = { { last_start, last_start != 0 ? end : 0 },
+	uint64_t places[2][2] = { { unproven, unproven != 0 ? end : 0 },
 		{ end, written > torn_end ? written : torn_end } };
 	int rc = 0;
 

@@ -187,10 +187,11 @@ void writer_drop_next(struct writer *);
 /* Gives back the blocks behind the data of an old segment: as many as its ids take. Returns 0 or -errno. */
 int writer_punch(const struct writer *, size_t index);
 
-/* For recovery, before the log is opened; synchronous. Writes the last whole batch, [last_start, end),
- * again, so that it is on the disk and not only in the page cache; zeroes what was written behind it, up to
+/* For recovery, before the log is opened; synchronous. Writes the last whole batches, [unproven, end), again,
+ * so that they are on the disk and not only in the page cache, where a sync that failed may have left them as
+ * clean; zeroes what was written behind it, up to
  * *written* or where a batch that was under way may end; syncs the segment; removes what is left over in the
  * directory. Returns 0 or -errno. */
-int writer_repair(const struct log_list *, uint64_t last_start, uint64_t end, uint64_t written);
+int writer_repair(const struct log_list *, uint64_t unproven, uint64_t end, uint64_t written);
 
 #endif

@@ -59,4 +59,18 @@ cp "$dir/whole" "$last"
 : >"$dir/headgate-router.log"
 start router headgate-router
 ok "with the batch put back it does" wait_for 20 ready
+
+# A pile is as old after a restart as before.
+stop "$router"
+rm -rf "$dir/state" "$dir/run"
+start router headgate-router
+wait_for 20 ready
+"$top_builddir/tests/generate" -n 20000 -s 9 | publish
+ok "a pile of several segments" [ "$(segments payment-processing)" -gt 2 ]
+is_old() { awk "BEGIN { exit !($(field payment-processing oldest_age_s) >= 2) }"; }
+ok "it gets older" wait_for 20 is_old
+stop "$router"
+start router headgate-router
+wait_for 20 ready
+ok "and is no younger when the router has been restarted" is_old
 done_testing

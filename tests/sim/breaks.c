@@ -20,7 +20,7 @@
 
 static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks,
     keeps_chunks, reserves_nothing, trusts_names, parks_nothing, loses_given_back, tells_early,
-    reuses_sequences, cuts_alone, names_early, probes_on;
+    reuses_sequences, cuts_alone, rewrites_nothing, names_early, probes_on;
 
 static const struct {
 	const char *name, *what;
@@ -48,6 +48,8 @@ static const struct {
 	{ "early-outcome", "a person is told of a dead letter before it is on disk", &tells_early },
 	{ "reuse", "sequences that a power cut took are given again", &reuses_sequences },
 	{ "cut-alone", "each log goes on where it happens to end after a power cut", &cuts_alone },
+	{ "no-rewrite", "recovery believes the page cache, also after a sync that failed",
+	    &rewrites_nothing },
 	{ "no-barrier", "what is in the page cache is never synced", &disk_lies_of_syncs },
 	{ "early-name", "a log is known before it is there", &names_early },
 	{ "probe-on", "a probe goes on although its message waits with its group", &probes_on },
@@ -114,10 +116,11 @@ __wrap_batch_log_durable(struct writer *writer, int result)
 }
 
 int
-__wrap_writer_repair(
-    const struct log_list *list, uint64_t last_start, uint64_t end, uint64_t written)
+__wrap_writer_repair(const struct log_list *list, uint64_t unproven, uint64_t end, uint64_t written)
 {
-	return repairs_nothing ? 0 : __real_writer_repair(list, last_start, end, written);
+	if (repairs_nothing)
+		return 0;
+	return __real_writer_repair(list, rewrites_nothing ? 0 : unproven, end, written);
 }
 
 enum dedup_result

@@ -26,7 +26,8 @@ enum {
 	CHANGES = 4096,
 	PATH_BYTES = 128,
 	LOCK_BYTES = 64,
-	LARGEST_FILE = 256 << 20 /* bytes */
+	LARGEST_FILE = 256 << 20, /* bytes */
+	SYNC_FAULT = 1500         /* of 100000 */
 };
 
 struct node {
@@ -243,6 +244,8 @@ sync_range(struct node *node, uint64_t from, uint64_t to)
 	if (disk_lies)
 		return;
 	for (uint64_t s = from / DISK_SECTOR; s * DISK_SECTOR < to; s++) {
+		if (!node->dirty[s])
+			continue; /* clean, though perhaps only since a sync failed */
 		memcpy(node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR, DISK_SECTOR);
 		node->dirty[s] = 0;
 	}
@@ -381,6 +384,20 @@ disk_tear(int fd, const void *buffer, size_t length, uint64_t offset)
 	write_some(file->node, offset, buffer, length);
 }
 
+/* Of a file more often than other calls: what is written behind it is what matters. */
+static bool
+sync_fails(const struct node *node)
+{
+	unsigned chance = world.fault;
+	bool fails;
+
+	if (chance > 0 && !node->is_dir)
+		world.fault += SYNC_FAULT;
+	fails = world_fault("fsync");
+	world.fault = chance;
+	return fails;
+}
+
 int
 disk_sync(int fd)
 {
@@ -388,7 +405,7 @@ disk_sync(int fd)
 
 	if (file == NULL)
 		return -EBADF;
-	if (world_fault("fsync")) {
+	if (sync_fails(file->node)) {
 		/* The kernel takes the pages for clean. */
 		if (file->node->capacity > 0)
 			memset(file->node->dirty, 0, file->node->capacity / DISK_SECTOR);
