@@ -300,7 +300,7 @@ read_attributes(struct cursor *cursor, struct envelope *envelope)
 	struct text name, value;
 	enum json_type type;
 	uint64_t count;
-	bool truth;
+	bool truth = false;
 
 	if (!read_map(cursor, &count) || count > ENVELOPE_ATTRIBUTES)
 		return false;
@@ -397,7 +397,7 @@ envelope_attribute(
 {
 	struct cursor cursor = attributes_from(envelope, *position);
 	struct text name_text, value_text;
-	bool truth;
+	bool truth = false;
 
 	*value = (struct json_value){ 0 };
 	if (cursor.at == cursor.end ||
@@ -416,7 +416,7 @@ envelope_find_attribute(
 	struct cursor cursor = attributes_from(envelope, 0);
 	struct text name_text, value_text;
 	struct span found;
-	bool truth;
+	bool truth = false;
 
 	*value = (struct json_value){ 0 };
 	while (cursor.at != cursor.end &&
