@@ -33,8 +33,10 @@ refusal(enum control_state state, enum gate_event what)
 
 /* What is to be waited for, also when it was in that state before: a worker may not have seen it yet. */
 struct changed {
-	uint64_t generation; /* 0: nothing */
-	uint64_t probed;     /* the sequence that is let through first; 0: none */
+	uint64_t generation;               /* 0: nothing */
+	uint64_t probed;                   /* the sequence that is let through first; 0: none */
+	char message_id[CONTROL_ID_BYTES]; /* of probed */
+	bool skips;                        /* probed is not tried, but given up */
 	bool drains;
 	uint64_t returned; /* the counter, before the change */
 };
@@ -59,6 +61,7 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 		.drain = ctl->drain,
 	};
 	struct subscription_change done;
+	struct changed changed;
 
 	switch (subscription_change(control, queue, what, &by, &done)) {
 	case SUBSCRIPTION_REFUSED:
@@ -77,12 +80,17 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 		printf("%s: %s\n", name, control_state_name(done.to));
 		break;
 	}
-	return (struct changed){
+	changed = (struct changed){
 		.generation = done.generation,
 		.probed = done.to == CONTROL_PROBING ? done.before.sequence : 0,
+		.skips = what == GATE_SKIP ||
+		    (done.from == CONTROL_PROBING && done.before.flags & CONTROL_SKIP),
 		.drains = done.drains,
 		.returned = returned,
 	};
+	text_make_safe(done.before.message_id);
+	memcpy(changed.message_id, done.before.message_id, sizeof(changed.message_id));
+	return changed;
 }
 
 /* Waits until the change is on disk and every worker has seen it. */
@@ -110,18 +118,21 @@ wait_until_seen(const struct control *control, unsigned queue, uint64_t generati
 	}
 }
 
-/* The queue is no longer PROBING. That another message behind the one that was let through trips it again is
- * another story. */
+/* The queue is no longer PROBING. When a message behind the one that was let through trips it again, that one
+ * was ended; but the queue does not run. */
 static int
-report_probe(
-    const char *name, enum control_state state, struct control_detail *detail, uint64_t sequence)
+report_probe(const char *name, enum control_state state, struct control_detail *detail,
+    const struct changed *changed)
 {
 	if (state == CONTROL_TRIPPED) {
 		text_make_safe(detail->message_id);
 		text_make_safe(detail->error);
+		if (detail->sequence > changed->probed)
+			printf("%s: message %s %s\n", name, changed->message_id,
+			    changed->skips ? "was given up" : "passed");
 		warnx("%s: TRIPPED again: message %s answered %u: %s", name, detail->message_id,
 		    detail->status, detail->error);
-		return detail->sequence <= sequence ? EX_TEMPFAIL : 0;
+		return EX_TEMPFAIL;
 	}
 	text_make_safe(detail->reason);
 	if (state != CONTROL_RUNNING) {
@@ -132,13 +143,30 @@ report_probe(
 	return 0;
 }
 
-/* Waits for what comes of the message that is let through. */
+/* Time ran out, and the queue is PROBING. */
 static int
-wait_for_probe(
-    const struct ctl *ctl, const struct control *control, unsigned queue, uint64_t sequence)
+report_unknown(const char *name, bool has_worker, const struct changed *changed)
+{
+	if (!has_worker)
+		warnx("%s: PROBING: no worker is attached; the message that tripped it is %s when "
+		      "one is",
+		    name, changed->skips ? "given up" : "tried");
+	else
+		warnx("%s: PROBING: what comes of the message that is %s first is not known yet: "
+		      "see headgatectl status, or wait for it: headgatectl wait --state RUNNING %s",
+		    name, changed->skips ? "given up" : "tried", name);
+	return EX_TEMPFAIL;
+}
+
+/* Waits for what comes of the message that is let through. That there is no worker at the moment tells nothing:
+ * one that died is made anew. */
+static int
+wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned queue,
+    const struct changed *changed)
 {
 	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns;
 	const char *name = control->shared->queue[queue].name;
+	bool has_worker, told = false;
 	struct control_detail detail;
 	uint64_t word;
 
@@ -150,22 +178,16 @@ wait_for_probe(
 			warnx("%s: the router is gone", name);
 			return EX_UNAVAILABLE;
 		}
-		if (!ctl_has_worker(control, queue)) {
-			printf("%s: no worker is attached; the first message will be tried when "
-			       "one is\n",
-			    name);
-			return 0;
-		}
-		if (ctl_monotonic_ns() > deadline_ns) {
-			warnx("%s: PROBING: what comes of the message that is tried first is not "
-			      "known yet: see headgatectl status, or wait for it: headgatectl "
-			      "wait --state RUNNING %s",
-			    name, name);
-			return EX_TEMPFAIL;
+		has_worker = ctl_has_worker(control, queue);
+		if (ctl_monotonic_ns() > deadline_ns)
+			return report_unknown(name, has_worker, changed);
+		if (!has_worker && !told) {
+			warnx("%s: no worker is attached: waiting for one", name);
+			told = true;
 		}
 		ctl_pause_ms(LOOK_MS);
 	}
-	return report_probe(name, control_word_state(word), &detail, sequence);
+	return report_probe(name, control_word_state(word), &detail, changed);
 }
 
 /* Waits until the workers have handled what they had been given, or have it no more. */
@@ -233,7 +255,7 @@ change_main(struct ctl *ctl, enum gate_event what)
 			    control.shared->queue[i].name,
 			    (unsigned long long)changed[i].generation);
 		if (rc == 0 && changed[i].probed != 0)
-			rc = wait_for_probe(ctl, &control, i, changed[i].probed);
+			rc = wait_for_probe(ctl, &control, i, &changed[i]);
 		if (rc == 0 && changed[i].drains)
 			rc = wait_until_drained(ctl, &control, i, changed[i].returned);
 		if (rc != 0)

@@ -53,7 +53,10 @@ ctl start --skip-head --message p9 payment-processing
 is "not if it is another message" 75 $?
 is "nothing changed" "TRIPPED p2 4" "$(field payment-processing '"\(.state) \(.tripped_by.message_id) \(.depth)"')"
 ctl start --skip-head --message p2 payment-processing >"$dir/out"
-is "given up" 0 $?
+gave_up() { # gave_up MESSAGE STATUS: it did; 75 if it saw the next one trip the queue
+  [ "$2" = 0 ] || { [ "$2" = 75 ] && grep -q "message $1 was given up" "$dir/out"; }
+}
+ok "given up" gave_up p2 $?
 ctl wait --state TRIPPED -t 20
 is "the next one trips it" "p3" "$(field payment-processing .tripped_by.message_id)"
 is "two handlers were started on the first" 2 "$(ctl dead show --json payment-processing p2 | jq .receives)"

@@ -162,6 +162,62 @@ ok "it handles all lanes" ctl wait --empty -t 30 events
 is "no more processes than lanes" "64 1" "$? $(grep -c 'has 4 lanes' "$dir/why")"
 "$top_builddir/headgate-payment" -j 2 2>"$dir/why"
 is "a service with a store has one" "64 1" "$? $(grep -c 'has a store' "$dir/why")"
+
+# A gate that is opened while no worker is attached.
+trip() { # trip MESSAGES: of one customer, the first of which fails
+  touch "$dir/journal.$in_1"
+  send "$1" "$in_1"
+  ctl wait --state TRIPPED -t 20 events
+}
+no_worker() {
+  stop "$second"
+  wait_for 20 is_up events 0
+}
+opening() { # opening OPTION...: in the background, until it waits for a worker
+  "$top_builddir/headgatectl" -c "$dir/conf" start -t 30 "$@" events >"$dir/out" 2>"$dir/why" &
+  waiting=$!
+  wait_for 20 grep -q 'no worker is attached: waiting' "$dir/why"
+}
+attach() {
+  "$top_builddir/tests/journal-worker" events "$dir/journal" -c "$dir/conf" -j 2 2>>"$dir/standby.log" &
+  second=$!
+}
+trip 1
+no_worker
+is "start does not know what will come of it: 75" 75 \
+  "$(ctl start -t 100ms events >"$dir/out" 2>"$dir/why"; echo $?)"
+ok "and says that the message will be tried" grep -q 'PROBING: no worker is attached; the message .* is tried when one is' "$dir/why"
+ok "start waits for a worker" opening
+rm "$dir/journal.$in_1"
+attach
+wait $waiting
+is "and then for what comes of it: 0" "0 1" "$? $(grep -c 'RUNNING: the probe passed' "$dir/out")"
+
+trip 2
+head=$(field .tripped_by.message_id)
+no_worker
+is "nor is a message given up: 75" 75 \
+  "$(ctl start --skip-head -t 100ms events >"$dir/out" 2>"$dir/why"; echo $?)"
+ok "and it says that it will be" grep -q 'PROBING: no worker is attached; the message .* is given up when one is' "$dir/why"
+ctl stop events >/dev/null
+ctl start events >/dev/null
+attach
+ctl wait --state TRIPPED -t 20 events
+no_worker
+ok "start waits again" opening --skip-head --message "$head"
+kill -STOP $waiting
+attach
+trips_again() { [ "$(field .state)" = TRIPPED ] && [ "$(field .tripped_by.message_id)" != "$head" ]; }
+ok "the next one trips the queue" wait_for 20 trips_again
+kill -CONT $waiting
+wait $waiting
+is "start says that the queue does not run: 75" 75 $?
+ok "which message was given up" grep -q "message $head was given up" "$dir/out"
+ok "and which one trips it now" grep -q "TRIPPED again: message $(field .tripped_by.message_id) answered 500" "$dir/why"
+rm "$dir/journal.$in_1"
+ctl start events >/dev/null
+ok "then all are handled" ctl wait --empty -t 20 events
+
 stop "$second"
 stop "$router"
 done_testing

@@ -30,7 +30,9 @@ paste_it() { # the suggested command, as a shell reads it
   )
 }
 paste_it
-is "pasted, it gives the message up" 0 $?
+pasted=$? # 75 if it saw the next one trip the queue
+ok "pasted, it gives the message up" \
+  eval '[ $pasted = 0 ] || { [ $pasted = 75 ] && grep -q "message x; touch PWNED # was given up" "$dir/pasted.out"; }'
 ctl wait --state TRIPPED -t 20 payment-processing
 ctl status >"$dir/screen"
 ok "no control character comes through" eval '! control_characters "$dir/screen"'
