@@ -37,8 +37,8 @@ struct changed {
 	uint64_t probed;                   /* the sequence that is let through first; 0: none */
 	char message_id[CONTROL_ID_BYTES]; /* of probed */
 	bool skips;                        /* probed is not tried, but given up */
-	bool drains;
-	uint64_t returned; /* the counter, before the change */
+	bool drains;                       /* what was handed to workers is to be handled */
+	uint64_t returned;                 /* the counter, before the change */
 };
 
 static uint64_t
@@ -80,15 +80,19 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 		printf("%s: %s\n", name, control_state_name(done.to));
 		break;
 	}
+	text_make_safe(done.before.message_id);
+	if (done.from == CONTROL_STOPPED && done.to == CONTROL_RUNNING && done.before.status != 0)
+		printf("%s: message %s, which answered %u, is tried again unless it was ended "
+		       "meanwhile\n",
+		    name, done.before.message_id, done.before.status);
 	changed = (struct changed){
 		.generation = done.generation,
 		.probed = done.to == CONTROL_PROBING ? done.before.sequence : 0,
 		.skips = what == GATE_SKIP ||
 		    (done.from == CONTROL_PROBING && done.before.flags & CONTROL_SKIP),
-		.drains = done.drains,
+		.drains = what == GATE_STOP && ctl->drain,
 		.returned = returned,
 	};
-	text_make_safe(done.before.message_id);
 	memcpy(changed.message_id, done.before.message_id, sizeof(changed.message_id));
 	return changed;
 }
@@ -190,13 +194,26 @@ wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned qu
 	return report_probe(name, control_word_state(word), &detail, changed);
 }
 
+/* A message that failed holds back what is behind it, also what workers have. */
+static int
+report_held_back(const char *name, uint64_t left, struct control_detail *detail)
+{
+	text_make_safe(detail->message_id);
+	text_make_safe(detail->error);
+	warnx("%s: %llu messages were handed to workers and are not handled, as message %s "
+	      "answered %u: %s",
+	    name, (unsigned long long)left, detail->message_id, detail->status, detail->error);
+	return EX_TEMPFAIL;
+}
+
 /* Waits until the workers have handled what they had been given, or have it no more. */
 static int
 wait_until_drained(
     const struct ctl *ctl, const struct control *control, unsigned queue, uint64_t returned_before)
 {
 	const struct control_queue *entry = &control->shared->queue[queue];
-	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns, left;
+	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns, left, word;
+	struct control_detail detail;
 
 	/* Pairs with the release store in the router's delivery_publish_figures(). */
 	while (
@@ -205,6 +222,9 @@ wait_until_drained(
 			warnx("%s: the router is gone", entry->name);
 			return EX_UNAVAILABLE;
 		}
+		control_read_state(control, queue, &word, &detail);
+		if (detail.status != 0)
+			return report_held_back(entry->name, left, &detail);
 		if (ctl_monotonic_ns() > deadline_ns) {
 			warnx("%s: %llu messages were handed to workers and are not handled",
 			    entry->name, (unsigned long long)left);

@@ -398,6 +398,31 @@ queue_detail_by_router(struct control_detail *detail)
  * The gate.
  */
 
+/* Nothing closes what is STOPPED, and who stopped it, and why, stays; but which message failed is known, and
+ * nothing behind it is handled any more. Its handler was started in this state, or in the one before. */
+static void
+note_failure(struct queue *queue, uint64_t seen, const struct control_detail *detail)
+{
+	struct control_detail stopped;
+	uint64_t word, now;
+
+	control_read_state(&queue->router->control, queue->index, &word, &stopped);
+	if (control_word_state(word) != CONTROL_STOPPED ||
+	    control_word_generation(word) - control_word_generation(seen) > 1 ||
+	    stopped.sequence != 0)
+		return;
+	stopped.sequence = detail->sequence;
+	stopped.status = detail->status;
+	memcpy(stopped.message_id, detail->message_id, sizeof(stopped.message_id));
+	memcpy(stopped.error, detail->error, sizeof(stopped.error));
+	stopped.flags &= ~(uint32_t)CONTROL_DRAIN;
+	if (control_change_state(&queue->router->control, queue->index, 0, word, CONTROL_STOPPED,
+		&stopped, &now) == 0)
+		event(EVENT_WARN, "subscription.head", "s:queue", queue->config->name, "u:sequence",
+		    detail->sequence, "s:message_id", detail->message_id, "s:error", detail->error,
+		    NULL);
+}
+
 void
 queue_gate(struct queue *queue, uint64_t expected, enum gate_event what,
     const struct control_detail *detail)
@@ -407,8 +432,11 @@ queue_gate(struct queue *queue, uint64_t expected, enum gate_event what,
 
 	if (to == 0 || to == control_word_state(expected) ||
 	    control_change_state(
-		&queue->router->control, queue->index, 0, expected, to, detail, &now) != 0)
+		&queue->router->control, queue->index, 0, expected, to, detail, &now) != 0) {
+		if (what == GATE_FAILED)
+			note_failure(queue, expected, detail);
 		return;
+	}
 	event(EVENT_WARN, "subscription.changed", "s:queue", queue->config->name, "s:state",
 	    control_state_name(to), "u:sequence", detail->sequence, "s:message_id",
 	    detail->message_id, "s:error", detail->error, "s:reason", detail->reason, NULL);

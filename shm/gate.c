@@ -14,11 +14,11 @@ static const char *const event_names[GATE_EVENTS] = {
 };
 
 /* clang-format off */
-/* A stop wins over everything; only a start ends it. */
+/* A stop wins over everything; only a start ends it. What fails meanwhile is noted. */
 static const unsigned char next[CONTROL_PROBING + 1][GATE_EVENTS] = {
 	/*       start stop skip failed passed probe restart damage */
 	[R] = {  R,    S,   0,   T,     0,     0,    R,      S },
-	[S] = {  R,    S,   0,   0,     0,     0,    S,      S },
+	[S] = {  R,    S,   0,   S,     0,     0,    S,      S },
 	[T] = {  P,    S,   P,   0,     0,     P,    T,      S },
 	[P] = {  P,    S,   0,   T,     R,     0,    T,      S },
 };

@@ -10,7 +10,7 @@ enum gate_event {
 	GATE_START,   /* a person, or a control message: open it */
 	GATE_STOP,    /* ... close it */
 	GATE_SKIP,    /* ... give up the message that tripped it, then open it */
-	GATE_FAILED,  /* a message was answered with a server error */
+	GATE_FAILED,  /* a message was answered with a server error; in STOPPED it is only noted */
 	GATE_PASSED,  /* the message that is being probed was ended, or blocks its group only */
 	GATE_PROBE,   /* auto_probe: it is time to try again */
 	GATE_RESTART, /* the router starts */

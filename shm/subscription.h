@@ -13,7 +13,7 @@ struct subscription_by {
 	const char *user; /* NULL: whose process this is */
 	const char *reason;
 	const char *message_id; /* that the trip must name; NULL: any */
-	bool drain; /* a stop: what was handed to workers is handled first, unless it is TRIPPED */
+	bool drain; /* a stop: what workers were given is handled first, unless a message failed */
 };
 
 enum subscription_result {

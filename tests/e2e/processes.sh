@@ -218,6 +218,51 @@ rm "$dir/journal.$in_1"
 ctl start events >/dev/null
 ok "then all are handled" ctl wait --empty -t 20 events
 
+# A handler that fails although its queue was stopped meanwhile.
+stopped_by() { field '"\(.state) \(.tripped_by.message_id == null) \(.tripped_by.status) \(.reason)"'; }
+fails_while_it_stops() { # fails_while_it_stops OPTION...: of stop, which ends with $stopped
+  touch "$dir/journal.$in_1" "$dir/journal.hold.$in_1"
+  from=$(lines "$dir/journal")
+  send 3 "$in_1"
+  wait_for 20 held 1
+  ctl stop "$@" events >"$dir/out" 2>"$dir/why" &
+  stopping=$!
+  ctl wait --state STOPPED -t 20 events
+  rm "$dir/journal.hold.$in_1"
+  wait $stopping
+  stopped=$?
+}
+says_failed() { grep -q "$1message $(field .tripped_by.message_id) answered 500" "$dir/why"; }
+fails_while_it_stops --drain -t 600 --reason drained
+is "stop --drain says that it is not: 75" 75 $stopped
+ok "at once, with what failed" says_failed '3 messages .* not handled, as '
+is "the queue is STOPPED, and status says what failed" "STOPPED false 500 drained" "$(stopped_by)"
+is "stop --drain again says so, too" 75 "$(ctl stop --drain -t 600 events >"$dir/out" 2>"$dir/why"; echo $?)"
+ok "naming the message" says_failed '3 messages .* not handled, as '
+stop "$router"
+start router headgate-router -c "$dir/conf"
+wait_for 20 is_up events 2
+is "a router that is restarted knows it" "STOPPED false 500 drained" "$(stopped_by)"
+head=$(field .tripped_by.message_id)
+ctl start events >"$dir/out"
+ok "start says that it is tried again" grep -q "message $head, which answered 500, is tried again" "$dir/out"
+ctl wait --state TRIPPED -t 20 events
+is "of a queue that is TRIPPED nothing is drained: 75" 75 \
+  "$(ctl stop --drain -t 600 events >"$dir/out" 2>"$dir/why"; echo $?)"
+ok "and it says why" says_failed 'messages .* not handled, as '
+rm "$dir/journal.$in_1"
+ctl start events >/dev/null
+ok "then they are handled" ctl wait --empty -t 20 events
+is "nothing to drain: 0" 0 "$(ctl stop --drain -t 600 events >"$dir/out"; echo $?)"
+ctl start events >/dev/null
+fails_while_it_stops --reason plain
+is "a plain stop is done: 0" 0 $stopped
+is_noted() { [ "$(stopped_by)" = "STOPPED false 500 plain" ]; }
+ok "and status says what failed" wait_for 20 is_noted
+rm "$dir/journal.$in_1"
+ctl start events >/dev/null
+ok "they are handled, too" ctl wait --empty -t 20 events
+
 stop "$second"
 stop "$router"
 done_testing

@@ -11,7 +11,7 @@ static const struct {
 } table[] = {
 	/*                    start      stop       skip       failed     passed     probe      restart    damage */
 	{ CONTROL_RUNNING, { "RUNNING", "STOPPED", "",        "TRIPPED", "",        "",        "RUNNING", "STOPPED" } },
-	{ CONTROL_STOPPED, { "RUNNING", "STOPPED", "",        "",        "",        "",        "STOPPED", "STOPPED" } },
+	{ CONTROL_STOPPED, { "RUNNING", "STOPPED", "",        "STOPPED", "",        "",        "STOPPED", "STOPPED" } },
 	{ CONTROL_TRIPPED, { "PROBING", "STOPPED", "PROBING", "",        "",        "PROBING", "TRIPPED", "STOPPED" } },
 	{ CONTROL_PROBING, { "PROBING", "STOPPED", "",        "TRIPPED", "RUNNING", "",        "TRIPPED", "STOPPED" } },
 };
