@@ -285,6 +285,19 @@ change_main(struct ctl *ctl, enum gate_event what)
 	return status;
 }
 
+/* A dead-letter queue has none of its own: what is given up there is in no queue any more. */
+static void
+check_skip(const struct ctl *ctl)
+{
+	const struct config_queue *queue = config_find_queue(&ctl->config, ctl->queues[0]);
+
+	if (queue->dead_letters && !ctl->force)
+		errx(EX_USAGE,
+		    "%s is a dead-letter queue: the message would be gone for good; headgatectl "
+		    "dead show --raw --reveal prints its body, to keep it; --force does it",
+		    queue->name);
+}
+
 int
 start_main(struct ctl *ctl)
 {
@@ -292,6 +305,8 @@ start_main(struct ctl *ctl)
 		errx(EX_USAGE, "--group: name one queue");
 	if (ctl->skip_head && ctl->queue_count != 1)
 		errx(EX_USAGE, "--skip-head: name one queue");
+	if (ctl->skip_head)
+		check_skip(ctl);
 	if (ctl->group != NULL)
 		return start_group_main(ctl);
 	return change_main(ctl, ctl->skip_head ? GATE_SKIP : GATE_START);

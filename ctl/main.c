@@ -32,9 +32,10 @@ static const struct command commands[] = {
 	{ "status", "[--json] [--watch] [QUEUE...]", "what runs, what is stopped, and why",
 	    status_main, " json watch ", false },
 	{ "start",
-	    "[--skip-head [--message ID]] [--reason TEXT] [--group ID] [-t TIME] QUEUE... | --all",
+	    "[--skip-head [--message ID] [--force]] [--reason TEXT] [--group ID] [-t TIME] "
+	    "QUEUE... | --all",
 	    "open the gate of a queue; or try what blocks a group", start_main,
-	    " skip-head message reason group timeout all ", false },
+	    " skip-head message force reason group timeout all ", false },
 	{ "stop", "[--drain [-t TIME]] [--reason TEXT] QUEUE... | --all",
 	    "close the gate of a queue", stop_main, " drain timeout reason all ", false },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
@@ -91,7 +92,7 @@ usage(FILE *out)
 	      "      --to QUEUE        where they go, instead of where they come from\n"
 	      "      --rate N          at most so many a second\n"
 	      "      --dry-run         say what would be done\n"
-	      "      --force           do not ask\n"
+	      "      --force           do not ask, although messages are gone for good\n"
 	      "      --salvage         make a whole log of what is whole in a damaged one\n"
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
@@ -275,6 +276,7 @@ static const struct {
 	bool beside;
 } pairs[] = {
 	{ "start", "message", "skip-head", false },
+	{ "start", "force", "skip-head", false },
 	{ "stop", "timeout", "drain", false },
 	{ "wait", "ready", "workers", true },
 	{ "wait", "ready", "empty", true },

@@ -300,7 +300,7 @@ print_next(const struct status_queue *queue, const struct status *status)
 	}
 	printf(
 	    "    next:    mend the cause, then: headgatectl%s start %s\n", directory, queue->name);
-	if (queue->state == CONTROL_TRIPPED)
+	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters)
 		print_skip(queue, status);
 }
 

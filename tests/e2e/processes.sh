@@ -263,6 +263,27 @@ rm "$dir/journal.$in_1"
 ctl start events >/dev/null
 ok "they are handled, too" ctl wait --empty -t 20 events
 
+# A dead-letter queue has none of its own.
+touch "$dir/journal.$in_1"
+"$top_builddir/tests/journal-worker" events-dlq "$dir/journal" -c "$dir/conf" 2>>"$dir/dead.log" &
+dead=$!
+ok "a dead-letter queue trips" ctl wait --state TRIPPED -t 20 events-dlq
+is "status does not propose to give its message up" 0 "$(ctl status | grep -c 'skip-head')"
+dead_letters() { ctl status --json | jq -r '.queues[] | select(.name == "events-dlq") | "\(.state) \(.depth) \(.failed)"'; }
+for of in "" "--group $in_1"; do
+  # shellcheck disable=SC2086
+  is "start $of --skip-head is refused: 64" 64 \
+    "$(ctl start $of --skip-head events-dlq >"$dir/out" 2>"$dir/why"; echo $?)"
+  ok "it says what would be lost, and how it is kept" \
+    grep -q 'would be gone for good.*dead show --raw --reveal.*--force' "$dir/why"
+done
+is "nothing was changed" "TRIPPED 1 0" "$(dead_letters)"
+ok "--force does it" ctl start --skip-head --force events-dlq
+is_gone() { [ "$(dead_letters)" = "RUNNING 0 1" ]; }
+ok "it is gone" wait_for 20 is_gone
+is "--force goes with --skip-head" 64 "$(ctl start --force events 2>"$dir/why"; echo $?)"
+stop "$dead"
+
 stop "$second"
 stop "$router"
 done_testing
