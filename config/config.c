@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/command.h"
 #include "config/paths.h"
 #include "config/text.h"
 #include "message/envelope.h"
@@ -697,6 +698,11 @@ config_load(
 
 	memset(config, 0, sizeof(*config));
 	error[0] = '\0';
+	config->options = command_options(options);
+	if (config->options == NULL) {
+		snprintf(error, error_bytes, "%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
 	if (options->file != NULL) {
 		config->file = strdup(options->file);
 		rc = text_read_file(options->file, &text);
@@ -721,7 +727,8 @@ config_free(struct config *config)
 		free(config->queues[i].on_trip);
 	}
 	free(config->file);
-	config->file = NULL;
+	free(config->options);
+	config->file = config->options = NULL;
 	config->queue_count = 0;
 }
 

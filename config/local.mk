@@ -1,6 +1,6 @@
 noinst_LIBRARIES += config/libconfig.a
-config_libconfig_a_SOURCES = config/config.c config/config.h config/detach.c \
-	config/detach.h config/output.c config/output.h config/paths.c config/paths.h \
+config_libconfig_a_SOURCES = config/command.c config/command.h config/config.c \
+	config/config.h config/detach.c config/detach.h config/output.c config/output.h config/paths.c config/paths.h \
 	config/policy.c config/policy.h config/text.c config/text.h
 
 check_PROGRAMS += tests/unit/test-config

@@ -22,13 +22,17 @@ enum {
 	LOOK_MS = 5
 };
 
-static const char *
-refusal(enum control_state state, enum gate_event what)
+static void
+warn_refused(
+    const struct ctl *ctl, const char *name, enum control_state state, enum gate_event what)
 {
 	if (what == GATE_SKIP && state == CONTROL_PROBING)
-		return "it is being probed: see headgatectl status";
-	return what == GATE_SKIP ? "it is not tripped, so there is no message to give up"
-				 : "its state cannot be changed";
+		warnx("%s: it is being probed: see headgatectl%s status %s", name,
+		    ctl->config.options, name);
+	else
+		warnx("%s: %s", name,
+		    what == GATE_SKIP ? "it is not tripped, so there is no message to give up"
+				      : "its state cannot be changed");
 }
 
 /* What is to be waited for, also when it was in that state before: a worker may not have seen it yet. */
@@ -65,7 +69,7 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 
 	switch (subscription_change(control, queue, what, &by, &done)) {
 	case SUBSCRIPTION_REFUSED:
-		warnx("%s: %s", name, refusal(done.from, what));
+		warn_refused(ctl, name, done.from, what);
 		*status = EX_TEMPFAIL;
 		return (struct changed){ 0 };
 	case SUBSCRIPTION_OTHER_MESSAGE:
@@ -255,8 +259,9 @@ change_main(struct ctl *ctl, enum gate_event what)
 		errx(EX_UNAVAILABLE, "%s/control: another version's", ctl->config.run_dir);
 	if (rc != 0 || !control_router_alive(&control))
 		errx(EX_UNAVAILABLE,
-		    "no router is running in %s, and nothing was changed: start headgate-router",
-		    ctl->config.run_dir);
+		    "no router is running in %s, and nothing was changed: start it with: "
+		    "headgate-router%s -d",
+		    ctl->config.run_dir, ctl->config.options);
 	rc = control_lock(&control);
 	if (rc != 0)
 		errc(EX_OSERR, -rc, "%s/control: lock", ctl->config.run_dir);

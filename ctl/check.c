@@ -212,16 +212,11 @@ print_text(const struct check *check, unsigned i)
 		    audit->missing[k].first, audit->missing[k].last);
 }
 
-/* The options with which the same state is found again. */
 static void
 print_way_out(const struct ctl *ctl, const char *queue)
 {
-	fputs("    to go on without what is lost: headgatectl", stdout);
-	if (ctl->options.file != NULL)
-		printf(" -c %s", ctl->options.file);
-	if (ctl->options.base_dir != NULL)
-		printf(" -D %s", ctl->options.base_dir);
-	printf(" check --salvage %s\n", queue);
+	printf("    to go on without what is lost: headgatectl%s check --salvage %s\n",
+	    ctl->config.options, queue);
 }
 
 static void

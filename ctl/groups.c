@@ -243,7 +243,8 @@ fail(const struct ctl *ctl, int rc)
 		      "takes it, unless the router is restarted before",
 		    queue);
 	else if (rc == -ETIMEDOUT)
-		warnx("%s: the message is not ended yet: see headgatectl peek --groups", queue);
+		warnx("%s: the message is not ended yet: see headgatectl%s peek --groups %s", queue,
+		    ctl->config.options, queue);
 	else if (rc == -EPIPE || rc == -ECONNRESET)
 		warnx("%s: the router is gone, or of another version; look again: the next one "
 		      "knows nothing of this, and tries each group anew",

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "config/command.h"
 #include "ctl/message.h"
 #include "ctl/status.h"
 #include "ctl/text.h"
@@ -279,29 +280,27 @@ put(const char *text)
 
 /* What to type to give it up: only if it is this message still, when its id is known. */
 static void
-print_skip(const struct status_queue *queue, const struct status *status)
+print_skip(const struct status_queue *queue, const struct ctl *ctl)
 {
-	char word[TEXT_WORD_BYTES(CONTROL_ID_BYTES)];
+	char word[COMMAND_WORD_BYTES(CONTROL_ID_BYTES)];
 
-	text_word(word, sizeof(word), queue->detail.message_id);
+	command_word(word, sizeof(word), queue->detail.message_id);
 	printf("             or give the message up: headgatectl%s start --skip-head%s%s %s\n",
-	    status->directory_option, queue->detail.message_id[0] ? " --message " : "",
+	    ctl->config.options, queue->detail.message_id[0] ? " --message " : "",
 	    queue->detail.message_id[0] ? word : "", queue->name);
 }
 
 static void
-print_next(const struct status_queue *queue, const struct status *status)
+print_next(const struct status_queue *queue, const struct ctl *ctl)
 {
-	const char *directory = status->directory_option;
-
 	if (queue->state == CONTROL_PROBING) {
 		printf("    next:    one message is let through; if it passes, the gate opens\n");
 		return;
 	}
-	printf(
-	    "    next:    mend the cause, then: headgatectl%s start %s\n", directory, queue->name);
+	printf("    next:    mend the cause, then: headgatectl%s start %s\n", ctl->config.options,
+	    queue->name);
 	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters)
-		print_skip(queue, status);
+		print_skip(queue, ctl);
 }
 
 static void
@@ -347,7 +346,7 @@ print_refusal(
 
 /* Why a gate is closed, since when, and what to type next. */
 static void
-print_closed(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
+print_closed(const struct status_queue *queue, const struct ctl *ctl)
 {
 	const struct control_detail *detail = &queue->detail;
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
@@ -363,7 +362,7 @@ print_closed(const struct status_queue *queue, const struct status *status, cons
 		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64
 		       " messages; each is tried again "
 		       "by itself\n    which:   headgatectl%s peek --groups %s\n",
-		    queue->name, queue->blocked_groups, queue->parked, status->directory_option,
+		    queue->name, queue->blocked_groups, queue->parked, ctl->config.options,
 		    queue->name);
 	if (queue->state == CONTROL_RUNNING)
 		return;
@@ -387,7 +386,7 @@ print_closed(const struct status_queue *queue, const struct status *status, cons
 		put(detail->error);
 		putchar('\n');
 	}
-	print_next(queue, status);
+	print_next(queue, ctl);
 }
 
 static void
@@ -398,7 +397,7 @@ print_router(const struct status *status, const struct ctl *ctl)
 	if (!status->running) {
 		printf("router: not running; this is what is on disk in %s\n"
 		       "        start it with: headgate-router%s -d\n\n",
-		    ctl->config.state_dir, status->directory_option);
+		    ctl->config.state_dir, ctl->config.options);
 		return;
 	}
 	text_age(age, (double)(ctl_wall_ns() - status->since_ns) / 1e9);
@@ -411,7 +410,7 @@ print_router(const struct status *status, const struct ctl *ctl)
 		       "old\n"
 		       "        if it does not: kill -KILL %" PRIu32
 		       ", then headgate-router%s -d\n\n",
-		    age, silent, status->pid, status->pid, status->directory_option);
+		    age, silent, status->pid, status->pid, ctl->config.options);
 }
 
 void
@@ -426,7 +425,7 @@ status_print_text(const struct status *status, const struct ctl *ctl)
 		if (ctl->queue_count > 0 || !is_quiet(&status->queues[i]))
 			print_row(&status->queues[i], width);
 	for (unsigned i = 0; i < status->queue_count; i++)
-		print_closed(&status->queues[i], status, ctl);
+		print_closed(&status->queues[i], ctl);
 	for (unsigned i = 0; i < status->topic_count; i++)
 		print_refusal("topic ", status->topics[i].name, status->topics[i].refuses, ctl);
 }

@@ -74,8 +74,9 @@ router_connect(const struct ctl *ctl)
 		errx(EX_NOPERM, "%s/router.sock: %s", dir, strerror(-fd));
 	if (fd == -ENOENT || fd == -ECONNREFUSED)
 		errx(EX_UNAVAILABLE,
-		    "no router is running in %s, and nothing was changed: start headgate-router",
-		    dir);
+		    "no router is running in %s, and nothing was changed: start it with: "
+		    "headgate-router%s -d",
+		    dir, ctl->config.options);
 	if (fd < 0)
 		errx(EX_UNAVAILABLE, "%s/router.sock: %s", dir, strerror(-fd));
 	rc = wire_send_hello(fd, &hello, -1);

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "config/output.h"
-#include "ctl/text.h"
 #include "log/known.h"
 #include "log/summary.h"
 
@@ -163,18 +162,11 @@ static int
 print_once(struct ctl *ctl)
 {
 	static struct status status;
-	static char option[TEXT_WORD_BYTES(CONFIG_PATH_BYTES) + 8];
-	static char word[TEXT_WORD_BYTES(CONFIG_PATH_BYTES)];
 	struct control control;
 	bool live = ctl_open_control(ctl, &control, false) == 0;
 	int rc = 0;
 
 	memset(&status, 0, sizeof(status));
-	if (ctl->options.base_dir != NULL) {
-		text_word(word, sizeof(word), ctl->options.base_dir);
-		snprintf(option, sizeof(option), " -D %s", word);
-	}
-	status.directory_option = option;
 	if (live && control_router_alive(&control))
 		gather_live(&status, &control, ctl);
 	else

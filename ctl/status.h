@@ -42,7 +42,6 @@ struct status {
 	struct status_queue queues[CONTROL_QUEUES];
 	struct status_topic topics[CONTROL_TOPICS];
 	unsigned queue_count, topic_count;
-	const char *directory_option; /* " -D DIR" to repeat in what to type next, or "" */
 };
 
 static inline bool

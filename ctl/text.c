@@ -139,34 +139,6 @@ text_make_safe(char *text)
 	text[end] = '\0';
 }
 
-/* In single quotes; with what is not plain ASCII, in the quotes that know escapes, where a shell that does
- * not know them sees quotes, too. */
-void
-text_word(char *to, size_t capacity, const char *text)
-{
-	static const char plain[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/-";
-	size_t length = strlen(text), end = 0;
-	bool escapes = false;
-
-	if (length > 0 && strspn(text, plain) == length) {
-		snprintf(to, capacity, "%s", text);
-		return;
-	}
-	for (size_t i = 0; i < length; i++)
-		escapes |= text[i] == '\'' || text[i] < 0x20 || text[i] >= 0x7f;
-	end = (size_t)snprintf(to, capacity, "%s'", escapes ? "$" : "");
-	for (size_t i = 0; i < length && end + sizeof("\\000'") <= capacity; i++) {
-		unsigned char c = (unsigned char)text[i];
-
-		if (escapes && (c < 0x20 || c >= 0x7f || c == '\'' || c == '\\'))
-			end += (size_t)snprintf(to + end, capacity - end, "\\%03o", c);
-		else
-			to[end++] = (char)c;
-	}
-	snprintf(to + end, capacity - end, "'");
-}
-
 size_t
 text_width(const char *data, size_t length)
 {

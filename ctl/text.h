@@ -22,11 +22,6 @@ void text_put_safe(const char *data, size_t length);
 /* The same in place, for what is printed elsewhere; it gets no longer. */
 void text_make_safe(char *text);
 
-/* As one word for a shell, quoted where it must be, to be pasted from a terminal. Bytes of to that suffice
- * for a text of n: */
-#define TEXT_WORD_BYTES(n) (4 * (n) + 4)
-void text_word(char *to, size_t capacity, const char *text);
-
 /* Columns that text_put_safe() fills, if each character fills one. */
 size_t text_width(const char *data, size_t length);
 

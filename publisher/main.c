@@ -240,8 +240,9 @@ static void __attribute__((noreturn)) give_up(struct publisher *publisher)
 	if (publisher->try_again)
 		warnx("the router asks to try again: %s", reason);
 	else if (!publisher->connected_once)
-		warnx(
-		    "no router: %s: start headgate-router, or give its directory with -D", reason);
+		warnx("no router: %s: start it with: headgate-router%s -d, or give its directory "
+		      "with -D",
+		    reason, publisher->config.options);
 	else
 		warnx("the router is gone and did not come back: %s", reason);
 	say_durable(publisher);

@@ -617,6 +617,17 @@ check_unconfigured(const struct recovery *recovery)
 	return rc;
 }
 
+/* Of the log that is damaged. */
+static void
+say_who_knows(struct recovery *recovery)
+{
+	size_t length = strlen(recovery->error);
+
+	snprintf(recovery->error + length, recovery->error_bytes - length,
+	    "; `headgatectl%s check' says what is lost and how to go on",
+	    recovery->router->config->options);
+}
+
 int
 recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES], char *error,
     size_t error_bytes)
@@ -650,8 +661,7 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		router->queues[i].writer.batch = router->batch;
 	}
 	if (rc == -EBADMSG && configured)
-		strlcat(
-		    error, "; `headgatectl check' says what is lost and how to go on", error_bytes);
+		say_who_knows(&recovery);
 	for (unsigned i = 0; i < recovery.count; i++) {
 		log_scan_free(&recovery.found[i].scan);
 		log_list_close(&recovery.found[i].list);

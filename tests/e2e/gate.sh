@@ -13,7 +13,7 @@ echo "# without a router"
 is "status answers without a router" false "$(query .router.running)"
 ctl start payment-processing
 is "start without a router changes nothing" 69 $?
-ok "and says what to do" grep -q 'start headgate-router' "$dir/ctl.err"
+ok "and says what to do" grep -q 'start it with: headgate-router -d' "$dir/ctl.err"
 ctl wait --ready -t 100ms
 is "wait runs out of time" 75 $?
 ctl stop no-such-queue

@@ -67,7 +67,7 @@ timeout -k 1 10 "$top_builddir/headgate-publish" --receipts <"$dir/sns" 2>"$dir/
 is "standard output that is closed" 74 $?
 "$top_builddir/headgate-publish" -D "$dir/none" --wait 100ms "$dir/sns" 2>"$dir/err"
 is "no router" 69 $?
-ok "says what to do" grep -q 'start headgate-router' "$dir/err"
+ok "says what to do" grep -q 'start it with: headgate-router' "$dir/err"
 
 # A directory that another user made first is not trusted with messages.
 if [ "$(id -u)" = 0 ]; then

@@ -137,6 +137,63 @@ else
   echo "# skipped: not root, or no setpriv"
 fi
 
+echo "# what it prints is typed elsewhere, with a configuration and a directory that were given"
+own=$dir/"own's"
+mkdir "$own"
+cat >"$own/my conf" <<'EOC'
+topic events { group_by = {customer_id} dedup_by = {content} }
+queue events { topic = events }
+EOC
+: >"$own/journal"
+there() { (cd "$own" && exec "$top_builddir/$1" -c "my conf" -D "it is here" "${@:2}") 2>"$dir/ctl.err"; }
+own_ctl() { there headgatectl "$@"; }
+own_status() { own_ctl status --json | jq -r ".queues[] | select(.name == \"events\") | $1"; }
+event() { printf '{"customer_id":"%s","n":%s}\n' "$1" "$2" | there headgate-publish -t events --wait 20; }
+typed() { # typed FILE WORDS: the command behind these words in that file, elsewhere
+  sed -n "s/.*$2\(headgate.*\)/\1/p" "$1" >"$dir/pasted"
+  [ -s "$dir/pasted" ] && (cd / && PATH="$top_builddir:$PATH" timeout 20 bash "$dir/pasted" </dev/null >"$dir/pasted.out" 2>&1)
+}
+own_ctl start events
+is "there is no router" 69 $?
+cp "$dir/ctl.err" "$dir/screen"
+ok "start says how to start it" grep -q "headgate-router -c .*my conf.* -D .*it is here.* -d" "$dir/screen"
+own_ctl status >"$dir/screen"
+ok "what status says starts a router" typed "$dir/screen" "start it with: "
+own_ctl wait --ready -t 20
+is "which runs there" 0 $?
+is "with that configuration" RUNNING "$(own_status .state)"
+own_pid=$(own_ctl status --json | jq .router.pid)
+(cd "$own" && exec "$top_builddir/tests/journal-worker" events journal -c "my conf" -D "it is here") 2>"$dir/own.log" &
+own_worker=$!
+wait_for 20 own_ctl wait --workers -t 1
+touch "$own/journal.X"
+event X 1
+own_ctl wait --state TRIPPED -t 20 events
+own_ctl status >"$dir/screen"
+typed "$dir/screen" "then: "
+is "it is tried again, and fails" 75 $?
+ok "as it says" grep -q "TRIPPED again" "$dir/pasted.out"
+ok "it is given up" typed "$dir/screen" "or give the message up: "
+is "and that was it" "RUNNING 1" "$(own_status '"\(.state) \(.failed)"')"
+kill "$own_worker"
+wait "$own_worker"
+stop_there() {
+  kill "$own_pid"
+  wait_for 20 eval '[ "$(own_ctl status --json | jq .router.running)" = false ]'
+}
+stop_there
+event_log="$own/it is here/state/queues/events/0000000000000001.log"
+at=$(grep -abo '"customer_id":"X"' "$event_log" | head -n 1 | cut -d: -f1)
+printf Y | dd of="$event_log" bs=1 seek="$((at + 1))" conv=notrunc status=none
+there headgate-router
+is "a router does not start on a damaged log" 65 $?
+cp "$dir/ctl.err" "$dir/screen"
+sed -i "s/' says what is lost.*//; s/.*\`//; s/^/look: /" "$dir/screen"
+typed "$dir/screen" "look: "
+is "what it says to type looks at it" 65 $?
+cp "$dir/pasted.out" "$dir/screen"
+ok "and what that says makes a new log" typed "$dir/screen" "what is lost: "
+
 echo "# a damaged log, with no router"
 stop "$payment"
 stop "$account"

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/command.h"
 #include "ctl/message.h"
 #include "ctl/text.h"
 
@@ -90,11 +91,11 @@ Test(ctl_message, text_is_made_safe_in_place)
 static void
 check_word(const char *shell, const char *text)
 {
-	char word[TEXT_WORD_BYTES(64)], command[512], got[64] = "";
+	char word[COMMAND_WORD_BYTES(64)], command[512], got[64] = "";
 	FILE *pipe;
 	size_t n;
 
-	text_word(word, sizeof(word), text);
+	command_word(word, sizeof(word), text);
 	for (const char *c = word; *c != '\0'; c++)
 		cr_assert(*c >= 0x20 && *c < 0x7f, "%s", word);
 	snprintf(command, sizeof(command), "exec %s <<\\END\nprintf %%s %s\nEND\n", shell, word);
@@ -107,9 +108,9 @@ check_word(const char *shell, const char *text)
 
 Test(ctl_message, a_word_for_a_shell)
 {
-	char word[TEXT_WORD_BYTES(64)];
+	char word[COMMAND_WORD_BYTES(64)];
 
-	text_word(word, sizeof(word), "A-1_b.c:d/e");
+	command_word(word, sizeof(word), "A-1_b.c:d/e");
 	cr_assert(strcmp(word, "A-1_b.c:d/e") == 0, "plain: %s", word);
 	check_word("sh", "x; touch /tmp/PWNED #");
 	check_word("sh", "$(touch x) `touch x` \\ \" * !1");

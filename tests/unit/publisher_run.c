@@ -648,7 +648,7 @@ Test(publisher_run, no_router_ends_after_the_wait_and_says_what_to_do)
 	publisher = publish("", "--wait", "100ms", NULL);
 	finish(&publisher, EX_UNAVAILABLE);
 	expect_said("0 lines are durable");
-	expect_said("start headgate-router");
+	expect_said("start it with: headgate-router");
 }
 
 Test(publisher_run, a_router_that_does_not_come_back_ends_it_too)

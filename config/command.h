@@ -1,0 +1,20 @@
+/*
+ * command - what is printed for a person to type.
+ */
+#ifndef HEADGATE_CONFIG_COMMAND_H
+#define HEADGATE_CONFIG_COMMAND_H
+
+#include <stddef.h>
+
+struct config_options;
+
+/* As one word for a shell, quoted where it must be, to be pasted from a terminal. Bytes of to that suffice
+ * for a text of n: */
+#define COMMAND_WORD_BYTES(n) (4 * (n) + 4)
+void command_word(char *to, size_t capacity, const char *text);
+
+/* " -c FILE -D DIR" as one was called, each only where it was given, absolute and quoted, so that a command
+ * that is typed elsewhere means the same; "" for neither. To be freed; NULL: no memory. */
+char *command_options(const struct config_options *);
+
+#endif
