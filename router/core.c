@@ -207,6 +207,16 @@ take_over_states(struct router *router, struct recovered_state states[CONFIG_QUE
 	control_close(&old);
 }
 
+/* Nobody else says that a probe was cut short, and that it counts as none. */
+static void
+end_probe(struct recovered_state *state)
+{
+	queue_detail_by_router(&state->detail);
+	state->detail.flags = 0;
+	strlcpy(state->detail.reason, "the router was restarted during a probe",
+	    sizeof(state->detail.reason));
+}
+
 static void
 set_first_state(struct queue *queue, struct recovered_state *state)
 {
@@ -215,6 +225,8 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 	control->log_id = queue->writer.log_id;
 	if (state->generation == 0)
 		*state = (struct recovered_state){ .state = CONTROL_RUNNING, .generation = 1 };
+	if (state->state == CONTROL_PROBING)
+		end_probe(state);
 	state->state = gate_next(state->state, GATE_RESTART);
 	if (state->state == 0) { /* the log's frame is whole: a later version's? */
 		state->state = CONTROL_STOPPED;

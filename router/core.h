@@ -85,6 +85,7 @@ struct queue {
 	uint64_t state_appended;               /* newest generation in the log's memory */
 	uint64_t probing_word;   /* the state under which the last probe was begun ... */
 	uint64_t probe_sequence; /* ... of this message */
+	uint16_t probe_status;   /* as what it was ended; 0: it was not */
 	uint64_t probe_group;    /* ... of the group with this hash; 0: it is not known */
 	uint64_t probe_generation, probe_delay_ns, probe_due_ns; /* auto_probe */
 

@@ -458,15 +458,6 @@ trip(struct worker *worker, const struct lane_completion *completion, const char
 	queue_lower_head(queue, completion->state_seen, &detail);
 }
 
-/* What was given up always does. */
-static bool
-goes_to_dead_letters(const struct queue *queue, uint16_t status)
-{
-	return !queue->config->dead_letters &&
-	    (status >= 500 ||
-		(status >= 400 && queue->config->client_error != CONFIG_CLIENT_RECORD));
-}
-
 /* How often a handler was started on a message that ends: those that died, those that answered before, and
  * the one that answered now, if it was not given up without being tried. Of a 5xx that ended, and of a 4xx
  * that is to be tried again, that is so: a handler's answer would not have ended it. */
@@ -495,7 +486,7 @@ settle(struct worker *worker, const struct lane_completion *completion, uint64_t
 	struct failure failure;
 	int rc;
 
-	if (!goes_to_dead_letters(queue, completion->status))
+	if (!move_takes(queue, completion->status))
 		return queue_settle(queue, sequence, completion->status);
 	if (settled_has(&queue->settled, sequence))
 		return 0;
@@ -607,7 +598,7 @@ take_ended(struct worker *worker, const struct lane_completion *completion, uint
 		return rc;
 	worker->in_flight -= rc > 0 && worker->in_flight > 0;
 	ask_ended(worker->queue, completion->sequence, completion->status, reason,
-	    goes_to_dead_letters(worker->queue, completion->status));
+	    move_takes(worker->queue, completion->status));
 	if (redelivery != NULL)
 		blocking_ended(worker, groups_land(&worker->queue->groups, redelivery));
 	return 0;

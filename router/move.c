@@ -56,6 +56,14 @@ describe(const struct queue *queue, const struct failure *failure, const struct 
 	return origin;
 }
 
+bool
+move_takes(const struct queue *queue, uint16_t status)
+{
+	return !queue->config->dead_letters &&
+	    (status >= 500 ||
+		(status >= 400 && queue->config->client_error != CONFIG_CLIENT_RECORD));
+}
+
 int
 move_to_dead_letters(struct queue *queue, const struct failure *failure)
 {

@@ -19,6 +19,9 @@ struct failure {
 	const char *reason;
 };
 
+/* Does a message that is ended with this status go into the dead-letter queue? What was given up always does. */
+bool move_takes(const struct queue *, uint16_t status);
+
 /* Ends a message, which is not settled, as failed, and puts it into its queue's dead-letter queue.
  * Returns 1; 0 when there is no room now; -EBADMSG when it cannot be read; or -ENOMEM. */
 int move_to_dead_letters(struct queue *, const struct failure *);

@@ -3,9 +3,12 @@
 #endif
 #include "router/probe.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "router/blocking.h"
+#include "router/move.h"
 #include "router/queue.h"
 
 #define DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
@@ -39,6 +42,7 @@ begin(struct queue *queue, uint64_t word, uint64_t sequence)
 
 	queue->probing_word = word;
 	queue->probe_sequence = sequence;
+	queue->probe_status = 0;
 	queue->probe_group = 0;
 	if (queue->policy.blocks_server_error || queue->policy.blocks_client_error) {
 		frame = queue_find(queue, sequence, queue->router->scratch);
@@ -47,6 +51,30 @@ begin(struct queue *queue, uint64_t word, uint64_t sequence)
 	}
 	if (group != NULL)
 		blocking_order(queue, group, 0);
+}
+
+/* What came of the message. That it was ended before the probe began: it was lost, and a salvage went on
+ * without it. */
+static void
+open_ended(struct queue *queue, uint64_t word, struct control_detail *detail)
+{
+	const struct queue *dead = &queue->router->queues[queue->config->dead_letter_queue];
+	uint16_t status = word == queue->probing_word ? queue->probe_status : 0;
+	bool is_dead = move_takes(queue, status);
+	char reason[CONTROL_TEXT_BYTES], ended[16] = "was given up";
+
+	if (status < 500)
+		snprintf(ended, sizeof(ended), "answered %" PRIu16, status);
+	if (status == 0)
+		snprintf(
+		    reason, sizeof(reason), "message %s is not there any more", detail->message_id);
+	else if (status < 400)
+		snprintf(reason, sizeof(reason), "the probe passed");
+	else
+		snprintf(reason, sizeof(reason), "message %s %s and is %s%s", detail->message_id,
+		    ended, is_dead ? "in " : "recorded as failed",
+		    is_dead ? dead->config->name : "");
+	open_gate(queue, word, detail, reason);
 }
 
 static void
@@ -80,7 +108,7 @@ probe_look(struct queue *queue)
 	if (control_word_state(word) != CONTROL_PROBING)
 		return;
 	if (settled_has(&queue->settled, detail.sequence))
-		open_gate(queue, word, &detail, "the probe passed");
+		open_ended(queue, word, &detail);
 	else if (word != queue->probing_word)
 		begin(queue, word, detail.sequence);
 }

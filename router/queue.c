@@ -117,6 +117,8 @@ settle(struct queue *queue, uint64_t sequence, uint16_t status)
 
 	if (rc <= 0)
 		return rc;
+	if (sequence == queue->probe_sequence)
+		queue->probe_status = status;
 	if (queue->received.count > 0)
 		received_remove(&queue->received, sequence);
 	if (queue->answered.count > 0)

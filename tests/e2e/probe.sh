@@ -57,6 +57,8 @@ gave_up() { # gave_up MESSAGE STATUS: it did; 75 if it saw the next one trip the
   [ "$2" = 0 ] || { [ "$2" = 75 ] && grep -q "message $1 was given up" "$dir/out"; }
 }
 ok "given up" gave_up p2 $?
+ok "the reason says so" grep -q '"RUNNING".*"reason":"message p2 was given up and is in payment-processing-dlq"' \
+  "$dir/headgate-router.log"
 ctl wait --state TRIPPED -t 20
 is "the next one trips it" "p3" "$(field payment-processing .tripped_by.message_id)"
 is "two handlers were started on the first" 2 "$(ctl dead show --json payment-processing p2 | jq .receives)"
@@ -78,6 +80,8 @@ start router headgate-router -c "$dir/conf"
 wait_for 20 ctl wait --workers -t 1
 is "a probe that was cut short is none" "TRIPPED p3 3" \
   "$(field payment-processing '"\(.state) \(.tripped_by.message_id) \(.depth)"')"
+is "status says why, and that it was nobody" "(headgate-router, the router was restarted during a probe" \
+  "$(field payment-processing '"\(.by | split(" ")[1]) \(.reason)"')"
 ctl start --skip-head payment-processing >"$dir/out"
 ctl wait --state TRIPPED -t 20
 is "then it is given up, and p4 is stored, and p5 trips" "p1,p4 p5" \

@@ -174,6 +174,7 @@ typed "$dir/screen" "then: "
 is "it is tried again, and fails" 75 $?
 ok "as it says" grep -q "TRIPPED again" "$dir/pasted.out"
 ok "it is given up" typed "$dir/screen" "or give the message up: "
+ok "as it says, too" grep -q 'RUNNING: message .* was given up and is in events-dlq$' "$dir/pasted.out"
 is "and that was it" "RUNNING 1" "$(own_status '"\(.state) \(.failed)"')"
 kill "$own_worker"
 wait "$own_worker"
