@@ -18,7 +18,10 @@
 #include "ctl/text.h"
 #include "message/json.h"
 
-enum { NAME_WIDTH_MIN = 22 };
+enum {
+	NAME_WIDTH_MIN = 22,
+	SLOW_S = 3 /* a handler that takes longer is named */
+};
 
 static const char *
 state_text(enum control_state state)
@@ -90,7 +93,12 @@ json_workers(const struct status_queue *queue)
 			printf("%s%u", first ? "" : ",", lane);
 			first = false;
 		}
-		printf("],\"heartbeat_age_s\":%.3f}", worker->heartbeat_age_s);
+		printf("],\"heartbeat_age_s\":%.3f,\"handling\":", worker->heartbeat_age_s);
+		if (worker->handling != 0)
+			printf("%" PRIu64 ",\"handling_s\":%.3f}", worker->handling,
+			    worker->handling_s);
+		else
+			fputs("null,\"handling_s\":null}", stdout);
 	}
 	putchar(']');
 }
@@ -290,11 +298,48 @@ print_skip(const struct status_queue *queue, const struct ctl *ctl)
 	    queue->detail.message_id[0] ? word : "", queue->name);
 }
 
+/* What to do when no worker is attached. */
 static void
-print_next(const struct status_queue *queue, const struct ctl *ctl)
+print_start_worker(const struct status_queue *queue, const struct ctl *ctl)
+{
+	static const struct {
+		const char *queue, *program;
+	} workers[] = {
+		{ "payment-processing", "headgate-payment" },
+		{ "bank-account-setup", "headgate-bank-account" },
+		{ "subscription-control", "headgate-subscription-manager" },
+	};
+
+	for (size_t i = 0; i < sizeof(workers) / sizeof(workers[0]); i++)
+		if (strcmp(queue->name, workers[i].queue) == 0) {
+			printf("    next:    start its worker: %s%s -d\n", workers[i].program,
+			    ctl->config.options);
+			return;
+		}
+	printf("    next:    start its worker, your program for queue %s\n", queue->name);
+}
+
+static void
+print_probing(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
+{
+	if (!status->running) {
+		puts("    next:    nothing is tried without a router; when it is started the queue "
+		     "is TRIPPED as before");
+	} else if (queue->worker_count == 0) {
+		puts("    no worker is attached; the message is tried when one is");
+		print_start_worker(queue, ctl);
+	} else {
+		printf("    next:    the message is being tried; if it passes, the gate opens; to "
+		       "wait for it:\n             headgatectl%s start %s\n",
+		    ctl->config.options, queue->name);
+	}
+}
+
+static void
+print_next(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
 {
 	if (queue->state == CONTROL_PROBING) {
-		printf("    next:    one message is let through; if it passes, the gate opens\n");
+		print_probing(queue, status, ctl);
 		return;
 	}
 	printf("    next:    mend the cause, then: headgatectl%s start %s\n", ctl->config.options,
@@ -344,9 +389,69 @@ print_refusal(
 	}
 }
 
+static int
+put_id(void *context, const struct message *message)
+{
+	if (message->sequence == *(uint64_t *)context && message->unreadable == NULL) {
+		putchar(' ');
+		text_put_safe(
+		    message->envelope.message_id.data, message->envelope.message_id.length);
+	}
+	return 1;
+}
+
+/* Handlers that have been at one message for long, and what ends that. */
+static void
+print_slow(const struct status_queue *queue, const struct ctl *ctl)
+{
+	const struct config_queue *config = config_find_queue(&ctl->config, queue->name);
+	char age[TEXT_AGE_BYTES], limit[TEXT_AGE_BYTES];
+
+	for (unsigned i = 0; i < queue->worker_count && config != NULL; i++) {
+		const struct status_worker *worker = &queue->workers[i];
+		uint64_t sequence = worker->handling;
+
+		if (sequence == 0 || worker->handling_s < SLOW_S)
+			continue;
+		text_age(age, worker->handling_s);
+		text_age(limit, (double)config->visibility_ns / 1e9);
+		printf("\n%s: worker %" PRIu32 " has been at message", queue->name, worker->pid);
+		(void)message_read(ctl, queue->name, sequence - 1, put_id, &sequence);
+		printf(" (sequence %" PRIu64
+		       ") for %s\n    next:    wait: after visibility_timeout "
+		       "(%s) it is ended, and the message tried again\n",
+		    sequence, age, limit);
+	}
+}
+
+/* Why a queue whose gate is open does not move. */
+static void
+print_waiting(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
+{
+	if (queue->state == CONTROL_RUNNING && status->running && queue->depth > 0 &&
+	    queue->worker_count == 0 && !queue->dead_letters) {
+		printf("\n%s: %" PRIu64 " messages wait, and no worker is attached\n", queue->name,
+		    queue->depth);
+		print_start_worker(queue, ctl);
+	}
+	print_slow(queue, ctl);
+}
+
+static void
+print_blocked(const struct status_queue *queue, const struct ctl *ctl)
+{
+	if (queue->blocked_groups > 0)
+		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64
+		       " messages; each is tried again %s\n    which:   headgatectl%s peek "
+		       "--groups %s\n",
+		    queue->name, queue->blocked_groups, queue->parked,
+		    queue->state == CONTROL_RUNNING ? "by itself" : "when the gate is open",
+		    ctl->config.options, queue->name);
+}
+
 /* Why a gate is closed, since when, and what to type next. */
 static void
-print_closed(const struct status_queue *queue, const struct ctl *ctl)
+print_closed(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
 {
 	const struct control_detail *detail = &queue->detail;
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
@@ -358,12 +463,8 @@ print_closed(const struct status_queue *queue, const struct ctl *ctl)
 		return;
 	}
 	print_refusal("", queue->name, queue->refuses, ctl);
-	if (queue->blocked_groups > 0)
-		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64
-		       " messages; each is tried again "
-		       "by itself\n    which:   headgatectl%s peek --groups %s\n",
-		    queue->name, queue->blocked_groups, queue->parked, ctl->config.options,
-		    queue->name);
+	print_blocked(queue, ctl);
+	print_waiting(queue, status, ctl);
 	if (queue->state == CONTROL_RUNNING)
 		return;
 	text_time(since, detail->since_ns);
@@ -386,7 +487,7 @@ print_closed(const struct status_queue *queue, const struct ctl *ctl)
 		put(detail->error);
 		putchar('\n');
 	}
-	print_next(queue, ctl);
+	print_next(queue, status, ctl);
 }
 
 static void
@@ -425,7 +526,7 @@ status_print_text(const struct status *status, const struct ctl *ctl)
 		if (ctl->queue_count > 0 || !is_quiet(&status->queues[i]))
 			print_row(&status->queues[i], width);
 	for (unsigned i = 0; i < status->queue_count; i++)
-		print_closed(&status->queues[i], ctl);
+		print_closed(&status->queues[i], status, ctl);
 	for (unsigned i = 0; i < status->topic_count; i++)
 		print_refusal("topic ", status->topics[i].name, status->topics[i].refuses, ctl);
 }

@@ -39,6 +39,9 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 		const struct control_worker *worker = &control->shared->worker[i];
 		/* Pairs with the release store with which the router fills an entry. */
 		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
+		/* Pairs with the release store in the router's publish_words(): the time is of this
+		 * message, or a younger one's. */
+		uint64_t handling = atomic_load_explicit(&worker->starting, memory_order_acquire);
 
 		if (pid == 0 || worker->queue != index)
 			continue;
@@ -46,6 +49,8 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 			.pid = pid,
 			.lanes = worker->lanes,
 			.heartbeat_age_s = age_s(get(&worker->heartbeat_ns), now_ns),
+			.handling = handling,
+			.handling_s = age_s(get(&worker->starting_since_ns), now_ns),
 		};
 	}
 }

@@ -11,6 +11,8 @@ struct status_worker {
 	uint32_t pid;
 	uint64_t lanes; /* bit n: it has lane n */
 	double heartbeat_age_s;
+	uint64_t handling; /* sequence of the message that its handler is at; 0: none */
+	double handling_s; /* for so long */
 };
 
 struct status_queue {

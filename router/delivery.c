@@ -167,6 +167,7 @@ claim_entry(struct worker *worker)
 		atomic_store_explicit(
 		    &entry->heartbeat_ns, io_monotonic_ns(), memory_order_relaxed);
 		atomic_store_explicit(&entry->state_seen, 0, memory_order_relaxed);
+		atomic_store_explicit(&entry->starting, 0, memory_order_relaxed);
 		/* Pairs with the readers' acquire load of pid: the rest is filled before. */
 		atomic_store_explicit(
 		    &entry->pid, worker->connection->peer_pid, memory_order_release);
@@ -1057,7 +1058,7 @@ static bool
 publish_words(struct worker *worker)
 {
 	struct lane_worker_words *words;
-	uint64_t seen;
+	uint64_t seen, starting;
 
 	if (worker->lane_count == 0 || worker->control == NULL)
 		return true;
@@ -1066,6 +1067,13 @@ publish_words(struct worker *worker)
 	atomic_store_explicit(&worker->control->state_seen, seen, memory_order_relaxed);
 	atomic_store_explicit(&worker->control->heartbeat_ns,
 	    atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed), memory_order_relaxed);
+	/* The message before the time: a pair that does not belong together is too young, not too old. */
+	starting = atomic_load_explicit(&words->starting, memory_order_acquire);
+	atomic_store_explicit(&worker->control->starting_since_ns,
+	    atomic_load_explicit(&words->starting_since_ns, memory_order_relaxed),
+	    memory_order_relaxed);
+	/* Pairs with the acquire load of those who show it: the time is there before. */
+	atomic_store_explicit(&worker->control->starting, starting, memory_order_release);
 	return seen == queue_state_word(worker->queue);
 }
 

@@ -70,6 +70,7 @@ control_fingerprint(void)
 		offsetof(struct control_shared, queue),
 		sizeof(struct control_topic),
 		sizeof(struct control_worker),
+		offsetof(struct control_worker, starting),
 		sizeof(struct control_queue),
 		offsetof(struct control_queue, state),
 		offsetof(struct control_queue, refuses),

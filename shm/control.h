@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONTROL_MAGIC "HGCTRL04"
+#define CONTROL_MAGIC "HGCTRL05"
 
 enum {
 	CONTROL_QUEUES = 64,
@@ -128,12 +128,14 @@ struct control_queue {
 };
 
 struct control_worker {
-	_Atomic uint32_t pid;          /* 0: free entry */
-	uint32_t queue;                /* index in queues */
-	uint64_t lanes;                /* bit n: it has lane n */
-	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, from its lane */
-	_Atomic uint64_t state_seen;   /* state word, from its lane */
-	uint64_t attached_ns;          /* CLOCK_REALTIME */
+	_Atomic uint32_t pid;               /* 0: free entry */
+	uint32_t queue;                     /* index in queues */
+	uint64_t lanes;                     /* bit n: it has lane n */
+	_Atomic uint64_t heartbeat_ns;      /* CLOCK_MONOTONIC, from its lane */
+	_Atomic uint64_t state_seen;        /* state word, from its lane */
+	uint64_t attached_ns;               /* CLOCK_REALTIME */
+	_Atomic uint64_t starting;          /* sequence that it is at, from its lane; 0: none */
+	_Atomic uint64_t starting_since_ns; /* CLOCK_MONOTONIC; read after starting */
 };
 
 struct control_topic {

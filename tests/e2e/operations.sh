@@ -61,6 +61,10 @@ ctl wait --workers -t 20
 { pay B-ERROR500 p7; pay C p8; pay B-ERROR500 p9; } | publish -c "$dir/conf"
 blocked() { [ "$(ctl peek --groups --json payment-processing | jq -r '"\(.message_id) \(.behind)"')" = "p7 1" ]; }
 ok "a customer waits" wait_for 20 blocked
+ctl stop payment-processing >"$dir/out"
+ctl status >"$dir/out"
+ok "behind a closed gate nothing is tried by itself" grep -q "groups are blocked, with [0-9]* messages; each is tried again when the gate is open" "$dir/out"
+ctl start payment-processing >"$dir/out"
 commands IN >"$dir/commands"
 ok "there are commands for that" [ "$(wc -l <"$dir/commands")" -ge 6 ]
 try "$dir/commands" -c "$dir/conf"

@@ -76,6 +76,7 @@ wait "$router" 2>/dev/null
 kill -CONT "$(pgrep -P "$payment")"
 wait "$starting"
 is "start says that the router is gone" 69 $?
+ok "status says that nothing is tried" eval 'ctl status | grep -q "next:    nothing is tried without a router; when it is started the queue is TRIPPED"'
 start router headgate-router -c "$dir/conf"
 wait_for 20 ctl wait --workers -t 1
 is "a probe that was cut short is none" "TRIPPED p3 3" \

@@ -163,6 +163,9 @@ own_ctl wait --ready -t 20
 is "which runs there" 0 $?
 is "with that configuration" RUNNING "$(own_status .state)"
 own_pid=$(own_ctl status --json | jq .router.pid)
+event W 0
+own_ctl status >"$dir/screen"
+ok "status says that messages wait for a worker" grep -q "^events: 1 messages wait, and no worker is attached\$" "$dir/screen"
 (cd "$own" && exec "$top_builddir/tests/journal-worker" events journal -c "my conf" -D "it is here") 2>"$dir/own.log" &
 own_worker=$!
 wait_for 20 own_ctl wait --workers -t 1
@@ -175,6 +178,14 @@ is "it is tried again, and fails" 75 $?
 ok "as it says" grep -q "TRIPPED again" "$dir/pasted.out"
 ok "it is given up" typed "$dir/screen" "or give the message up: "
 ok "as it says, too" grep -q 'RUNNING: message .* was given up and is in events-dlq$' "$dir/pasted.out"
+touch "$own/journal.hold.Y"
+event Y 2
+slow() { own_ctl status >"$dir/screen" && grep -q "^events: worker [0-9]* has been at message [^ ]* (sequence 3) for [3-9]s\$" "$dir/screen"; }
+ok "a handler that is slow is named, and its message" wait_for 10 slow
+ok "and what ends it" grep -q "next:    wait: after visibility_timeout (5m 0s) it is ended" "$dir/screen"
+is "a program is told as well" "3 true" "$(own_status '.workers[0] | "\(.handling) \(.handling_s > 3)"')"
+rm "$own/journal.hold.Y"
+ok "then nothing is said" wait_for 10 eval '! own_ctl status | grep -q "has been at"'
 is "and that was it" "RUNNING 1" "$(own_status '"\(.state) \(.failed)"')"
 kill "$own_worker"
 wait "$own_worker"
