@@ -18,7 +18,8 @@
 #include "shm/subscription.h"
 
 enum {
-	SEEN_S = 10, /* for the router to log a change, and for the workers to see it */
+	SEEN_S = 10,    /* for the router to log a change, and for the workers to see it */
+	POKE_MS = 1000, /* it looks by itself, later */
 	LOOK_MS = 5
 };
 
@@ -101,15 +102,30 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 	return changed;
 }
 
+static void
+warn_not_logged(const struct ctl *ctl, const struct control *control, const char *name)
+{
+	double silent_s = ctl_router_age_s(control);
+
+	if (silent_s > CTL_SILENT_S)
+		warnx("%s: the router does not answer, it has been silent for %.0fs: see "
+		      "headgatectl%s status",
+		    name, silent_s, ctl->config.options);
+	else
+		warnx("%s: the router has not logged the change yet", name);
+}
+
 /* Waits until the change is on disk and every worker has seen it. */
 static int
-wait_until_seen(const struct control *control, unsigned queue, uint64_t generation)
+wait_until_seen(const struct ctl *ctl, const struct control *control, unsigned queue,
+    uint64_t generation, uint64_t deadline_ns)
 {
 	const char *name = control->shared->queue[queue].name;
+	uint64_t now_ns = ctl_monotonic_ns();
 	uint32_t worker;
 
-	switch (
-	    subscription_wait(control, queue, generation, SEEN_S * UINT64_C(1000000000), &worker)) {
+	switch (subscription_wait(
+	    control, queue, generation, deadline_ns > now_ns ? deadline_ns - now_ns : 0, &worker)) {
 	case 0:
 		return 0;
 	case -ESRCH:
@@ -118,7 +134,7 @@ wait_until_seen(const struct control *control, unsigned queue, uint64_t generati
 		    name);
 		return EX_UNAVAILABLE;
 	case -EAGAIN:
-		warnx("%s: the router has not logged the change yet", name);
+		warn_not_logged(ctl, control, name);
 		return EX_TEMPFAIL;
 	default:
 		warnx("%s: worker %u has not seen the change yet", name, worker);
@@ -153,7 +169,8 @@ report_probe(const char *name, enum control_state state, struct control_detail *
 
 /* Time ran out, and the queue is PROBING. */
 static int
-report_unknown(const char *name, bool has_worker, const struct changed *changed)
+report_unknown(
+    const struct ctl *ctl, const char *name, bool has_worker, const struct changed *changed)
 {
 	if (!has_worker)
 		warnx("%s: PROBING: no worker is attached; the message that tripped it is %s when "
@@ -161,8 +178,8 @@ report_unknown(const char *name, bool has_worker, const struct changed *changed)
 		    name, changed->skips ? "given up" : "tried");
 	else
 		warnx("%s: PROBING: what comes of the message that is %s first is not known yet: "
-		      "see headgatectl status, or wait for it: headgatectl wait --state RUNNING %s",
-		    name, changed->skips ? "given up" : "tried", name);
+		      "to wait for it again: headgatectl%s start %s",
+		    name, changed->skips ? "given up" : "tried", ctl->config.options, name);
 	return EX_TEMPFAIL;
 }
 
@@ -188,7 +205,7 @@ wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned qu
 		}
 		has_worker = ctl_has_worker(control, queue);
 		if (ctl_monotonic_ns() > deadline_ns)
-			return report_unknown(name, has_worker, changed);
+			return report_unknown(ctl, name, has_worker, changed);
 		if (!has_worker && !told) {
 			warnx("%s: no worker is attached: waiting for one", name);
 			told = true;
@@ -245,10 +262,22 @@ wait_until_drained(
 	return EX_TEMPFAIL;
 }
 
+/* No longer than all may take, but as long as it needs to be known that the router hangs. */
+static uint64_t
+seen_timeout_ns(const struct ctl *ctl)
+{
+	const uint64_t second_ns = 1000000000, least_ns = CTL_SILENT_S * second_ns;
+
+	if (ctl->timeout_ns < least_ns)
+		return least_ns;
+	return ctl->timeout_ns < SEEN_S * second_ns ? ctl->timeout_ns : SEEN_S * second_ns;
+}
+
 static int
 change_main(struct ctl *ctl, enum gate_event what)
 {
 	struct changed changed[CONTROL_QUEUES] = { 0 };
+	uint64_t deadline_ns = ctl_monotonic_ns() + seen_timeout_ns(ctl);
 	struct control control;
 	int status = 0, rc;
 
@@ -270,11 +299,11 @@ change_main(struct ctl *ctl, enum gate_event what)
 			changed[i] = change(ctl, &control, i, what, &status);
 	control_unlock(&control);
 	output_flush();
-	wire_poke(ctl->config.run_dir, "headgatectl");
+	wire_poke(ctl->config.run_dir, "headgatectl", POKE_MS);
 	for (unsigned i = 0; i < control.shared->queues; i++) {
 		if (changed[i].generation == 0)
 			continue;
-		rc = wait_until_seen(&control, i, changed[i].generation);
+		rc = wait_until_seen(ctl, &control, i, changed[i].generation, deadline_ns);
 		if (rc == 0 && ctl->verbose)
 			warnx("%s: generation %llu is on disk and every worker has seen it",
 			    control.shared->queue[i].name,

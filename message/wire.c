@@ -350,7 +350,7 @@ wire_send_hello(int fd, const struct wire_hello *hello, int lock_fd)
 }
 
 void
-wire_poke(const char *run_dir, const char *program)
+wire_poke(const char *run_dir, const char *program, int timeout_ms)
 {
 	static uint8_t payload[WIRE_SMALL_BYTES];
 	const struct wire_hello hello = { .role = WIRE_CONTROL, .program = program, .name = "" };
@@ -361,7 +361,7 @@ wire_poke(const char *run_dir, const char *program)
 	if (fd < 0)
 		return;
 	if (wire_send_hello(fd, &hello, -1) == 0 &&
-	    wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS) == 0 &&
+	    wire_receive(fd, &type, payload, &length, NULL, NULL, timeout_ms) == 0 &&
 	    type == WIRE_WELCOME)
 		wire_send(fd, WIRE_POKE, "\x90", 1, NULL, 0); /* an empty array */
 	close(fd);

@@ -127,8 +127,8 @@ int wire_send_hello(int fd, const struct wire_hello *, int lock_fd);
 int wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fds,
     size_t *fd_count, int timeout_ms);
 
-/* Tells the router in run_dir that program changed a state word. It would see it by itself, a little
- * later. */
-void wire_poke(const char *run_dir, const char *program);
+/* Tells the router in run_dir that program changed a state word, if it answers within timeout_ms. It would
+ * see it by itself, a little later. */
+void wire_poke(const char *run_dir, const char *program, int timeout_ms);
 
 #endif

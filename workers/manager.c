@@ -30,6 +30,8 @@ static const char program[] = "headgate-subscription-manager";
 enum field { ACTION, SERVICE, REASON, OPERATOR, TIMESTAMP, FIELDS };
 static const char *const names[FIELDS] = { "action", "service", "reason", "operator", "timestamp" };
 
+enum { POKE_MS = 5000 };
+
 enum verb { ENABLE, DISABLE, STATUS, REFRESH };
 
 struct action {
@@ -332,7 +334,7 @@ change_states(
 		handled[i].result =
 		    subscription_change(control, handled[i].queue, what, &by, &handled[i].change);
 	control_unlock(control);
-	wire_poke(managed.run_dir, program);
+	wire_poke(managed.run_dir, program, POKE_MS);
 	return wait_until_logged(control, handled, count);
 }
 

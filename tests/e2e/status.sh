@@ -64,9 +64,14 @@ ok "status says that it is silent" grep -q "^router: running for .*, but silent 
 ok "and what to do" grep -q "kill -KILL $router, then headgate-router -d" "$dir/screen"
 ctl wait --ready -t 200ms
 is "it is not ready" 75 $?
+timeout 4 "$top_builddir/headgatectl" stop --drain -t 500ms payment-processing >"$dir/out" 2>"$dir/ctl.err"
+is "a change of state waits as long as it may" 75 $?
+ok "and says that the router does not answer" grep -q "payment-processing: the router does not answer, it has been silent for [0-9]*s: see headgatectl status\$" "$dir/ctl.err"
 kill -CONT "$router"
 ctl wait --ready -t 20
 is "when it goes on it is" 0 $?
+ctl start payment-processing
+is "and its state can be changed" 0 $?
 ok "status is as before" eval 'ctl status | grep -q "^router: running for [0-9ms ]*, pid $router\$"'
 
 echo "# queues that take nothing"

@@ -906,7 +906,7 @@ change(enum control_state to, uint64_t sequence, uint32_t flags)
 	while (control_change_state(
 		   &control, worker.queue, CONTROL_CTL_SLOT, word, to, &detail, &now) != 0);
 	control_close(&control);
-	wire_poke(path("run"), "test");
+	wire_poke(path("run"), "test", 5000);
 	return now;
 }
 
