@@ -16,6 +16,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "config/command.h"
 #include "ctl/message.h"
 #include "ctl/router.h"
 #include "ctl/text.h"
@@ -26,6 +27,9 @@ struct list {
 	struct blocked_group *groups;
 	size_t count, capacity, next; /* next: not printed yet */
 	uint64_t total, printed, now_ns;
+	/* Of the first that was printed, as words for a shell; "" when they are not known. */
+	char group[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)],
+	    message_id[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)];
 };
 
 /*
@@ -172,8 +176,46 @@ print_text(
 }
 
 static void
+keep_word(char *to, size_t capacity, struct span text)
+{
+	char copy[ENVELOPE_ID_BYTES + 1];
+
+	if (text.length == 0 || text.length >= sizeof(copy))
+		return;
+	memcpy(copy, text.data, text.length);
+	copy[text.length] = '\0';
+	if (strlen(copy) == text.length) /* or else it cannot be typed */
+		command_word(to, capacity, copy);
+}
+
+static void
+keep_words(struct list *list, const struct message *message)
+{
+	keep_word(list->group, sizeof(list->group), message->envelope.group);
+	keep_word(list->message_id, sizeof(list->message_id), message->envelope.message_id);
+}
+
+/* What to type for the first of them. */
+static void
+print_next(const struct list *list)
+{
+	const char *options = list->ctl->config.options, *queue = list->ctl->queues[0];
+
+	if (list->ctl->json || list->group[0] == '\0')
+		return;
+	printf("\nnext:    mend the cause, then: headgatectl%s start --group %s %s\n", options,
+	    list->group, queue);
+	if (list->message_id[0] != '\0')
+		printf("         or give its message up: headgatectl%s start --group %s "
+		       "--skip-head --message %s %s\n",
+		    options, list->group, list->message_id, queue);
+}
+
+static void
 print(struct list *list, const struct blocked_group *group, const struct message *message)
 {
+	if (list->group[0] == '\0' && message != NULL)
+		keep_words(list, message);
 	if (list->ctl->json)
 		print_json(list, group, message);
 	else
@@ -210,6 +252,7 @@ peek_groups_main(struct ctl *ctl)
 		print(&list, &list.groups[list.next], NULL);
 	if (list.next < list.count)
 		rc = message_read(ctl, queue, list.groups[list.next].sequence - 1, match, &list);
+	print_next(&list);
 	if (list.total > list.count)
 		fprintf(stderr, "%s: %" PRIu64 " groups are blocked; -n %" PRIu64 " shows all\n",
 		    queue, list.total, list.total);
