@@ -25,19 +25,6 @@ log_known_path(char path[LOG_PATH_BYTES], const char *state_dir, const char *que
 	snprintf(path, LOG_PATH_BYTES, "%.4000s/known/%.64s.log", state_dir, queue);
 }
 
-static int
-sync_dir(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc;
-
-	if (fd < 0)
-		return -errno;
-	rc = fsync(fd) == 0 ? 0 : -errno;
-	close(fd);
-	return rc;
-}
-
 int
 log_known_add(const char *state_dir, const char *queue)
 {
@@ -55,9 +42,9 @@ log_known_add(const char *state_dir, const char *queue)
 	rc = fsync(fd) == 0 ? 0 : -errno;
 	close(fd);
 	if (rc == 0)
-		rc = sync_dir(dir);
+		rc = log_sync_dir(dir);
 	CRASH_POINT("known.synced");
-	return rc == 0 ? sync_dir(state_dir) : rc;
+	return rc == 0 ? log_sync_dir(state_dir) : rc;
 }
 
 static uint64_t

@@ -15,6 +15,19 @@
 
 enum { NAME_DIGITS = 16 };
 
+int
+log_sync_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = fsync(fd) == 0 ? 0 : -errno;
+	close(fd);
+	return rc;
+}
+
 void
 log_segment_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number)
 {

@@ -61,6 +61,9 @@ typedef int log_list_bad(
 int log_list_survey(struct log_list *, const char *dir, log_list_bad *, void *context, char *error,
     size_t error_bytes);
 
+/* Makes durable what was made, renamed or removed in a directory. Returns 0 or -errno. */
+int log_sync_dir(const char *path);
+
 /* Segment that holds a position, or NULL. */
 const struct log_segment *log_list_find(const struct log_list *, uint64_t position);
 

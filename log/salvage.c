@@ -87,19 +87,6 @@ random_word(uint64_t *word)
  */
 
 static int
-sync_dir(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc;
-
-	if (fd < 0)
-		return -errno;
-	rc = fsync(fd) == 0 ? 0 : -errno;
-	close(fd);
-	return rc;
-}
-
-static int
 write_all(int fd, const uint8_t *data, uint64_t length)
 {
 	while (length > 0) {
@@ -452,7 +439,7 @@ write_log(struct copy *copy)
 		rc = write_checkpoint(copy, 2 * copy->highest + 1);
 	free(copy->entries);
 	free(ids);
-	return rc == 0 ? sync_dir(copy->dir) : rc;
+	return rc == 0 ? log_sync_dir(copy->dir) : rc;
 }
 
 /* Removes what an earlier try left: nothing but files that write_file() made. */
@@ -507,7 +494,7 @@ sync_parent(const char *path)
 
 	snprintf(parent, sizeof(parent), "%s", path);
 	*strrchr(parent, '/') = '\0';
-	return sync_dir(parent);
+	return log_sync_dir(parent);
 }
 
 static int
@@ -532,14 +519,14 @@ put_in_place(struct copy *copy, const char *aside_dir, const char *name)
 	}
 	CRASH_POINT("salvage.named");
 	if (rc == 0)
-		rc = sync_dir(aside_dir);
+		rc = log_sync_dir(aside_dir);
 	if (rc == 0 && renameat2(AT_FDCWD, aside, AT_FDCWD, dir, RENAME_EXCHANGE) != 0)
 		rc = -errno;
 	CRASH_POINT("salvage.exchanged");
 	if (rc == 0)
 		rc = sync_parent(dir);
 	if (rc == 0)
-		rc = sync_dir(aside_dir);
+		rc = log_sync_dir(aside_dir);
 	return rc == 0 ? 0 : complain(copy, rc, aside);
 }
 
