@@ -500,11 +500,11 @@ pick_field(void *context, const json_field *field)
 
 	if (field->name.length == 0)
 		return 0;
-	/* Most differ in the first byte. */
+	/* Most differ in the first byte. A name in the text may have any byte in it, also 0. */
 	for (size_t i = 0; i < wanted->count; i++)
 		if (wanted->names[i][0] == field->name.data[0] &&
-		    strncmp(wanted->names[i], field->name.data, field->name.length) == 0 &&
-		    wanted->names[i][field->name.length] == '\0')
+		    strlen(wanted->names[i]) == field->name.length &&
+		    memcmp(wanted->names[i], field->name.data, field->name.length) == 0)
 			wanted->values[i] = field->value;
 	return 0;
 }

@@ -211,6 +211,27 @@ Test(json, picks_by_name)
 	cr_assert(values[2].type == JSON_OBJECT, "x");
 }
 
+/* What stands behind a constant's end, and how far a publisher's name reaches, is nobody's business. */
+Test(json, a_name_that_goes_on_behind_a_zero_is_another_name)
+{
+	static const size_t lengths[] = { 1, 9, 24, 40, 255, 5000, 60000, 900000 };
+	const char *const names[] = { "amount" };
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		char *text = calloc(1, lengths[i] + 128);
+		struct json_value value;
+		size_t n = (size_t)sprintf(text, "{\"amount\":1,\"amount\\u0000");
+
+		memset(text + n, 'x', lengths[i]);
+		n += lengths[i];
+		n += (size_t)sprintf(text + n, "\":5}");
+		cr_assert(json_pick(reader, text, n, names, 1, &value) == JSON_OK, "%zu", n);
+		cr_assert(value.raw.length == 1 && value.raw.data[0] == '1', "%zu: %.*s",
+		    lengths[i], (int)value.raw.length, value.raw.data);
+		free(text);
+	}
+}
+
 Test(json, quotes_and_unescapes)
 {
 	char buffer[64];
