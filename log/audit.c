@@ -343,6 +343,21 @@ see_message(void *context, const struct log_frame *frame, uint64_t position)
 	return see_sequence(audit, frame->sequence);
 }
 
+/* Of a batch that is missing at the end the scan may have seen nothing, or what could be a torn one. */
+static int
+note_lost(struct log_audit *audit)
+{
+	const struct log_segment *last = &audit->list.segments[audit->tail.segment];
+	uint64_t offset = audit->lost_at - last->position;
+	char file[LOG_FILE_BYTES];
+
+	snprintf(file, sizeof(file), "%016" PRIx64 ".log", last->number);
+	for (size_t i = 0; i < audit->bad_count; i++)
+		if (audit->bad[i].offset >= offset && strcmp(audit->bad[i].file, file) == 0)
+			return 0;
+	return note_bad(audit, last->number, ".log", offset, offset, audit->lost);
+}
+
 static int
 read_messages(struct log_audit *audit)
 {
@@ -356,6 +371,8 @@ read_messages(struct log_audit *audit)
 			rc = log_scan_segment(&audit->scan, i, &visitor, NULL);
 	}
 	audit->scan.bad = ignore_bad;
+	if (rc == 0 && audit->lost != NULL)
+		rc = note_lost(audit);
 	if (rc == 0)
 		rc = see_sequence(audit, audit->head.next_sequence);
 	audit->head.published =
@@ -392,7 +409,6 @@ read_ids(struct log_audit *audit)
 static int
 take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned index)
 {
-	const struct log_segment *last = &audit->list.segments[audit->tail.segment];
 	uint64_t torn_end = audit->tail.torn_end, end, lost, later;
 	int rc = log_judge_end(judge, index, &audit->scan, &end);
 
@@ -409,11 +425,10 @@ take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned 
 		return 0;
 	}
 	audit->scan.torn_from++;
-	if (torn_end > audit->tail.end)
-		return 0;
-	return note_bad(audit, last->number, ".log", end - last->position, end - last->position,
-	    later > lost ? "a batch is missing that is in another log, or known to it"
-			 : "a batch is missing that was there when the router ended");
+	audit->lost_at = end;
+	audit->lost = later > lost ? "a batch is missing that is in another log, or known to it"
+				   : "a batch is missing that was there when the router ended";
+	return 0;
 }
 
 int

@@ -55,6 +55,8 @@ struct log_audit {
 	/* While messages are looked at. */
 	uint64_t last_sequence;
 	size_t last_bad_count, current;
+	const char *lost; /* why a batch that is not there was; NULL: none is missing at the end */
+	uint64_t lost_at; /* its position */
 };
 
 /* Lists the log of a directory and looks for its end; the judge (may be NULL) sees the batches there.

@@ -3,6 +3,7 @@
 #endif
 #include "log/known.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -90,24 +91,55 @@ log_known_forget_end(const char *state_dir, const char *queue)
 	return rc;
 }
 
-struct log_known_end
-log_known_end(const char *state_dir, const char *queue, uint64_t log_id)
+static struct log_known_end
+read_end(const char *path)
 {
 	struct log_known_end end = { .batch = 0 };
-	char path[LOG_PATH_BYTES];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n = 0;
-	int fd;
 
-	log_known_path(path, state_dir, queue);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
 		n = pread(fd, &end, sizeof(end), 0);
 		close(fd);
 	}
 	if (n == sizeof(end) && memcmp(end.magic, MAGIC, sizeof(end.magic)) == 0 &&
-	    end.checksum == checksum(&end) && end.log_id == log_id)
+	    end.checksum == checksum(&end))
 		return end;
 	return (struct log_known_end){ .batch = 0 };
+}
+
+struct log_known_end
+log_known_end(const char *state_dir, const char *queue, uint64_t log_id)
+{
+	struct log_known_end end;
+	char path[LOG_PATH_BYTES];
+
+	log_known_path(path, state_dir, queue);
+	end = read_end(path);
+	return end.log_id == log_id ? end : (struct log_known_end){ .batch = 0 };
+}
+
+uint64_t
+log_known_highest(const char *state_dir)
+{
+	char path[LOG_PATH_BYTES];
+	struct dirent *entry;
+	uint64_t highest = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%.4000s/known", state_dir);
+	dir = opendir(path);
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		struct log_known_end end;
+
+		snprintf(path, sizeof(path), "%.4000s/known/%.255s", state_dir, entry->d_name);
+		end = read_end(path);
+		if (end.batch > highest)
+			highest = end.batch;
+	}
+	if (dir != NULL)
+		closedir(dir);
+	return highest;
 }
 
 /* Returns 1, 0 or -errno. */

@@ -33,6 +33,9 @@ int log_known_forget_end(const char *state_dir, const char *queue);
  * known. */
 struct log_known_end log_known_end(const char *state_dir, const char *queue, uint64_t log_id);
 
+/* The highest batch of all that are known, also of queues that are not in the configuration: theirs may be put back. */
+uint64_t log_known_highest(const char *state_dir);
+
 /* Anyone. Of a queue of which log_list_open() says that it has no log: returns 0 when it never had one; -EBADMSG, with
  * error filled, when it had, for it is known or ids of its segments are left; or another -errno, likewise. */
 int log_known_lost(const char *state_dir, const char *queue, char *error, size_t error_bytes);

@@ -126,7 +126,9 @@ judge(struct recovery *recovery)
 				 : ": it was whole when the router ended");
 		return -EBADMSG;
 	}
-	recovery->highest_batch = recovery->judge.begun;
+	recovery->highest_batch = log_known_highest(recovery->router->config->state_dir);
+	if (recovery->highest_batch < recovery->judge.begun)
+		recovery->highest_batch = recovery->judge.begun;
 	return 0;
 }
 

@@ -69,6 +69,25 @@ ctl check >/dev/null
 is "and is whole" 0 $?
 rm -rf "$dir/state" && cp -a "$dir/whole" "$dir/state"
 
+# Whatever is left of its last batch, and wherever it is cut: router and check say the same.
+at=$(place_of '"message_id":"p8"')
+disagree=
+for off in -96 -40 -8 0 40 80 120 160; do
+  rm -rf "$dir/state" && cp -a "$dir/whole" "$dir/state"
+  dd if=/dev/zero of="$log" bs=1 seek=$((at + off)) count=400 conv=notrunc status=none
+  refused
+  router_says=$?
+  ctl check >/dev/null
+  [ "$router_says $?" = "65 65" ] || disagree="$disagree $off"
+done
+is "the last batch is cut anywhere: neither takes it for whole" "" "$disagree"
+ctl check --salvage payment-processing >"$dir/text"
+is "and it can be saved" 0 $?
+start router headgate-router
+ok "the router goes on with that" wait_for 20 ready
+stop "$router"
+rm -rf "$dir/state" && cp -a "$dir/whole" "$dir/state"
+
 echo "# torn: the router was killed"
 : >"$dir/state/known/payment-processing.log"
 rm -rf "$dir/whole" && cp -a "$dir/state" "$dir/whole"
@@ -301,4 +320,31 @@ for place in $(seq "$places"); do
   stop "$payment"
   stop "$router"
 done
+
+echo "# a queue that is retired, and put back"
+rm -rf "${dir:?}/state" "$dir/run"
+start router headgate-router
+start payment headgate-payment
+start account headgate-bank-account
+wait_for 20 ready
+for n in 1 2 3; do # so many batches that the other queue's numbers stay behind
+  pay C "r$n" | publish
+  ctl wait --empty -t 20
+done
+stop "$payment"
+stop "$account"
+stop "$router"
+ctl config | awk '/^queue payment-processing/ { left_out = 1 } !left_out { print } /^}/ { left_out = 0 }' >"$dir/less.conf"
+: >"$dir/headgate-router.log"
+start router headgate-router -c "$dir/less.conf"
+wait_for 20 ready
+echo '{"customer_id":"C","transaction_type":"bank_account_setup","routing_number":"123456789","account_number":"1","message_id":"torn-one"}' |
+  publish -c "$dir/less.conf"
+kill -KILL "$router"
+wait "$router" 2>/dev/null
+log=$dir/state/queues/bank-account-setup/0000000000000001.log
+flip "$log" "$(place_of '"message_id":"torn-one"')"
+: >"$dir/headgate-router.log"
+start router headgate-router
+ok "what was torn meanwhile is no damage when it is back" wait_for 5 ready
 done_testing
