@@ -132,6 +132,8 @@ log_known_highest(const char *state_dir)
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
 		struct log_known_end end;
 
+		if (entry->d_name[0] == '.')
+			continue;
 		snprintf(path, sizeof(path), "%.4000s/known/%.255s", state_dir, entry->d_name);
 		end = read_end(path);
 		if (end.batch > highest)
