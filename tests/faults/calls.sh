@@ -69,21 +69,16 @@ revive() { # the router ended: it must have said why; started again, nothing fai
   keep router failing_router
 }
 
-finished_or_ended() { ended router || finished; }
-
-# The router fails at its N-th call, then it is started without a fault.
-try_router() {
-  rm -f "$dir/gone"
-  if [ -n "$prepared" ]; then # there is something to recover
-    keep router "$faults/headgate-router"
-    publish --wait 20 "$dir/half" || { why="publish a half"; return; }
-    end KILL router
-    rm -f "$dir"/router.*
-    since=$(date +%s%N)
+# It may end after all was handled too: what was settled is written last.
+finished_or_revived() {
+  if ended router; then
+    revive || return 0
   fi
-  keep router failing_router
-  begin_workers
-  "$top_builddir/headgate-publish" --receipts --wait 20 "$dir/in" >"$dir/receipts" 2>"$dir/publish.err" &
+  finished
+}
+
+publish_all() { # publish_all RECEIPTS: while the router is kept alive
+  "$top_builddir/headgate-publish" --receipts --wait 20 "$dir/in" >"$1" 2>"$dir/publish.err" &
   publisher=$!
   while alive $publisher; do
     if ended router; then
@@ -93,16 +88,29 @@ try_router() {
     fi
     sleep 0.01 # between two looks
   done
-  wait $publisher || { why="publish ends with $?: $(tail -n 1 "$dir/publish.err")"; return; }
-  all_durable "$dir/receipts" $count || { why="receipts"; return; }
-  wait_for 20 finished_or_ended
-  if ended router; then
-    revive || return
+  wait $publisher || why="publish ends with $?: $(tail -n 1 "$dir/publish.err")"
+}
+
+# The router fails at its N-th call, then it is started without a fault.
+try_router() {
+  rm -f "$dir/gone"
+  if [ -n "$prepared" ]; then # there is something to recover
+    keep router "$faults/headgate-router"
+    publish --wait 20 "$dir/half" || { why="publish a half"; return; }
+    end KILL router
+    rm -f "$dir"/router.*
   fi
-  wait_for 20 finished || { why="lost, doubled or out of order"; return; }
+  since=$(date +%s%N)
+  keep router failing_router
+  begin_workers
+  publish_all "$dir/receipts"
+  [ -z "$why" ] || return
+  all_durable "$dir/receipts" $count || { why="receipts"; return; }
+  wait_for 20 finished_or_revived || why="lost, doubled or out of order"
+  [ -z "$why" ] || return
   : >"$dir/gone"
-  "$top_builddir/headgate-publish" --receipts --wait 20 "$dir/in" >"$dir/receipts2" 2>>"$dir/publish.err" ||
-    { why="publish again"; return; }
+  publish_all "$dir/receipts2"
+  [ -z "$why" ] || return
   all_duplicates "$dir/receipts2" $count || { why="not all are duplicates"; return; }
   end TERM router || { why="router does not stop"; return; }
   [ "$(cat "$dir/router.status")" = 0 ] || why="at the end: $(cat "$dir/router.status")"
@@ -149,7 +157,6 @@ try_each() { # try_each VICTIM CALL HOW STEP [on]
   for ((n = 1; n < 100000; n += step)); do
     clear_all
     why=
-    since=$(date +%s%N)
     if [ "$victim" = router ]; then try_router; else try_worker; fi
     end KILL router payment account
     tries=$((tries + 1))
