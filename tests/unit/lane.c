@@ -97,6 +97,34 @@ Test(lane, every_flipped_header_byte_is_survived)
 	lane_drop(&lane);
 }
 
+/* Its first bytes, in a memfd that is as long as that and sealed. */
+static int
+cut_copy(const struct lane *lane, size_t bytes)
+{
+	size_t head = bytes < LANE_DATA_OFFSET ? bytes : LANE_DATA_OFFSET;
+	int fd = memfd_create("cut", MFD_ALLOW_SEALING);
+
+	cr_assert(ftruncate(fd, (off_t)bytes) == 0 &&
+		pwrite(fd, lane->shared, head, 0) == (ssize_t)head &&
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0,
+	    "a copy of %zu bytes", bytes);
+	return fd;
+}
+
+Test(lane, is_refused_at_every_other_length, .timeout = 60)
+{
+	struct lane lane, other;
+
+	cr_assert(lane_create(&lane, &params) == 0, "create");
+	for (size_t bytes = 0; bytes < lane.size + 16; bytes++) {
+		int rc = lane_attach(&other, cut_copy(&lane, bytes), "payments");
+
+		cr_assert(rc == (bytes == lane.size ? 0 : -EPROTO), "%zu bytes: %d", bytes, rc);
+		lane_drop(&other);
+	}
+	lane_drop(&lane);
+}
+
 /* A published segment with one queue. */
 static void
 make_segment(struct control *control, char dir[32], char path[64])
@@ -152,8 +180,25 @@ Test(control, every_flipped_header_byte_is_survived)
 	}
 	memset(writer.shared->queue[0].name, 'x', sizeof(writer.shared->queue[0].name));
 	cr_assert(control_open(&reader, path, false) == -EPROTO, "a name without an end");
-	cr_assert(ftruncate(writer.fd, 4096) == 0 && control_open(&reader, path, false) == -ESTALE,
-	    "another size");
+	remove_segment(&writer, dir, path);
+}
+
+Test(control, is_refused_at_every_other_length, .timeout = 60)
+{
+	struct control writer, reader;
+	char dir[32], path[64];
+
+	make_segment(&writer, dir, path);
+	control_publish(&writer);
+	for (size_t bytes = sizeof(*writer.shared) + 16; bytes-- > 0;) {
+		int rc;
+
+		if (bytes == sizeof(*writer.shared))
+			continue;
+		cr_assert(ftruncate(writer.fd, (off_t)bytes) == 0, "truncate");
+		rc = control_open(&reader, path, false);
+		cr_assert(rc == -ESTALE, "%zu bytes: %d", bytes, rc);
+	}
 	remove_segment(&writer, dir, path);
 }
 
