@@ -104,6 +104,15 @@ json_workers(const struct status_queue *queue)
 }
 
 static void
+json_seconds_or_null(double seconds)
+{
+	if (seconds < 0)
+		fputs("null", stdout);
+	else
+		printf("%.3f", seconds);
+}
+
+static void
 json_state(const struct status_queue *queue)
 {
 	const struct control_detail *detail = &queue->detail;
@@ -134,6 +143,8 @@ json_state(const struct status_queue *queue)
 	} else {
 		fputs("null", stdout);
 	}
+	fputs(",\"next_probe_s\":", stdout);
+	json_seconds_or_null(queue->next_probe_s);
 }
 
 static void
@@ -141,10 +152,7 @@ json_figures(const struct status_queue *queue)
 {
 	printf(",\"depth\":%" PRIu64 ",\"in_flight\":%" PRIu64 ",\"oldest_age_s\":", queue->depth,
 	    queue->in_flight);
-	if (queue->oldest_age_s < 0)
-		fputs("null", stdout);
-	else
-		printf("%.3f", queue->oldest_age_s);
+	json_seconds_or_null(queue->oldest_age_s);
 	printf(",\"published\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"done\":%" PRIu64
 	       ",\"failed\":%" PRIu64 ",\"dead_lettered\":%" PRIu64 ",\"expired\":%" PRIu64
 	       ",\"blocked_groups\":%" PRIu64 ",\"parked\":%" PRIu64,
@@ -161,6 +169,7 @@ json_queue(const struct status_queue *queue)
 		"by",
 		"since",
 		"tripped_by",
+		"next_probe_s",
 		"depth",
 		"in_flight",
 		"oldest_age_s",
@@ -338,6 +347,8 @@ print_probing(const struct status_queue *queue, const struct status *status, con
 static void
 print_next(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
 {
+	char age[TEXT_AGE_BYTES];
+
 	if (queue->state == CONTROL_PROBING) {
 		print_probing(queue, status, ctl);
 		return;
@@ -346,6 +357,10 @@ print_next(const struct status_queue *queue, const struct status *status, const 
 	    queue->name);
 	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters)
 		print_skip(queue, ctl);
+	if (queue->next_probe_s >= 0) {
+		text_age(age, queue->next_probe_s);
+		printf("             or wait: it is tried by itself in %s (auto_probe)\n", age);
+	}
 }
 
 static void

@@ -55,6 +55,16 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 	}
 }
 
+static double
+next_probe_s(const struct status_queue *out, uint64_t due_ns)
+{
+	uint64_t now_ns = ctl_monotonic_ns();
+
+	if (out->state != CONTROL_TRIPPED || due_ns == 0)
+		return -1;
+	return due_ns > now_ns ? (double)(due_ns - now_ns) / 1e9 : 0;
+}
+
 static void
 gather_live_queue(struct status_queue *out, const struct control *control, unsigned index)
 {
@@ -80,6 +90,7 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	    out->published > out->done + out->failed ? out->published - out->done - out->failed : 0;
 	out->oldest_age_s =
 	    out->depth == 0 || oldest_ns == 0 ? -1 : age_s(oldest_ns, ctl_wall_ns());
+	out->next_probe_s = next_probe_s(out, get(&queue->probe_due_ns));
 	gather_workers(out, control, index);
 }
 
@@ -135,6 +146,7 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	out->duplicates = summary.duplicates;
 	out->dead_lettered = summary.totals.dead_lettered;
 	out->expired = summary.totals.expired;
+	out->next_probe_s = -1;
 	out->oldest_age_s = summary.oldest_ns ? age_s(summary.oldest_ns, ctl_wall_ns()) : -1;
 }
 

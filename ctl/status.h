@@ -26,6 +26,7 @@ struct status_queue {
 	struct status_worker workers[CONTROL_WORKERS];
 	unsigned worker_count;
 	enum control_refusal refuses;
+	double next_probe_s; /* auto_probe tries in so long; negative: it does not */
 	char error[512]; /* the log cannot be read, so all but the name is unknown: why; else "" */
 };
 

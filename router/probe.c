@@ -134,22 +134,43 @@ probe_blocked(struct queue *queue, const struct group *group, uint64_t sequence)
 		    queue, word, &detail, "the probe failed, and its message waits with its group");
 }
 
+/* For who asks for the status: 0 when nothing is due. */
+static void
+tell_due(const struct queue *queue, uint64_t due_ns)
+{
+	/* Relaxed: a figure that stands for itself. */
+	atomic_store_explicit(&queue->control->probe_due_ns, due_ns, memory_order_relaxed);
+}
+
+/* Tripped just now: twice as long as the last time. */
+static void
+delay(struct queue *queue, uint64_t now_ns)
+{
+	uint64_t first_ns = queue->config->auto_probe_ns;
+
+	queue->probe_delay_ns = queue->probe_delay_ns == 0 ? first_ns : 2 * queue->probe_delay_ns;
+	if (queue->probe_delay_ns > DELAY_MAX_NS)
+		queue->probe_delay_ns = first_ns > DELAY_MAX_NS ? first_ns : DELAY_MAX_NS;
+	queue->probe_due_ns = now_ns + queue->probe_delay_ns;
+}
+
 void
 probe_auto(struct queue *queue, uint64_t now_ns)
 {
-	uint64_t first_ns = queue->config->auto_probe_ns, word = queue_state_word(queue);
+	uint64_t word = queue_state_word(queue);
 	struct control_detail detail;
 
-	if (first_ns == 0 || control_word_state(word) != CONTROL_TRIPPED)
+	if (queue->config->auto_probe_ns == 0)
 		return;
-	if (control_word_generation(word) != queue->probe_generation) { /* tripped just now */
-		queue->probe_generation = control_word_generation(word);
-		queue->probe_delay_ns =
-		    queue->probe_delay_ns == 0 ? first_ns : 2 * queue->probe_delay_ns;
-		if (queue->probe_delay_ns > DELAY_MAX_NS)
-			queue->probe_delay_ns = first_ns > DELAY_MAX_NS ? first_ns : DELAY_MAX_NS;
-		queue->probe_due_ns = now_ns + queue->probe_delay_ns;
+	if (control_word_state(word) != CONTROL_TRIPPED) {
+		tell_due(queue, 0);
+		return;
 	}
+	if (control_word_generation(word) != queue->probe_generation) {
+		queue->probe_generation = control_word_generation(word);
+		delay(queue, now_ns);
+	}
+	tell_due(queue, queue->probe_due_ns);
 	if (now_ns < queue->probe_due_ns)
 		return;
 	control_read_state(&queue->router->control, queue->index, &word, &detail);

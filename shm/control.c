@@ -74,6 +74,7 @@ control_fingerprint(void)
 		sizeof(struct control_queue),
 		offsetof(struct control_queue, state),
 		offsetof(struct control_queue, refuses),
+		offsetof(struct control_queue, probe_due_ns),
 		offsetof(struct control_queue, detail),
 		offsetof(struct control_queue, counters),
 		sizeof(struct control_detail),

@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONTROL_MAGIC "HGCTRL05"
+#define CONTROL_MAGIC "HGCTRL06"
 
 enum {
 	CONTROL_QUEUES = 64,
@@ -123,6 +123,7 @@ struct control_queue {
 	_Atomic uint64_t logged;              /* generation that is on disk */
 	_Atomic uint32_t refuses;             /* enum control_refusal */
 	uint32_t pad;
+	_Atomic uint64_t probe_due_ns; /* CLOCK_MONOTONIC: auto_probe tries next; 0: it does not */
 	struct control_detail detail[CONTROL_SLOTS];
 	_Alignas(128) struct control_counters counters;
 };

@@ -98,12 +98,24 @@ ok "the rest is handled" ctl wait --empty -t 20
 is "each once" "p1,p4,p5" "$(stored)"
 
 # By itself.
+is "nothing is tried by itself" null "$(field payment-processing .next_probe_s)"
+stop "$router"
+configure on 'auto_probe = 1h'
+start router headgate-router -c "$dir/conf"
+worker on 'auto_probe = 1h'
+{ pay A-ERROR500 q1; pay A q2; } | publish -c "$dir/conf"
+next_is_known() { [ "$(field payment-processing '.state == "TRIPPED" and .next_probe_s > 3000 and .next_probe_s <= 3600')" = true ]; }
+ok "status tells when it is tried next" wait_for 20 next_is_known
+ok "also a person" eval 'ctl status | grep -q "^ *or wait: it is tried by itself in [0-9ms ]* (auto_probe)\$"'
+ctl stop payment-processing
+is "a stopped one is not" null "$(field payment-processing .next_probe_s)"
+ctl start payment-processing
+is "it fails again" TRIPPED "$(field payment-processing .state)"
 stop "$router"
 configure on 'auto_probe = 100ms'
 start router headgate-router -c "$dir/conf"
 worker on 'auto_probe = 100ms'
 before=$(trips)
-{ pay A-ERROR500 q1; pay A q2; } | publish -c "$dir/conf"
 ok "it is tried again and again" wait_for 20 eval '[ "$(trips)" -ge $((before + 3)) ]'
 is "and costs nothing" "p1,p4,p5 2 0" "$(stored) $(field payment-processing .depth) $(grep -c not_survived "$dir/headgate-router.log")"
 ok "status says who probes" wait_for 20 eval '[ "$(field payment-processing .by | cut -d " " -f 2)" = "(headgate-router," ]'
