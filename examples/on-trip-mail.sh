@@ -24,5 +24,5 @@ message:  $HEADGATE_MESSAGE_ID (sequence $HEADGATE_SEQUENCE)
 answered: $HEADGATE_STATUS $HEADGATE_ERROR
 waiting:  $HEADGATE_DEPTH messages, in order; none is lost
 
-When the cause is mended:  headgatectl start $HEADGATE_QUEUE
+When the cause is mended:  $HEADGATE_START
 END

@@ -19,7 +19,8 @@ jq -n -c '$ENV | {
   sequence: (.HEADGATE_SEQUENCE | tonumber),
   status: (.HEADGATE_STATUS | tonumber),
   error: .HEADGATE_ERROR,
-  depth: (.HEADGATE_DEPTH | tonumber)
+  depth: (.HEADGATE_DEPTH | tonumber),
+  start: .HEADGATE_START
 }' |
   curl --fail --silent --show-error --max-time 20 --retry 2 \
     --header 'Content-Type: application/json' --data-binary @- --output /dev/null "$url"

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,14 +23,13 @@
 enum {
 	OUTPUT_BYTES = 1000, /* that are kept of what it prints */
 	READ_BYTES = 4096,
-	READS = 16,       /* each time, so that one that prints without end holds up nothing */
-	VALUE_BYTES = 320 /* name, message id or error in its environment */
+	READS = 16 /* each time, so that one that prints without end holds up nothing */
 };
 
-enum variable { QUEUE, STATE, MESSAGE_ID, SEQUENCE, STATUS, ERROR, SINCE, DEPTH, VARIABLES };
+enum variable { QUEUE, STATE, MESSAGE_ID, SEQUENCE, STATUS, ERROR, SINCE, DEPTH, START, VARIABLES };
 static const char *const names[VARIABLES] = { "HEADGATE_QUEUE", "HEADGATE_STATE",
 	"HEADGATE_MESSAGE_ID", "HEADGATE_SEQUENCE", "HEADGATE_STATUS", "HEADGATE_ERROR",
-	"HEADGATE_SINCE", "HEADGATE_DEPTH" };
+	"HEADGATE_SINCE", "HEADGATE_DEPTH", "HEADGATE_START" };
 
 struct notify {
 	bool due;                   /* there is something to tell ... */
@@ -92,33 +92,46 @@ format_time(char *text, size_t size, uint64_t ns)
 	snprintf(text + length, size - length, ".%03uZ", (unsigned)(ns / 1000000 % 1000));
 }
 
-static void
-set(char text[VARIABLES][VALUE_BYTES], enum variable which, const char *value)
+/* One that there is no memory for stays NULL. */
+static void __attribute__((format(printf, 3, 4)))
+set(char *text[VARIABLES], enum variable which, const char *format, ...)
 {
-	snprintf(text[which], VALUE_BYTES, "%s=%s", names[which], value);
+	char *value = NULL;
+	va_list list;
+
+	va_start(list, format);
+	if (vasprintf(&value, format, list) < 0)
+		value = NULL;
+	va_end(list);
+	if (value == NULL || asprintf(&text[which], "%s=%s", names[which], value) < 0)
+		text[which] = NULL;
+	free(value);
 }
 
 static void
-set_number(char text[VARIABLES][VALUE_BYTES], enum variable which, uint64_t value)
-{
-	snprintf(text[which], VALUE_BYTES, "%s=%" PRIu64, names[which], value);
-}
-
-static void
-fill_variables(char text[VARIABLES][VALUE_BYTES], const struct queue *queue,
-    const struct control_detail *detail)
+fill_variables(
+    char *text[VARIABLES], const struct queue *queue, const struct control_detail *detail)
 {
 	char since[40];
 
 	format_time(since, sizeof(since), detail->since_ns);
-	set(text, QUEUE, queue->config->name);
-	set(text, STATE, control_state_name(CONTROL_TRIPPED));
-	set(text, MESSAGE_ID, detail->message_id);
-	set_number(text, SEQUENCE, detail->sequence);
-	set_number(text, STATUS, detail->status);
-	set(text, ERROR, detail->error);
-	set(text, SINCE, since);
-	set_number(text, DEPTH, depth_of(queue));
+	set(text, QUEUE, "%s", queue->config->name);
+	set(text, STATE, "%s", control_state_name(CONTROL_TRIPPED));
+	set(text, MESSAGE_ID, "%s", detail->message_id);
+	set(text, SEQUENCE, "%" PRIu64, detail->sequence);
+	set(text, STATUS, "%" PRIu32, detail->status);
+	set(text, ERROR, "%s", detail->error);
+	set(text, SINCE, "%s", since);
+	set(text, DEPTH, "%" PRIu64, depth_of(queue));
+	set(text, START, "headgatectl%s start %s", queue->router->config->options,
+	    queue->config->name);
+}
+
+static void
+free_variables(char *text[VARIABLES])
+{
+	for (int i = 0; i < VARIABLES; i++)
+		free(text[i]);
 }
 
 static bool
@@ -135,7 +148,7 @@ is_ours(const char *variable)
 
 /* The router's own environment, and the facts. NULL: no memory. */
 static char **
-make_environment(char text[VARIABLES][VALUE_BYTES])
+make_environment(char *text[VARIABLES])
 {
 	size_t count = 0, n = 0;
 	char **environment;
@@ -149,7 +162,8 @@ make_environment(char text[VARIABLES][VALUE_BYTES])
 		if (!is_ours(environ[i]))
 			environment[n++] = environ[i];
 	for (size_t i = 0; i < VARIABLES; i++)
-		environment[n++] = text[i];
+		if (text[i] != NULL)
+			environment[n++] = text[i];
 	return environment;
 }
 
@@ -213,7 +227,7 @@ spawn(pid_t *pid, const char *command, char **environment, int output_fd)
 static void
 start(struct queue *queue, struct notify *notify, uint64_t now_ns)
 {
-	char text[VARIABLES][VALUE_BYTES];
+	char *text[VARIABLES] = { NULL };
 	char **environment;
 	int ends[2], rc;
 
@@ -228,6 +242,7 @@ start(struct queue *queue, struct notify *notify, uint64_t now_ns)
 	rc = environment != NULL ? spawn(&notify->pid, queue->config->on_trip, environment, ends[1])
 				 : ENOMEM;
 	free(environment);
+	free_variables(text);
 	close(ends[1]);
 	if (rc != 0) {
 		close(ends[0]);
