@@ -131,13 +131,16 @@ done >"$dir/flips"
 echo '{"action":"stop","service":"bank-account-setup","reason":"the last"}' >>"$dir/flips"
 publish -t subscription-control "$dir/flips"
 progress() { [ "$(manager_sql 'SELECT count(*) FROM results')" -gt "$1" ]; }
-died() { [ "$(working)" != "$1" ]; }
+made_anew() {
+  local pid
+  pid=$(working) && [ -n "$pid" ] && [ "$pid" != "$1" ]
+}
 kills=0
 for k in 1 2 3; do
   wait_for 20 progress $((11 + k * 20))
   victim=$(working)
   [ -n "$victim" ] && kill -KILL "$victim" && kills=$((kills + 1))
-  wait_for 20 died "$victim"
+  wait_for 20 made_anew "$victim"
 done
 is "the manager was killed" 3 $kills
 kill -KILL "$router"

@@ -174,6 +174,7 @@ no_worker() {
   wait_for 20 is_up events 0
 }
 opening() { # opening OPTION...: in the background, until it waits for a worker
+  : >"$dir/why" # of the one before it
   "$top_builddir/headgatectl" -c "$dir/conf" start -t 30 "$@" events >"$dir/out" 2>"$dir/why" &
   waiting=$!
   wait_for 20 grep -q 'no worker is attached: waiting' "$dir/why"
