@@ -276,13 +276,29 @@ serve(const struct service *service, const struct config *config, struct consume
 	return 0;
 }
 
+/* Of a read that failed once SQLite says that the file is damaged. One that is, is so the second time, too. */
+static int
+open_store(struct store **store, const struct service *service, const struct config *config,
+    char *error, size_t error_bytes)
+{
+	int rc;
+
+	*store = NULL;
+	if (service->table == NULL)
+		return 0;
+	rc = store_open(store, config->state_dir, service, error, error_bytes);
+	if (rc == -EBADMSG)
+		rc = store_open(store, config->state_dir, service, error, error_bytes);
+	return rc;
+}
+
 static int
 child_main(const struct service *service, const struct config *config,
     const struct config_options *options, uint64_t lanes, pid_t parent, int ready_fd)
 {
 	const struct config_queue *queue = config_find_queue(config, service->queue);
 	struct consumer *consumer;
-	struct store *store = NULL;
+	struct store *store;
 	char error[PATH_MAX + 512];
 	int lock_fd, rc;
 
@@ -295,9 +311,7 @@ child_main(const struct service *service, const struct config *config,
 	lock_fd = take_lock(config, service->queue, lanes, &ready_fd);
 	if (lock_fd < 0)
 		return 0;
-	rc = service->table != NULL
-	    ? store_open(&store, config->state_dir, service, error, sizeof(error))
-	    : 0;
+	rc = open_store(&store, service, config, error, sizeof(error));
 	if (rc != 0)
 		errx(rc == -ESTALE || rc == -EBADMSG ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
 	consumer = consumer_new(service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);

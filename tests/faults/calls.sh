@@ -69,23 +69,23 @@ revive() { # the router ended: it must have said why; started again, nothing fai
   keep router failing_router
 }
 
-# It may end after all was handled too: what was settled is written last.
-finished_or_revived() {
+# While it is waited for: the router is started again if it ended, which may be after all was handled, too: what
+# was settled is written last. What fails again and again does so for a while.
+look_after_router() {
   if ended router; then
-    revive || return 0
+    revive
+  elif [ -e "$dir/done" ] && [ "$often" = on ] && [ "$(date +%s%N)" -gt "$((since + 300000000))" ]; then
+    : >"$dir/gone" # the cause goes: it goes on by itself
   fi
-  finished
 }
+
+finished_or_wrong() { ! look_after_router || finished; }
 
 publish_all() { # publish_all RECEIPTS: while the router is kept alive
   "$top_builddir/headgate-publish" --receipts --wait 20 "$dir/in" >"$1" 2>"$dir/publish.err" &
   publisher=$!
   while alive $publisher; do
-    if ended router; then
-      revive || return
-    elif [ -e "$dir/done" ] && [ "$often" = on ] && [ "$(date +%s%N)" -gt "$((since + 300000000))" ]; then
-      : >"$dir/gone" # the cause goes: it goes on by itself
-    fi
+    look_after_router || return
     sleep 0.01 # between two looks
   done
   wait $publisher || why="publish ends with $?: $(tail -n 1 "$dir/publish.err")"
@@ -106,7 +106,7 @@ try_router() {
   publish_all "$dir/receipts"
   [ -z "$why" ] || return
   all_durable "$dir/receipts" $count || { why="receipts"; return; }
-  wait_for 20 finished_or_revived || why="lost, doubled or out of order"
+  wait_for 20 finished_or_wrong || why="lost, doubled or out of order"
   [ -z "$why" ] || return
   : >"$dir/gone"
   publish_all "$dir/receipts2"
@@ -187,6 +187,7 @@ try_each router accept4 EMFILE 2
 try_each router realloc ENOMEM 17
 try_each payment pwrite ENOSPC 25
 try_each payment pwrite EIO 60 on
+try_each payment pread EIO 1
 prepared=1
 try_each router pwrite EIO 8
 try_each router pread EIO 5
@@ -223,7 +224,6 @@ if [ -n "$all" ]; then
   try_each payment pwrite SHORT 1
   try_each payment fsync EIO 1
   try_each payment open EMFILE 1
-  try_each payment pread EIO 1
   try_each payment ftruncate EIO 1
 fi
 echo "# $total tries"
