@@ -648,7 +648,7 @@ finish_ids(struct cleaner *cleaner)
 	rc = io_rename(from, to);
 	CRASH_POINT("ids.renamed");
 	if (rc == 0)
-		rc = io_sync_dir(dir);
+		rc = log_sync_dir(dir);
 	CRASH_POINT("ids.durable");
 	return rc == 0 ? queue_add_ids(cleaner->queue, ids_number(cleaner), cleaner->newest_clock_s)
 		       : rc;
@@ -677,7 +677,7 @@ free_segments(struct cleaner *cleaner)
 		rc = io_rename(from, to);
 		CRASH_POINT("move.renamed");
 		if (rc == 0)
-			rc = io_sync_dir(queue->writer.dir);
+			rc = log_sync_dir(queue->writer.dir);
 		CRASH_POINT("move.durable");
 	}
 	if (rc != 0)
@@ -685,7 +685,7 @@ free_segments(struct cleaner *cleaner)
 	queue->wanted_segment = 0;
 	rc = writer_free(&queue->writer, cleaner->first, cleaner->count, segment);
 	if (rc == 0)
-		rc = io_sync_dir(queue->writer.dir);
+		rc = log_sync_dir(queue->writer.dir);
 	CRASH_POINT("segments.given_back");
 	if (segment != NULL) {
 		queue_move_marks(queue, segment->position, segment->position + segment->span,

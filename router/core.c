@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "log/known.h"
+#include "log/list.h"
 #include "message/envelope.h"
 #include "router/batch.h"
 #include "router/cleaner.h"
@@ -159,7 +160,7 @@ read_key(const struct config *config, uint8_t key[DEDUP_KEY_BYTES])
 		rc = n == DEDUP_KEY_BYTES ? 0 : n < 0 ? -errno : -EBADMSG;
 		close(fd);
 		/* It may be of a router that died before it came to the sync. */
-		return rc == 0 ? io_sync_dir(config->state_dir) : rc;
+		return rc == 0 ? log_sync_dir(config->state_dir) : rc;
 	}
 	if (errno != ENOENT)
 		return -errno;
@@ -173,7 +174,7 @@ read_key(const struct config *config, uint8_t key[DEDUP_KEY_BYTES])
 	if (rc == 0)
 		rc = io_rename(new_path, path);
 	CRASH_POINT("key.renamed");
-	return rc == 0 ? io_sync_dir(config->state_dir) : rc;
+	return rc == 0 ? log_sync_dir(config->state_dir) : rc;
 }
 
 /* What the segment of the router before us says, where it is newer than the log. */

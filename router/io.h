@@ -120,7 +120,6 @@ int io_write_all(int fd, const void *buffer, size_t length, uint64_t offset);
 int io_rename(const char *from, const char *to);
 int io_unlink(const char *path);
 int io_make_dir(const char *path); /* and syncs its parent, also when it is there already */
-int io_sync_dir(const char *path);
 /* Sends bytes with descriptors on a stream socket whose buffer is empty: all or -errno. */
 int io_send_fds(int fd, const void *buffer, size_t length, const int *fds, size_t count);
 

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "log/list.h"
+
 enum { FDS_MAX = 65 };
 
 void
@@ -156,19 +158,6 @@ io_unlink(const char *path)
 }
 
 int
-io_sync_dir(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc;
-
-	if (fd < 0)
-		return -errno;
-	rc = fsync(fd) == 0 ? 0 : -errno;
-	close(fd);
-	return rc;
-}
-
-int
 io_make_dir(const char *path)
 {
 	char parent[PATH_MAX];
@@ -178,7 +167,7 @@ io_make_dir(const char *path)
 		return -errno;
 	if (snprintf(parent, sizeof(parent), "%s", path) >= (int)sizeof(parent))
 		return -ENAMETOOLONG;
-	return io_sync_dir(dirname(parent));
+	return log_sync_dir(dirname(parent));
 }
 
 int

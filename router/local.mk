@@ -24,7 +24,7 @@ tests_unit_test_dedup_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_dedup_LDADD = $(CRITERION_LIBS)
 tests_unit_test_io_SOURCES = tests/unit/io.c router/io_uring.c router/io_poll.c router/io_system.c
 tests_unit_test_io_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
-tests_unit_test_io_LDADD = $(CRITERION_LIBS) $(URING_LIBS)
+tests_unit_test_io_LDADD = $(LOG_LIBS) $(CRITERION_LIBS) $(URING_LIBS)
 
 # In small segments.
 check_PROGRAMS += tests/unit/test-writer

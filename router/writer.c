@@ -107,7 +107,7 @@ name_next(struct writer *writer)
 	CRASH_POINT("next.written");
 	rc = io_rename(from, to);
 	CRASH_POINT("next.renamed");
-	return rc == 0 ? io_sync_dir(writer->dir) : rc;
+	return rc == 0 ? log_sync_dir(writer->dir) : rc;
 }
 
 /* It was made with writes that are durable. Batches may have another way. */
@@ -1067,5 +1067,5 @@ writer_repair(const struct log_list *list, uint64_t unproven, uint64_t end, uint
 	if (rc == 0)
 		rc = remove_rests(list);
 	CRASH_POINT("recovery.tidied");
-	return rc == 0 ? io_sync_dir(list->dir) : rc;
+	return rc == 0 ? log_sync_dir(list->dir) : rc;
 }
