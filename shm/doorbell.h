@@ -13,6 +13,9 @@
  *
  * A worker sleeps on the futex word, with a time-out always. The router sleeps in its I/O loop and
  * is woken through an eventfd.
+ *
+ * tests/model/doorbell.pml is a model of this, in which all orders of the steps are tried, with
+ * stores that come to memory late. Change both.
  */
 #ifndef HEADGATE_SHM_DOORBELL_H
 #define HEADGATE_SHM_DOORBELL_H
