@@ -527,21 +527,20 @@ is_open(struct consumer *consumer, struct attachment *attachment, uint64_t state
 	    (consumer->next < consumer->count || attachment_has_delivery(attachment));
 }
 
-/* Waits until the state is another one than blocked, and lets something through. Returns false when the
- * router is gone or we are to stop. */
+/* Waits until the state is another one than blocked, and lets something through, and says that we have seen
+ * it. Returns false when the router is gone or we are to stop. */
 static bool
-wait_for_gate(struct consumer *consumer, struct attachment *attachment, uint64_t blocked)
+wait_for_gate(
+    struct consumer *consumer, struct attachment *attachment, uint64_t blocked, uint64_t *state)
 {
-	uint64_t state;
-
-	while ((state = attachment_state(attachment)) == blocked ||
-	    !is_open(consumer, attachment, state)) {
+	while ((*state = attachment_state(attachment)) == blocked ||
+	    !is_open(consumer, attachment, *state)) {
 		if (*consumer->stop || !keep_alive(consumer, attachment))
 			return false;
-		attachment_wait(attachment, state, false, WAIT_NS);
+		attachment_wait(attachment, *state, false, WAIT_NS);
 	}
 	/* Whoever waits for that does not wait for the handlers that are started now. */
-	attachment_heartbeat(attachment, state, consumer->handled, monotonic_ns());
+	attachment_heartbeat(attachment, *state, consumer->handled, monotonic_ns());
 	return true;
 }
 
@@ -549,6 +548,7 @@ int
 consumer_run(struct consumer *consumer, struct attachment *attachment)
 {
 	uint64_t blocked = 0; /* a state under which there is no more to do */
+	uint64_t state;       /* that we have said to have seen */
 	struct batch batch;
 	int rc = 0;
 
@@ -557,14 +557,14 @@ consumer_run(struct consumer *consumer, struct attachment *attachment)
 	if (consumer->store != NULL)
 		rc = store_highest(consumer->store, attachment->log_id, &consumer->highest);
 	while (rc == 0 && !*consumer->stop && keep_alive(consumer, attachment)) {
-		if (!wait_for_gate(consumer, attachment, blocked))
+		if (!wait_for_gate(consumer, attachment, blocked, &state))
 			break;
 		if (consumer->next == consumer->count)
 			rc = take(consumer, attachment);
 		if (rc != 0)
 			break;
 		if (consumer->count == 0) {
-			attachment_wait(attachment, attachment_state(attachment), true, WAIT_NS);
+			attachment_wait(attachment, state, true, WAIT_NS);
 			continue;
 		}
 		rc = run_batch(consumer, attachment, &batch);
