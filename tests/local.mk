@@ -31,6 +31,7 @@ E2E_TESTS = \
 	tests/e2e/processes.sh \
 	tests/e2e/groups.sh \
 	tests/e2e/space.sh \
+	tests/e2e/lost_end.sh \
 	tests/e2e/full.sh \
 	tests/e2e/limits.sh \
 	tests/e2e/retention.sh \

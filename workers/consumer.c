@@ -47,7 +47,7 @@ struct consumer {
 	size_t used;
 	struct item *items;
 	size_t count, next;    /* items in the arena; the first that is not completed */
-	uint64_t highest;      /* up to here a message may have been applied before */
+	uint64_t highest;      /* sequence up to which the store may have rows of the log */
 	bool one_by_one;       /* the store failed: to find out with which message */
 	struct held held;      /* groups */
 	uint64_t detail_state; /* a state word, and what it is about */
@@ -305,6 +305,28 @@ hold(struct consumer *consumer, const struct attachment *attachment, struct item
 /* What becomes of a message. */
 enum answer { ANSWER_STOP, ANSWER_ENDED, ANSWER_AGAIN, ANSWER_GIVEN_BACK };
 
+/* It failed, and is to be tried again: it blocks its group, or the queue. */
+static int
+postpone(struct consumer *consumer, const struct attachment *attachment, struct item *item,
+    const struct outcome *outcome)
+{
+	return policy_blocks(&attachment->policy, outcome->status) &&
+		hold(consumer, attachment, item)
+	    ? ANSWER_AGAIN
+	    : ANSWER_STOP;
+}
+
+/* The store has another message's row in its place. So it cannot be applied; given up it gets no row. */
+static int
+refuse(struct consumer *consumer, const struct attachment *attachment, struct item *item,
+    uint64_t state, struct outcome *outcome)
+{
+	if (give_up(consumer, attachment, item, state, outcome))
+		return ANSWER_ENDED;
+	service_answer(outcome, 503, store_error(consumer->store));
+	return postpone(consumer, attachment, item, outcome);
+}
+
 /* Handles a message that the store does not know. */
 static int
 decide(struct consumer *consumer, const struct attachment *attachment, struct item *item,
@@ -317,10 +339,9 @@ decide(struct consumer *consumer, const struct attachment *attachment, struct it
 	if (!given_up)
 		consumer->service->handle(&consumer->context, message, outcome);
 	*clock_ns = monotonic_ns();
-	if (!given_up && policy_blocks(&attachment->policy, outcome->status))
-		return hold(consumer, attachment, item) ? ANSWER_AGAIN : ANSWER_STOP;
-	if (outcome->status >= 500 && !given_up)
-		return ANSWER_STOP;
+	if (!given_up &&
+	    (outcome->status >= 500 || policy_blocks(&attachment->policy, outcome->status)))
+		return postpone(consumer, attachment, item, outcome);
 	if (consumer->store != NULL)
 		rc = outcome->status < 300
 		    ? store_apply(consumer->store, &consumer->context, message,
@@ -343,8 +364,12 @@ handle(struct consumer *consumer, const struct attachment *attachment, struct it
 		service_answer(outcome, 503, "");
 		return ANSWER_GIVEN_BACK;
 	}
+	/* What was handed out before is in here, and so is every sequence that a log which lost its end may give
+	 * again: as the store knows it, it is not above highest. */
 	if (consumer->store != NULL && item->sequence <= consumer->highest)
-		rc = store_find(consumer->store, message.log, message.sequence, outcome);
+		rc = store_find(consumer->store, &message, outcome);
+	if (rc == -EEXIST)
+		return refuse(consumer, attachment, item, state, outcome);
 	if (rc != 0)
 		return rc < 0 ? rc : ANSWER_ENDED;
 	return decide(consumer, attachment, item, &message, state, clock_ns, outcome);

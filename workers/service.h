@@ -34,7 +34,7 @@ struct service_context {
 
 struct service {
 	const char *program, *queue;
-	const char *name;   /* of the table */
+	const char *name;   /* of the table, which has the columns log, sequence and message_id */
 	const char *table;  /* its CREATE TABLE statement; NULL: a service without a store */
 	const char *insert; /* ?1 log, ?2 sequence, ?3 lane, ?4 message id, ?5 customer id, ?6 time,
 			     * ?7 processing time in milliseconds; ?5 and from ?8 on bind() fills */

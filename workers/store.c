@@ -4,6 +4,7 @@
 #include "workers/store.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,7 +140,8 @@ prepare_all(struct store *store)
 	    "SELECT max(coalesce((SELECT max(sequence) FROM %s WHERE log = ?1), 0), "
 	    "coalesce((SELECT max(sequence) FROM failures WHERE log = ?1), 0))",
 	    table);
-	snprintf(find, sizeof(find), "SELECT 1 FROM %s WHERE log = ?1 AND sequence = ?2", table);
+	snprintf(find, sizeof(find), "SELECT message_id FROM %s WHERE log = ?1 AND sequence = ?2",
+	    table);
 	rc = prepare(store, BEGIN, "BEGIN IMMEDIATE");
 	if (rc == 0)
 		rc = prepare(store, COMMIT, "COMMIT");
@@ -156,7 +158,8 @@ prepare_all(struct store *store)
 		rc = prepare(store, FIND_APPLIED, find);
 	if (rc == 0)
 		rc = prepare(store, FIND_FAILED,
-		    "SELECT code, reason FROM failures WHERE log = ?1 AND sequence = ?2");
+		    "SELECT message_id, code, reason FROM failures WHERE log = ?1 AND sequence = "
+		    "?2");
 	return rc;
 }
 
@@ -271,29 +274,46 @@ store_highest(struct store *store, uint64_t log, uint64_t *sequence)
 	return rc;
 }
 
+/* Is the row that a look-up found this message's? */
+static int
+check_id(struct store *store, sqlite3_stmt *row, const struct message *message)
+{
+	struct span id = message->envelope.message_id;
+	const char *its = (const char *)sqlite3_column_text(row, 0);
+
+	if (its != NULL && (size_t)sqlite3_column_bytes(row, 0) == id.length &&
+	    memcmp(its, id.data, id.length) == 0)
+		return 1;
+	snprintf(store->error, sizeof(store->error),
+	    "the log lost its end: sequence %" PRIu64 " was given before, to message %s",
+	    message->sequence, its ? its : "");
+	return -EEXIST;
+}
+
 /* Steps a look-up by (log, sequence). 1: there is a row, and the statement is not reset. */
 static int
-look_up(struct store *store, enum statement which, uint64_t log, uint64_t sequence)
+look_up(struct store *store, enum statement which, const struct message *message)
 {
 	sqlite3_stmt *statement = store->statement[which];
-	int rc;
+	int step, rc = 0;
 
-	sqlite3_bind_int64(statement, 1, (int64_t)log);
-	sqlite3_bind_int64(statement, 2, (int64_t)sequence);
-	rc = sqlite3_step(statement);
-	if (rc == SQLITE_ROW)
-		return 1;
-	if (rc != SQLITE_DONE)
-		remember_error(store);
-	sqlite3_reset(statement);
-	return rc == SQLITE_DONE ? 0 : -EIO;
+	sqlite3_bind_int64(statement, 1, (int64_t)message->log);
+	sqlite3_bind_int64(statement, 2, (int64_t)message->sequence);
+	step = sqlite3_step(statement);
+	if (step == SQLITE_ROW)
+		rc = check_id(store, statement, message);
+	else if (step != SQLITE_DONE)
+		rc = remember_error(store);
+	if (rc != 1)
+		sqlite3_reset(statement);
+	return rc;
 }
 
 int
-store_find(struct store *store, uint64_t log, uint64_t sequence, struct outcome *outcome)
+store_find(struct store *store, const struct message *message, struct outcome *outcome)
 {
 	sqlite3_stmt *failed = store->statement[FIND_FAILED];
-	int rc = look_up(store, FIND_APPLIED, log, sequence);
+	int rc = look_up(store, FIND_APPLIED, message);
 
 	if (rc == 1) {
 		sqlite3_reset(store->statement[FIND_APPLIED]);
@@ -301,11 +321,11 @@ store_find(struct store *store, uint64_t log, uint64_t sequence, struct outcome 
 	}
 	if (rc != 0)
 		return rc;
-	rc = look_up(store, FIND_FAILED, log, sequence);
+	rc = look_up(store, FIND_FAILED, message);
 	if (rc == 1) {
-		const char *reason = (const char *)sqlite3_column_text(failed, 1);
+		const char *reason = (const char *)sqlite3_column_text(failed, 2);
 
-		service_answer(outcome, sqlite3_column_int(failed, 0), reason ? reason : "");
+		service_answer(outcome, sqlite3_column_int(failed, 1), reason ? reason : "");
 		sqlite3_reset(failed);
 	}
 	return rc;

@@ -1,7 +1,8 @@
 /*
  * store - a queue's SQLite database, STATE/stores/QUEUE.db: the effects of its messages, once each.
  *
- * Rows are keyed by (log, sequence). All writes of a batch are one transaction, synced at its commit.
+ * Rows are keyed by (log, sequence), and have the id of their message: a log that lost its end gives sequences
+ * again, and who has one now is not who had it then. All writes of a batch are one transaction, synced at its commit.
  * Exactly one process has a store open for writing: the one that holds the queue's lock.
  */
 #ifndef HEADGATE_WORKERS_STORE_H
@@ -21,9 +22,9 @@ void store_close(struct store *);
  * applied already. Returns 0 or -EIO. */
 int store_highest(struct store *, uint64_t log, uint64_t *sequence);
 
-/* The outcome that a message had, if it was applied before. Returns 1 with *outcome filled, 0, or
- * -EIO. */
-int store_find(struct store *, uint64_t log, uint64_t sequence, struct outcome *);
+/* The outcome that a message had, if it was applied before. Returns 1 with *outcome filled, 0, -EIO, or
+ * -EEXIST: another message was applied under its log and sequence, so this one cannot be. */
+int store_find(struct store *, const struct message *, struct outcome *);
 
 /* One batch: begin, then for each message a row or a failure, then commit. Each returns 0 or -EIO:
  * then call store_rollback(), and nothing of the batch was applied. */

@@ -40,9 +40,9 @@ open_store(void)
 	return store;
 }
 
-/* A message that was opened like one from a lane. */
+/* A message that was opened like one from a lane. Its id is named after this number. */
 static void
-make_message(uint64_t log, uint64_t sequence)
+make_message_of(uint64_t log, uint64_t sequence, uint64_t name)
 {
 	static const char body[] =
 	    "{\"customer_id\":\"CUST-1\",\"amount\":5,\"payment_method\":\"card\"}";
@@ -56,7 +56,7 @@ make_message(uint64_t log, uint64_t sequence)
 		.head = {
 			.topic = 7,
 			.group = { "CUST-1", 6 },
-			.message_id = { id, (size_t)sprintf(id, "m%lu", (unsigned long)sequence) },
+			.message_id = { id, (size_t)sprintf(id, "m%lu", (unsigned long)name) },
 			.body = { body, sizeof(body) - 1 },
 		},
 		.attributes = &attribute,
@@ -69,6 +69,12 @@ make_message(uint64_t log, uint64_t sequence)
 	    envelope_open(&message.envelope, packed, (size_t)length, ENVELOPE_BODY_BYTES, NULL) !=
 		0)
 		abort();
+}
+
+static void
+make_message(uint64_t log, uint64_t sequence)
+{
+	make_message_of(log, sequence, sequence);
 }
 
 /* Handles and writes one message. Also called in children: no assertions. */
@@ -111,8 +117,10 @@ static void
 expect_found(struct store *store, uint64_t log, uint64_t sequence, int status, const char *reason)
 {
 	struct outcome outcome = { 0 };
-	int rc = store_find(store, log, sequence, &outcome);
+	int rc;
 
+	make_message(log, sequence);
+	rc = store_find(store, &message, &outcome);
 	cr_assert(
 	    rc == (status != 0), "%lu: %d %s", (unsigned long)sequence, rc, store_error(store));
 	cr_assert(outcome.status == status && strcmp(outcome.reason, reason) == 0, "%lu: %d %s",
@@ -235,6 +243,35 @@ Test(store, a_log_is_not_another)
 	expect_found(store, LOG, 4, 0, "");
 	expect_found(store, OTHER_LOG, 8, 0, "");
 	expect_found(store, OTHER_LOG, 4, 422, "no");
+	store_close(store);
+}
+
+/* The log lost its end, and another message has the sequence now: one of its own id is looked for. */
+Test(store, a_message_is_not_another_that_had_its_sequence)
+{
+	static const uint64_t names[] = { 33, 5, 44 };
+	struct outcome outcome;
+	struct store *store = open_store();
+
+	cr_assert(store_begin(store) == 0 && apply(store, LOG, 3) == 0 &&
+		fail(store, LOG, 4, 422, "no") == 0 && store_commit(store) == 0,
+	    "%s", store_error(store));
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		for (uint64_t sequence = 3; sequence <= 4; sequence++) {
+			char own[8];
+
+			snprintf(own, sizeof(own), "m%lu", (unsigned long)sequence);
+			make_message_of(LOG, sequence, names[i]);
+			cr_assert(store_find(store, &message, &outcome) == -EEXIST, "m%lu is %s",
+			    (unsigned long)names[i], own);
+			cr_assert(
+			    strstr(store_error(store), own) != NULL, "%s", store_error(store));
+		}
+	}
+	make_message_of(LOG, 5, 3);
+	cr_assert(store_find(store, &message, &outcome) == 0, "published again, it is another");
+	expect_found(store, LOG, 3, 200, "");
+	expect_found(store, LOG, 4, 422, "no");
 	store_close(store);
 }
 

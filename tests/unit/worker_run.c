@@ -52,6 +52,7 @@ static sqlite3 *db;
 static int listen_fd = -1, router_fd = -1, bell_fd = -1;
 static pid_t peer; /* the working child */
 static unsigned generation;
+static uint64_t first_name; /* the message with sequence n is named m(first_name + n) */
 static size_t completion_bytes = LANE_COMPLETION_BYTES;
 static struct policy policy; /* that it says */
 static uint32_t receives;    /* of what it delivers */
@@ -369,6 +370,20 @@ set_state(enum control_state state, uint64_t number)
 		doorbell_ring(&lane[0].shared->worker_bell);
 }
 
+/* As headgatectl start --skip-head. */
+static void
+skip_head(uint64_t sequence, uint64_t number)
+{
+	control.shared->queue[0].detail[0] = (struct control_detail){
+		.generation = number,
+		.sequence = sequence,
+		.status = 503,
+		.flags = CONTROL_SKIP,
+		.error = "given up",
+	};
+	set_state(CONTROL_PROBING, number);
+}
+
 /* Puts bytes into a lane as a delivery. Visible with show(). */
 static void
 deliver_bytes(unsigned which, uint64_t sequence, const void *bytes, size_t length)
@@ -399,7 +414,7 @@ pack(uint8_t buffer[ENVELOPE_BYTES], const char *group, uint64_t sequence, const
 		.head = {
 			.topic = 7,
 			.group = { group, strlen(group) },
-			.message_id = { id, (size_t)sprintf(id, "m%lu", (unsigned long)sequence) },
+			.message_id = { id, (size_t)sprintf(id, "m%lu", (unsigned long)(first_name + sequence)) },
 			.body = { body, strlen(body) },
 		},
 	};
@@ -669,6 +684,66 @@ Test(worker_run, a_message_that_was_handled_before_gives_its_outcome_again)
 		      query("SELECT group_concat(processed_at || transaction_id) FROM payments "
 			    "WHERE sequence < 8")) == 0,
 	    "handled again");
+	kill(worker[0], SIGTERM);
+	cr_assert(wait_worker(0, STOP_MS) == 0, "%s", read_errors());
+}
+
+/* The next completion of this message's lane; the store has nothing of it. */
+static struct taken
+expect_refused(uint64_t sequence, int status, uint32_t flags)
+{
+	struct taken taken;
+	char what[128];
+
+	cr_assert(take(sequence % LANES, &taken), "the worker hung up: %s", read_errors());
+	cr_assert(taken.sequence == sequence && taken.status == status && taken.flags == flags,
+	    "%lu: %d %x %s", (unsigned long)taken.sequence, taken.status, taken.flags,
+	    taken.reason);
+	for (int i = 0; i < 2; i++) {
+		snprintf(what, sizeof(what), "%s WHERE message_id = 'm%lu'",
+		    i ? table() : "failures", (unsigned long)(first_name + sequence));
+		cr_assert(count(what) == 0, "%s", what);
+	}
+	return taken;
+}
+
+/* A log that lost its end gives sequences again. */
+Test(worker_run, a_message_in_anothers_place_is_neither_settled_nor_lost)
+{
+	struct taken taken;
+
+	start_worker(0);
+	router_attach();
+	for (uint64_t i = 1; i <= 8; i++)
+		deliver_payment(i, i == 6 ? "ERROR400" : "C", "5");
+	show();
+	for (uint64_t i = 1; i <= 8; i++)
+		expect_done(i, i == 6 ? 400 : 200, i == 6 ? "Insufficient funds in account" : "");
+	kill(peer, SIGKILL);
+	router_hang_up();
+	router_attach();
+	deliver_payment(4, "C", "5");
+	first_name = 100;
+	for (uint64_t i = 5; i <= 10; i++)
+		deliver_payment(i, "C", "5");
+	show();
+	first_name = 0;
+	expect_done(4, 200, "");
+	first_name = 100;
+	taken = expect_refused(5, 503, 0);
+	cr_assert(strstr(taken.reason, "sequence 5") != NULL && strstr(taken.reason, "m5") != NULL,
+	    "%s", taken.reason);
+	expect_idle();
+	/* Given up, one after the other: the way to the dead-letter queue. */
+	for (uint64_t i = 5; i <= 8; i++) {
+		skip_head(i, i);
+		taken = expect_refused(i, 503, LANE_ENDED);
+		cr_assert(strcmp(taken.reason, "given up") == 0, "%s", taken.reason);
+	}
+	set_state(CONTROL_RUNNING, 9);
+	expect_done(9, 200, "");
+	expect_done(10, 200, "");
+	cr_assert(rows() == 9 && count("failures") == 1, "%ld rows", rows());
 	kill(worker[0], SIGTERM);
 	cr_assert(wait_worker(0, STOP_MS) == 0, "%s", read_errors());
 }
