@@ -32,6 +32,7 @@ E2E_TESTS = \
 	tests/e2e/groups.sh \
 	tests/e2e/space.sh \
 	tests/e2e/lost_end.sh \
+	tests/e2e/store.sh \
 	tests/e2e/full.sh \
 	tests/e2e/limits.sh \
 	tests/e2e/retention.sh \

@@ -29,8 +29,20 @@ enum statement {
 	STATEMENTS
 };
 
+/* SQLite's: the database, its log, and the index of that. All are there as long as it is open. */
+static const char *const endings[] = { "", "-wal", "-shm" };
+enum { FILES = sizeof(endings) / sizeof(endings[0]) };
+
+struct file {
+	dev_t device;
+	ino_t inode;
+};
+
 struct store {
 	const struct service *service;
+	char path[PATH_MAX];
+	struct file file[FILES]; /* that are open */
+	bool is_new;
 	sqlite3 *db;
 	sqlite3_stmt *statement[STATEMENTS];
 	char error[SERVICE_REASON_BYTES];
@@ -113,6 +125,7 @@ check_version(struct store *store)
 		    application, version);
 		return -ESTALE;
 	}
+	store->is_new = true;
 	/* In one transaction: a store with half of its marks would never be opened again. */
 	snprintf(sql, sizeof(sql),
 	    "BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", APPLICATION_ID,
@@ -184,12 +197,59 @@ set_wal(struct store *store)
 	return execute(store, "PRAGMA synchronous = FULL");
 }
 
+/* Which file stands there now? */
 static int
-open_database(struct store *store, const char *path)
+find_file(const struct store *store, int which, struct file *file)
+{
+	char path[PATH_MAX + 8];
+	struct stat status;
+
+	snprintf(path, sizeof(path), "%s%s", store->path, endings[which]);
+	if (stat(path, &status) != 0)
+		return -errno;
+	*file = (struct file){ .device = status.st_dev, .inode = status.st_ino };
+	return 0;
+}
+
+static int
+remember_files(struct store *store)
+{
+	for (int i = 0; i < FILES; i++) {
+		int rc = find_file(store, i, &store->file[i]);
+
+		if (rc == 0)
+			continue;
+		snprintf(store->error, sizeof(store->error), "no file with the ending \"%s\": %s",
+		    endings[i], strerror(-rc));
+		return rc;
+	}
+	return 0;
+}
+
+/* SQLite does not notice when a file of the store is removed: it goes on with one that nobody finds again. */
+static int
+check_files(struct store *store)
+{
+	for (int i = 0; i < FILES; i++) {
+		struct file there;
+
+		if (find_file(store, i, &there) == 0 && there.device == store->file[i].device &&
+		    there.inode == store->file[i].inode)
+			continue;
+		snprintf(store->error, sizeof(store->error),
+		    "store: %s.db%s was removed or replaced under the worker",
+		    store->service->queue, endings[i]);
+		return -EIO;
+	}
+	return 0;
+}
+
+static int
+open_database(struct store *store)
 {
 	int rc;
 
-	if (sqlite3_open_v2(path, &store->db,
+	if (sqlite3_open_v2(store->path, &store->db,
 		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 		NULL) != SQLITE_OK)
 		return remember_error(store);
@@ -202,7 +262,9 @@ open_database(struct store *store, const char *path)
 		rc = execute(store, store->service->table);
 	if (rc == 0)
 		rc = execute(store, failures_table);
-	return rc == 0 ? prepare_all(store) : rc;
+	if (rc == 0)
+		rc = prepare_all(store);
+	return rc == 0 ? remember_files(store) : rc;
 }
 
 /* Trying again is of no use. */
@@ -233,12 +295,12 @@ store_open(struct store **out, const char *state_dir, const struct service *serv
 	if (store == NULL)
 		return -ENOMEM;
 	store->service = service;
-	snprintf(path, sizeof(path), "%s/stores/%s.db", state_dir, service->queue);
-	rc = open_database(store, path);
+	snprintf(store->path, sizeof(store->path), "%s/stores/%s.db", state_dir, service->queue);
+	rc = open_database(store);
 	if (rc != 0 && is_damaged(store))
 		rc = -EBADMSG;
 	if (rc != 0) {
-		snprintf(error, error_bytes, "%s: %s", path, store->error);
+		snprintf(error, error_bytes, "%s: %s", store->path, store->error);
 		store_close(store);
 		return rc;
 	}
@@ -255,6 +317,12 @@ store_close(struct store *store)
 		sqlite3_finalize(store->statement[i]);
 	sqlite3_close(store->db);
 	free(store);
+}
+
+bool
+store_is_new(const struct store *store)
+{
+	return store->is_new;
 }
 
 int
@@ -384,7 +452,10 @@ store_fail(struct store *store, const struct service_context *context,
 int
 store_commit(struct store *store)
 {
-	return run(store, COMMIT);
+	int rc = run(store, COMMIT);
+
+	/* Afterwards, so that all that is reported was committed to the files that are there. */
+	return rc == 0 ? check_files(store) : rc;
 }
 
 void

@@ -17,6 +17,8 @@ struct store;
 int store_open(struct store **, const char *state_dir, const struct service *, char *error,
     size_t error_bytes);
 void store_close(struct store *);
+/* Was there none before it was opened? */
+bool store_is_new(const struct store *);
 
 /* Highest sequence of this log that the store knows, 0 for none. Below it a message may have been
  * applied already. Returns 0 or -EIO. */
@@ -27,7 +29,8 @@ int store_highest(struct store *, uint64_t log, uint64_t *sequence);
 int store_find(struct store *, const struct message *, struct outcome *);
 
 /* One batch: begin, then for each message a row or a failure, then commit. Each returns 0 or -EIO:
- * then call store_rollback(), and nothing of the batch was applied. */
+ * then call store_rollback(), and nothing of the batch was applied; or all of it, when it was the commit that
+ * failed, perhaps to a file that was removed or replaced meanwhile. */
 int store_begin(struct store *);
 int store_apply(
     struct store *, const struct service_context *, const struct message *, double processing_ms);

@@ -289,6 +289,8 @@ open_store(struct store **store, const struct service *service, const struct con
 	rc = store_open(store, config->state_dir, service, error, error_bytes);
 	if (rc == -EBADMSG)
 		rc = store_open(store, config->state_dir, service, error, error_bytes);
+	if (rc == 0 && store_is_new(*store))
+		event(EVENT_INFO, "store.created", "s:queue", service->queue, NULL);
 	return rc;
 }
 

@@ -318,6 +318,65 @@ Test(store, what_is_rolled_back_was_never_there)
 }
 
 /*
+ * Not where it was.
+ */
+
+static int
+commit_one(struct store *store, uint64_t sequence)
+{
+	struct outcome outcome;
+	int rc = store_begin(store);
+
+	make_message(LOG, sequence);
+	if (rc == 0)
+		rc = store_find(store, &message, &outcome);
+	if (rc == 0)
+		rc = apply(store, LOG, sequence);
+	rc = rc >= 0 ? store_commit(store) : rc;
+	if (rc != 0)
+		store_rollback(store);
+	return rc;
+}
+
+Test(store, one_that_is_moved_away_or_replaced_commits_nothing)
+{
+	static const char *const ends[] = { "", "-wal", "-shm" };
+	struct store *store = open_store();
+	uint64_t sequence = 1;
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		char name[160], away[160], wanted[64];
+
+		snprintf(name, sizeof(name), "%s%s", path, ends[i]);
+		snprintf(away, sizeof(away), "%s/away", dir);
+		snprintf(wanted, sizeof(wanted), "%s.db%s ", service_payment.queue, ends[i]);
+		cr_assert(commit_one(store, sequence++) == 0, "%s", store_error(store));
+		cr_assert(rename(name, away) == 0, "rename");
+		for (int replaced = 0; replaced < 2; replaced++) {
+			cr_assert(commit_one(store, sequence) == -EIO, "without %s", name);
+			cr_assert(
+			    strstr(store_error(store), wanted) != NULL, "%s", store_error(store));
+			close(open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+		}
+		cr_assert(rename(away, name) == 0, "rename");
+		cr_assert(commit_one(store, sequence++) == 0, "%s", store_error(store));
+	}
+	store_close(store);
+	expect("SELECT group_concat(sequence) FROM payments", "1,2,3,4,5,6");
+}
+
+Test(store, it_says_whether_it_is_new)
+{
+	struct store *store = open_store();
+
+	cr_assert(store_is_new(store), "a new one");
+	store_close(store);
+	store = open_store();
+	cr_assert(!store_is_new(store), "it was there");
+	store_close(store);
+}
+
+/*
  * Killed.
  */
 

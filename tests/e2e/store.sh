@@ -1,0 +1,70 @@
+#!/bin/bash
+# The store is removed or replaced under its worker: nothing is settled that is not in the store that is there. And what
+# doc/operations.md says to do then.
+. "$top_srcdir/tests/lib.sh"
+
+ctl() { "$top_builddir/headgatectl" "$@" 2>>"$dir/ctl.err"; }
+query() { ctl status --json | jq -r ".queues[1] | $1"; }
+pay() { # pay ID...
+  for id in "$@"; do
+    echo "{\"customer_id\":\"C\",\"transaction_type\":\"payment\",\"amount\":1,\"payment_method\":\"card\",\"message_id\":\"$id\"}"
+  done | publish
+}
+trips() { # trips DESCRIPTION MESSAGE: with this one at the head
+  ctl wait --state TRIPPED -t 20 payment-processing
+  is "$1" "$2 500 store: payment-processing.db was removed or replaced under the worker" \
+    "$(query '.tripped_by | "\(.message_id) \(.status) \(.error)"')"
+}
+goes_on() { # goes_on DESCRIPTION STORED
+  ctl start payment-processing >"$dir/out"
+  ctl wait --empty -t 20
+  is "$1" "$2" "$(payments 'SELECT group_concat(message_id) FROM (SELECT message_id FROM payments ORDER BY rowid)')"
+}
+created() { grep -c '"store.created"' "$dir/headgate-payment.log"; }
+store=$dir/state/stores/payment-processing.db
+
+start router headgate-router
+start payment headgate-payment
+wait_for 20 ready
+pay p1 p2
+ctl wait --empty -t 20
+is "a store that is made is told of" 1 "$(created)"
+
+mkdir "$dir/away"
+mv "$store"* "$dir/away"
+pay p3 p4
+trips "a store that is moved away closes the gate" p3
+is "nothing more is settled" "2 2" "$(query '"\(.done) \(.depth)"')"
+mv "$dir/away"/* "$dir/state/stores"
+goes_on "moved back, it goes on, and none is applied twice" p1,p2,p3,p4
+
+# A copy in its place. What the worker has open is not what is there.
+sqlite3 "$store" "VACUUM INTO '$dir/copy'"
+rm -f "$store"*
+mv "$dir/copy" "$store"
+pay p5
+trips "so does a copy in its place" p5
+stop "$payment"
+start payment headgate-payment
+goes_on "the worker that is restarted takes the copy" p1,p2,p3,p4,p5
+is "and has made none" 1 "$(created)"
+
+# Removed, and fetched back out of the worker, which has it open.
+rm -f "$store"*
+pay p6
+trips "so does one that is removed" p6
+sed -n '/^ *for fd in .proc/,/^ *done/p' "$top_srcdir/doc/operations.md" >"$dir/commands"
+ok "the page has a way to fetch it" grep -q 'cp ' "$dir/commands"
+(pid=$(query '.workers[0].pid') && . "$dir/commands")
+stop "$payment"
+start payment headgate-payment
+goes_on "what was fetched is the whole store" p1,p2,p3,p4,p5,p6
+is "and none was made" 1 "$(created)"
+
+rm -f "$store"*
+stop "$payment"
+start payment headgate-payment
+pay p7
+goes_on "without one, a worker that is restarted begins a new one" p7
+is "and says so" 2 "$(created)"
+done_testing
