@@ -148,6 +148,15 @@ try_probe() { # try_probe SERVER_ERROR CLIENT_ERROR OUTCOME HOW FACTS
   esac
   finish
 }
+# The gate closes at once, and what was settled before that is written later: a router that dies in between finds a2
+# named as what tripped it, and a1 not settled, which the store knows to have failed. A start settles it first.
+give_up_first() {
+  if becomes "TRIPPED a2 3 0 1 0"; then
+    ctl start $queue
+  else
+    ctl start --skip-head --message a1 $queue
+  fi
+}
 # What a person may do about it: a stop of a tripped queue, a start that fails again, two messages given up
 # one after the other, and sent again.
 try_person() {
@@ -161,7 +170,7 @@ try_person() {
   step=opened
   until_it_is "TRIPPED a1 3 0 0 0" ctl start $queue
   step="first given up"
-  until_it_is "TRIPPED a2 2 0 1 1" ctl start --skip-head --message a1 $queue
+  until_it_is "TRIPPED a2 2 0 1 1" give_up_first
   step="first given up twice"
   ctl start --skip-head --message a1 $queue >/dev/null 2>&1
   settled_as "TRIPPED a2 2 0 1 1"
