@@ -19,6 +19,7 @@
 #include "config/output.h"
 #include "ctl/ctl.h"
 #include "ctl/text.h"
+#include "log/key.h"
 #include "log/known.h"
 #include "log/salvage.h"
 
@@ -32,6 +33,7 @@ struct check {
 	struct log_judge judge;
 	const char *gone[CONFIG_QUEUES]; /* of their logs there is no file, and there were some */
 	unsigned gone_count;
+	bool key_damaged; /* deduplication's */
 };
 
 /* The router's file, whoever makes it. */
@@ -98,12 +100,30 @@ look_whether_gone(struct check *check, const char *queue)
 		give_up(rc, error);
 }
 
+/* What ids are hashed with. One that is not there is missed only where there are .ids files. Returns what stands for
+ * it in these, or 0. */
+static uint64_t
+read_key(struct check *check)
+{
+	char path[LOG_PATH_BYTES];
+	struct log_key key;
+	int rc = log_key_read(check->ctl->config.state_dir, &key);
+
+	check->key_damaged = rc == -EBADMSG;
+	log_key_path(path, check->ctl->config.state_dir);
+	if (rc != 0 && rc != -ENOENT && rc != -EBADMSG)
+		errx(rc == -EACCES ? EX_NOPERM : EX_OSERR, "%s: %s", path, strerror(-rc));
+	return key.checksum;
+}
+
 static void
 open_logs(struct check *check, const struct ctl *ctl)
 {
 	char dir[LOG_PATH_BYTES];
+	uint64_t key;
 
 	*check = (struct check){ .ctl = ctl };
+	key = read_key(check);
 	for (size_t i = 0; i < ctl->config.queue_count; i++) {
 		const char *name = ctl->config.queues[i].name;
 		struct log_audit *audit = &check->audits[check->count];
@@ -117,6 +137,7 @@ open_logs(struct check *check, const struct ctl *ctl)
 		}
 		if (rc != 0)
 			give_up(rc, audit->error);
+		audit->key = key;
 		audit->known = log_known_end(ctl->config.state_dir, name, audit->list.log_id);
 		check->logs[check->count] = (struct log_judge_log){
 			.log_id = audit->list.log_id,
@@ -212,11 +233,24 @@ print_text(const struct check *check, unsigned i)
 		    audit->missing[k].first, audit->missing[k].last);
 }
 
-static void
-print_way_out(const struct ctl *ctl, const char *queue)
+static bool
+lacks_ids_only(const struct log_audit *audit)
 {
-	printf("    to go on without what is lost: headgatectl%s check --salvage %s\n",
-	    ctl->config.options, queue);
+	for (size_t i = 0; i < audit->bad_count; i++)
+		if (strstr(audit->bad[i].file, ".ids") == NULL)
+			return false;
+	return true;
+}
+
+static void
+print_way_out(const struct ctl *ctl, const char *queue, const struct log_audit *audit)
+{
+	if (lacks_ids_only(audit))
+		puts("    no message is lost; to go on, though what was published shortly before "
+		     "the router ended may be delivered twice: move these files away");
+	else
+		printf("    to go on without what is lost: headgatectl%s check --salvage %s\n",
+		    ctl->config.options, queue);
 }
 
 static void
@@ -227,7 +261,7 @@ print(const struct check *check, unsigned i)
 	else
 		print_text(check, i);
 	if (!check->ctl->json && !check->ctl->salvage && check->audits[i].bad_count > 0)
-		print_way_out(check->ctl, check->queues[i]);
+		print_way_out(check->ctl, check->queues[i], &check->audits[i]);
 }
 
 static void
@@ -252,6 +286,24 @@ print_gone(const struct ctl *ctl, const char *queue)
 	    queue, dir, dir, known);
 }
 
+static void
+print_key(const struct ctl *ctl)
+{
+	char path[LOG_PATH_BYTES];
+
+	log_key_path(path, ctl->config.state_dir);
+	if (!ctl->json) {
+		printf("dedup.key: DAMAGED, or of another version: put %s back as it was; or move "
+		       "it away, with the .ids files that need it: then what was published shortly "
+		       "before the router ended may be delivered twice\n",
+		    path);
+		return;
+	}
+	fputs("{\"queue\":null,\"file\":", stdout);
+	text_put_json(path, strlen(path));
+	printf(",\"offset\":0,\"length\":%zu,\"what\":\"damaged\"}\n", sizeof(struct log_key));
+}
+
 static bool
 is_asked_for(const struct ctl *ctl, const char *queue)
 {
@@ -264,6 +316,10 @@ check_logs(struct check *check)
 {
 	int status = 0;
 
+	if (check->key_damaged) {
+		print_key(check->ctl);
+		status = EX_DATAERR;
+	}
 	for (unsigned i = 0; i < check->count; i++) {
 		struct log_audit *audit = &check->audits[i];
 		int rc;

@@ -391,11 +391,16 @@ read_ids(struct log_audit *audit)
 		struct log_ids_header header;
 		struct log_id *ids = NULL;
 
-		rc = log_ids_read(audit->list.dir, audit->list.log_id, numbers[i], &header, &ids);
+		rc = log_ids_read(
+		    audit->list.dir, audit->list.log_id, numbers[i], audit->key, &header, &ids);
 		free(rc == 0 ? ids : NULL);
 		if (rc == -EBADMSG)
 			rc = note_bad(audit, numbers[i], ".ids", 0, 0,
 			    "damaged: some ids are not known to the deduplication");
+		else if (rc == -ENOKEY)
+			rc = note_bad(audit, numbers[i], ".ids", 0, 0,
+			    "the dedup.key that it was made with is not there: its ids are not "
+			    "known to the deduplication");
 	}
 	free(numbers);
 	return rc;

@@ -55,8 +55,8 @@ read_file(FILE *file, uint64_t log_id, uint64_t number, struct log_ids_header *h
 }
 
 int
-log_ids_read(const char *dir, uint64_t log_id, uint64_t number, struct log_ids_header *header,
-    struct log_id **ids)
+log_ids_read(const char *dir, uint64_t log_id, uint64_t number, uint64_t key,
+    struct log_ids_header *header, struct log_id **ids)
 {
 	char path[LOG_PATH_BYTES];
 	FILE *file;
@@ -68,7 +68,10 @@ log_ids_read(const char *dir, uint64_t log_id, uint64_t number, struct log_ids_h
 		return -errno;
 	rc = read_file(file, log_id, number, header, ids);
 	fclose(file);
-	return rc;
+	if (rc != 0 || header->key == key)
+		return rc;
+	free(*ids);
+	return -ENOKEY;
 }
 
 static uint64_t

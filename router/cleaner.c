@@ -618,6 +618,7 @@ begin_ids(struct cleaner *cleaner)
 	*header = (struct log_ids_header){
 		.log_id = cleaner->queue->writer.log_id,
 		.number = ids_number(cleaner),
+		.key = cleaner->router->key,
 		.newest_clock_s = cleaner->newest_clock_s,
 		.count = (cleaner->ids_bytes - sizeof(*header)) / sizeof(struct log_id),
 	};

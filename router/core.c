@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "log/key.h"
 #include "log/known.h"
 #include "log/list.h"
 #include "message/envelope.h"
@@ -36,6 +37,8 @@ enum {
 	BACKLOG = 128,
 	SWEEP_PAGES = 64 /* of each window, a tick: all of 50,000,000 ids in 2 minutes */
 };
+
+_Static_assert((int)LOG_KEY_SECRET_BYTES == (int)DEDUP_KEY_BYTES, "one secret");
 
 uint64_t
 router_clock_ns(const struct router *router)
@@ -74,7 +77,7 @@ lock(const char *dir, int *fd, char *error, size_t error_bytes)
 }
 
 static int
-open_topics(struct router *router, const uint8_t key[DEDUP_KEY_BYTES])
+open_topics(struct router *router, const struct log_key *key)
 {
 	const struct config *config = router->config;
 
@@ -86,8 +89,8 @@ open_topics(struct router *router, const uint8_t key[DEDUP_KEY_BYTES])
 		topic->config = &config->topics[i];
 		topic->control = &router->control.shared->topic[i];
 		topic->id = envelope_topic_id(topic->config->name);
-		topic->dedup = dedup_new(
-		    key, (uint32_t)((topic->config->dedup_window_ns + 999999999) / 1000000000));
+		topic->dedup = dedup_new(key->secret,
+		    (uint32_t)((topic->config->dedup_window_ns + 999999999) / 1000000000));
 		if (topic->dedup == NULL)
 			return -ENOMEM;
 		memcpy(topic->control->name, topic->config->name, sizeof(topic->control->name));
@@ -144,37 +147,36 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 	return 0;
 }
 
-/* The secret of the deduplication hash: made once, kept with the state. */
+/* Deduplication's, or a new one, which is written only when no file was found that was made with another. */
 static int
-read_key(const struct config *config, uint8_t key[DEDUP_KEY_BYTES])
+read_key(const char *state_dir, struct log_key *key, bool *is_new, char *error, size_t error_bytes)
 {
-	char path[CONFIG_PATH_BYTES + 32], new_path[CONFIG_PATH_BYTES + 32];
-	int fd, rc;
+	char path[LOG_PATH_BYTES];
+	int rc = log_key_read(state_dir, key);
 
-	snprintf(path, sizeof(path), "%s/dedup.key", config->state_dir);
-	snprintf(new_path, sizeof(new_path), "%s/dedup.key.new", config->state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		ssize_t n = read(fd, key, DEDUP_KEY_BYTES);
+	*is_new = rc == -ENOENT;
+	if (*is_new)
+		rc = log_key_make(key);
+	log_key_path(path, state_dir);
+	if (rc == -EBADMSG)
+		return complain(error, error_bytes, rc, path,
+		    "damaged, or of another version of Headgate: put it back as it was; or move it "
+		    "away to go on, with the .ids files that need it: without them a message that "
+		    "was published shortly before the router ended may be delivered twice");
+	return rc == 0 ? 0 : complain(error, error_bytes, rc, path, strerror(-rc));
+}
 
-		rc = n == DEDUP_KEY_BYTES ? 0 : n < 0 ? -errno : -EBADMSG;
-		close(fd);
-		/* It may be of a router that died before it came to the sync. */
-		return rc == 0 ? log_sync_dir(config->state_dir) : rc;
-	}
-	if (errno != ENOENT)
-		return -errno;
-	io_random(key, DEDUP_KEY_BYTES);
-	fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	rc = write(fd, key, DEDUP_KEY_BYTES) == DEDUP_KEY_BYTES && fsync(fd) == 0 ? 0 : -EIO;
-	close(fd);
-	CRASH_POINT("key.written");
-	if (rc == 0)
-		rc = io_rename(new_path, path);
-	CRASH_POINT("key.renamed");
-	return rc == 0 ? log_sync_dir(config->state_dir) : rc;
+/* Before anything is hashed with it that stays. One that was there may be of a router that died before it came to
+ * the sync. */
+static int
+keep_key(
+    const char *state_dir, const struct log_key *key, bool is_new, char *error, size_t error_bytes)
+{
+	char path[LOG_PATH_BYTES];
+	int rc = is_new ? log_key_write(state_dir, key) : log_sync_dir(state_dir);
+
+	log_key_path(path, state_dir);
+	return rc == 0 ? 0 : complain(error, error_bytes, rc, path, strerror(-rc));
 }
 
 /* What the segment of the router before us says, where it is newer than the log. */
@@ -317,9 +319,10 @@ router_open(struct router *router, struct io *io, const struct config *config, c
     size_t error_bytes)
 {
 	static struct recovered_state states[CONFIG_QUEUES];
-	uint8_t key[DEDUP_KEY_BYTES];
+	struct log_key key;
 	char path[CONFIG_PATH_BYTES + 32];
 	struct control_shared *shared;
+	bool key_is_new;
 	int rc;
 
 	memset(router, 0, sizeof(*router));
@@ -335,17 +338,12 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 		return rc;
 	snprintf(path, sizeof(path), "%s/queues", config->state_dir);
 	rc = io_make_dir(path);
-	if (rc == 0)
-		rc = read_key(config, key);
-	if (rc == -EBADMSG)
-		snprintf(error, error_bytes,
-		    "%s/dedup.key: damaged: move it away, and messages that "
-		    "are published again within the deduplication window are delivered again",
-		    config->state_dir);
-	else if (rc != 0)
-		complain(error, error_bytes, rc, config->state_dir, strerror(-rc));
+	if (rc != 0)
+		return complain(error, error_bytes, rc, path, strerror(-rc));
+	rc = read_key(config->state_dir, &key, &key_is_new, error, error_bytes);
 	if (rc != 0)
 		return rc;
+	router->key = key.checksum;
 
 	/* Beside the old one until it is whole: what the old one says is still needed. */
 	snprintf(path, sizeof(path), "%s/control.next", config->run_dir);
@@ -353,13 +351,15 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	if (rc != 0)
 		return complain(error, error_bytes, rc, path, strerror(-rc));
 	shared = router->control.shared;
-	rc = open_topics(router, key);
+	rc = open_topics(router, &key);
 	if (rc == 0)
 		rc = open_queues(router, error, error_bytes);
 	else
 		complain(error, error_bytes, rc, "topics", strerror(-rc));
 	if (rc == 0)
 		rc = recovery_run(router, states, error, error_bytes);
+	if (rc == 0)
+		rc = keep_key(config->state_dir, &key, key_is_new, error, error_bytes);
 	if (rc != 0)
 		return rc;
 	router->cleaner = cleaner_new(router);

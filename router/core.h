@@ -119,6 +119,7 @@ struct router {
 	struct topic topics[CONFIG_TOPICS];
 	struct queue queues[CONFIG_QUEUES];
 	unsigned topic_count, queue_count;
+	uint64_t key; /* log_key.checksum of deduplication's */
 	struct connection_list connections;
 	unsigned orders; /* connections that wait for what becomes of a message */
 	struct cleaner *cleaner;

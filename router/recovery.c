@@ -23,6 +23,10 @@
 
 enum { PROGRESS_NS = 1000000000 };
 
+#define LOST                                                                                    \
+	"a message that was published shortly before the router ended may be delivered twice; " \
+	"move it away to go on"
+
 /* One log while all of them are looked at. */
 struct found {
 	char dir[LOG_PATH_BYTES];
@@ -487,13 +491,15 @@ load_ids(const struct recovery *recovery, struct queue *queue, const struct foun
 	struct log_ids_header header;
 	char path[LOG_PATH_BYTES];
 	struct log_id *ids;
-	int rc = log_ids_read(found->dir, found->list.log_id, number, &header, &ids);
+	int rc =
+	    log_ids_read(found->dir, found->list.log_id, number, queue->router->key, &header, &ids);
 
 	log_ids_path(path, found->dir, number);
-	if (rc == -EBADMSG)
-		return complain(recovery, rc, path,
-		    "damaged: without it a message that was published shortly before the router "
-		    "ended may be delivered twice; move it away to go on");
+	if (rc == -EBADMSG || rc == -ENOKEY)
+		return complain(recovery, -EBADMSG, path,
+		    rc == -ENOKEY ? "the dedup.key that it was made with is not there, put that "
+				    "back: without it " LOST
+				  : "damaged: without it " LOST);
 	if (rc != 0)
 		return complain(recovery, rc, path, strerror(-rc));
 	for (uint64_t i = 0; rc == 0 && i < header.count; i++) {

@@ -25,6 +25,7 @@ E2E_TESTS = \
 	tests/e2e/order.sh \
 	tests/e2e/kill.sh \
 	tests/e2e/resend.sh \
+	tests/e2e/key.sh \
 	tests/e2e/death.sh \
 	tests/e2e/probe.sh \
 	tests/e2e/blocked.sh \

@@ -1,0 +1,96 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "log/key.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "telemetry/crash.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+void
+log_key_path(char path[LOG_PATH_BYTES], const char *state_dir)
+{
+	snprintf(path, LOG_PATH_BYTES, "%.4000s/dedup.key", state_dir);
+}
+
+static uint64_t
+checksum(const struct log_key *key)
+{
+	return XXH3_64bits(key, offsetof(struct log_key, checksum));
+}
+
+/* All of the file, and that there is no more of it. */
+static int
+read_file(int fd, struct log_key *key)
+{
+	char more;
+	ssize_t n = read(fd, key, sizeof(*key)), after = 0;
+
+	if (n == sizeof(*key))
+		after = read(fd, &more, 1);
+	if (n < 0 || after < 0)
+		return -errno;
+	return n == sizeof(*key) && after == 0 &&
+		memcmp(key->magic, LOG_KEY_MAGIC, sizeof(key->magic)) == 0 &&
+		key->checksum == checksum(key)
+	    ? 0
+	    : -EBADMSG;
+}
+
+int
+log_key_read(const char *state_dir, struct log_key *key)
+{
+	char path[LOG_PATH_BYTES];
+	int fd, rc;
+
+	log_key_path(path, state_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	rc = fd < 0 ? -errno : read_file(fd, key);
+	if (fd >= 0)
+		close(fd);
+	if (rc != 0)
+		memset(key, 0, sizeof(*key));
+	return rc;
+}
+
+int
+log_key_make(struct log_key *key)
+{
+	memcpy(key->magic, LOG_KEY_MAGIC, sizeof(key->magic));
+	if (getrandom(key->secret, sizeof(key->secret), 0) != sizeof(key->secret))
+		return -EIO;
+	key->checksum = checksum(key);
+	return 0;
+}
+
+int
+log_key_write(const char *state_dir, const struct log_key *key)
+{
+	char path[LOG_PATH_BYTES], new_path[LOG_PATH_BYTES + 4];
+	ssize_t n;
+	int fd, rc;
+
+	log_key_path(path, state_dir);
+	snprintf(new_path, sizeof(new_path), "%s.new", path);
+	fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	n = write(fd, key, sizeof(*key));
+	rc = n < 0 ? -errno : n != sizeof(*key) ? -EIO : 0;
+	if (rc == 0 && fsync(fd) != 0)
+		rc = -errno;
+	close(fd);
+	CRASH_POINT("key.written");
+	if (rc == 0 && rename(new_path, path) != 0)
+		rc = -errno;
+	CRASH_POINT("key.renamed");
+	return rc == 0 ? log_sync_dir(state_dir) : rc;
+}

@@ -1,0 +1,107 @@
+#!/bin/bash
+# The ids of messages whose files were given back are remembered as hashes with a key. A key that is lost or damaged,
+# or is not the one that they were hashed with, is noticed, and a person says when to go on without them.
+. "$top_srcdir/tests/lib.sh"
+
+ctl() { "$top_builddir/headgatectl" "$@" 2>"$dir/ctl.err"; }
+key=$dir/state/dedup.key
+log=$dir/state/queues/payment-processing
+run_router() {
+  : >"$dir/headgate-router.log"
+  "$top_builddir/tests/faults/headgate-router" 2>>"$dir/headgate-router.log" & # files of 64 KB
+  router=$!
+  wait_for 20 ready
+}
+refused() { # refused DESCRIPTION TEXT...: the router does not start, and says all of it
+  timeout -k 1 20 "$top_builddir/tests/faults/headgate-router" 2>"$dir/refused"
+  is "$1: the router does not start" 65 $?
+  shift
+  for text; do ok "it says: $text" grep -qF -- "$text" "$dir/refused"; done
+}
+checked() { # checked DESCRIPTION STATUS: check ends with it
+  ctl check >"$dir/text"
+  is "$1: check says so" "$2" $?
+}
+again() { # begin with the state as it was
+  rm -rf "${dir:?}/state" "$dir/run"
+  cp -a "$dir/whole" "$dir/state"
+}
+duplicates() { head -n 100 "$dir/in" | publish --receipts | grep -c '"duplicate":true'; }
+has_ids() { [ -n "$(ls "$log"/*.ids)" ]; }
+
+"$top_builddir/tests/generate" -n 3000 -b 200 | grep '"payment"' >"$dir/in"
+run_router
+start payment headgate-payment
+publish "$dir/in"
+ok "all are handled" ctl wait --empty -t 30
+ok "files are given back, and ids are left" wait_for 20 has_ids
+stop "$payment"
+stop "$router"
+rm -f "$dir"/state/queues/payment-processing/*.free
+is "the key is for nobody else" 600 "$(stat -c %a "$key")"
+checked "whole" 0
+cp -a "$dir/state" "$dir/whole"
+run_router
+is "ids are known after a restart" 100 "$(duplicates)"
+stop "$router"
+
+echo "# gone"
+again
+rm "$key"
+refused "the key is gone" "$log/" ".ids: " "dedup.key that it was made with is not there" \
+  "may be delivered twice" "move it away to go on"
+ok "no other key takes its place" [ ! -e "$key" ]
+checked "the key is gone" 65
+ok "it names what cannot be read" grep -q '\.ids: .*dedup.key' "$dir/text"
+ok "and what to do" grep -q 'move' "$dir/text"
+cp -a "$dir/whole/dedup.key" "$key"
+ok "with the key put back the router starts" run_router
+is "and nothing was forgotten" 100 "$(duplicates)"
+stop "$router"
+
+echo "# another one"
+mkdir "$dir/other"
+HEADGATE_DIR=$dir/other "$top_builddir/headgate-router" 2>"$dir/other.log" &
+other=$!
+ok "another directory's key" wait_for 20 [ -e "$dir/other/state/dedup.key" ]
+stop "$other"
+again
+cp "$dir/other/state/dedup.key" "$key"
+refused "another key" ".ids: " "dedup.key that it was made with is not there"
+checked "another key" 65
+ctl check --json payment-processing >"$dir/check"
+ok "as JSON" eval 'jq -r "select(.file) | .file" "$dir/check" | grep -q "/payment-processing/.*\.ids$"'
+mkdir "$dir/away"
+mv "$dir"/state/queues/*/*.ids "$dir/away"
+checked "the ids moved away" 0
+ok "the router goes on without them" run_router
+stop "$router"
+
+echo "# damaged"
+for at in 0 100 204; do
+  again
+  byte=$(od -An -tu1 -j $at -N 1 "$key")
+  # shellcheck disable=SC2059
+  printf "\\$(printf %o $((byte ^ 8)))" | dd of="$key" bs=1 seek=$at conv=notrunc status=none
+  refused "byte $at is another" "$key: damaged" "move it away"
+  checked "byte $at is another" 65
+  ok "it names the key" grep -q "^dedup.key: DAMAGED" "$dir/text"
+  ctl check --json >"$dir/check"
+  is "as JSON" "$key" "$(jq -r 'select(.queue == null) | .file' "$dir/check")"
+done
+truncate -s 100 "$key"
+refused "a short one" "$key: damaged"
+cp "$dir/whole/dedup.key" "$key"
+echo >>"$key"
+refused "a long one" "$key: damaged"
+
+echo "# no ids, no loss"
+again
+mv "$dir"/state/queues/*/*.ids "$dir/away"
+rm "$key"
+checked "neither key nor ids" 0
+ok "a new key is made" run_router
+ok "it is there" [ -s "$key" ]
+stop "$router"
+checked "with it" 0
+done_testing
