@@ -46,21 +46,37 @@ give_to_owner(const char *dir, int fd)
 		err(EX_NOPERM, "%s", dir);
 }
 
+/* The file that a router locks, made where it is not there, so that none starts meanwhile. */
+static int
+open_lock(const struct ctl *ctl, const char *path)
+{
+	int fd = open(path, (ctl->salvage ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		give_to_owner(ctl->config.state_dir, fd);
+	/* Where it cannot be made, a router of ours cannot run either. */
+	if (fd < 0 && !ctl->salvage && (errno == EROFS || errno == EACCES))
+		errno = ENOENT;
+	return fd;
+}
+
 /* As a router locks it. The lock lasts until the program ends. */
 static void
-lock_state(const struct ctl *ctl, int how)
+lock_state(const struct ctl *ctl)
 {
 	char path[CONFIG_PATH_BYTES + 32];
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/router.lock", ctl->config.state_dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = open_lock(ctl, path);
 	if (fd < 0 && errno == ENOENT)
-		return; /* there is no such directory, and so no log */
+		return; /* or there is no such directory, and so no log */
 	if (fd < 0)
 		err(errno == EACCES || errno == EPERM ? EX_NOPERM : EX_OSERR, "%s", path);
-	give_to_owner(ctl->config.state_dir, fd);
-	if (flock(fd, how | LOCK_NB) == 0)
+	if (flock(fd, (ctl->salvage ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
 		return;
 	if (errno != EWOULDBLOCK)
 		err(EX_OSERR, "%s", path);
@@ -398,7 +414,7 @@ check_main(struct ctl *ctl)
 
 	if (ctl->salvage && ctl->queue_count != 1)
 		errx(EX_USAGE, "check --salvage: name one queue");
-	lock_state(ctl, ctl->salvage ? LOCK_EX : LOCK_SH);
+	lock_state(ctl);
 	open_logs(&check, ctl);
 	status = check_logs(&check);
 	for (unsigned i = 0; ctl->salvage && i < check.count; i++)

@@ -53,6 +53,39 @@ ctl check >/dev/full
 is "a full disk on stdout" 74 $?
 cp -a "$dir/state" "$dir/whole"
 
+echo "# where nothing can be written"
+read_only() { # read_only COMMAND...: with a state that is mounted so, where that is allowed, or belongs to others
+  if [ "$(id -u)" -ne 0 ]; then
+    chmod 500 "$dir/state"
+    "$@" 2>"$dir/ctl.err"
+    set -- $?
+    chmod 700 "$dir/state"
+    return "$1"
+  fi
+  unshare -m sh -c 'mount --bind "$HEADGATE_DIR/state" "$HEADGATE_DIR/state" &&
+    mount -o remount,ro,bind "$HEADGATE_DIR/state" && exec "$@"' - "$@" 2>"$dir/ctl.err"
+}
+if read_only sh -c '! touch "$HEADGATE_DIR/state/x"'; then
+  read_only "$top_builddir/headgatectl" check >"$dir/text"
+  is "with the lock's file, it checks" "0 6" "$? $(grep -c whole "$dir/text")"
+  rm "$dir/state/router.lock"
+  read_only "$top_builddir/headgatectl" check >"$dir/text"
+  is "without, too" "0 6" "$? $(grep -c whole "$dir/text")"
+  at=$(place_of '"message_id":"p5"')
+  flip "$log" "$at"
+  read_only "$top_builddir/headgatectl" check >"$dir/text"
+  is "and it sees damage" 65 $?
+  read_only "$top_builddir/headgatectl" check --salvage payment-processing >"$dir/text"
+  ok "a salvage is refused" [ $? -ne 0 ]
+  ok "and changes nothing" [ ! -e "$dir/state/damaged" ]
+  flip "$log" "$at"
+else
+  echo "# skipped: no mount can be made here, and root may write everywhere"
+fi
+rm -f "$dir/state/router.lock"
+ctl check >"$dir/text"
+ok "where it can be written, no router starts meanwhile" [ -e "$dir/state/router.lock" ]
+
 echo "# the end is gone"
 at=$(place_of '"message_id":"p7"') # and with it the batch behind, which nothing names
 dd if=/dev/zero of="$log" bs=512 seek=$((at / 512)) count=64 conv=notrunc status=none
