@@ -175,6 +175,8 @@ close_logs(struct check *check)
 	log_judge_free(&check->judge);
 }
 
+enum { SHOWN = 20 }; /* of what may be long as a log */
+
 /*
  * What was found: a line that sums it up, then one for each bad place and for what is missing.
  */
@@ -219,6 +221,32 @@ print_json(const struct check *check, unsigned i)
 	}
 }
 
+/* How many of so many lines. Whoever salvages sees all: nobody will tell them again. */
+static size_t
+shown(const struct check *check, size_t count)
+{
+	return check->ctl->verbose || check->ctl->salvage || count < SHOWN ? count : SHOWN;
+}
+
+static void
+print_missing(const struct check *check, const struct log_audit *audit)
+{
+	size_t count = shown(check, audit->missing_count);
+
+	for (size_t k = 0; k < count; k++) {
+		const struct log_range *range = &audit->missing[k];
+
+		if (range->first == range->last)
+			printf("    missing: sequence %" PRIu64 ", not settled\n", range->first);
+		else
+			printf("    missing: sequences %" PRIu64 " to %" PRIu64 ", not settled\n",
+			    range->first, range->last);
+	}
+	if (count < audit->missing_count)
+		printf("    ... and %zu more; %" PRIu64 " messages are missing in all (-v)\n",
+		    audit->missing_count - count, audit->missing_total);
+}
+
 static void
 print_text(const struct check *check, unsigned i)
 {
@@ -238,15 +266,15 @@ print_text(const struct check *check, unsigned i)
 			  "among them"
 			: "a batch that was not finished, and are cut when the router starts: "
 			  "nobody was told of it");
-	for (size_t k = 0; k < audit->bad_count; k++) {
+	for (size_t k = 0; k < shown(check, audit->bad_count); k++) {
 		const struct log_bad *bad = &audit->bad[k];
 
 		printf("    %s/%s: offset %" PRIu64 ", %" PRIu64 " bytes: %s\n", audit->list.dir,
 		    bad->file, bad->offset, bad->end - bad->offset, bad->what);
 	}
-	for (size_t k = 0; k < audit->missing_count; k++)
-		printf("    missing: sequences %" PRIu64 " to %" PRIu64 ", not settled\n",
-		    audit->missing[k].first, audit->missing[k].last);
+	if (shown(check, audit->bad_count) < audit->bad_count)
+		printf("    ... and %zu more bad places (-v)\n", audit->bad_count - SHOWN);
+	print_missing(check, audit);
 }
 
 static bool

@@ -354,6 +354,28 @@ for place in $(seq "$places"); do
   stop "$router"
 done
 
+echo "# much is damaged"
+rm -rf "${dir:?}/state" "$dir/run"
+: >"$dir/headgate-router.log"
+start router headgate-router
+wait_for 20 ready
+for n in $(seq 500); do pay M "m$n"; done | publish
+stop "$router"
+for at in $(grep -abo '"message_id":"m[0-9]*0"' "$log" | cut -d: -f1 | head -n 30); do flip "$log" "$at"; done
+ctl check payment-processing >"$dir/text"
+is "as text" 65 $?
+is "the first places stand there, and how many more" "20 ... and 10 more bad places (-v)" \
+  "$(grep -c '\.log: offset' "$dir/text") $(sed -n 's/^ *\(.* bad places (-v)\)$/\1/p' "$dir/text")"
+is "and the first that are missing, and how many more" "20 ... and 10 more; 30 messages are missing in all (-v)" \
+  "$(grep -c 'missing: sequence' "$dir/text") $(sed -n 's/^ *\(.* in all (-v)\)$/\1/p' "$dir/text")"
+ctl check -v payment-processing >"$dir/text"
+is "-v tells all" "65 30 30" "$? $(grep -c '\.log: offset' "$dir/text") $(grep -c 'missing: sequence' "$dir/text")"
+ctl check --json payment-processing >"$dir/check"
+is "JSON, too" "65 30 30" "$? $(one payment-processing offset | wc -l) $(one payment-processing missing_first | wc -l)"
+ctl check --salvage payment-processing >"$dir/text"
+is "and a salvage: nobody tells it again" "0 30 30" \
+  "$? $(grep -c '\.log: offset' "$dir/text") $(grep -c 'missing: sequence' "$dir/text")"
+
 echo "# a queue that is retired, and put back"
 rm -rf "${dir:?}/state" "$dir/run"
 start router headgate-router
