@@ -18,6 +18,7 @@
 
 #include "config/output.h"
 #include "ctl/ctl.h"
+#include "ctl/files.h"
 #include "ctl/text.h"
 #include "log/key.h"
 #include "log/known.h"
@@ -304,6 +305,8 @@ print(const struct check *check, unsigned i)
 		print_json(check, i);
 	else
 		print_text(check, i);
+	if (check->ctl->verbose)
+		files_print(check->ctl, check->queues[i], &check->audits[i]);
 	if (!check->ctl->json && !check->ctl->salvage && check->audits[i].bad_count > 0)
 		print_way_out(check->ctl, check->queues[i], &check->audits[i]);
 }

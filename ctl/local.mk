@@ -1,5 +1,5 @@
 bin_PROGRAMS += headgatectl
-CTL_FILES = ctl/main.c ctl/ctl.h ctl/change.c ctl/check.c ctl/dead.c ctl/groups.c ctl/message.c ctl/message.h ctl/peek.c \
+CTL_FILES = ctl/main.c ctl/ctl.h ctl/change.c ctl/check.c ctl/dead.c ctl/files.c ctl/files.h ctl/groups.c ctl/message.c ctl/message.h ctl/peek.c \
 	ctl/print.c ctl/redrive.c ctl/router.c ctl/router.h ctl/select.c ctl/select.h ctl/status.c \
 	ctl/status.h ctl/text.c ctl/text.h ctl/wait.c
 headgatectl_SOURCES = $(CTL_FILES)

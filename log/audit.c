@@ -97,6 +97,7 @@ log_audit_close(struct log_audit *audit)
 	free(audit->bad);
 	free(audit->received);
 	free(audit->missing);
+	free(audit->held);
 }
 
 bool
@@ -329,13 +330,27 @@ see_sequence(struct log_audit *audit, uint64_t sequence)
 	return rc;
 }
 
+static void
+count_message(struct log_audit *audit, uint64_t sequence)
+{
+	struct log_held *held = &audit->held[audit->current];
+
+	if (held->messages++ == 0)
+		held->first_sequence = sequence;
+	held->last_sequence = sequence;
+	held->left += !settled_has(&audit->settled, sequence);
+}
+
 static int
 see_message(void *context, const struct log_frame *frame, uint64_t position)
 {
 	struct log_audit *audit = context;
 
 	(void)position;
-	if (!log_is_message(frame) || frame->sequence <= audit->last_sequence)
+	if (!log_is_message(frame))
+		return 0;
+	count_message(audit, frame->sequence);
+	if (frame->sequence <= audit->last_sequence)
 		return 0;
 	if (audit->first_sequence == 0)
 		audit->first_sequence = frame->sequence;
@@ -444,7 +459,10 @@ log_audit_read(struct log_audit *audit, const struct log_judge *judge, unsigned 
 	for (size_t i = 0; i < audit->list.count; i++)
 		audit->bytes += audit->list.segments[i].size;
 	audit->head.next_sequence = 1;
-	if (audit->list.count > 0)
+	audit->held = calloc(audit->list.count + 1, sizeof(*audit->held));
+	if (audit->held == NULL)
+		rc = -ENOMEM;
+	if (rc == 0 && audit->list.count > 0)
 		rc = take_judgement(audit, judge, index);
 	if (rc == 0 && audit->list.count > 0)
 		rc = read_facts(audit);

@@ -24,6 +24,11 @@ struct log_range { /* of sequences */
 	uint64_t first, last;
 };
 
+struct log_held {                               /* whole messages of a segment */
+	uint64_t first_sequence, last_sequence; /* 0: there are none */
+	uint64_t messages, left;                /* so many, and of them are not settled */
+};
+
 struct log_audit {
 	struct log_list list; /* without the files of which nothing can be told */
 	struct log_scan scan;
@@ -36,6 +41,7 @@ struct log_audit {
 
 	/* From log_audit_read() on. */
 	uint64_t bytes;             /* of all segments */
+	struct log_held *held;      /* in each segment of the list */
 	uint64_t torn_bytes;        /* at the end: cut at the router's next start ... */
 	bool torn_unsynced;         /* ... and may be of messages that were acknowledged */
 	uint64_t waiting;           /* messages that are whole and not settled */

@@ -1,0 +1,167 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "ctl/files.h"
+
+#include <dirent.h>
+#include <err.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+
+#include "ctl/text.h"
+
+enum { NAME_DIGITS = 16, NAME_COLUMNS = 24 };
+
+struct file {
+	const char *name, *role;
+	struct stat st;
+	const struct log_held *held; /* NULL: no messages can be in it */
+};
+
+/* Index of a segment in the list, or its count. */
+static size_t
+find_segment(const struct log_list *list, uint64_t number)
+{
+	size_t i = 0;
+
+	while (i < list->count && list->segments[i].number != number)
+		i++;
+	return i;
+}
+
+static bool
+is_leftover(const struct log_list *list, uint64_t number)
+{
+	for (size_t i = 0; i < list->leftover_count; i++)
+		if (list->leftovers[i] == number)
+			return true;
+	return false;
+}
+
+static void
+describe_segment(struct file *file, const struct log_audit *audit)
+{
+	uint64_t number = strtoull(file->name, NULL, 16);
+	size_t i = find_segment(&audit->list, number);
+
+	if (i == audit->list.count) {
+		file->role = is_leftover(&audit->list, number) ? "given back" : "damaged";
+		return;
+	}
+	file->held = &audit->held[i];
+	if (log_audit_is_left_over(audit, i))
+		file->role = "given back";
+	else if (i >= audit->tail.segment)
+		file->role = i == audit->tail.segment ? "in use" : "made ahead";
+	else
+		file->role =
+		    log_segment_replaces(&audit->list.segments[i]) ? "put together" : "older";
+}
+
+static void
+describe(struct file *file, const struct log_audit *audit)
+{
+	const char *suffix = file->name + strspn(file->name, "0123456789abcdef");
+
+	file->role = "not of the log";
+	if (suffix != file->name + NAME_DIGITS)
+		return;
+	if (strcmp(suffix, ".log") == 0)
+		describe_segment(file, audit);
+	else if (strcmp(suffix, ".ids") == 0)
+		file->role = "ids";
+	else if (strcmp(suffix, ".free") == 0)
+		file->role = "kept";
+	else if (strcmp(suffix, ".log.new") == 0 || strcmp(suffix, ".ids.new") == 0)
+		file->role = "not finished";
+}
+
+static uint64_t
+disk_bytes(const struct file *file)
+{
+	return (uint64_t)file->st.st_blocks * 512;
+}
+
+static void
+print_json(const char *queue, const struct file *file)
+{
+	fputs("{\"queue\":", stdout);
+	text_put_json(queue, strlen(queue));
+	fputs(",\"name\":", stdout);
+	text_put_json(file->name, strlen(file->name));
+	printf(",\"role\":\"%s\",\"bytes\":%" PRIu64 ",\"disk_bytes\":%" PRIu64, file->role,
+	    (uint64_t)file->st.st_size, disk_bytes(file));
+	if (file->held != NULL)
+		printf(",\"first_sequence\":%" PRIu64 ",\"last_sequence\":%" PRIu64
+		       ",\"messages\":%" PRIu64 ",\"left\":%" PRIu64,
+		    file->held->first_sequence, file->held->last_sequence, file->held->messages,
+		    file->held->left);
+	puts("}");
+}
+
+static void
+print_number(uint64_t number, bool is_known, int width)
+{
+	if (is_known)
+		printf(" %*" PRIu64, width, number);
+	else
+		printf(" %*s", width, "-");
+}
+
+static void
+print_text(const struct file *file)
+{
+	static const struct log_held none;
+	const struct log_held *held = file->held != NULL ? file->held : &none;
+
+	fputs("    ", stdout);
+	text_put_safe(file->name, strlen(file->name));
+	printf(
+	    "%*s %-14s", (int)(NAME_COLUMNS - strnlen(file->name, NAME_COLUMNS)), "", file->role);
+	print_number(held->first_sequence, held->messages > 0, 12);
+	print_number(held->last_sequence, held->messages > 0, 12);
+	print_number(held->messages, file->held != NULL, 10);
+	print_number(held->left, file->held != NULL, 10);
+	print_number((uint64_t)file->st.st_size, true, 11);
+	print_number(disk_bytes(file), true, 11);
+	putchar('\n');
+}
+
+static int
+is_not_hidden(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+void
+files_print(const struct ctl *ctl, const char *queue, const struct log_audit *audit)
+{
+	struct dirent **entries;
+	int count = scandir(audit->list.dir, &entries, is_not_hidden, alphasort);
+
+	if (count < 0)
+		err(EX_OSERR, "%s", audit->list.dir);
+	if (!ctl->json)
+		printf("    %-*s %-14s %12s %12s %10s %10s %11s %11s\n", NAME_COLUMNS, "FILE",
+		    "WHAT", "FIRST", "LAST", "MESSAGES", "LEFT", "BYTES", "ON DISK");
+	for (int i = 0; i < count; i++) {
+		struct file file = { .name = entries[i]->d_name };
+		char path[LOG_PATH_BYTES + NAME_MAX + 2];
+
+		snprintf(path, sizeof(path), "%s/%s", audit->list.dir, file.name);
+		describe(&file, audit);
+		if (lstat(path, &file.st) != 0)
+			err(EX_OSERR, "%s", path);
+		if (ctl->json)
+			print_json(queue, &file);
+		else
+			print_text(&file);
+		free(entries[i]);
+	}
+	free(entries);
+}
