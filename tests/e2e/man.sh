@@ -22,4 +22,18 @@ is "documented JSON is what status prints" "" "$(
   "$top_builddir/headgatectl" status --json | jq -r '[paths | map(select(type == "string")) | .[]] | unique[]' |
     while read -r key; do grep -q "Va $key\$\|Va $key \|Va $key$" "$top_srcdir/man/headgatectl.1" || echo "$key"; done
 )"
+
+start router headgate-router
+start payment headgate-payment
+wait_for 20 ready
+"$top_builddir/headgatectl" wait --workers -t 20 payment-processing
+is "each file that they make has its place on a page" "" "$(
+  cd "$dir" && find run state ! -type d ! -path 'state/queues/*' |
+    sed 's|/[a-z-]*\.log$|/NAME.log|; s|/payment-processing|/NAME|' | sort -u |
+    while read -r file; do
+      grep -q "^\.\(It \|\)Pa \(DIR/$file\|$(basename "$file")\)\$" "$top_srcdir/man/headgate.7" || echo "$file"
+    done
+)"
+stop "$payment"
+stop "$router"
 done_testing
