@@ -18,8 +18,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define MAGIC "HGEND001"
-
 void
 log_known_path(char path[LOG_PATH_BYTES], const char *state_dir, const char *queue)
 {
@@ -61,7 +59,7 @@ log_known_set_end(const char *state_dir, const char *queue, struct log_known_end
 	ssize_t n;
 	int fd, rc;
 
-	memcpy(end->magic, MAGIC, sizeof(end->magic));
+	memcpy(end->magic, LOG_KNOWN_MAGIC, sizeof(end->magic));
 	end->checksum = checksum(end);
 	log_known_path(path, state_dir, queue);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -102,7 +100,7 @@ read_end(const char *path)
 		n = pread(fd, &end, sizeof(end), 0);
 		close(fd);
 	}
-	if (n == sizeof(end) && memcmp(end.magic, MAGIC, sizeof(end.magic)) == 0 &&
+	if (n == sizeof(end) && memcmp(end.magic, LOG_KNOWN_MAGIC, sizeof(end.magic)) == 0 &&
 	    end.checksum == checksum(&end))
 		return end;
 	return (struct log_known_end){ .batch = 0 };

@@ -10,6 +10,8 @@
 
 #include "log/list.h"
 
+#define LOG_KNOWN_MAGIC "HGEND001"
+
 struct log_known_end { /* the file; empty while nothing is known */
 	char magic[8];
 	uint64_t log_id;

@@ -23,6 +23,31 @@ is "documented JSON is what status prints" "" "$(
     while read -r key; do grep -q "Va $key\$\|Va $key \|Va $key$" "$top_srcdir/man/headgatectl.1" || echo "$key"; done
 )"
 
+echo "# the bytes of a log"
+page=$top_srcdir/man/headgate-log.5
+is "each field is on the page, at its place, and each number" \
+  "$("$top_builddir/tests/layout" | LC_ALL=C sort)" \
+  "$(awk '/^\.\\" (struct|numbers) / { table = $3 }
+    /^\.It [0-9]+ Ta [0-9]+ Ta / { print table, $6, $2, $4 }
+    /^\.It [0-9]+ Ta [0-9]+ Ta magic/ { print "magic", table, $8 }
+    /^\.It [0-9]+ Ta [A-Za-z-]+ Ta/ { print table, $2, $4 }' "$page" | LC_ALL=C sort)"
+dumped() { # dumped OFFSET WIDTH: the bytes that the example on the page has there; words of WIDTH digits
+  awk -v at="$1" -v width="$2" '$1 ~ /^0[0-9]{6}$/ && $1 + 0 == at && length($2) == width {
+      for (i = 2; i <= NF; i++) print $i
+      at += 16
+    }' "$page" | while read -r word; do
+    for ((i = ${#word} - 2; i >= 0; i -= 2)); do printf '%b' "\\x${word:i:2}"; done
+  done
+}
+low() { "$top_builddir/tests/layout" "$1" "$2" "$3" | cut -c9-16; } # low FILE OFFSET LENGTH: half of its checksum
+dumped 5632 8 >"$dir/frame"
+dumped 5672 2 >"$dir/payload"
+is "the example is a frame" "40 187" "$(wc -c <"$dir/frame") $(wc -c <"$dir/payload")"
+is "with the checksums of what is said" "$(od -A n -t x4 -N 8 "$dir/frame" | xargs)" \
+  "$(low "$dir/frame" 4 36) $(low "$dir/payload" 0 187)"
+is "of the segment whose salt is shown" "$(od -A n -t x4 -j 32 "$dir/frame" | xargs)" \
+  "$(dumped 40 8 | od -A n -t x4 | xargs)"
+
 start router headgate-router
 start payment headgate-payment
 wait_for 20 ready
@@ -34,6 +59,35 @@ is "each file that they make has its place on a page" "" "$(
       grep -q "^\.\(It \|\)Pa \(DIR/$file\|$(basename "$file")\)\$" "$top_srcdir/man/headgate.7" || echo "$file"
     done
 )"
+echo '{"customer_id":"C","transaction_type":"payment","amount":1,"payment_method":"card","message_id":"p1"}' | publish
 stop "$payment"
 stop "$router"
+
+# A log, read by nothing but what the page says.
+log=$dir/state/queues/payment-processing/0000000000000001.log
+value() { # value BASE STRUCT FIELD: a number
+  # shellcheck disable=SC2046
+  set -- "$1" $(awk -v "name=$2" -v "field=$3" '/^\.\\" struct / { table = $3 }
+    /^\.It [0-9]+ Ta [0-9]+ Ta / && table == name && $6 == field { print $2, $4 }' "$page")
+  od -A n -t "u$3" -j $(($1 + $2)) -N "$3" "$log" | xargs
+}
+is "its header" "16909060 4096 1" "$(value 0 log_segment_header endian) $(value 0 log_segment_header header_bytes) $(value 0 log_segment_header number)"
+is "with its checksum" "$(od -A n -t x8 -j 184 -N 8 "$log" | xargs)" "$("$top_builddir/tests/layout" "$log" 0 184)"
+salt=$(value 0 log_segment_header salt)
+at=4096
+types=
+wrong=
+while [ "$(value $at log_frame salt)" = "$salt" ]; do
+  type=$(value $at log_frame type)
+  length=$(value $at log_frame length)
+  types="$types $type"
+  [ "$(od -A n -t x4 -j $at -N 4 "$log" | xargs)" = "$(low "$log" $((at + 4)) 36)" ] || wrong="$wrong $at"
+  [ "$type" = 7 ] || [ "$(od -A n -t x4 -j $((at + 4)) -N 4 "$log" | xargs)" = "$(low "$log" $((at + 40)) "$length")" ] ||
+    wrong="$wrong $at"
+  [ "$type" != 1 ] || message="$(value $at log_frame sequence) $(tail -c +$((at + 41)) "$log" | head -c "$length" | tail -c 20)"
+  at=$(((at + 40 + length + 7) / 8 * 8))
+done
+is "all checksums" "" "$wrong"
+ok "a checkpoint comes first, then a message:$types" eval '[[ "$types " = " 6 "*" 1 "*" 5 "* ]]'
+is "which is there, with its sequence" '1 "message_id":"p1"}' "$(echo "$message" | sed 's/^\(1 \).*\("mess\)/\1\2/')"
 done_testing
