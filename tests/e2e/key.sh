@@ -54,6 +54,12 @@ ok "no other key takes its place" [ ! -e "$key" ]
 checked "the key is gone" 65
 ok "it names what cannot be read" grep -q '\.ids: .*dedup.key' "$dir/text"
 ok "and what to do" grep -q 'move' "$dir/text"
+cp -a "$dir/state/queues" "$dir/queues"
+ctl check --salvage payment-processing >"$dir/text"
+is "a salvage goes on without them" "0 0" "$? $(find "$log" -name '*.ids' | wc -l)"
+checked "salvaged" 0
+rm -rf "$dir/state/queues"
+mv "$dir/queues" "$dir/state/queues"
 cp -a "$dir/whole/dedup.key" "$key"
 ok "with the key put back the router starts" run_router
 is "and nothing was forgotten" 100 "$(duplicates)"
