@@ -234,6 +234,7 @@ log_segment_header_check(const struct log_segment_header *header)
 	    header->header_bytes != LOG_HEADER_BYTES || header->size % LOG_BLOCK_BYTES != 0 ||
 	    header->size < 2 * LOG_BLOCK_BYTES || header->size > LOG_SEGMENT_BYTES_LIMIT ||
 	    header->last_number < header->number || header->span < header->size ||
+	    header->data_bytes > header->size ||
 	    memchr(header->queue, '\0', sizeof(header->queue)) == NULL)
 		return -EBADMSG;
 	return 0;

@@ -238,6 +238,33 @@ Test(log_scan, every_flipped_byte_is_found)
 	end_log(&image);
 }
 
+/* The checksum is right: another program's, or one of ours that did not know better. */
+Test(log_scan, a_header_whose_data_end_behind_the_segment_is_refused)
+{
+	struct image image;
+	struct log_tail tail;
+	unsigned messages;
+
+	for (uint64_t more = 0; more <= 8; more += 8) {
+		struct log_segment_header *header;
+
+		begin_log(&image);
+		header = (void *)image.bytes;
+		header->last_number = 2;
+		header->span = 2 * (uint64_t)SEGMENT_BYTES;
+		header->messages = header->first_sequence = 1;
+		header->end_sequence = 2;
+		header->data_bytes = SEGMENT_BYTES + more;
+		log_segment_header_seal(header);
+		put_batch(&image, 5, 1);
+		save(&image, SEGMENT_BYTES);
+		cr_assert(log_segment_header_check(header) == (more == 0 ? 0 : -EBADMSG),
+		    "%lu more", more);
+		cr_assert(scan(&image, &tail, &messages) == -EBADMSG, "%lu more", more);
+		end_log(&image);
+	}
+}
+
 Test(log_scan, every_cut_file_is_found)
 {
 	struct image image;
