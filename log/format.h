@@ -55,7 +55,7 @@ enum {
 	LOG_SECTOR_BYTES = 512,                  /* smallest: each batch ends at a multiple of it */
 	LOG_SEGMENT_BYTES_MIN = LOG_SEGMENT_MIN, /* the first segment of a log */
 	LOG_SEGMENT_BYTES_MAX = LOG_SEGMENT_MAX,
-	LOG_SEGMENT_BYTES_LIMIT = 256 << 20, /* that a reader believes */
+	LOG_SEGMENT_BYTES_LIMIT = 4 * LOG_SEGMENT_MAX, /* that a reader believes */
 	LOG_QUEUE_NAME_BYTES = 64,
 	LOG_LOGS_MAX = 256 /* that one batch may touch */
 };

@@ -27,6 +27,8 @@ enum {
 	WAIT_NS = 1000000000,  /* for settlements of one queue: others have something, too */
 	RETRY_NS = 5000000000, /* after a job that failed, e.g. for want of space */
 	WORTH_BYTES = LOG_SEGMENT_BYTES_MIN, /* what a move must win at least */
+	/* A move is begun when it is to copy so much at most; what is left may be longer than others, and
+	 * then it ends without having moved anything when there is more than twice that. */
 	MOVED_BYTES_MAX = LOG_SEGMENT_BYTES_MAX / 2
 };
 
@@ -79,6 +81,8 @@ struct cleaner {
 	size_t out_used;
 	uint64_t out_offset; /* in the file, of out's first byte */
 	uint64_t batch;      /* number of the batch that it is; 0: nothing copied yet */
+	uint64_t left_bytes; /* of all messages that were found to be left */
+	uint64_t segment_left, segment_left_bytes; /* those of the segment that is read */
 };
 
 static void
@@ -150,12 +154,10 @@ ids_number(const struct cleaner *cleaner)
 
 /* Nothing was lost: the old segments are all there. */
 static void
-fail_job(struct cleaner *cleaner, int rc)
+undo_job(struct cleaner *cleaner)
 {
 	char path[LOG_PATH_BYTES];
 
-	event(EVENT_WARN, "log.not_cleaned", "s:queue", cleaner->queue->config->name, "s:error",
-	    strerror(-rc), NULL);
 	if (cleaner->out_fd >= 0) {
 		new_segment_path(cleaner, path);
 		io_unlink(path);
@@ -165,6 +167,14 @@ fail_job(struct cleaner *cleaner, int rc)
 		io_unlink(path);
 	}
 	end_job(cleaner);
+}
+
+static void
+fail_job(struct cleaner *cleaner, int rc)
+{
+	event(EVENT_WARN, "log.not_cleaned", "s:queue", cleaner->queue->config->name, "s:error",
+	    strerror(-rc), NULL);
+	undo_job(cleaner);
 	cleaner->not_before = io_monotonic_ns() + RETRY_NS;
 }
 
@@ -219,12 +229,14 @@ choose_empty(struct cleaner *cleaner, struct queue *queue)
 	return true;
 }
 
-/* Bytes that a segment's messages that are left take, about. */
+/* Bytes that a segment's messages that are left take, about: as the others, or as when they were read. */
 static uint64_t
 left_bytes(const struct queue *queue, const struct log_segment *segment)
 {
-	uint64_t each = segment->messages ? segment->data_bytes / segment->messages + 1 : 0;
+	uint64_t each = segment->left_each;
 
+	if (each == 0 && segment->messages > 0)
+		each = segment->data_bytes / segment->messages + 1;
 	return count_left(queue, segment) * each;
 }
 
@@ -392,6 +404,19 @@ copy_message(struct cleaner *cleaner, const struct log_frame *from)
 	cleaner->segment.end_sequence = from->sequence + 1;
 }
 
+/* What is more than a segment takes is only counted. */
+static void
+take_left(struct cleaner *cleaner, const struct log_frame *frame)
+{
+	uint64_t bytes = log_frame_bytes(frame->length);
+
+	cleaner->segment_left++;
+	cleaner->segment_left_bytes += bytes;
+	cleaner->left_bytes += bytes;
+	if (cleaner->left_bytes <= LOG_SEGMENT_BYTES_MAX)
+		copy_message(cleaner, frame);
+}
+
 static int
 take_frame(struct cleaner *cleaner, const struct log_frame *frame)
 {
@@ -402,7 +427,7 @@ take_frame(struct cleaner *cleaner, const struct log_frame *frame)
 	if (!log_is_message(frame))
 		return 0;
 	if (cleaner->move && !settled_has(&cleaner->queue->settled, frame->sequence))
-		copy_message(cleaner, frame);
+		take_left(cleaner, frame);
 	/* Of one that replaces others the ids were kept before; what was moved is in no window. */
 	return cleaner->keep_ids && frame->type == LOG_MESSAGE && !log_segment_replaces(segment)
 	    ? keep_id(cleaner, frame)
@@ -479,6 +504,17 @@ write_messages(struct cleaner *cleaner)
 	    &cleaner->request);
 }
 
+/* Whoever chooses next knows it. */
+static void
+note_left(struct cleaner *cleaner)
+{
+	struct log_segment *segment = &cleaner->queue->writer.old[cleaner->at];
+
+	if (cleaner->segment_left > 0)
+		segment->left_each = cleaner->segment_left_bytes / cleaner->segment_left + 1;
+	cleaner->segment_left = cleaner->segment_left_bytes = 0;
+}
+
 /* What is left of a segment after it was read to its end is a piece of a frame: damage. */
 static int
 finish_segment(struct cleaner *cleaner)
@@ -486,6 +522,7 @@ finish_segment(struct cleaner *cleaner)
 	if (cleaner->in_start != cleaner->in_end)
 		return -EBADMSG;
 	posix_fadvise(cleaner->in_fd, 0, 0, POSIX_FADV_DONTNEED);
+	note_left(cleaner);
 	cleaner->at++;
 	return cleaner->at < cleaner->first + cleaner->count ? open_next(cleaner) : 0;
 }
@@ -552,12 +589,14 @@ end_messages(struct cleaner *cleaner)
 	finish_frame(cleaner, place(cleaner, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame))));
 }
 
-static void
+/* What no reader accepts gets neither header nor name. */
+static int
 write_header(struct cleaner *cleaner)
 {
 	struct log_segment *segment = &cleaner->segment;
 	struct io *io = cleaner->router->io;
 	struct log_segment_header header;
+	int rc;
 
 	segment->size = segment->data_bytes = cleaner->out_offset;
 	header = (struct log_segment_header){
@@ -577,11 +616,15 @@ write_header(struct cleaner *cleaner)
 	};
 	memcpy(header.queue, cleaner->queue->writer.queue, sizeof(header.queue));
 	log_segment_header_seal(&header);
+	rc = log_segment_header_check(&header);
+	if (rc != 0)
+		return rc;
 	memset(cleaner->out, 0, LOG_HEADER_BYTES);
 	memcpy(cleaner->out, &header, sizeof(header));
 	cleaner->step = WRITING_HEADER;
 	io->operations->write(
 	    io, cleaner->out_fd, cleaner->out, LOG_HEADER_BYTES, 0, &cleaner->request);
+	return 0;
 }
 
 static void
@@ -723,8 +766,7 @@ finish_copy(struct cleaner *cleaner)
 		return begin_ids(cleaner);
 	if (cleaner->segment.messages > 0) {
 		CRASH_POINT("move.copied");
-		write_header(cleaner);
-		return 0;
+		return write_header(cleaner);
 	}
 	if (cleaner->out_fd >= 0) { /* the last that was left has been settled meanwhile */
 		char path[LOG_PATH_BYTES];
@@ -751,6 +793,7 @@ begin_copy(struct cleaner *cleaner)
 	cleaner->segment = (struct log_segment){ 0 };
 	cleaner->ids_bytes = cleaner->ids_capacity = cleaner->ids_written = 0;
 	cleaner->newest_clock_s = 0;
+	cleaner->left_bytes = cleaner->segment_left = cleaner->segment_left_bytes = 0;
 	cleaner->made_room = false;
 	if (!cleaner->move && !cleaner->keep_ids)
 		return free_segments(cleaner);
@@ -785,6 +828,10 @@ go_on_reading(struct cleaner *cleaner)
 		rc = finish_segment(cleaner);
 		if (rc != 0)
 			return rc;
+		if (cleaner->left_bytes > LOG_SEGMENT_BYTES_MAX) {
+			undo_job(cleaner);
+			return 0;
+		}
 	}
 	cleaner->step = READING;
 	if (cleaner->at < cleaner->first + cleaner->count) {

@@ -8,6 +8,7 @@
  *   wait      until the log says durably what was settled
  *   copy      read them: the ids within the deduplication window to an .ids file (log/ids.h), the
  *             messages that are left, in order, to a new segment
+ *             (more than a segment takes: the job ends here, and how long they are is known)
  *   free      put the new segment in the place of the first, give back the others
  *
  * A crash at any point leaves either the old segments, or the new one with some old ones that its

@@ -34,6 +34,13 @@ tests_unit_test_writer_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_S
 tests_unit_test_writer_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_writer_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
 
+check_PROGRAMS += tests/unit/test-cleaner
+TESTS += tests/unit/test-cleaner
+tests_unit_test_cleaner_SOURCES = tests/unit/cleaner.c $(ROUTER_CORE_FILES) router/io_poll.c
+tests_unit_test_cleaner_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072
+tests_unit_test_cleaner_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_cleaner_LDADD = $(ROUTER_LIBS) $(CRITERION_LIBS)
+
 check_PROGRAMS += tests/unit/test-router-run
 TESTS += tests/unit/test-router-run
 tests_unit_test_router_run_SOURCES = tests/unit/router_run.c

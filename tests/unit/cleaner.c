@@ -1,0 +1,178 @@
+/*
+ * A router in this process, with small segments: what the cleaner leaves of its log is always a log.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log/reader.h"
+#include "router/cleaner.h"
+#include "router/core.h"
+#include "router/queue.h"
+#include "telemetry/event.h"
+
+enum { DEADLINE_S = 30, STEP_NS = 1000000, SHORT = 300, LONG = 20000, EVERY = 130 };
+
+static char dir[64];
+static struct config config;
+static struct io *io;
+static struct router router;
+static struct queue *const queue = &router.queues[0];
+
+static void
+open_router(void)
+{
+	char error[LOG_ERROR_BYTES] = "";
+
+	cr_assert(io_poll_create(&io) == 0, "poll");
+	cr_assert(router_open(&router, io, &config, error, sizeof(error)) == 0, "%s", error);
+}
+
+static void
+close_router(void)
+{
+	router_close(&router);
+	io->operations->destroy(io);
+}
+
+static void
+begin(void)
+{
+	const struct config_options options = { .base_dir = dir };
+	char error[LOG_ERROR_BYTES] = "";
+
+	event_init("test", true);
+	strcpy(dir, "/tmp/hg-cleaner-XXXXXX");
+	cr_assert(mkdtemp(dir) != NULL, "mkdtemp");
+	cr_assert(config_load(&config, &options, error, sizeof(error)) == 0 &&
+		config_make_dirs(&config, error, sizeof(error)) == 0,
+	    "%s", error);
+	open_router();
+}
+
+static void
+end(void)
+{
+	char command[128];
+
+	config_free(&config);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	cr_assert(system(command) == 0, "%s", command);
+}
+
+#define CLEANER(name) Test(cleaner, name, .init = begin, .fini = end, .timeout = 120)
+
+static time_t
+now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+static void
+step(time_t began, const char *what)
+{
+	cr_assert(now_s() - began < DEADLINE_S, "%s", what);
+	cr_assert(router_step(&router, STEP_NS) == 0, "the router fails");
+}
+
+static void
+publish(size_t length)
+{
+	static const char body[LONG];
+	time_t began = now_s();
+
+	while (writer_room_for_message(&queue->writer, length) != 1)
+		step(began, "there is room");
+	queue_append(queue, body, length, 0);
+	router.batch_dirty = true;
+}
+
+static bool
+is_long(uint64_t sequence)
+{
+	return sequence % EVERY == 0;
+}
+
+/* Until all of it is durable. */
+static void
+publish_so_many(uint64_t messages)
+{
+	time_t began = now_s();
+
+	for (uint64_t n = messages; n > 0; n--)
+		publish(is_long(queue->next_sequence) ? LONG : SHORT);
+	while (!router_idle(&router) ||
+	    queue->durable.checkpoint != queue->writer.active.segment.number)
+		step(began, "all is durable");
+}
+
+static void
+settle_short(void)
+{
+	for (uint64_t sequence = 1; sequence < queue->next_sequence; sequence++)
+		if (!is_long(sequence))
+			cr_assert(queue_settle(queue, sequence, 200) >= 0, "memory");
+}
+
+static int
+see_message(void *context, const struct log_frame *frame, uint64_t position)
+{
+	(void)position;
+	cr_assert(!settled_has(&queue->settled, frame->sequence), "sequence %lu", frame->sequence);
+	++*(uint64_t *)context;
+	return 0;
+}
+
+/* A reader is shown all that is left, and a router begins with it. */
+static void
+check_log(void)
+{
+	uint64_t count = 0, next = queue->next_sequence;
+	uint64_t left = settled_count_left(&queue->settled, 1, next);
+	struct log_reader reader = { .message = see_message, .context = &count };
+
+	cr_assert(log_reader_run(&reader, queue->writer.dir) == 0, "%s", reader.error);
+	cr_assert(count == left, "%lu of %lu are left", count, left);
+	close_router();
+	open_router();
+	cr_assert(queue->next_sequence == next, "up to %lu, not %lu", queue->next_sequence, next);
+	cr_assert(settled_count_left(&queue->settled, 1, next) == left, "as before");
+}
+
+static void
+check_sizes(void)
+{
+	for (size_t i = 0; i < queue->writer.old_count; i++)
+		cr_assert(queue->writer.old[i].size <= LOG_SEGMENT_BYTES_LIMIT,
+		    "a segment has %lu bytes", queue->writer.old[i].size);
+}
+
+/* What is left of each segment is few messages, but those that are long. */
+CLEANER(no_move_makes_more_than_a_reader_accepts)
+{
+	enum { MESSAGES = 40 * EVERY };
+	time_t began = now_s();
+	uint64_t before;
+
+	publish_so_many(MESSAGES);
+	before = writer_bytes(&queue->writer);
+	cr_assert(before > 5 * (uint64_t)LOG_SEGMENT_BYTES_LIMIT / 2, "%lu bytes", before);
+	settle_short();
+	while (writer_bytes(&queue->writer) > before / 2) {
+		check_sizes();
+		step(began, "the disk of what is settled comes back");
+	}
+	check_sizes();
+	check_log();
+	close_router();
+}
