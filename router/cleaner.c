@@ -728,6 +728,9 @@ free_segments(struct cleaner *cleaner)
 		return rc;
 	queue->wanted_segment = 0;
 	rc = writer_free(&queue->writer, cleaner->first, cleaner->count, segment);
+	/* An open checkpoint tells of those that moved up once more, rather than not of as many behind. */
+	if (queue->checkpoint_entry > cleaner->first)
+		queue->checkpoint_entry = cleaner->first;
 	if (rc == 0)
 		rc = log_sync_dir(queue->writer.dir);
 	CRASH_POINT("segments.given_back");

@@ -37,7 +37,8 @@ tests_unit_test_writer_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERI
 check_PROGRAMS += tests/unit/test-cleaner
 TESTS += tests/unit/test-cleaner
 tests_unit_test_cleaner_SOURCES = tests/unit/cleaner.c $(ROUTER_CORE_FILES) router/io_poll.c
-tests_unit_test_cleaner_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072
+tests_unit_test_cleaner_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072 \
+	-DWRITER_TAIL=262144 -DWRITER_GATHER=65536 -DQUEUE_PIECE=2
 tests_unit_test_cleaner_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_cleaner_LDADD = $(ROUTER_LIBS) $(CRITERION_LIBS)
 

@@ -20,14 +20,17 @@
 #ifndef QUEUE_RESERVE /* the simulation makes it smaller, so that it is met */
 #define QUEUE_RESERVE (1 << 20)
 #endif
+#ifndef QUEUE_PIECE /* of a checkpoint; tests make it smaller, so that there are several */
+#define QUEUE_PIECE 512
+#endif
 
 enum {
 	LOOK_FOR_ROOM_NS = 1000000000,
 	MARK_BYTES = 256 << 10, /* a mark for at least this much of the log */
 	SETTLED_PER_FRAME = 4096,
-	ENTRIES_PER_FRAME = 512,
+	ENTRIES_PER_FRAME = QUEUE_PIECE,
 	RECEIVED_PER_FRAME = 1024,
-	CHUNKS_PER_FRAME = 512,
+	CHUNKS_PER_FRAME = QUEUE_PIECE,
 	SHORT_READ_BYTES = 4096,
 	RESERVE_SEQUENCES = QUEUE_RESERVE, /* promised at once */
 	PIECE_BYTES = ENTRIES_PER_FRAME * sizeof(struct log_segment_entry) >

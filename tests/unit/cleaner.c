@@ -18,7 +18,7 @@
 #include "router/queue.h"
 #include "telemetry/event.h"
 
-enum { DEADLINE_S = 30, STEP_NS = 1000000, SHORT = 300, LONG = 20000, EVERY = 130 };
+enum { DEADLINE_S = 30, GIVEN_UP_S = 5, STEP_NS = 1000000, SHORT = 300, LONG = 20000, EVERY = 130 };
 
 static char dir[64];
 static struct config config;
@@ -173,6 +173,67 @@ CLEANER(no_move_makes_more_than_a_reader_accepts)
 		step(began, "the disk of what is settled comes back");
 	}
 	check_sizes();
+	check_log();
+	close_router();
+}
+
+/* Until no long message has room in the active segment, but all is durable, and the next segment ready. */
+static void
+fill_segment(void)
+{
+	const struct writer *writer = &queue->writer;
+	time_t began = now_s();
+
+	do {
+		publish_so_many(10);
+	} while (writer->end + LONG + WRITER_RESERVE_BYTES <=
+	    writer->active.segment.position + writer->active.segment.span);
+	while (writer->next_state != WRITER_NEXT_READY)
+		step(began, "the next segment is ready");
+}
+
+/* Until the batch has room for a settlement and one piece of the checkpoint, but not for two. */
+static void
+fill_batch(void)
+{
+	const struct writer *writer = &queue->writer;
+	uint64_t piece = log_frame_bytes(QUEUE_PIECE * sizeof(struct settled_chunk));
+	uint64_t leave = log_frame_bytes(sizeof(struct log_settled)) + piece + 16;
+	uint64_t left;
+
+	while ((left = WRITER_GATHER_BYTES - (writer->end - writer->sealed)) > leave + LONG)
+		publish(LONG / 2);
+	publish(left - leave - sizeof(struct log_frame));
+}
+
+/* A segment is freed when the next one's checkpoint has told of it, but not yet of all. */
+CLEANER(a_checkpoint_tells_of_each_segment)
+{
+	const struct writer *writer = &queue->writer;
+	time_t began = now_s();
+	size_t count;
+
+	publish_so_many(15 * EVERY);
+	fill_segment();
+	for (uint64_t sequence = 1; sequence < writer->old[0].end_sequence; sequence++)
+		cr_assert(queue_settle(queue, sequence, 200) >= 0, "memory");
+	while (queue->wanted_settled != queue->settled_count) {
+		cr_assert(now_s() - began < DEADLINE_S, "the cleaner waits for them");
+		cleaner_step(router.cleaner);
+	}
+	publish(LONG);
+	count = writer->old_count;
+	fill_batch();
+	cr_assert(count > 4 && queue->checkpoint_open && queue->checkpoint_entry == 0, "new");
+	step(began, "one batch");
+	cr_assert(queue->checkpoint_open && queue->checkpoint_entry <= QUEUE_PIECE, "one piece");
+	/* The cleaner waits for a second: on a machine that is very busy it may have given up. */
+	while (writer->old_count == count && now_s() - began < GIVEN_UP_S) {
+		cleaner_step(router.cleaner);
+		io->operations->run(io, STEP_NS);
+	}
+	while (queue->durable.checkpoint != writer->active.segment.number)
+		step(began, "the checkpoint is durable");
 	check_log();
 	close_router();
 }
