@@ -105,7 +105,7 @@ entry_valid(const struct log_segment_entry *entry)
 	return entry->number != 0 && entry->last_number >= entry->number &&
 	    entry->first_sequence != 0 && entry->end_sequence >= entry->first_sequence &&
 	    entry->messages <= entry->end_sequence - entry->first_sequence &&
-	    entry->data_bytes >= LOG_HEADER_BYTES && entry->data_bytes <= LOG_SEGMENT_BYTES_LIMIT;
+	    entry->data_bytes >= LOG_HEADER_BYTES;
 }
 
 static bool
@@ -232,12 +232,11 @@ log_segment_header_check(const struct log_segment_header *header)
 	if (header->checksum !=
 		XXH3_64bits(header, offsetof(struct log_segment_header, checksum)) ||
 	    header->header_bytes != LOG_HEADER_BYTES || header->size % LOG_BLOCK_BYTES != 0 ||
-	    header->size < 2 * LOG_BLOCK_BYTES || header->size > LOG_SEGMENT_BYTES_LIMIT ||
-	    header->last_number < header->number || header->span < header->size ||
-	    header->data_bytes > header->size ||
+	    header->size < 2 * LOG_BLOCK_BYTES || header->last_number < header->number ||
+	    header->span < header->size || header->data_bytes > header->size ||
 	    memchr(header->queue, '\0', sizeof(header->queue)) == NULL)
 		return -EBADMSG;
-	return 0;
+	return header->size <= LOG_SEGMENT_BYTES_LIMIT ? 0 : -EFBIG;
 }
 
 uint64_t

@@ -277,7 +277,7 @@ bool log_frame_payload_valid(const struct log_frame *);
 
 void log_segment_header_seal(struct log_segment_header *);
 /* Returns 0, -EBADMSG when it is damaged, -ESTALE when it is another version's, -ENODATA when it is
- * all zeros (the segment was being made). */
+ * all zeros (the segment was being made), -EFBIG when it is whole and its segment too large. */
 int log_segment_header_check(const struct log_segment_header *);
 
 /* Hash of a group, and its upper 16 bits, which pick a message's lane. */

@@ -15,6 +15,8 @@
 
 enum { NAME_DIGITS = 16 };
 
+static const char too_large[] = "larger than a segment may be";
+
 int
 log_sync_dir(const char *path)
 {
@@ -94,6 +96,8 @@ header_text(int rc)
 	case -EBADMSG:
 	case -ENODATA:
 		return "offset 0: damaged segment header";
+	case -EFBIG:
+		return too_large;
 	case -ESTALE:
 		return "written by another version of Headgate";
 	default:
@@ -195,8 +199,8 @@ check_segment(struct log_list *list, size_t i, char *error, size_t error_bytes)
 	log_segment_path(path, list->dir, list->segments[i].number);
 	rc = read_header(path, &header, &file_bytes);
 	if (rc != 0)
-		return complain(
-		    error, error_bytes, rc == -ENODATA ? -EBADMSG : rc, path, header_text(rc));
+		return complain(error, error_bytes, rc == -ENODATA || rc == -EFBIG ? -EBADMSG : rc,
+		    path, header_text(rc));
 	rc = judge_header(list, list->segments[i].number, &header, file_bytes, &what);
 	if (rc != 0)
 		return complain(error, error_bytes, rc, path, what);
@@ -340,6 +344,8 @@ survey_segment(struct log_list *list, size_t i, log_list_bad *bad, void *context
 
 	log_segment_path(path, list->dir, number);
 	rc = read_header(path, &header, &file_bytes);
+	if (rc == -EFBIG) /* no router goes on with it, but all of it can be read */
+		rc = bad(context, number, LOG_SEGMENT_BYTES_LIMIT, header.size, too_large);
 	if (rc != 0 && rc != -EBADMSG && rc != -ENODATA &&
 	    (rc != -ESTALE || !is_of_this_version(&header)))
 		return rc;

@@ -25,6 +25,7 @@ enum {
 	PER_FRAME = 512,                   /* entries or chunks */
 	CLOSE_BYTES = 2 * LOG_BLOCK_BYTES, /* what ends a batch */
 	ROOM_BYTES = LOG_HEADER_BYTES + CLOSE_BYTES,
+	FRAMES_BYTES_MAX = LOG_SEGMENT_BYTES_LIMIT - ROOM_BYTES - LOG_BLOCK_BYTES,
 	NAME_DIGITS = 16
 };
 
@@ -39,6 +40,7 @@ struct copy {
 	uint64_t batch;
 
 	/* The segment that is being made, in memory. */
+	const struct log_segment *from; /* with the messages of this one, or some */
 	struct log_segment_header header;
 	uint8_t *image;
 	uint64_t used, room;  /* bytes */
@@ -188,7 +190,6 @@ begin_segment(struct copy *copy, uint64_t number, uint64_t bytes)
 	copy->image = calloc(1, copy->room);
 	copy->used = LOG_HEADER_BYTES;
 	copy->clock_ns = 0;
-	copy->damaged = false;
 	copy->header.number = copy->header.last_number = number;
 	copy->entry = (struct log_segment_entry){ .number = number, .last_number = number };
 	return copy->image == NULL ? -ENOMEM : random_word(&copy->header.salt);
@@ -224,19 +225,82 @@ end_segment(struct copy *copy, uint64_t room)
  */
 
 static int
+begin_messages(struct copy *copy, uint64_t number)
+{
+	uint64_t bytes = copy->from->size;
+
+	return begin_segment(copy, number, bytes < FRAMES_BYTES_MAX ? bytes : FRAMES_BYTES_MAX);
+}
+
+static int
+note_entry(struct copy *copy)
+{
+	void *bigger = realloc(copy->entries, (copy->entry_count + 1) * sizeof(*copy->entries));
+
+	if (bigger == NULL)
+		return -ENOMEM;
+	copy->entries = bigger;
+	copy->entries[copy->entry_count++] = copy->entry;
+	return 0;
+}
+
+static int
+end_messages(struct copy *copy)
+{
+	int rc = 0;
+
+	/* The ids of its messages are remembered rather longer than shorter. */
+	if (copy->damaged)
+		copy->clock_ns = copy->audit->head.clock_ns;
+	else if (log_segment_replaces(copy->from))
+		copy->clock_ns = copy->from->end_clock_ns;
+	if (copy->entry.messages > 0) {
+		end_batch(copy);
+		/* Where the data end, no other segment may begin: a reader goes on from there. */
+		rc = end_segment(copy, LOG_BLOCK_BYTES);
+		if (rc == 0)
+			rc = note_entry(copy);
+	}
+	free(copy->image);
+	copy->image = NULL;
+	return rc;
+}
+
+/* Of one that is too large. It replaces others, of which each was not: there are numbers enough. */
+static int
+begin_another(struct copy *copy)
+{
+	uint64_t number = copy->header.number + 1;
+	int rc = end_messages(copy);
+
+	if (rc == 0 && number > copy->highest + copy->from->last_number)
+		rc = -EFBIG;
+	return rc == 0 ? begin_messages(copy, number) : rc;
+}
+
+static bool
+has_room(const struct copy *copy, const struct log_frame *frame)
+{
+	return copy->used + log_frame_bytes(frame->length) + CLOSE_BYTES <= copy->room;
+}
+
+static int
 see_frame(void *context, const struct log_frame *frame, uint64_t position)
 {
 	const struct log_batch_end *end = (const void *)(frame + 1);
 	struct copy *copy = context;
 	struct log_segment_entry *entry = &copy->entry;
+	int rc = 0;
 
 	(void)position;
 	if (frame->type == LOG_BATCH_END && end->clock_ns > copy->clock_ns)
 		copy->clock_ns = end->clock_ns;
 	if (!log_is_message(frame) || frame->sequence <= copy->last_sequence)
 		return 0;
-	if (copy->used + log_frame_bytes(frame->length) + CLOSE_BYTES > copy->room)
-		return -EFBIG; /* what is shown is never more than the segment */
+	if (!has_room(copy, frame))
+		rc = begin_another(copy);
+	if (rc != 0 || !has_room(copy, frame))
+		return rc != 0 ? rc : -EFBIG;
 	if (entry->messages++ == 0)
 		entry->first_sequence = frame->sequence;
 	entry->end_sequence = frame->sequence + 1;
@@ -258,24 +322,18 @@ see_bad(void *context, size_t i, uint64_t offset, uint64_t end)
 static int
 copy_segment(struct copy *copy, size_t i)
 {
-	const struct log_segment *segment = &copy->audit->list.segments[i];
 	struct log_visitor visitor = { .frame = see_frame, .context = copy };
-	int rc = begin_segment(copy, copy->highest + segment->number, segment->size);
+	int rc;
 
+	copy->from = &copy->audit->list.segments[i];
+	copy->damaged = false;
+	rc = begin_messages(copy, copy->highest + copy->from->number);
 	if (rc == 0)
 		rc = log_scan_segment(&copy->audit->scan, i, &visitor, NULL);
-	/* The ids of its messages are remembered rather longer than shorter. */
-	if (copy->damaged)
-		copy->clock_ns = copy->audit->head.clock_ns;
-	else if (log_segment_replaces(segment))
-		copy->clock_ns = segment->end_clock_ns;
-	if (rc == 0 && copy->entry.messages > 0) {
-		end_batch(copy);
-		/* Where the data end, no other segment may begin: a reader goes on from there. */
-		rc = end_segment(copy, LOG_BLOCK_BYTES);
-		copy->entries[copy->entry_count++] = copy->entry;
-	}
+	if (rc == 0)
+		rc = end_messages(copy);
 	free(copy->image);
+	copy->image = NULL;
 	return rc;
 }
 
@@ -424,9 +482,6 @@ write_log(struct copy *copy)
 
 	if (rc != 0)
 		return rc;
-	copy->entries = calloc(list->count + 1, sizeof(*copy->entries));
-	if (copy->entries == NULL)
-		rc = -ENOMEM;
 	audit->scan.bad = see_bad;
 	audit->scan.bad_context = copy;
 	find_highest(copy, ids, count);

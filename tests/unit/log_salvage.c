@@ -401,3 +401,169 @@ SALVAGED(a_log_of_which_nothing_is_left_is_begun_anew)
 	for (uint64_t s = 1; s < SEQUENCES; s++)
 		cr_assert(!after[s], "%lu", s);
 }
+
+/*
+ * A segment that is larger than any may be.
+ */
+
+enum { MANY_BATCHES = 300, MANY_BYTES = 1 << 20, FROM = 2, TO = 13 };
+
+struct merged { /* the messages of several segments, as the cleaner copies what is left of them */
+	uint8_t bytes[MANY_BYTES];
+	uint64_t end, first_sequence, end_sequence, messages, batch;
+};
+
+static struct log_frame *
+merge_frame(struct merged *merged, const struct log_frame *header, const void *payload)
+{
+	struct log_frame *frame = (void *)(merged->bytes + merged->end);
+
+	cr_assert(merged->end + log_frame_bytes(header->length) < MANY_BYTES, "room");
+	*frame = *header;
+	frame->flags = merged->end == LOG_HEADER_BYTES ? LOG_FLAG_FIRST : 0;
+	frame->batch = merged->batch;
+	frame->salt = 0x5a17;
+	if (payload != NULL)
+		memcpy(frame + 1, payload, frame->length);
+	log_frame_seal(frame);
+	merged->end += log_frame_bytes(frame->length);
+	return frame;
+}
+
+static int
+merge_message(void *context, const struct log_frame *frame, uint64_t position)
+{
+	struct merged *merged = context;
+
+	(void)position;
+	if (!log_is_message(frame))
+		return 0;
+	if (merged->messages++ == 0) {
+		merged->batch = frame->batch;
+		merged->first_sequence = frame->sequence;
+	}
+	merged->end_sequence = frame->sequence + 1;
+	merge_frame(merged, frame, frame + 1);
+	return 0;
+}
+
+static void
+end_merged(struct merged *merged, const struct log_list *list, const struct log_segment *first,
+    const struct log_segment *last)
+{
+	struct {
+		struct log_batch_end end;
+		uint64_t log_id;
+	} payload = { { .batch = merged->batch,
+			  .clock_ns = merged->batch * 1000000000,
+			  .start = first->position + LOG_HEADER_BYTES,
+			  .logs = 1 },
+		list->log_id };
+	struct log_frame end = { .type = LOG_BATCH_END, .length = sizeof(payload) };
+	struct log_frame pad = { .type = LOG_PAD };
+	struct log_segment_header header = {
+		.log_id = list->log_id,
+		.number = first->number,
+		.last_number = last->number,
+		.salt = 0x5a17,
+		.position = first->position,
+		.span = last->position + last->span - first->position,
+		.first_sequence = merged->first_sequence,
+		.end_sequence = merged->end_sequence,
+		.messages = merged->messages,
+		.end_clock_ns = payload.end.clock_ns,
+	};
+
+	merge_frame(merged, &end, &payload);
+	pad.length = (uint32_t)(2 * LOG_BLOCK_BYTES - merged->end % LOG_BLOCK_BYTES - sizeof(pad));
+	merge_frame(merged, &pad, NULL);
+	header.size = header.data_bytes = merged->end;
+	memcpy(header.queue, list->queue, sizeof(header.queue));
+	log_segment_header_seal(&header);
+	memcpy(merged->bytes, &header, sizeof(header));
+}
+
+/* Segments FROM to TO of payments become one. */
+static void
+merge_segments(void)
+{
+	struct merged *merged = calloc(1, sizeof(*merged));
+	struct log_visitor visitor = { .frame = merge_message, .context = merged };
+	char error[LOG_ERROR_BYTES] = "";
+	struct log_list list;
+	struct log_scan scan;
+	FILE *file;
+
+	merged->end = LOG_HEADER_BYTES;
+	cr_assert(log_list_open(&list, dir_of(PAYMENTS), error, sizeof(error)) == 0, "%s", error);
+	cr_assert(list.count > TO, "%zu segments", list.count);
+	log_scan_init(&scan, &list, error, sizeof(error));
+	for (size_t i = FROM - 1; i < TO; i++)
+		cr_assert(log_scan_segment(&scan, i, &visitor, NULL) == 0, "%s", error);
+	end_merged(merged, &list, &list.segments[FROM - 1], &list.segments[TO - 1]);
+	for (uint64_t number = FROM; number <= TO; number++)
+		cr_assert(unlink(file_of(PAYMENTS, number)) == 0, "unlink");
+	file = fopen(file_of(PAYMENTS, FROM), "w");
+	cr_assert(file != NULL && fwrite(merged->bytes, 1, merged->end, file) == merged->end &&
+		fclose(file) == 0,
+	    "written");
+	cr_assert(merged->end > LOG_SEGMENT_BYTES_LIMIT + LOG_SEGMENT_BYTES_LIMIT / 2,
+	    "%lu bytes are too much", merged->end);
+	log_scan_free(&scan);
+	log_list_close(&list);
+	free(merged);
+}
+
+static int
+sum_message(void *context, const struct log_frame *frame, uint64_t position)
+{
+	uint64_t *sum = context;
+
+	(void)position;
+	if (log_is_message(frame)) {
+		sum[0]++;
+		sum[1] += frame->sequence;
+	}
+	return 0;
+}
+
+/* How many messages the segments of payments have, settled or not, and the sum of their sequences. */
+static void
+sum_messages(uint64_t sum[2])
+{
+	struct log_visitor visitor = { .frame = sum_message, .context = sum };
+	struct found *found = look();
+	struct log_audit *audit = &found->audits[PAYMENTS];
+
+	sum[0] = sum[1] = 0;
+	for (size_t i = 0; i <= audit->tail.segment; i++)
+		cr_assert(
+		    log_scan_segment(&audit->scan, i, &visitor, NULL) == 0, "%s", audit->error);
+	forget(found);
+}
+
+SALVAGED(a_segment_that_is_too_large_becomes_several)
+{
+	char error[LOG_ERROR_BYTES] = "";
+	uint64_t before[2], after[2], waiting;
+	struct log_salvage salvage;
+	struct found *found;
+
+	remove_logs();
+	make_so_many(MANY_BATCHES);
+	sum_messages(before);
+	merge_segments();
+	cr_assert(
+	    scan_strictly(PAYMENTS, error, sizeof(error)) == -EBADMSG, "nobody else reads it");
+	found = look();
+	waiting = found->audits[PAYMENTS].waiting;
+	cr_assert(found->audits[PAYMENTS].bad_count == 1, "it is all that is bad");
+	cr_assert(found->audits[PAYMENTS].missing_total == 0 && waiting == WAITING,
+	    "nothing is missing, %lu wait", waiting);
+	forget(found);
+	cr_assert(salvage_all(&salvage) == 1 && salvage.waiting == waiting, "salvaged");
+	check_whole("too large", 0);
+	sum_messages(after);
+	cr_assert(
+	    memcmp(before, after, sizeof(before)) == 0, "%lu messages of %lu", after[0], before[0]);
+}
