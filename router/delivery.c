@@ -215,15 +215,55 @@ start(struct worker *worker, uint64_t lanes)
 	return worker->control == NULL ? -EUSERS : 0;
 }
 
-/* Who had these lanes has lost the locks, so it is dead. */
-static void
-end_others(struct queue *queue, uint64_t lanes)
+/* Its end is seen when its connection closes. One that is gone already is fine, too. */
+static bool
+kill_worker(struct worker *worker)
+{
+	if (worker->pid_fd >= 0 &&
+	    (pidfd_send_signal(worker->pid_fd, SIGKILL, NULL, 0) == 0 || errno == ESRCH))
+		worker->killed = true;
+	return worker->killed;
+}
+
+/* Has this process itself let go of it, and comes again? */
+static bool
+is_same_process(const struct worker *worker, const struct connection *connection)
+{
+	return worker->pid_fd >= 0 && worker->connection->peer_pid == connection->peer_pid;
+}
+
+/* Who had this lane has lost the lock. So it is dead, and its end was not read yet; or the file was removed,
+ * and it works. Nothing is delivered again before its connection closes. Returns why these lanes cannot be had
+ * now, or NULL. */
+static const char *
+end_other(struct worker *other, const struct connection *connection)
+{
+	bool killed = other->killed;
+
+	if (is_same_process(other, connection)) {
+		connection_close(other->connection);
+		return NULL;
+	}
+	if (!kill_worker(other))
+		return "another worker has these lanes, and it cannot be ended: end it yourself";
+	if (!killed)
+		event(EVENT_WARN, "worker.lock_lost", "s:queue", other->queue->config->name,
+		    "u:pid", (uint64_t)other->connection->peer_pid, NULL);
+	return "another worker had these lanes, and is being ended";
+}
+
+static const char *
+end_others(struct queue *queue, uint64_t lanes, const struct connection *connection)
 {
 	struct worker *other, *next;
+	const char *why = NULL;
 
-	TAILQ_FOREACH_SAFE (other, &queue->workers, link, next)
-		if (other->lanes & lanes)
-			connection_close(other->connection);
+	TAILQ_FOREACH_SAFE (other, &queue->workers, link, next) {
+		const char *its = other->lanes & lanes ? end_other(other, connection) : NULL;
+
+		why = its != NULL ? its : why;
+	}
+	return why;
 }
 
 void
@@ -232,6 +272,7 @@ delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 	struct router *router = connection->router;
 	struct queue *queue = find_queue(router, name);
 	struct worker *worker;
+	const char *why;
 	int rc;
 
 	if (queue == NULL) {
@@ -245,7 +286,11 @@ delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 	}
 	close(connection->received_fd); /* or we would hold the lock when the worker is dead */
 	connection->received_fd = -1;
-	end_others(queue, lanes);
+	why = end_others(queue, lanes, connection);
+	if (why != NULL) {
+		connection_refuse(connection, 409, why);
+		return;
+	}
 	worker = new_worker(connection, queue);
 	if (worker == NULL) {
 		connection_refuse(connection, 503, "out of memory");
@@ -293,9 +338,8 @@ check_time(struct worker *worker, uint64_t now_ns)
 	event(EVENT_ERROR, "worker.too_slow", "s:queue", worker->queue->config->name, "u:pid",
 	    (uint64_t)worker->connection->peer_pid, "u:sequence",
 	    atomic_load_explicit(&words->starting, memory_order_relaxed), NULL);
-	/* Nothing is delivered again before it is dead: its connection and its lock tell. */
-	if (worker->pid_fd >= 0 && pidfd_send_signal(worker->pid_fd, SIGKILL, NULL, 0) == 0)
-		worker->killed = true;
+	/* Nothing is delivered again before it is dead: its connection tells. */
+	kill_worker(worker);
 }
 
 void

@@ -56,22 +56,44 @@ lane_lock_take(int fd, uint64_t lanes)
 	return rc;
 }
 
-/* If it can be taken through their descriptor, and not through one of our own, they have it. */
-bool
-lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes)
+/* Opens the file once more, if it is the one that fd is of. */
+static int
+open_same(const char *run_dir, const char *queue, int fd)
 {
 	char path[PATH_MAX];
 	struct stat ours, theirs;
-	bool good;
 	int own;
 
 	lock_path(path, run_dir, queue);
 	own = open(path, O_RDONLY | O_CLOEXEC);
+	if (own >= 0 && fstat(own, &ours) == 0 && fstat(fd, &theirs) == 0 &&
+	    ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev)
+		return own;
+	if (own >= 0)
+		close(own);
+	return -1;
+}
+
+/* If it can be taken through their descriptor, and not through one of our own, they have it. */
+bool
+lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes)
+{
+	int own = open_same(run_dir, queue, fd);
+	bool good;
+
 	if (own < 0)
 		return false;
-	good = fstat(own, &ours) == 0 && fstat(fd, &theirs) == 0 && ours.st_ino == theirs.st_ino &&
-	    ours.st_dev == theirs.st_dev && set(fd, lanes, F_WRLCK) == 0 &&
-	    set(own, lanes, F_RDLCK) == -EAGAIN;
+	good = set(fd, lanes, F_WRLCK) == 0 && set(own, lanes, F_RDLCK) == -EAGAIN;
 	close(own);
 	return good;
+}
+
+bool
+lane_lock_is_there(const char *run_dir, const char *queue, int fd)
+{
+	int own = open_same(run_dir, queue, fd);
+
+	if (own >= 0)
+		close(own);
+	return own >= 0;
 }

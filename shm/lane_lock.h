@@ -24,4 +24,7 @@ int lane_lock_take(int fd, uint64_t lanes);
  * from now on. */
 bool lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes);
 
+/* Is the file that this descriptor is of still the queue's? It may have been removed. */
+bool lane_lock_is_there(const char *run_dir, const char *queue, int fd);
+
 #endif

@@ -26,6 +26,7 @@ struct named {
 static const struct named calls[] = {
 	{ "io_uring_setup", SYS_io_uring_setup },
 	{ "io_uring_enter", SYS_io_uring_enter },
+	{ "pidfd_open", SYS_pidfd_open },
 	{ NULL, 0 },
 };
 

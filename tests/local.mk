@@ -29,6 +29,7 @@ E2E_TESTS = \
 	tests/e2e/resend.sh \
 	tests/e2e/key.sh \
 	tests/e2e/death.sh \
+	tests/e2e/lock.sh \
 	tests/e2e/probe.sh \
 	tests/e2e/blocked.sh \
 	tests/e2e/processes.sh \

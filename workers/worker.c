@@ -237,7 +237,8 @@ compare_policies(
 		    setting, NULL);
 }
 
-/* Attaches, works, and begins again when the router is gone, until told to stop. */
+/* Attaches, works, and begins again when the router is gone, until told to stop. Returns -ESTALE when it has a
+ * lock that counts no more. */
 static int
 serve(const struct service *service, const struct config *config, struct consumer *consumer,
     uint64_t lanes, int lock_fd, int *ready_fd)
@@ -256,6 +257,9 @@ serve(const struct service *service, const struct config *config, struct consume
 				event(EVENT_INFO, "worker.waiting", "s:queue", service->queue,
 				    "s:error", error, NULL);
 			said = true;
+			if (rc == -EAGAIN &&
+			    !lane_lock_is_there(config->run_dir, service->queue, lock_fd))
+				return -ESTALE;
 			pause_ms(wait_ms);
 			wait_ms = wait_ms * 2 < CONNECT_MS_MAX ? wait_ms * 2 : CONNECT_MS_MAX;
 			continue;
@@ -319,9 +323,12 @@ child_main(const struct service *service, const struct config *config,
 	consumer = consumer_new(service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);
 	if (consumer == NULL)
 		errx(EX_OSERR, "out of memory");
-	serve(service, config, consumer, lanes, lock_fd, &ready_fd);
+	rc = serve(service, config, consumer, lanes, lock_fd, &ready_fd);
 	consumer_free(consumer);
 	store_close(store);
+	if (rc == -ESTALE)
+		errx(EX_TEMPFAIL, "%s/%s.lock: it was removed; the next child takes the new one",
+		    config->run_dir, service->queue);
 	event(EVENT_INFO, "worker.stopped", "s:queue", service->queue, NULL);
 	return 0;
 }

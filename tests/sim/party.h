@@ -21,6 +21,7 @@ void publisher_rest(unsigned which);
 
 void worker_step(unsigned which);
 void worker_die(unsigned which);
+void worker_remove_lock(unsigned queue);
 /* Is it at work on something? */
 bool worker_is_idle(unsigned which);
 /* Planted bug: reports outcomes before they are committed. */

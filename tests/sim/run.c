@@ -57,8 +57,8 @@ static int64_t longest_wait_ns;
 /* What this run is like: some have much of one thing and nothing of another. */
 static struct {
 	unsigned router, publisher, worker, asker; /* turns, of their sum */
-	unsigned kill, start_death, cut, stop, worker_death, publisher_death, person, fault, full,
-	    wall, durability, policy;
+	unsigned kill, start_death, cut, stop, worker_death, publisher_death, lock, person, fault,
+	    full, wall, durability, policy;
 } chances; /* of 100000 a step */
 
 /*
@@ -244,6 +244,8 @@ accidents(void)
 		worker_die((unsigned)world_below(WORKERS));
 	if (world_chance(chances.publisher_death))
 		publisher_die((unsigned)world_below(PUBLISHERS));
+	if (world_chance(chances.lock))
+		worker_remove_lock((unsigned)world_below(MODEL_QUEUES));
 	if (world_chance(chances.full))
 		world.disk_full = !world.disk_full;
 	if (world_chance(chances.wall))
@@ -518,6 +520,14 @@ some(unsigned most)
 	return world_chance(35000) ? 0 : (unsigned)world_below(most);
 }
 
+/* A router knows the workers that it has, and not those of one that died, which may be at work still. */
+static void
+draw_removed_locks(void)
+{
+	chances.lock = 1 + some(200);
+	chances.kill = chances.cut = chances.stop = chances.fault = 0;
+}
+
 static void
 draw_chances(void)
 {
@@ -531,12 +541,15 @@ draw_chances(void)
 	chances.stop = some(150);
 	chances.worker_death = some(400);
 	chances.publisher_death = some(400);
+	chances.lock = 0;
 	chances.person = 100 + some(1000);
 	chances.fault = some(60);
 	chances.full = some(200);
 	chances.wall = some(200);
 	chances.durability = config.topics[0].durability == CONFIG_DURABILITY_OS ? some(30000) : 0;
 	chances.policy = some(60000);
+	if (world_chance(10000))
+		draw_removed_locks();
 }
 
 static void

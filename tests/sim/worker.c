@@ -185,6 +185,16 @@ read_welcome(struct worker_process *worker, const uint8_t *payload, size_t lengt
 		attachment->policy = worker->first;
 }
 
+/* It begins again with the new one. */
+static void
+forget_removed_lock(struct worker_process *worker)
+{
+	if (lane_lock_is_there("/run", config->queues[worker->queue].name, worker->lock_fd))
+		return;
+	close(worker->lock_fd);
+	worker->lock_fd = -1;
+}
+
 static void
 attach(struct worker_process *worker)
 {
@@ -200,6 +210,7 @@ attach(struct worker_process *worker)
 	memcpy(&header, socket->to_client.data, sizeof(header));
 	if (header.type != WIRE_WELCOME) {
 		detach(worker); /* it is to try again */
+		forget_removed_lock(worker);
 		return;
 	}
 	read_welcome(worker, socket->to_client.data + sizeof(header), header.length);
@@ -571,6 +582,16 @@ bool
 worker_is_idle(unsigned which)
 {
 	return workers[which].state <= TAKING && !workers[which].hangs;
+}
+
+/* As cleaners of /tmp do. */
+void
+worker_remove_lock(unsigned queue)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/run/%s.lock", config->queues[queue].name);
+	unlink(path);
 }
 
 /*
