@@ -584,7 +584,6 @@ router_close(struct router *router)
 		connection_sweep(router);
 	}
 	cleaner_free(router->cleaner);
-	free(router->scratch);
 	if (shared != NULL) {
 		for (unsigned i = 0; i < router->queue_count; i++)
 			queue_publish_figures(&router->queues[i]);
@@ -592,6 +591,7 @@ router_close(struct router *router)
 		atomic_store(&shared->router_pid, 0);
 		control_close(&router->control);
 	}
+	free(router->scratch);
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 

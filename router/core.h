@@ -42,7 +42,7 @@ struct topic {
 
 /* A known place in a log: where a cursor may start, and how old messages are there. */
 struct mark {
-	uint64_t position; /* a batch starts here */
+	uint64_t position; /* a batch starts here, or the message with this sequence */
 	uint64_t sequence; /* every message from here on has this one or a higher */
 	uint64_t time_ns;  /* CLOCK_REALTIME */
 };
@@ -123,7 +123,7 @@ struct router {
 	struct connection_list connections;
 	unsigned orders; /* connections that wait for what becomes of a message */
 	struct cleaner *cleaner;
-	uint8_t *scratch; /* for queue_frame(): one frame that is read from the disk */
+	uint8_t *scratch; /* for queue_frame() and queue_find(): what is read from the disk */
 	int listen_fd, run_lock, state_lock;
 	struct io_request accept_request;
 	uint64_t accept_again_ns; /* accepting ended: when to go on; 0: it did not */

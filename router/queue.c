@@ -31,7 +31,8 @@ enum {
 	ENTRIES_PER_FRAME = QUEUE_PIECE,
 	RECEIVED_PER_FRAME = 1024,
 	CHUNKS_PER_FRAME = QUEUE_PIECE,
-	SHORT_READ_BYTES = 4096,
+	SHORT_READ_BYTES = 4096,           /* most messages are no longer */
+	WALK_READ_BYTES = 256 << 10,       /* where what comes behind is looked at, too */
 	RESERVE_SEQUENCES = QUEUE_RESERVE, /* promised at once */
 	PIECE_BYTES = ENTRIES_PER_FRAME * sizeof(struct log_segment_entry) >
 		CHUNKS_PER_FRAME * sizeof(struct settled_chunk)
@@ -783,49 +784,71 @@ open_frame(const struct log_frame *frame, struct envelope *envelope)
 	    envelope, content.envelope, content.length, ENVELOPE_BODY_BYTES_MAX, NULL);
 }
 
-/* Publish time of the oldest unsettled message; of its mark, when it is on disk only. */
-static uint64_t
-oldest_ns(const struct queue *queue)
-{
-	uint64_t position = queue_first_position(queue);
-	const struct log_frame *frame = find_in_tail(queue, queue->settled.through + 1, &position);
-	struct envelope envelope;
+/* What was read of a segment. data: QUEUE_FRAME_BYTES. */
+struct piece {
+	uint8_t *data;
+	uint64_t position;
+	size_t length;
+};
 
-	if (frame != NULL && open_frame(frame, &envelope) == 0)
-		return envelope.published_ns;
-	return queue->marks[first_mark(queue)].time_ns;
-}
-
-/* Reads the frame at a position from disk into buffer, whole and checked, or NULL. */
+/* The frame at a position, whole and checked, or NULL. */
 static const struct log_frame *
-read_frame(const struct queue *queue, uint64_t position, uint8_t *buffer, size_t capacity)
+frame_in_piece(const struct piece *piece, const struct log_segment *segment, uint64_t position)
 {
-	uint64_t end;
-	const struct log_segment *segment = writer_find(&queue->writer, position, &end);
-	const struct log_frame *frame = (const void *)buffer;
-	char path[LOG_PATH_BYTES];
-	ssize_t n;
-	int fd;
+	uint64_t from = position - piece->position;
+	const struct log_frame *frame = (const void *)(piece->data + from);
 
-	if (segment == NULL)
-		return NULL;
-	log_segment_path(path, queue->writer.dir, segment->number);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return NULL;
-	/* Most messages are short. */
-	n = pread(fd, buffer, SHORT_READ_BYTES, (off_t)(position - segment->position));
-	if (n >= (ssize_t)sizeof(*frame) && log_frame_bytes(frame->length) > (uint64_t)n)
-		n = pread(fd, buffer, capacity, (off_t)(position - segment->position));
-	close(fd);
-	if (n < (ssize_t)sizeof(*frame) ||
+	if (position < piece->position || from + sizeof(*frame) > piece->length ||
 	    !log_frame_header_valid(frame, UINT64_MAX, segment->salt))
 		return NULL;
 	if (frame->type == LOG_PAD)
 		return frame;
-	return log_frame_bytes(frame->length) <= (uint64_t)n && log_frame_payload_valid(frame)
+	return log_frame_bytes(frame->length) <= piece->length - from &&
+		log_frame_payload_valid(frame)
 	    ? frame
 	    : NULL;
+}
+
+static void
+read_piece(const struct queue *queue, const struct log_segment *segment, uint64_t position,
+    struct piece *piece, size_t bytes)
+{
+	char path[LOG_PATH_BYTES];
+	ssize_t n;
+	int fd;
+
+	piece->length = 0;
+	log_segment_path(path, queue->writer.dir, segment->number);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	n = pread(fd, piece->data, bytes, (off_t)(position - segment->position));
+	close(fd);
+	piece->position = position;
+	piece->length = n < 0 ? 0 : (size_t)n;
+}
+
+/* The frame at a position, from the piece, or from disk: then so many bytes are read, or more for one that is
+ * longer. */
+static const struct log_frame *
+read_frame(const struct queue *queue, uint64_t position, struct piece *piece, size_t bytes)
+{
+	uint64_t end;
+	const struct log_segment *segment = writer_find(&queue->writer, position, &end);
+	const struct log_frame *frame;
+
+	if (segment == NULL)
+		return NULL;
+	frame = frame_in_piece(piece, segment, position);
+	if (frame == NULL) {
+		read_piece(queue, segment, position, piece, bytes);
+		frame = frame_in_piece(piece, segment, position);
+	}
+	if (frame == NULL) {
+		read_piece(queue, segment, position, piece, QUEUE_FRAME_BYTES);
+		frame = frame_in_piece(piece, segment, position);
+	}
+	return frame;
 }
 
 static bool
@@ -842,35 +865,68 @@ tail_frame_valid(const struct queue *queue, const struct log_frame *frame, uint6
 const struct log_frame *
 queue_frame(const struct queue *queue, uint64_t position, uint64_t sequence, uint8_t *buffer)
 {
-	const struct log_frame *frame = NULL;
+	struct piece piece = { .data = buffer };
+	const struct log_frame *frame;
 
 	if (position % 8 != 0 || position >= queue->writer.durable)
 		return NULL;
 	/* Is this a place at which a frame begins? Someone else says so: its checksums must. */
 	frame = (const void *)writer_tail(&queue->writer, position);
 	if (frame == NULL)
-		frame = read_frame(queue, position, buffer, QUEUE_FRAME_BYTES);
+		frame = read_frame(queue, position, &piece, SHORT_READ_BYTES);
 	else if (!tail_frame_valid(queue, frame, position))
 		return NULL;
 	return frame != NULL && log_is_message(frame) && frame->sequence == sequence ? frame : NULL;
+}
+
+/* The message with this sequence, which is not settled, looked for from *position on. That is where it stands
+ * then; or not before writer.durable, when it is not there yet. */
+static const struct log_frame *
+find(const struct queue *queue, uint64_t sequence, uint8_t *buffer, uint64_t *position)
+{
+	struct piece piece = { .data = buffer };
+	const struct log_frame *frame = find_in_tail(queue, sequence, position);
+
+	while (frame == NULL &&
+	    (*position = writer_position(&queue->writer, *position)) < queue->writer.durable) {
+		frame = read_frame(queue, *position, &piece, WALK_READ_BYTES);
+		if (frame == NULL)
+			return NULL;
+		if (log_is_message(frame) && frame->sequence >= sequence)
+			break;
+		*position += log_frame_bytes(frame->length);
+		frame = NULL;
+	}
+	return frame != NULL && frame->sequence == sequence ? frame : NULL;
 }
 
 const struct log_frame *
 queue_find(const struct queue *queue, uint64_t sequence, uint8_t *buffer)
 {
 	uint64_t position = queue_first_position(queue);
-	const struct log_frame *frame = find_in_tail(queue, sequence, &position);
 
-	while (frame == NULL &&
-	    (position = writer_position(&queue->writer, position)) < queue->writer.durable) {
-		frame = read_frame(queue, position, buffer, QUEUE_FRAME_BYTES);
-		if (frame == NULL)
-			return NULL;
-		position += log_frame_bytes(frame->length);
-		if (!log_is_message(frame) || frame->sequence < sequence)
-			frame = NULL;
-	}
-	return frame != NULL && frame->sequence == sequence ? frame : NULL;
+	return find(queue, sequence, buffer, &position);
+}
+
+/* Publish time of the head, the oldest message that is not settled; when it cannot be read that of its mark, and
+ * 0 while it is not durable. The mark is moved there: what is before it is not walked through again. */
+static uint64_t
+oldest_ns(struct queue *queue, uint64_t head)
+{
+	struct mark *mark = &queue->marks[first_mark(queue)];
+	uint64_t position = mark->position;
+	const struct log_frame *frame = find(queue, head, queue->router->scratch, &position);
+	struct envelope envelope;
+
+	if (frame == NULL && position >= queue->writer.durable)
+		return 0;
+	if (frame != NULL && open_frame(frame, &envelope) == 0)
+		*mark = (struct mark){
+			.position = position,
+			.sequence = head,
+			.time_ns = envelope.published_ns,
+		};
+	return mark->time_ns;
 }
 
 void
@@ -951,7 +1007,7 @@ queue_publish_figures(struct queue *queue)
 	uint64_t published = atomic_load_explicit(&counters->published, memory_order_relaxed);
 	uint64_t ended = atomic_load_explicit(&counters->done, memory_order_relaxed) +
 	    atomic_load_explicit(&counters->failed, memory_order_relaxed);
-	uint64_t head = queue->settled.through + 1;
+	uint64_t head = queue->settled.through + 1, oldest;
 
 	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);
 	atomic_store_explicit(
@@ -965,7 +1021,8 @@ queue_publish_figures(struct queue *queue)
 		atomic_store_explicit(&counters->oldest_ns, 0, memory_order_relaxed);
 		queue->head_sequence = 0;
 	} else if (head != queue->head_sequence) {
-		atomic_store_explicit(&counters->oldest_ns, oldest_ns(queue), memory_order_relaxed);
-		queue->head_sequence = head;
+		oldest = oldest_ns(queue, head);
+		atomic_store_explicit(&counters->oldest_ns, oldest, memory_order_relaxed);
+		queue->head_sequence = oldest == 0 ? 0 : head;
 	}
 }

@@ -91,7 +91,7 @@ void queue_move_marks(struct queue *, uint64_t from, uint64_t to, uint64_t seque
  * buffer, QUEUE_FRAME_BYTES long. NULL when it is not there. */
 const struct log_frame *queue_frame(
     const struct queue *, uint64_t position, uint64_t sequence, uint8_t *buffer);
-/* The frame of a message that is not settled, looked for from the oldest on: slower. */
+/* The frame of a message that is not settled, looked for from the oldest on: slower. buffer likewise. */
 const struct log_frame *queue_find(const struct queue *, uint64_t sequence, uint8_t *buffer);
 /* Message id of a message that is not settled; "" when it cannot be read. Reads the disk when it must:
  * for rare events. */

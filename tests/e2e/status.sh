@@ -211,6 +211,34 @@ is "what it says to type looks at it" 65 $?
 cp "$dir/pasted.out" "$dir/screen"
 ok "and what that says makes a new log" typed "$dir/screen" "what is lost: "
 
+echo "# how old the oldest message is"
+restart() {
+  stop "$router"
+  start router headgate-router
+  wait_for 20 ctl wait --ready -t 1
+}
+oldest() { query '.queues[] | select(.name == "payment-processing") | .oldest_age_s'; }
+same_age() { # as what stands in the log says; within half a second
+  [ "$(ctl peek --json payment-processing | jq -s ".[0].age_s - $(oldest) | fabs < 0.5")" = true ]
+}
+stop "$payment"
+restart # so that its log has a place to begin at which is as old as the next message
+pay D '"older"' | publish
+older_than() { [ "$(oldest | cut -d. -f1)" -ge "$1" ]; }
+ok "one gets old" wait_for 20 older_than 3
+restart
+ok "a router that reads it from the disk knows how old it is" wait_for 5 same_age
+start payment headgate-payment
+ok "it is handled" ctl wait --empty -t 20
+stop "$payment"
+restart
+pay D '"younger"' | publish
+ok "another one is not as old as what is behind it" wait_for 5 same_age
+restart
+ok "nor for the next router" wait_for 5 same_age
+start payment headgate-payment
+ctl wait --empty -t 20
+
 echo "# a damaged log, with no router"
 stop "$payment"
 stop "$account"
