@@ -20,29 +20,47 @@ on_signal(int signal)
 	stop_signal = signal;
 }
 
-/* Waits for so many on the pipe that say it is ready, one that says it is not, or its end. */
-static void __attribute__((noreturn)) wait_for_status(int fd, pid_t child, unsigned times)
+/* Waits until so many on the pipe say that they are ready: 0. Or one says that it is not, or nobody is left who
+ * could, or we are told to stop: the status of that. */
+static unsigned char
+read_status(int fd, unsigned times)
 {
-	unsigned char status = EX_UNAVAILABLE;
-	int how = 0;
+	unsigned char status = 0;
+	ssize_t n;
 
 	for (;;) {
-		ssize_t n = read(fd, &status, 1);
-
+		n = read(fd, &status, 1);
 		if (n == 1 && (status != 0 || --times == 0))
-			_exit(status);
-		if (n == 1)
-			continue;
+			return status;
+		if (n == 0 || stop_signal != 0 || (n < 0 && errno != EINTR))
+			return EX_UNAVAILABLE;
+	}
+}
+
+static int
+wait_for_end(pid_t child)
+{
+	int how = 0;
+
+	do
 		if (stop_signal != 0)
 			kill(child, SIGTERM);
-		if (n == 0 || stop_signal != 0 || errno != EINTR)
-			break;
-	}
-	while (waitpid(child, &how, 0) < 0 && errno == EINTR)
-		;
+	while (waitpid(child, &how, 0) < 0 && errno == EINTR);
+	return how;
+}
+
+/* When it is not ready its end is waited for, too: it lets go of its locks with that. */
+static void __attribute__((noreturn)) wait_for_ready(int fd, pid_t child, unsigned times)
+{
+	unsigned char status = read_status(fd, times);
+	int how;
+
+	if (status == 0)
+		_exit(0);
+	how = wait_for_end(child);
 	if (stop_signal != 0)
 		_exit(128 + stop_signal);
-	_exit(WIFEXITED(how) && WEXITSTATUS(how) != 0 ? WEXITSTATUS(how) : EX_UNAVAILABLE);
+	_exit(WIFEXITED(how) && WEXITSTATUS(how) != 0 ? WEXITSTATUS(how) : status);
 }
 
 int
@@ -61,7 +79,7 @@ detach_begin(unsigned times)
 		err(EX_OSERR, "fork");
 	if (child > 0) {
 		close(ends[1]);
-		wait_for_status(ends[0], child, times);
+		wait_for_ready(ends[0], child, times);
 	}
 	sigaction(SIGINT, &before[0], NULL);
 	sigaction(SIGTERM, &before[1], NULL);

@@ -6,8 +6,8 @@
 
 /* Goes on in a new process, in the background, and returns a descriptor there; does not return in the
  * one that was started. That one waits until detach_ready() was called so many times, by the new process
- * and its children, or the new process ends, and ends
- * with the status it is told; stopped by SIGINT or SIGTERM it stops the new process too. */
+ * and its children, and ends; when one of them is not to become ready it ends with that status, behind the new
+ * process. Stopped by SIGINT or SIGTERM it stops the new process too. */
 int detach_begin(unsigned times);
 
 /* Ready (status 0), or not to become ready (an exit status). *fd: as detach_begin() returned it, or -1

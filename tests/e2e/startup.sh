@@ -80,4 +80,15 @@ ok "which does not miss who started it" eval '! grep -q "cannot tell" "$dir/behi
 for pid in $(grep -lz "^HEADGATE_DIR=$HEADGATE_DIR\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3); do
   kill -TERM "$pid" 2>/dev/null
 done
+# What is to be typed next finds nobody there.
+export HEADGATE_DIR="$dir/short"
+mkdir -p -m 700 "$HEADGATE_DIR" "$HEADGATE_DIR/state"
+echo short >"$HEADGATE_DIR/state/dedup.key"
+statuses() {
+  for i in $(seq 60); do
+    "$top_builddir/headgate-router" -d 2>>"$dir/short.log"
+    echo "$? $(flock -n "$HEADGATE_DIR/state/router.lock" echo free)"
+  done | sort | uniq -c | xargs
+}
+is "a router that fails is gone before it is said" "60 65 free" "$(statuses)"
 done_testing
