@@ -38,12 +38,12 @@ warn_refused(
 
 /* What is to be waited for, also when it was in that state before: a worker may not have seen it yet. */
 struct changed {
-	uint64_t generation;               /* 0: nothing */
-	uint64_t probed;                   /* the sequence that is let through first; 0: none */
-	char message_id[CONTROL_ID_BYTES]; /* of probed */
-	bool skips;                        /* probed is not tried, but given up */
-	bool drains;                       /* what was handed to workers is to be handled */
-	uint64_t returned;                 /* the counter, before the change */
+	enum subscription_result result; /* 0: nothing is */
+	struct subscription_change change;
+	uint64_t probed;   /* the sequence that is let through first; 0: none */
+	bool skips;        /* probed is not tried, but given up */
+	bool drains;       /* what was handed to workers is to be handled */
+	uint64_t returned; /* the counter, before the change */
 };
 
 static uint64_t
@@ -65,41 +65,42 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 		.message_id = ctl->message,
 		.drain = ctl->drain,
 	};
-	struct subscription_change done;
-	struct changed changed;
-
-	switch (subscription_change(control, queue, what, &by, &done)) {
-	case SUBSCRIPTION_REFUSED:
-		warn_refused(ctl, name, done.from, what);
-		*status = EX_TEMPFAIL;
-		return (struct changed){ 0 };
-	case SUBSCRIPTION_OTHER_MESSAGE:
-		text_make_safe(done.before.message_id);
-		warnx("%s: the message that tripped it is now %s", name, done.before.message_id);
-		*status = EX_TEMPFAIL;
-		return (struct changed){ 0 };
-	case SUBSCRIPTION_SAME:
-		printf("%s: already %s\n", name, control_state_name(done.to));
-		break;
-	case SUBSCRIPTION_CHANGED:
-		printf("%s: %s\n", name, control_state_name(done.to));
-		break;
-	}
-	text_make_safe(done.before.message_id);
-	if (done.from == CONTROL_STOPPED && done.to == CONTROL_RUNNING && done.before.status != 0)
-		printf("%s: message %s, which answered %u, is tried again unless it was ended "
-		       "meanwhile\n",
-		    name, done.before.message_id, done.before.status);
-	changed = (struct changed){
-		.generation = done.generation,
-		.probed = done.to == CONTROL_PROBING ? done.before.sequence : 0,
-		.skips = what == GATE_SKIP ||
-		    (done.from == CONTROL_PROBING && done.before.flags & CONTROL_SKIP),
+	struct changed changed = {
 		.drains = what == GATE_STOP && ctl->drain,
 		.returned = returned,
 	};
-	memcpy(changed.message_id, done.before.message_id, sizeof(changed.message_id));
+	struct subscription_change *done = &changed.change;
+
+	changed.result = subscription_change(control, queue, what, &by, done);
+	text_make_safe(done->before.message_id);
+	if (changed.result == SUBSCRIPTION_REFUSED)
+		warn_refused(ctl, name, done->from, what);
+	if (changed.result == SUBSCRIPTION_OTHER_MESSAGE)
+		warnx("%s: the message that tripped it is now %s", name, done->before.message_id);
+	if (changed.result != SUBSCRIPTION_CHANGED && changed.result != SUBSCRIPTION_SAME) {
+		*status = EX_TEMPFAIL;
+		return (struct changed){ 0 };
+	}
+	changed.probed = done->to == CONTROL_PROBING ? done->before.sequence : 0;
+	changed.skips = what == GATE_SKIP ||
+	    (done->from == CONTROL_PROBING && done->before.flags & CONTROL_SKIP);
 	return changed;
+}
+
+/* Programs read this while we still wait for the workers, and rely on it: of what is not on disk it is said. */
+static void
+report_state(const char *name, const struct changed *changed, bool logged)
+{
+	const struct subscription_change *change = &changed->change;
+
+	printf("%s: %s%s%s\n", name, changed->result == SUBSCRIPTION_SAME ? "already " : "",
+	    control_state_name(change->to), logged ? "" : " (not logged yet)");
+	if (change->from == CONTROL_STOPPED && change->to == CONTROL_RUNNING &&
+	    change->before.status != 0)
+		printf("%s: message %s, which answered %u, is tried again unless it was ended "
+		       "meanwhile\n",
+		    name, change->before.message_id, change->before.status);
+	output_flush();
 }
 
 static void
@@ -115,17 +116,28 @@ warn_not_logged(const struct ctl *ctl, const struct control *control, const char
 		warnx("%s: the router has not logged the change yet", name);
 }
 
-/* Waits until the change is on disk and every worker has seen it. */
+static uint64_t
+left_ns(uint64_t deadline_ns)
+{
+	uint64_t now_ns = ctl_monotonic_ns();
+
+	return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+}
+
+/* Waits until the change is on disk, which is said, and every worker has seen it. */
 static int
 wait_until_seen(const struct ctl *ctl, const struct control *control, unsigned queue,
-    uint64_t generation, uint64_t deadline_ns)
+    const struct changed *changed, uint64_t deadline_ns)
 {
 	const char *name = control->shared->queue[queue].name;
-	uint64_t now_ns = ctl_monotonic_ns();
+	uint64_t generation = changed->change.generation;
 	uint32_t worker;
+	int rc = subscription_wait_logged(control, queue, generation, left_ns(deadline_ns));
 
-	switch (subscription_wait(
-	    control, queue, generation, deadline_ns > now_ns ? deadline_ns - now_ns : 0, &worker)) {
+	report_state(name, changed, rc == 0);
+	if (rc == 0)
+		rc = subscription_wait(control, queue, generation, left_ns(deadline_ns), &worker);
+	switch (rc) {
 	case 0:
 		return 0;
 	case -ESRCH:
@@ -152,7 +164,7 @@ report_probe(const char *name, enum control_state state, struct control_detail *
 		text_make_safe(detail->message_id);
 		text_make_safe(detail->error);
 		if (detail->sequence > changed->probed)
-			printf("%s: message %s %s\n", name, changed->message_id,
+			printf("%s: message %s %s\n", name, changed->change.before.message_id,
 			    changed->skips ? "was given up" : "passed");
 		warnx("%s: TRIPPED again: message %s answered %u: %s", name, detail->message_id,
 		    detail->status, detail->error);
@@ -298,16 +310,15 @@ change_main(struct ctl *ctl, enum gate_event what)
 		if (ctl_is_selected(ctl, control.shared->queue[i].name))
 			changed[i] = change(ctl, &control, i, what, &status);
 	control_unlock(&control);
-	output_flush();
 	wire_poke(ctl->config.run_dir, "headgatectl", POKE_MS);
 	for (unsigned i = 0; i < control.shared->queues; i++) {
-		if (changed[i].generation == 0)
+		if (changed[i].result == 0)
 			continue;
-		rc = wait_until_seen(ctl, &control, i, changed[i].generation, deadline_ns);
+		rc = wait_until_seen(ctl, &control, i, &changed[i], deadline_ns);
 		if (rc == 0 && ctl->verbose)
 			warnx("%s: generation %llu is on disk and every worker has seen it",
 			    control.shared->queue[i].name,
-			    (unsigned long long)changed[i].generation);
+			    (unsigned long long)changed[i].change.generation);
 		if (rc == 0 && changed[i].probed != 0)
 			rc = wait_for_probe(ctl, &control, i, &changed[i]);
 		if (rc == 0 && changed[i].drains)

@@ -118,21 +118,41 @@ is_logged(const struct control *control, unsigned queue, uint64_t generation)
 	    generation;
 }
 
+/* A pause, before it is looked again. Returns 0; -ESRCH when the router is gone, or -ETIMEDOUT. */
+static int
+look_again(const struct control *control, uint64_t deadline_ns)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
+
+	if (!control_router_alive(control))
+		return -ESRCH;
+	if (clock_ns(CLOCK_MONOTONIC) > deadline_ns)
+		return -ETIMEDOUT;
+	nanosleep(&pause, NULL);
+	return 0;
+}
+
+int
+subscription_wait_logged(
+    const struct control *control, unsigned queue, uint64_t generation, uint64_t timeout_ns)
+{
+	uint64_t deadline_ns = clock_ns(CLOCK_MONOTONIC) + timeout_ns;
+	int rc = 0;
+
+	while (rc == 0 && !is_logged(control, queue, generation))
+		rc = look_again(control, deadline_ns);
+	return rc == -ETIMEDOUT ? -EAGAIN : rc;
+}
+
 int
 subscription_wait(const struct control *control, unsigned queue, uint64_t generation,
     uint64_t timeout_ns, uint32_t *worker)
 {
-	const struct timespec pause = { .tv_nsec = LOOK_MS * 1000000L };
-	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t deadline_ns = clock_ns(CLOCK_MONOTONIC) + timeout_ns;
+	int rc = subscription_wait_logged(control, queue, generation, timeout_ns);
 
 	*worker = 0;
-	while (!is_logged(control, queue, generation) ||
-	    (*worker = unseen_worker(control, queue, generation)) != 0) {
-		if (!control_router_alive(control))
-			return -ESRCH;
-		if (clock_ns(CLOCK_MONOTONIC) - start_ns > timeout_ns)
-			return is_logged(control, queue, generation) ? -ETIMEDOUT : -EAGAIN;
-		nanosleep(&pause, NULL);
-	}
-	return 0;
+	while (rc == 0 && (*worker = unseen_worker(control, queue, generation)) != 0)
+		rc = look_again(control, deadline_ns);
+	return rc;
 }

@@ -35,9 +35,14 @@ struct subscription_change {
 enum subscription_result subscription_change(struct control *, unsigned queue, enum gate_event,
     const struct subscription_by *, struct subscription_change *);
 
+/* Waits, at most timeout_ns, until this generation is on disk. Returns 0; -ESRCH when the router is gone; -EAGAIN
+ * when it has not logged the change yet. */
+int subscription_wait_logged(
+    const struct control *, unsigned queue, uint64_t generation, uint64_t timeout_ns);
+
 /* Waits, at most timeout_ns, until this generation is on disk and every worker of the queue (but this
- * process, if it is one) has seen it. Returns 0; -ESRCH when the router is gone; -EAGAIN when it has not
- * logged the change yet; -ETIMEDOUT when *worker, a pid, has not seen it yet. */
+ * process, if it is one) has seen it. Returns as subscription_wait_logged(), and -ETIMEDOUT when *worker, a
+ * pid, has not seen it yet. */
 int subscription_wait(const struct control *, unsigned queue, uint64_t generation,
     uint64_t timeout_ns, uint32_t *worker);
 

@@ -66,6 +66,7 @@ ctl wait --ready -t 200ms
 is "it is not ready" 75 $?
 timeout 4 "$top_builddir/headgatectl" stop --drain -t 500ms payment-processing >"$dir/out" 2>"$dir/ctl.err"
 is "a change of state waits as long as it may" 75 $?
+is "and says that it is not on disk" "payment-processing: STOPPED (not logged yet)" "$(cat "$dir/out")"
 ok "and says that the router does not answer" grep -q "payment-processing: the router does not answer, it has been silent for [0-9]*s: see headgatectl status\$" "$dir/ctl.err"
 kill -CONT "$router"
 ctl wait --ready -t 20
