@@ -68,9 +68,10 @@ is "and is in the dead-letter queue" 1 "$(field payment-processing-dlq .depth)"
 
 # The router is killed while it probes: it is tripped, and the message is still there.
 kill -STOP "$(pgrep -P "$payment")"
+: >"$dir/out"
 ctl start --skip-head payment-processing >"$dir/out" &
 starting=$!
-wait_for 20 ctl wait --state PROBING -t 1
+ok "start says that it probes when that is on disk" wait_for 20 grep -qx 'payment-processing: PROBING' "$dir/out"
 kill -KILL "$router"
 wait "$router" 2>/dev/null
 kill -CONT "$(pgrep -P "$payment")"
