@@ -436,7 +436,6 @@ take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned 
 		return rc;
 	if (torn_end < audit->tail.end)
 		torn_end = audit->tail.end;
-	audit->scan.torn_from = audit->tail.segment;
 	if (end < audit->tail.end)
 		audit->scan.last_batch = judge->last;
 	if (!log_judge_lost(judge, index, &lost, &later)) {

@@ -23,12 +23,16 @@ MADE_LOGS_FILES = tests/unit/made_logs.c tests/unit/made_logs.h router/writer.c 
 	router/io_system.c
 MADE_LOGS_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=65536
 MADE_LOGS_LIBS = $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
-check_PROGRAMS += tests/unit/test-log_audit tests/unit/test-log_salvage
-TESTS += tests/unit/test-log_audit tests/unit/test-log_salvage
+check_PROGRAMS += tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends
+TESTS += tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends
 tests_unit_test_log_audit_SOURCES = tests/unit/log_audit.c $(MADE_LOGS_FILES)
 tests_unit_test_log_audit_CPPFLAGS = $(MADE_LOGS_CPPFLAGS)
 tests_unit_test_log_audit_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_log_audit_LDADD = $(MADE_LOGS_LIBS)
+tests_unit_test_log_ends_SOURCES = tests/unit/log_ends.c $(MADE_LOGS_FILES)
+tests_unit_test_log_ends_CPPFLAGS = $(MADE_LOGS_CPPFLAGS)
+tests_unit_test_log_ends_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_log_ends_LDADD = $(MADE_LOGS_LIBS)
 # What is too large follows from the size of segments.
 tests_unit_test_log_salvage_SOURCES = tests/unit/log_salvage.c $(MADE_LOGS_FILES) $(log_liblog_a_SOURCES)
 tests_unit_test_log_salvage_CPPFLAGS = $(MADE_LOGS_CPPFLAGS)

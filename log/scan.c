@@ -302,14 +302,32 @@ find_frame(const struct walk *walk)
 	return at < walk->limit ? at : walk->limit;
 }
 
-/* Is what stands at the walk's place no damage, but the end of what was written, or torn? */
+/* Does no frame stand at the walk's place, nor behind it? */
+static bool
+is_empty(const struct walk *walk)
+{
+	uint64_t at = walk->offset;
+
+	while (at + sizeof(struct log_frame) <= walk->limit && frame_at(walk, at) == NULL)
+		at += 8;
+	return at + sizeof(struct log_frame) > walk->limit;
+}
+
+/*
+ * Is what stands at the walk's place no damage, but the end of what was written, or torn? This alone says so,
+ * to all who read a log. A batch begins with a FIRST frame, only one is in flight at a time, and the frame says
+ * whether what stands before it was durable by then. So if one that says so stands anywhere behind, the bad place
+ * belongs to a batch that was durable: damage. Otherwise it belongs to the batch that was being written, or to
+ * those that were not synced yet. And a segment is written to when all of the one before is durable: nothing is
+ * torn in that one.
+ */
 static bool
 is_end(const struct walk *walk)
 {
 	if (walk->segment->data_bytes != 0)
 		return walk->end >= walk->limit;
 	if (walk->index < walk->scan->torn_from)
-		return walk->batch_start == 0 && find_frame(walk) == walk->limit;
+		return walk->batch_start == 0 && is_empty(walk);
 	return !is_damage(walk);
 }
 
@@ -361,22 +379,19 @@ log_scan_segment(struct log_scan *scan, size_t i, const struct log_visitor *visi
 	while (rc == 0) {
 		const struct log_batch_end *batch_end = next_batch(&walk);
 
-		if (batch_end != NULL && batch_end->batch > scan->last_batch)
+		if (batch_end != NULL ? batch_end->batch > scan->last_batch : is_end(&walk))
 			break;
 		if (batch_end != NULL) {
 			rc = show_batch(&walk, visitor, batch_end);
 			end_batch(&walk);
-		} else if (scan->bad != NULL && !is_end(&walk)) {
+		} else if (scan->bad != NULL) {
 			rc = pass_damage(&walk, visitor);
 		} else {
-			break;
+			rc = damaged(scan, i, walk.offset, "damaged");
 		}
 	}
 	if (end != NULL)
 		*end = walk.segment->position + walk.end;
-	if (rc == 0 && scan->bad == NULL && walk.segment->data_bytes != 0 &&
-	    walk.end != walk.segment->data_bytes)
-		return damaged(scan, i, walk.offset, "damaged");
 	return rc;
 }
 
@@ -415,66 +430,65 @@ see_torn(const struct walk *walk, struct log_tail *tail, uint64_t offset)
 	tail->torn_end = walk->segment->position + offset + log_frame_bytes(frame->length);
 }
 
-/*
- * Behind a bad place: was it torn, or is it damage? A batch begins with a FIRST frame, only one is in flight
- * at a time, and the frame says whether what stands before it was durable by then. So if one that says so stands
- * anywhere behind, the bad place belongs to a batch that was durable: damage. Otherwise it belongs to the
- * batch that was being written, or to those that were not synced yet.
- */
-static int
-judge_bad_place(struct walk *walk, struct log_tail *tail)
+/* What can be made out of the batch that was being written, or of several that were not synced. */
+static void
+see_all_torn(const struct walk *walk, struct log_tail *tail)
 {
-	bool torn = walk->batch_start != 0;
-
-	if (torn) {
+	if (walk->batch_start != 0) {
 		see_torn(walk, tail, walk->batch_start);
 		tail->torn_end = walk->segment->position + walk->offset;
 	}
-	for (uint64_t at = walk->offset; at + sizeof(struct log_frame) <= walk->limit; at += 8) {
-		if (frame_at(walk, at) == NULL)
-			continue;
-		if (is_proof(walk, at) && (torn || at != walk->offset))
-			return damaged(walk->scan, walk->index, walk->offset,
-			    "damaged, and a later batch follows");
-		see_torn(walk, tail, at);
-	}
-	return 0;
+	for (uint64_t at = walk->offset; at + sizeof(struct log_frame) <= walk->limit; at += 8)
+		if (frame_at(walk, at) != NULL)
+			see_torn(walk, tail, at);
 }
 
-/* Reads segment i for its last batch. */
+/* Reads segment i's batches, up to where it ends. */
+static int
+read_batches(struct walk *walk, const struct log_visitor *visitor, struct log_tail *tail)
+{
+	struct log_scan *scan = walk->scan;
+	int rc = 0;
+
+	while (rc == 0) {
+		const struct log_batch_end *end = next_batch(walk);
+
+		if (end == NULL && is_end(walk))
+			break;
+		if (end == NULL && scan->bad == NULL)
+			return damaged(scan, walk->index, walk->offset, "damaged");
+		if (end == NULL) {
+			/* Whoever is interested will be told of this place. */
+			walk->offset = find_first(walk);
+			walk->batch_start = 0;
+			continue;
+		}
+		rc = remember_batch(tail, walk, end);
+		if (rc == 0 && visitor != NULL)
+			rc = visitor->batch(visitor->context, end);
+		end_batch(walk);
+	}
+	return rc;
+}
+
+/* Reads segment i for its last batch. The log ends in the newest one in which there is anything; when that is
+ * torn, the last batch is in one before. */
 static int
 read_tail(struct log_scan *scan, size_t i, const struct log_visitor *visitor, struct log_tail *tail)
 {
 	struct walk walk;
 	int rc = begin_walk(&walk, scan, i);
 
-	while (rc == 0) {
-		const struct log_batch_end *end = next_batch(&walk);
-		uint64_t next = end == NULL && scan->bad != NULL && is_damage(&walk)
-		    ? find_first(&walk)
-		    : walk.limit;
-
-		if (end != NULL) {
-			rc = remember_batch(tail, &walk, end);
-			if (rc == 0 && visitor != NULL)
-				rc = visitor->batch(visitor->context, end);
-		} else if (next < walk.limit) {
-			walk.offset = next; /* whoever is interested will be told of this place */
-		} else {
-			break;
-		}
-		if (end != NULL)
-			end_batch(&walk);
-		walk.batch_start = 0;
-	}
-	if (rc != 0)
+	if (rc == 0)
+		rc = read_batches(&walk, visitor, tail);
+	if (rc != 0 || tail->end != 0)
 		return rc;
-	rc = judge_bad_place(&walk, tail);
-	if (tail->end == 0 && (walk.last_batch != 0 || tail->torn_batch != 0 || i == 0)) {
-		tail->segment = i;
+	see_all_torn(&walk, tail);
+	if (walk.last_batch != 0 || tail->torn_batch != 0 || i == 0) {
+		tail->segment = scan->torn_from = i;
 		tail->end = walk.segment->position + walk.end;
 	}
-	return rc;
+	return 0;
 }
 
 int
@@ -483,6 +497,7 @@ log_scan_tail(struct log_scan *scan, const struct log_visitor *visitor, struct l
 	int rc = 0;
 
 	*tail = (struct log_tail){ 0 };
+	scan->torn_from = 0;
 	/* The newest may be made ahead and not used yet, or hold nothing but a torn batch. */
 	for (size_t i = scan->list->count; rc == 0 && i-- > 0 && tail->last_batch == 0;)
 		rc = read_tail(scan, i, visitor, tail);

@@ -51,7 +51,8 @@ struct log_scan {
 	 * a batch() in front of them. What it returns, if not 0, ends the scan. */
 	int (*bad)(void *context, size_t i, uint64_t offset, uint64_t end);
 	void *bad_context;
-	size_t torn_from; /* index of the first segment that may end in a torn batch */
+	/* Index of the first segment that may end in a torn batch: log_scan_tail() says. */
+	size_t torn_from;
 
 	uint8_t *image; /* of the segment that was read last */
 	size_t image_bytes, image_segment;
@@ -68,8 +69,9 @@ int log_scan_tail(struct log_scan *, const struct log_visitor *, struct log_tail
 void log_tail_free(struct log_tail *);
 
 /* Shows segment index i to the visitor, whole batches up to last_batch. When it is known where the
- * segment's data ends (data_bytes), they must reach to there: else -EBADMSG. Returns as log_scan_tail()
- * or what the visitor returned; *end (may be NULL) is the position behind the last batch. */
+ * segment's data ends (data_bytes), they must reach to there, and in front of where the log ends nothing may
+ * be torn: else -EBADMSG. After log_scan_tail(). Returns as that, or what the visitor returned; *end (may be
+ * NULL) is the position behind the last batch. */
 int log_scan_segment(struct log_scan *, size_t i, const struct log_visitor *, uint64_t *end);
 
 /* A checkpoint, put together. */

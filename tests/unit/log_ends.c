@@ -1,0 +1,255 @@
+/*
+ * Logs whose newest segment was just begun when the router died: no whole checkpoint is in it, and what is
+ * before it is read without being described. Whoever reads such a log says the same of each damage: the scan
+ * that the router starts by, status, peek and check.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log/reader.h"
+#include "log/summary.h"
+#include "tests/unit/made_logs.h"
+
+enum { FIRST_TRY = 26, LAST_TRY = 200, SEGMENT_BYTES = LOG_SEGMENT_MIN };
+
+/* Of payments: the segment that was just begun, with one batch in it, which is the last of all. */
+static uint64_t newest;
+
+static bool
+is_just_begun(uint64_t batches)
+{
+	struct found *found = look();
+	const struct log_audit *pay = &found->audits[PAYMENTS];
+	const struct log_segment *last = &pay->list.segments[pay->tail.segment];
+	bool is = pay->tail.last_batch == batches &&
+	    pay->tail.last_start == last->position + LOG_HEADER_BYTES;
+
+	newest = last->number;
+	forget(found);
+	return is;
+}
+
+static void
+make_just_begun(void)
+{
+	for (uint64_t batches = FIRST_TRY; batches < LAST_TRY; batches++) {
+		make_so_many(batches);
+		if (is_just_begun(batches))
+			return;
+		remove_logs();
+	}
+	cr_assert(false, "no number of batches ends with a segment's first");
+}
+
+/*
+ * The bytes of a file.
+ */
+
+static uint8_t image[SEGMENT_BYTES];
+
+static void
+load(uint64_t number)
+{
+	int fd = open(file_of(PAYMENTS, number), O_RDONLY | O_CLOEXEC);
+
+	cr_assert(fd >= 0 && read(fd, image, sizeof(image)) == sizeof(image), "read");
+	close(fd);
+}
+
+static void
+save(uint64_t number)
+{
+	int fd = open(file_of(PAYMENTS, number), O_WRONLY | O_CLOEXEC);
+
+	cr_assert(fd >= 0 && write(fd, image, sizeof(image)) == sizeof(image), "write");
+	close(fd);
+}
+
+/* The frame behind this one; NULL: none. */
+static struct log_frame *
+next_frame(struct log_frame *frame)
+{
+	uint64_t salt = ((struct log_segment_header *)(void *)image)->salt;
+	uint8_t *at = frame == NULL ? image + LOG_HEADER_BYTES
+				    : (uint8_t *)frame + log_frame_bytes(frame->length);
+
+	return log_frame_header_valid(at, (uint64_t)(image + sizeof(image) - at), salt) ? (void *)at
+											: NULL;
+}
+
+/* Offset behind the last frame, and of the last batch. */
+static uint64_t
+find_end(uint64_t *last_batch)
+{
+	struct log_frame *frame = NULL, *next;
+
+	while ((next = next_frame(frame)) != NULL) {
+		frame = next;
+		if (frame->flags & LOG_FLAG_FIRST)
+			*last_batch = (uint64_t)((uint8_t *)frame - image);
+	}
+	return (uint64_t)((uint8_t *)frame - image) + log_frame_bytes(frame->length);
+}
+
+/*
+ * How the newest segment is.
+ */
+
+/* Of its only batch no more than a sector was written. */
+static void
+tear(void)
+{
+	load(newest);
+	memset(image + LOG_HEADER_BYTES + LOG_SECTOR_BYTES, 0,
+	    sizeof(image) - LOG_HEADER_BYTES - LOG_SECTOR_BYTES);
+	save(newest);
+}
+
+/* Its batch is whole, but the checkpoint goes on in the next one, which was not written. */
+static void
+split(bool describes)
+{
+	load(newest);
+	for (struct log_frame *frame = NULL; (frame = next_frame(frame)) != NULL;) {
+		struct log_segment_entry *entry = (void *)(frame + 1);
+
+		if (frame->type == LOG_SEGMENTS && !describes)
+			entry->number = entry->last_number = UINT64_MAX;
+		frame->flags &= (uint8_t)~LOG_FLAG_LAST;
+		log_frame_seal(frame);
+	}
+	save(newest);
+}
+
+static void
+split_and_describe(void)
+{
+	split(true);
+}
+
+static void
+split_in_front(void)
+{
+	split(false);
+}
+
+static const struct {
+	const char *what;
+	void (*make)(void);
+} states[] = {
+	{ "torn", tear },
+	{ "split", split_and_describe },
+	{ "split in front of its segments", split_in_front },
+};
+enum { STATES = sizeof(states) / sizeof(states[0]) };
+
+/*
+ * What they say.
+ */
+
+enum reader { STARTS, STATUS, PEEK, CHECK, READERS };
+static const char *const readers[READERS] = { "start", "status", "peek", "check" };
+
+static int
+count(void *context, const struct log_frame *frame, uint64_t position)
+{
+	(void)frame, (void)position;
+	++*(unsigned *)context;
+	return 0;
+}
+
+static bool
+checks(void)
+{
+	struct found *found = look();
+	bool whole = found->audits[PAYMENTS].bad_count == 0;
+
+	forget(found);
+	return whole;
+}
+
+/* Is it whole, and to whom? */
+static void
+ask(bool whole[READERS])
+{
+	char error[LOG_ERROR_BYTES] = "";
+	struct log_summary summary;
+	unsigned shown = 0;
+	struct log_reader reader = { .message = count, .context = &shown };
+
+	whole[STARTS] = scan_strictly(PAYMENTS, error, sizeof(error)) == 0;
+	whole[STATUS] = log_summarize(dir_of(PAYMENTS), &summary, error, sizeof(error)) == 0;
+	whole[PEEK] = log_reader_run(&reader, dir_of(PAYMENTS)) == 0;
+	whole[CHECK] = checks();
+	cr_assert(!whole[PEEK] || !whole[STATUS] || shown == summary.depth,
+	    "peek shows %u, status says %lu", shown, summary.depth);
+}
+
+/* Returns what all say. */
+static bool
+all_say(const char *state, const char *damage, uint64_t at)
+{
+	bool whole[READERS];
+
+	ask(whole);
+	for (int i = 1; i < READERS; i++)
+		cr_assert(whole[i] == whole[0], "%s, %s %lu: %s says %s, %s does not", state,
+		    damage, at, readers[i], whole[i] ? "whole" : "damaged", readers[0]);
+	return whole[0];
+}
+
+#define ENDS(name) Test(log_ends, name, .timeout = 120)
+
+ENDS(a_segment_that_was_just_begun_is_no_damage)
+{
+	for (int i = 0; i < STATES; i++) {
+		make_just_begun();
+		states[i].make();
+		cr_assert(all_say(states[i].what, "nothing", 0), "%s", states[i].what);
+		remove_logs();
+	}
+}
+
+ENDS(a_changed_byte_in_front_of_it_is_the_same_to_all)
+{
+	for (int i = 0; i < STATES; i++) {
+		uint64_t caught = 0, tried = 0, last_batch = 0, end;
+
+		make_just_begun();
+		states[i].make();
+		load(newest - 1);
+		end = find_end(&last_batch);
+		for (uint64_t at = LOG_HEADER_BYTES + 3; at < end; at += 577, tried++) {
+			flip(PAYMENTS, newest - 1, at);
+			caught += !all_say(states[i].what, "byte", at);
+			flip(PAYMENTS, newest - 1, at);
+		}
+		cr_assert(caught > tried * 3 / 4, "%s: %lu of %lu", states[i].what, caught, tried);
+		flip(PAYMENTS, newest - 1, last_batch + 8);
+		cr_assert(!all_say(states[i].what, "last batch", last_batch), "%s: last batch",
+		    states[i].what);
+		remove_logs();
+	}
+}
+
+/* Of its last batch there is nothing; the one behind says where the segment ends. */
+ENDS(a_batch_that_is_gone_in_front_of_it_is_damage)
+{
+	uint64_t last_batch = 0;
+
+	make_just_begun();
+	split_and_describe();
+	load(newest - 1);
+	find_end(&last_batch);
+	memset(image + last_batch, 0, sizeof(image) - last_batch);
+	save(newest - 1);
+	cr_assert(!all_say("split", "gone", last_batch), "gone");
+	remove_logs();
+}
