@@ -373,6 +373,15 @@ note_lost(struct log_audit *audit)
 	return note_bad(audit, last->number, ".log", offset, offset, audit->lost);
 }
 
+/* Behind the checkpoint: also when all is settled that may have been in it. */
+static int
+note_missing_file(struct log_audit *audit, size_t i)
+{
+	if (!audit->has_base || i <= audit->base_segment || log_list_follows(&audit->list, i))
+		return 0;
+	return note_bad(audit, audit->list.segments[i].number, ".log", 0, 0, LOG_FILE_MISSING);
+}
+
 static int
 read_messages(struct log_audit *audit)
 {
@@ -382,7 +391,8 @@ read_messages(struct log_audit *audit)
 	audit->scan.bad = see_bad;
 	for (size_t i = 0; rc == 0 && i <= audit->tail.segment; i++) {
 		audit->current = i;
-		if (!log_audit_is_left_over(audit, i))
+		rc = note_missing_file(audit, i);
+		if (rc == 0 && !log_audit_is_left_over(audit, i))
 			rc = log_scan_segment(&audit->scan, i, &visitor, NULL);
 	}
 	audit->scan.bad = ignore_bad;

@@ -416,6 +416,15 @@ log_list_close(struct log_list *list)
 	list->count = list->leftover_count = 0;
 }
 
+bool
+log_list_follows(const struct log_list *list, size_t i)
+{
+	const struct log_segment *segment = &list->segments[i];
+
+	return segment->number == list->segments[i - 1].last_number + 1 &&
+	    !log_segment_replaces(segment);
+}
+
 const struct log_segment *
 log_list_find(const struct log_list *list, uint64_t position)
 {

@@ -8,6 +8,9 @@
 
 enum { LOG_PATH_BYTES = 4352, LOG_ERROR_BYTES = 4800 };
 
+/* What is said of the segment behind it. */
+#define LOG_FILE_MISSING "a file in front of it is missing"
+
 struct log_segment {
 	uint64_t number, last_number; /* last_number > number: it replaces these */
 	uint64_t position, span, size, salt;
@@ -65,6 +68,9 @@ int log_list_survey(struct log_list *, const char *dir, log_list_bad *, void *co
 
 /* Makes durable what was made, renamed or removed in a directory. Returns 0 or -errno. */
 int log_sync_dir(const char *path);
+
+/* Does segment i, which is not the first, follow the one before, and is not put together of others? */
+bool log_list_follows(const struct log_list *, size_t i);
 
 /* Segment that holds a position, or NULL. */
 const struct log_segment *log_list_find(const struct log_list *, uint64_t position);

@@ -4,7 +4,6 @@
 #include "log/reader.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -27,14 +26,6 @@ struct picture {
 	uint64_t next_sequence; /* that a message may have from here on */
 	bool stopped;           /* by message() */
 };
-
-static int
-complain(struct picture *picture, uint64_t segment, const char *what)
-{
-	snprintf(picture->reader->error, sizeof(picture->reader->error),
-	    "%.4096s: segment %016" PRIx64 ".log %s", picture->list.dir, segment, what);
-	return -EBADMSG;
-}
 
 static int
 note(void *context, const struct log_frame *frame, uint64_t position)
@@ -74,28 +65,6 @@ note_segment(struct picture *picture, size_t i)
 	return rc;
 }
 
-/* Sequences that no segment holds must be settled: else a file was removed since the list was made, or is
- * missing. */
-static int
-check_gaps(struct picture *picture)
-{
-	uint64_t next = 1;
-
-	for (size_t i = 0; i <= picture->last; i++) {
-		const struct log_segment *segment = &picture->list.segments[i];
-
-		if (segment->end_sequence == 0)
-			return complain(picture, segment->number, "is in no checkpoint");
-		if (settled_count_left(&picture->settled, next, segment->first_sequence) > 0)
-			return complain(picture, segment->number,
-			    "does not follow: a file in front of it is missing, with messages that "
-			    "are "
-			    "not settled");
-		next = segment->end_sequence;
-	}
-	return 0;
-}
-
 /* What is settled: from the newest checkpoint on. */
 static int
 read_settled(struct picture *picture)
@@ -115,7 +84,8 @@ read_settled(struct picture *picture)
 	picture->next_sequence = base.head.next_sequence;
 	for (size_t i = base.segment; rc == 0 && i <= picture->last; i++)
 		rc = note_segment(picture, i);
-	return rc == 0 ? check_gaps(picture) : rc;
+	/* Else a file was removed since the list was made, or is missing. */
+	return rc == 0 ? log_scan_gaps(&picture->scan, &base, &picture->settled) : rc;
 }
 
 static int

@@ -584,6 +584,31 @@ read_checkpoint(struct log_scan *scan, size_t i, struct checkpoint_reader *reade
 	return rc == -EBADMSG ? 0 : rc;
 }
 
+/* From the newest whole checkpoint on nothing was given back or put together yet: each file follows the one
+ * before. Whoever reads on behind damage says this by himself. */
+static int
+check_row(struct log_scan *scan, size_t first, size_t last)
+{
+	for (size_t i = first + 1; scan->bad == NULL && i <= last; i++)
+		if (!log_list_follows(scan->list, i))
+			return damaged(scan, i, 0, LOG_FILE_MISSING);
+	return 0;
+}
+
+/* Of a log that has no checkpoint yet. */
+static int
+begin_without(struct log_scan *scan, size_t segment, struct log_base *base)
+{
+	const struct log_segment *first = &scan->list->segments[0];
+
+	if (first->number != 1 || first->last_number != 1)
+		return damaged(
+		    scan, segment, LOG_HEADER_BYTES, "no checkpoint, and none before it");
+	*base = (struct log_base){ .head.next_sequence = 1 };
+	settled_init(&base->settled, 0);
+	return check_row(scan, 0, segment);
+}
+
 int
 log_scan_base(struct log_scan *scan, size_t segment, struct log_base *base)
 {
@@ -597,17 +622,33 @@ log_scan_base(struct log_scan *scan, size_t segment, struct log_base *base)
 		rc = read_checkpoint(scan, i, &reader);
 		if (rc == -EBADMSG && scan->error[0] == '\0')
 			rc = damaged(scan, i, LOG_HEADER_BYTES, "a checkpoint that cannot be");
-		if (rc != 0)
-			return rc;
+		if (rc == 0 && reader.whole)
+			rc = check_row(scan, i, segment);
 		base->segment = i;
-		if (reader.whole)
+		if (rc == 0 && reader.whole)
 			return 0;
 		settled_free(&base->settled);
+		if (rc != 0)
+			return rc;
 	}
-	if (scan->list->segments[0].number != 1 || scan->list->segments[0].last_number != 1)
-		return damaged(
-		    scan, segment, LOG_HEADER_BYTES, "no checkpoint, and none before it");
-	*base = (struct log_base){ .head.next_sequence = 1 };
-	settled_init(&base->settled, 0);
+	return begin_without(scan, segment, base);
+}
+
+int
+log_scan_gaps(struct log_scan *scan, const struct log_base *base, const struct settled *settled)
+{
+	uint64_t next = 1;
+
+	for (size_t i = 0; i <= base->segment; i++) {
+		const struct log_segment *segment = &scan->list->segments[i];
+		uint64_t first =
+		    i < base->segment ? segment->first_sequence : base->head.next_sequence;
+
+		if (i < base->segment && segment->end_sequence == 0)
+			continue;
+		if (settled_count_left(settled, next, first) > 0)
+			return damaged(scan, i, 0, LOG_FILE_MISSING);
+		next = segment->end_sequence;
+	}
 	return 0;
 }

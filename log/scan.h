@@ -83,7 +83,11 @@ struct log_base {
 
 /* Finds the newest checkpoint that is whole, in the segment with this index or an older one, and
  * describes the list's segments by it. A log without any (its first batch was torn) gives the one of an
- * empty log. Returns 0, -EBADMSG with error filled, or -errno. */
+ * empty log. From it on no file may be missing. Returns 0, -EBADMSG with error filled, or -errno. */
 int log_scan_base(struct log_scan *, size_t segment, struct log_base *);
+
+/* When all is read that settles: in front of the checkpoint, sequences that no segment holds must be settled. Those
+ * that it does not describe were given back before it was written. Returns 0, or -EBADMSG with error filled. */
+int log_scan_gaps(struct log_scan *, const struct log_base *, const struct settled *);
 
 #endif

@@ -101,6 +101,8 @@ read_log(struct log_scan *scan, struct reader *reader)
 	summary->totals = base.head.totals;
 	for (size_t i = base.segment; rc == 0 && i <= tail.segment; i++)
 		rc = log_scan_segment(scan, i, &visitor, NULL);
+	if (rc == 0)
+		rc = log_scan_gaps(scan, &base, &reader->settled);
 	summary->depth = summary->published - summary->totals.done - summary->totals.failed;
 	visitor.frame = find_oldest;
 	for (size_t i = 0; rc == 0 && summary->depth > 0 && i <= tail.segment; i++)

@@ -384,29 +384,6 @@ replay_segment(struct replay *replay, struct found *found, size_t i)
 	return 0;
 }
 
-/* Sequences that no segment holds must be settled: else a file is missing. */
-static int
-check_gaps(const struct recovery *recovery, const struct queue *queue, const struct found *found)
-{
-	uint64_t next = 1;
-
-	for (size_t i = 0; i <= found->tail.segment; i++) {
-		const struct log_segment *segment = &found->list.segments[i];
-		uint64_t missing =
-		    settled_count_left(&queue->settled, next, segment->first_sequence);
-
-		if (missing > 0) {
-			snprintf(recovery->error, recovery->error_bytes,
-			    "%s: a file in front of %016" PRIx64 ".log is missing, with %" PRIu64
-			    " messages that are not settled",
-			    found->dir, segment->number, missing);
-			return -EBADMSG;
-		}
-		next = segment->end_sequence;
-	}
-	return 0;
-}
-
 static void
 take_base(struct queue *queue, struct log_base *base)
 {
@@ -421,7 +398,7 @@ take_base(struct queue *queue, struct log_base *base)
 }
 
 /* Segments that the checkpoint does not know were given back before it was written, and could not be
- * removed, or that was not durable. If one is still needed after all, check_gaps() misses it. */
+ * removed, or that was not durable. If one is still needed after all, log_scan_gaps() misses it. */
 static void
 drop_unlisted(struct found *found)
 {
@@ -454,7 +431,7 @@ remove_unlisted(const struct found *found, size_t first)
 }
 
 static int
-replay_log(struct recovery *recovery, struct replay *replay, struct found *found)
+replay_log(struct replay *replay, struct found *found)
 {
 	size_t leftovers = found->list.leftover_count;
 	struct queue *queue = replay->queue;
@@ -469,7 +446,7 @@ replay_log(struct recovery *recovery, struct replay *replay, struct found *found
 					     : replay_segment(replay, found, i);
 	drop_settled_receives(queue);
 	if (rc == 0)
-		rc = check_gaps(recovery, queue, found);
+		rc = log_scan_gaps(&found->scan, &found->base, &queue->settled);
 	if (rc == 0)
 		rc = remove_unlisted(found, leftovers);
 	if (rc == 0 && found->base.segment == found->tail.segment)
@@ -561,7 +538,7 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 	    &queue->retention, queue->config->retention_ns, router_clock_ns(queue->router));
 	settled_init(&queue->settled, 0);
 	if (exists)
-		rc = replay_log(recovery, &replay, found);
+		rc = replay_log(&replay, found);
 	if (rc == 0 && exists)
 		rc = load_all_ids(recovery, queue, found);
 	if (rc == 0)

@@ -253,3 +253,40 @@ ENDS(a_batch_that_is_gone_in_front_of_it_is_damage)
 	cr_assert(!all_say("split", "gone", last_batch), "gone");
 	remove_logs();
 }
+
+ENDS(a_file_that_is_missing_in_front_of_it_is_damage)
+{
+	for (int i = 0; i < STATES; i++) {
+		make_just_begun();
+		states[i].make();
+		cr_assert(unlink(file_of(PAYMENTS, newest - 1)) == 0, "unlink");
+		cr_assert(!all_say(states[i].what, "file", newest - 1), "%s", states[i].what);
+		remove_logs();
+	}
+}
+
+/* Others are put together only when the newest checkpoint is durable: then it cannot have been torn. */
+ENDS(without_the_checkpoint_that_it_was_made_under_what_was_put_together_is_damage)
+{
+	struct log_segment_header *header = (void *)image;
+	uint64_t last_batch;
+
+	for (int i = 0; i < STATES; i++) {
+		make_just_begun();
+		states[i].make();
+		cr_assert(newest > 3, "newest %lu", newest);
+		load(newest - 2);
+		header->last_number = newest - 1;
+		header->span = 2 * SEGMENT_BYTES;
+		header->first_sequence = 1; /* but for these figures it may be as it is */
+		header->end_sequence = 100;
+		header->messages = 50;
+		header->data_bytes = find_end(&last_batch);
+		log_segment_header_seal(header);
+		save(newest - 2);
+		cr_assert(unlink(file_of(PAYMENTS, newest - 1)) == 0, "unlink");
+		cr_assert(
+		    !all_say(states[i].what, "put together", newest - 2), "%s", states[i].what);
+		remove_logs();
+	}
+}
