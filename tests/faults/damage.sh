@@ -2,7 +2,9 @@
 # The log of a queue, with old messages that were put together, and settled ones in front of them, is damaged at
 # random places: bytes changed, sectors zeroed, files cut. Whatever it is, check calls it whole only if a router
 # starts on it; and after a salvage a router starts, each message that waited is handled or was said to be
-# missing, and none that was settled is handled. DAMAGE_SEED, DAMAGE_COUNT.
+# missing, and none that was settled is handled. And where a router died when it had just begun a segment, so that no
+# whole checkpoint is in it, nobody leaves out a message in silence: each of router, status and peek has all that
+# wait, or says that the log is damaged. DAMAGE_SEED, DAMAGE_COUNT.
 . "${top_srcdir:?}/tests/faults/lib.sh"
 
 first=${DAMAGE_SEED:-${all:+$$}}
@@ -39,8 +41,34 @@ waiting >"$dir/before"
 is "what waits" $((total / every)) "$(wc -l <"$dir/before")"
 cp -a "$dir/state" "$dir/whole"
 
-damage() { # at one to four places; says where
+# Some segments more, by batches that no other log has anything of.
+rm -rf "$dir"/*.log "$dir"/*.pid "$dir"/*.stop "$dir"/*.status
+keep router "$faults/headgate-router"
+wait_for 20 listening
+"$top_builddir/tests/generate" -n 6000 -s 6 | grep '"payment"' >"$dir/more"
+publish "$dir/more"
+end KILL router
+cp -a "$dir/state" "$dir/killed"
+
+word() { od -An -tx8 -j "$2" -N 8 "$1"; }
+is_begun() { [ "$(word "$1" 40)" = "$(word "$1" $((4096 + 32)))" ]; } # its first frame has its salt
+find_begun() { # files: up to the one that was begun last
   files=("$dir"/state/queues/payment-processing/*.log)
+  while ! is_begun "${files[-1]}"; do unset 'files[-1]'; done
+}
+
+begin_last() { # of the one that was begun last some sectors are left; files: the three before it
+  find_begun
+  left=$((1 + RANDOM % (RANDOM % 2 ? 8 : 200)))
+  size=$(stat -c %s "${files[-1]}")
+  truncate -s $((4096 + 512 * left)) "${files[-1]}"
+  truncate -s "$size" "${files[-1]}"
+  echo "$left sectors of $(basename "${files[-1]}") are left"
+  unset 'files[-1]'
+  files=("${files[@]: -3}")
+}
+
+damage() { # files, at one to four places; says where
   for _ in $(seq $((1 + RANDOM % 4))); do
     file=${files[RANDOM % ${#files[@]}]}
     size=$(stat -c %s "$file")
@@ -65,8 +93,38 @@ damage() { # at one to four places; says where
   done
 }
 
+has_all() { # has_all WHO STATUS WHAT: it fails, or has all that wait
+  if [ "$2" -ne 0 ]; then
+    [ $said -ne 0 ] || say "$1 fails: $2"
+  elif [ "$3" != "$waits" ]; then
+    say "$1 has $3 of $waits"
+  fi
+}
+depth() { jq '.queues[].depth' "$dir/status"; }
+started() { listening || ended router; }
+
+nobody_skips() { # said: what check did; waits: so many did
+  ctl peek -n 1000000 --json payment-processing >"$dir/peek"
+  peeked=$?
+  jq -r .sequence "$dir/peek" >"$dir/shown"
+  head -n "$(wc -l <"$dir/shown")" "$dir/before" | cmp -s - "$dir/shown" || say "peek leaves out some"
+  has_all peek $peeked "$(wc -l <"$dir/shown")"
+  ctl status --json payment-processing >"$dir/status"
+  has_all status $? "$(depth)"
+  keep router "$faults/headgate-router"
+  wait_for 20 started
+  if ended router; then
+    has_all router "$(cat "$dir/router.status")" -
+  else
+    ctl status --json payment-processing >"$dir/status"
+    has_all router 0 "$(depth)"
+    end TERM router
+  fi
+}
+
 bad=0
 salvaged=0
+found=0
 say() {
   echo "# seed $seed: $*"
   sed 's/^/#     /' "$dir/damage"
@@ -76,6 +134,7 @@ for seed in $(seq "$first" $((first + count - 1))); do
   RANDOM=$seed
   rm -rf "${dir:?}/state" "$dir/run" "$dir"/*.log "$dir"/*.pid "$dir"/*.stop "$dir"/*.status
   cp -a "$dir/whole" "$dir/state"
+  files=("$dir"/state/queues/payment-processing/*.log)
   damage >"$dir/damage"
   ctl check --json payment-processing >"$dir/check"
   status=$?
@@ -101,4 +160,22 @@ for seed in $(seq "$first" $((first + count - 1))); do
 done
 is "whatever is damaged" 0 $bad
 ok "$salvaged of $count logs were salvaged" [ "$salvaged" -gt 0 ]
+
+bad=0
+for seed in $(seq "$first" $((first + count - 1))); do
+  RANDOM=$seed
+  rm -rf "${dir:?}/state" "$dir/run" "$dir"/*.log "$dir"/*.pid "$dir"/*.stop "$dir"/*.status
+  cp -a "$dir/killed" "$dir/state"
+  begin_last >"$dir/damage"
+  ctl check >"$dir/text" || say "damaged before: $? $(grep -v whole "$dir/text")"
+  ctl peek -n 1000000 --json payment-processing | jq -r .sequence >"$dir/before"
+  waits=$(wc -l <"$dir/before")
+  damage >>"$dir/damage"
+  ctl check --json payment-processing >"$dir/check"
+  said=$?
+  [ $said -eq 0 ] || found=$((found + 1))
+  nobody_skips
+done
+is "whatever is damaged in front of a segment that was just begun" 0 $bad
+ok "$found of $count were damaged" [ $found -gt 0 ]
 done_testing
