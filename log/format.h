@@ -19,7 +19,7 @@
  *
  * A segment begins with a checkpoint: all that the segments before it say, but their messages. One
  * CHECKPOINT frame, the first of the first batch, then SEGMENTS and UNSETTLED frames, which may go on
- * in the batches behind; the last of them has flag LAST. So a segment whose messages are all settled can
+ * in the batches behind; the last of them has flag LAST. The segment just before is told of in the first batch. So a segment whose messages are all settled can
  * go once the checkpoint of the newest one is durable.
  *
  * Segments in which only a few messages are left are replaced by one that holds these: it has the

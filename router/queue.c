@@ -249,6 +249,34 @@ append_head(struct queue *queue)
 	writer_finish(&queue->writer, frame);
 }
 
+/* Of the old segments from first on, as many as fit in a frame. Returns the index behind. */
+static size_t
+append_entries(struct queue *queue, size_t first, size_t end)
+{
+	struct log_segment_entry entries[ENTRIES_PER_FRAME];
+	struct log_frame *frame;
+	uint32_t n = 0, length;
+
+	while (n < ENTRIES_PER_FRAME && first < end) {
+		const struct log_segment *segment = &queue->writer.old[first++];
+
+		entries[n++] = (struct log_segment_entry){
+			.number = segment->number,
+			.last_number = segment->last_number,
+			.first_sequence = segment->first_sequence,
+			.end_sequence = segment->end_sequence,
+			.messages = segment->messages,
+			.end_clock_ns = segment->end_clock_ns,
+			.data_bytes = segment->data_bytes,
+		};
+	}
+	length = n * (uint32_t)sizeof(*entries);
+	frame = writer_begin(&queue->writer, LOG_SEGMENTS, length);
+	memcpy(frame + 1, entries, length);
+	writer_finish(&queue->writer, frame);
+	return first;
+}
+
 void
 queue_segment_begun(struct writer *writer)
 {
@@ -266,6 +294,9 @@ queue_segment_begun(struct writer *writer)
 	writer->ids_bytes = 0;
 	/* The segment is new: these always fit. */
 	append_head(queue);
+	/* The rest of the checkpoint may come batches later: until then this says where the one before ends. */
+	if (last != NULL)
+		append_entries(queue, writer->old_count - 1, writer->old_count);
 	append_state(queue);
 	append_received(queue, queue->received.counts, queue->received.count);
 	append_clock(queue, true);
@@ -275,32 +306,6 @@ queue_segment_begun(struct writer *writer)
 	queue->checkpoint_highest = queue->settled.highest;
 	queue->router->batch_dirty = queue->router->batch_synced = true;
 	CRASH_POINT("checkpoint.begun");
-}
-
-static void
-append_entries(struct queue *queue)
-{
-	struct log_segment_entry entries[ENTRIES_PER_FRAME];
-	struct log_frame *frame;
-	uint32_t n = 0, length;
-
-	while (n < ENTRIES_PER_FRAME && queue->checkpoint_entry < queue->writer.old_count) {
-		const struct log_segment *segment = &queue->writer.old[queue->checkpoint_entry++];
-
-		entries[n++] = (struct log_segment_entry){
-			.number = segment->number,
-			.last_number = segment->last_number,
-			.first_sequence = segment->first_sequence,
-			.end_sequence = segment->end_sequence,
-			.messages = segment->messages,
-			.end_clock_ns = segment->end_clock_ns,
-			.data_bytes = segment->data_bytes,
-		};
-	}
-	length = n * (uint32_t)sizeof(*entries);
-	frame = writer_begin(&queue->writer, LOG_SEGMENTS, length);
-	memcpy(frame + 1, entries, length);
-	writer_finish(&queue->writer, frame);
 }
 
 static void
@@ -374,8 +379,9 @@ queue_log_checkpoint(struct queue *queue)
 {
 	/* writer_room() may begin a segment and with it a new checkpoint. */
 	while (queue->checkpoint_open && writer_room(&queue->writer, PIECE_BYTES) == 1) {
-		if (queue->checkpoint_entry < queue->writer.old_count)
-			append_entries(queue);
+		if (queue->checkpoint_entry + 1 < queue->writer.old_count)
+			queue->checkpoint_entry = append_entries(
+			    queue, queue->checkpoint_entry, queue->writer.old_count - 1);
 		else
 			append_chunks(queue);
 	}
