@@ -364,7 +364,7 @@ disk_write(int fd, const void *buffer, size_t length, uint64_t offset)
 		return -EIO;
 	}
 	if (length > DISK_SECTOR && world_fault("write: short"))
-		length = (1 + world_below(length / DISK_SECTOR - 1)) * DISK_SECTOR;
+		length = (1 + world_below((length - 1) / DISK_SECTOR)) * DISK_SECTOR;
 	write_node(node, offset, buffer, length);
 	if (file->flags & O_DSYNC)
 		sync_range(node, offset, offset + length);
