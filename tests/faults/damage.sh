@@ -126,6 +126,13 @@ nobody_skips() { # said: what check did; waits: so many did
   fi
 }
 
+# Ranges. Without any whole checkpoint it says that what was before the first message is not known.
+said_missing() {
+  jq -rs '(.[] | select(.missing_first) | "\(.missing_first) \(.missing_last)"),
+    (if any(.[]; (.what // "") | startswith("no checkpoint is whole")) then
+      .[] | select(.first_sequence) | "1 \(.first_sequence - 1)" else empty end)'
+}
+
 bad=0
 salvaged=0
 found=0
@@ -150,8 +157,7 @@ for seed in $(seq "$first" $((first + count - 1))); do
     say "check: $status"
   fi
   waiting >"$dir/after"
-  jq -r 'select(.missing_first) | "\(.missing_first) \(.missing_last)"' "$dir/check" |
-    while read -r from to; do seq "$from" "$to"; done | sort >"$dir/missing"
+  said_missing <"$dir/check" | while read -r from to; do seq "$from" "$to"; done | sort >"$dir/missing"
   lost=$(sort -u "$dir/after" "$dir/missing" | comm -23 "$dir/before" - | wc -l)
   [ "$lost" -eq 0 ] || say "$lost neither wait nor are missing"
   keep router "$faults/headgate-router"
