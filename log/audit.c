@@ -460,6 +460,18 @@ take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned 
 	return 0;
 }
 
+/* What was promised and not given is settled, as the next router says. */
+static int
+settle_reserved(struct log_audit *audit)
+{
+	uint64_t next = audit->head.next_sequence, end = audit->head.reserved;
+	int64_t added = end > next ? settled_add_range(&audit->settled, next, end - next) : 0;
+
+	if (end > next)
+		audit->head.next_sequence = end;
+	return added < 0 ? (int)added : 0;
+}
+
 int
 log_audit_read(struct log_audit *audit, const struct log_judge *judge, unsigned index)
 {
@@ -478,8 +490,8 @@ log_audit_read(struct log_audit *audit, const struct log_judge *judge, unsigned 
 	if (rc == 0 && audit->list.count > 0)
 		rc = read_messages(audit);
 	log_scan_free(&audit->scan);
-	if (audit->head.next_sequence < audit->head.reserved)
-		audit->head.next_sequence = audit->head.reserved;
+	if (rc == 0)
+		rc = settle_reserved(audit);
 	if (rc == 0)
 		rc = read_ids(audit);
 	if (rc != 0 && audit->error[0] == '\0')

@@ -683,11 +683,13 @@ queue_skip_reserved(struct queue *queue)
 	return 0;
 }
 
-/* A router that ends by itself takes its promise back: the next one need not skip anything. */
+/* A router that ends by itself takes its promise back: the next one need not skip anything. And it writes what it
+ * skipped itself, or those would be sequences that are missing. */
 bool
 queue_reservation_ends(const struct queue *queue)
 {
-	return queue->router->stopping && queue->reserved_end > queue->next_sequence;
+	return queue->router->stopping &&
+	    (queue->reserved_end > queue->next_sequence || queue->skipped != 0);
 }
 
 void

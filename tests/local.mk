@@ -45,6 +45,7 @@ E2E_TESTS = \
 	tests/e2e/dead.sh \
 	tests/e2e/redrive.sh \
 	tests/e2e/check.sh \
+	tests/e2e/promised.sh \
 	tests/e2e/files.sh \
 	tests/e2e/manager.sh \
 	tests/e2e/on_trip.sh \
