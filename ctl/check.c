@@ -287,12 +287,35 @@ lacks_ids_only(const struct log_audit *audit)
 	return true;
 }
 
+/* Is there what a salvage mends? A key can be put back. */
+static bool
+is_damaged(const struct log_audit *audit)
+{
+	return audit->bad_count > audit->keyless;
+}
+
+static void
+print_way_to_key(const struct ctl *ctl)
+{
+	char path[LOG_PATH_BYTES];
+
+	log_key_path(path, ctl->config.state_dir);
+	printf("    put %s back as it was; or, to go on without, though what was published shortly "
+	       "before the router ended may be delivered twice: move the .ids files that need it "
+	       "away\n",
+	    path);
+}
+
 static void
 print_way_out(const struct ctl *ctl, const char *queue, const struct log_audit *audit)
 {
+	if (audit->keyless > 0)
+		print_way_to_key(ctl);
+	if (ctl->salvage || !is_damaged(audit))
+		return;
 	if (lacks_ids_only(audit))
 		puts("    no message is lost; to go on, though what was published shortly before "
-		     "the router ended may be delivered twice: move these files away");
+		     "the router ended may be delivered twice: move the damaged files away");
 	else
 		printf("    to go on without what is lost: headgatectl%s check --salvage %s\n",
 		    ctl->config.options, queue);
@@ -307,7 +330,7 @@ print(const struct check *check, unsigned i)
 		print_text(check, i);
 	if (check->ctl->verbose)
 		files_print(check->ctl, check->queues[i], &check->audits[i]);
-	if (!check->ctl->json && !check->ctl->salvage && check->audits[i].bad_count > 0)
+	if (!check->ctl->json && check->audits[i].bad_count > 0)
 		print_way_out(check->ctl, check->queues[i], &check->audits[i]);
 }
 
@@ -449,9 +472,9 @@ check_main(struct ctl *ctl)
 	open_logs(&check, ctl);
 	status = check_logs(&check);
 	for (unsigned i = 0; ctl->salvage && i < check.count; i++)
-		if (is_asked_for(ctl, check.queues[i]) && check.audits[i].bad_count > 0) {
+		if (is_asked_for(ctl, check.queues[i]) && is_damaged(&check.audits[i])) {
 			salvage_log(&check, i);
-			status = 0;
+			status = check.audits[i].keyless > 0 ? EX_DATAERR : 0;
 		}
 	close_logs(&check);
 	return status;

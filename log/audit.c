@@ -406,27 +406,34 @@ read_messages(struct log_audit *audit)
 }
 
 static int
+read_ids_file(struct log_audit *audit, uint64_t number)
+{
+	struct log_ids_header header;
+	struct log_id *ids = NULL;
+	int rc = log_ids_read(audit->list.dir, audit->list.log_id, number, &header, &ids);
+
+	if (rc == 0)
+		free(ids);
+	if (rc == -EBADMSG)
+		return note_bad(audit, number, ".ids", 0, 0,
+		    "damaged: some ids are not known to the deduplication");
+	if (rc != 0 || header.key == audit->key)
+		return rc;
+	audit->keyless++;
+	return note_bad(audit, number, ".ids", 0, 0,
+	    "the dedup.key that it was made with is not there: its ids are not known to the "
+	    "deduplication");
+}
+
+static int
 read_ids(struct log_audit *audit)
 {
 	uint64_t *numbers;
 	size_t count;
 	int rc = log_ids_list(audit->list.dir, &numbers, &count);
 
-	for (size_t i = 0; rc == 0 && i < count; i++) {
-		struct log_ids_header header;
-		struct log_id *ids = NULL;
-
-		rc = log_ids_read(
-		    audit->list.dir, audit->list.log_id, numbers[i], audit->key, &header, &ids);
-		free(rc == 0 ? ids : NULL);
-		if (rc == -EBADMSG)
-			rc = note_bad(audit, numbers[i], ".ids", 0, 0,
-			    "damaged: some ids are not known to the deduplication");
-		else if (rc == -ENOKEY)
-			rc = note_bad(audit, numbers[i], ".ids", 0, 0,
-			    "the dedup.key that it was made with is not there: its ids are not "
-			    "known to the deduplication");
-	}
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = read_ids_file(audit, numbers[i]);
 	free(numbers);
 	return rc;
 }

@@ -55,8 +55,8 @@ read_file(FILE *file, uint64_t log_id, uint64_t number, struct log_ids_header *h
 }
 
 int
-log_ids_read(const char *dir, uint64_t log_id, uint64_t number, uint64_t key,
-    struct log_ids_header *header, struct log_id **ids)
+log_ids_read(const char *dir, uint64_t log_id, uint64_t number, struct log_ids_header *header,
+    struct log_id **ids)
 {
 	char path[LOG_PATH_BYTES];
 	FILE *file;
@@ -68,10 +68,7 @@ log_ids_read(const char *dir, uint64_t log_id, uint64_t number, uint64_t key,
 		return -errno;
 	rc = read_file(file, log_id, number, header, ids);
 	fclose(file);
-	if (rc != 0 || header->key == key)
-		return rc;
-	free(*ids);
-	return -ENOKEY;
+	return rc;
 }
 
 static uint64_t
@@ -81,6 +78,14 @@ file_number(const char *name)
 	    strspn(name, "0123456789abcdef") != NAME_DIGITS)
 		return 0;
 	return strtoull(name, NULL, 16);
+}
+
+static int
+compare_numbers(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
 }
 
 int
@@ -114,5 +119,7 @@ log_ids_list(const char *dir_path, uint64_t **numbers, size_t *count)
 	closedir(dir);
 	if (rc != 0)
 		free(*numbers);
+	else if (*count > 0)
+		qsort(*numbers, *count, sizeof(**numbers), compare_numbers);
 	return rc;
 }

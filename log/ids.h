@@ -34,12 +34,12 @@ _Static_assert(sizeof(struct log_id) == 20, "disk layout");
 void log_ids_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number);
 void log_ids_seal(struct log_ids_header *, const struct log_id *ids);
 
-/* Reads the file with this number. *ids is for free(3). key: as in the header. Returns 0; -EBADMSG when it is
- * damaged or of another log; -ENOKEY when it is whole, and made with another key; -ENOENT, or -errno. */
-int log_ids_read(const char *dir, uint64_t log_id, uint64_t number, uint64_t key,
-    struct log_ids_header *, struct log_id **ids);
+/* Reads the file with this number; with which key it was made, the caller looks. *ids is for free(3). Returns 0;
+ * -EBADMSG when it is damaged or of another log; -ENOENT, or -errno. */
+int log_ids_read(const char *dir, uint64_t log_id, uint64_t number, struct log_ids_header *,
+    struct log_id **ids);
 
-/* Numbers of the .ids files of a directory, *numbers for free(3). Returns 0 or -errno. */
+/* Numbers of the .ids files of a directory, sorted, *numbers for free(3). Returns 0 or -errno. */
 int log_ids_list(const char *dir, uint64_t **numbers, size_t *count);
 
 #endif

@@ -438,19 +438,20 @@ write_checkpoint(struct copy *copy, uint64_t number)
  * The new directory.
  */
 
-/* The ids of segments that are gone; a file of them that cannot be read is left out. */
+/* The ids of segments that are gone; a file of them that cannot be read is left out. With which key it was made
+ * does not matter: one that is not there now may be put back. */
 static int
 copy_ids(struct copy *copy, uint64_t number)
 {
 	struct log_ids_header header;
 	char path[LOG_PATH_BYTES];
 	struct log_id *ids;
-	int rc = log_ids_read(copy->audit->list.dir, copy->audit->list.log_id, number,
-	    copy->audit->key, &header, &ids);
+	int rc =
+	    log_ids_read(copy->audit->list.dir, copy->audit->list.log_id, number, &header, &ids);
 
 	log_ids_path(path, copy->dir, number);
 	if (rc != 0)
-		return rc == -EBADMSG || rc == -ENOKEY ? 0 : complain(copy, rc, path);
+		return rc == -EBADMSG ? 0 : complain(copy, rc, path);
 	rc = write_file(copy, path, &header, sizeof(header), ids, header.count * sizeof(*ids));
 	free(ids);
 	return rc;

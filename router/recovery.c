@@ -460,35 +460,54 @@ replay_log(struct replay *replay, struct found *found)
  */
 
 static int
-load_ids(const struct recovery *recovery, struct queue *queue, const struct found *found,
-    uint64_t number)
+complain_of_ids(const struct recovery *recovery, int rc, const char *path)
+{
+	switch (rc) {
+	case -EBADMSG:
+		return complain(recovery, rc, path, "damaged: without it " LOST);
+	case -ENOKEY:
+		return complain(recovery, -EBADMSG, path,
+		    "the dedup.key that it was made with is not there, put that back: without "
+		    "it " LOST);
+	default:
+		return complain(recovery, rc, path, strerror(-rc));
+	}
+}
+
+static int
+remember_ids(struct queue *queue, const struct log_ids_header *header, const struct log_id *ids)
 {
 	struct dedup *dedup = queue->router->topics[queue->topic].dedup;
 	uint32_t now = router_seconds(queue->router);
-	struct log_ids_header header;
-	char path[LOG_PATH_BYTES];
-	struct log_id *ids;
-	int rc =
-	    log_ids_read(found->dir, found->list.log_id, number, queue->router->key, &header, &ids);
+	struct dedup_hash hash;
 
-	log_ids_path(path, found->dir, number);
-	if (rc == -EBADMSG || rc == -ENOKEY)
-		return complain(recovery, -EBADMSG, path,
-		    rc == -ENOKEY ? "the dedup.key that it was made with is not there, put that "
-				    "back: without it " LOST
-				  : "damaged: without it " LOST);
-	if (rc != 0)
-		return complain(recovery, rc, path, strerror(-rc));
-	for (uint64_t i = 0; rc == 0 && i < header.count; i++) {
-		struct dedup_hash hash;
-
+	if (header->key != queue->router->key)
+		return -ENOKEY;
+	for (uint64_t i = 0; i < header->count; i++) {
 		memcpy(hash.word, ids[i].hash, sizeof(hash.word));
 		if (in_window(queue, ids[i].clock_s) &&
 		    !dedup_remember(dedup, &hash, ids[i].clock_s, now))
-			rc = complain(recovery, -ENOMEM, path, strerror(ENOMEM));
+			return -ENOMEM;
 	}
-	free(ids);
-	return rc == 0 ? queue_add_ids(queue, number, header.newest_clock_s) : rc;
+	return 0;
+}
+
+static int
+load_ids(const struct recovery *recovery, struct queue *queue, const struct found *found,
+    uint64_t number)
+{
+	struct log_ids_header header;
+	char path[LOG_PATH_BYTES];
+	struct log_id *ids;
+	int rc = log_ids_read(found->dir, found->list.log_id, number, &header, &ids);
+
+	if (rc == 0) {
+		rc = remember_ids(queue, &header, ids);
+		free(ids);
+	}
+	log_ids_path(path, found->dir, number);
+	return rc == 0 ? queue_add_ids(queue, number, header.newest_clock_s)
+		       : complain_of_ids(recovery, rc, path);
 }
 
 static int

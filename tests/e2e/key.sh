@@ -54,13 +54,18 @@ ok "no other key takes its place" [ ! -e "$key" ]
 checked "the key is gone" 65
 ok "it names what cannot be read" grep -q '\.ids: .*dedup.key' "$dir/text"
 ok "and what to do" grep -q 'move' "$dir/text"
-cp -a "$dir/state/queues" "$dir/queues"
+ok "the first is to put it back" grep -q "put $key back" "$dir/text"
+is "the files are in order" "" "$(grep -o '/[0-9a-f]*\.ids' "$dir/text" | sort -c 2>&1)"
+(cd "$log" && sha256sum -- *.ids) >"$dir/sums"
 ctl check --salvage payment-processing >"$dir/text"
-is "a salvage goes on without them" "0 0" "$? $(find "$log" -name '*.ids' | wc -l)"
-checked "salvaged" 0
-rm -rf "$dir/state/queues"
-mv "$dir/queues" "$dir/state/queues"
+is "a salvage has nothing to do but to say so" "65 0" "$? $(find "$dir/state" -name damaged | wc -l)"
+: >"$log/000000000000ffff.ids"
+ctl check --salvage payment-processing >"$dir/text"
+is "of damage a salvage is made, and the key is still missed" "65 1" "$? $(grep -c ': salvaged: ' "$dir/text")"
+ok "what cannot be read is left out" [ ! -e "$log/000000000000ffff.ids" ]
+ok "what only lacks the key is kept as it was" eval '(cd "$log" && sha256sum -c --quiet "$dir/sums")'
 cp -a "$dir/whole/dedup.key" "$key"
+checked "with the key put back" 0
 ok "with the key put back the router starts" run_router
 is "and nothing was forgotten" 100 "$(duplicates)"
 stop "$router"
