@@ -24,6 +24,8 @@
 #include "log/known.h"
 #include "log/salvage.h"
 
+#define SECOND_NS UINT64_C(1000000000)
+
 /* All logs that a router writes: what counts in one is told by the others. */
 struct check {
 	const struct ctl *ctl;
@@ -133,6 +135,26 @@ read_key(struct check *check)
 	return key.checksum;
 }
 
+/* As a router would that starts now: its clock goes on where the newest log ends. */
+static void
+find_windows(struct check *check)
+{
+	const struct config *config = &check->ctl->config;
+	uint64_t now_ns = 0;
+
+	for (unsigned i = 0; i < check->count; i++)
+		if (check->audits[i].tail.clock_ns > now_ns)
+			now_ns = check->audits[i].tail.clock_ns;
+	for (unsigned i = 0; i < check->count; i++) {
+		unsigned topic = config_find_queue(config, check->queues[i])->topic;
+		uint64_t window_s =
+		    (config->topics[topic].dedup_window_ns + SECOND_NS - 1) / SECOND_NS;
+
+		if (now_ns / SECOND_NS > window_s)
+			check->audits[i].window_begin_s = now_ns / SECOND_NS - window_s;
+	}
+}
+
 static void
 open_logs(struct check *check, const struct ctl *ctl)
 {
@@ -163,6 +185,7 @@ open_logs(struct check *check, const struct ctl *ctl)
 		};
 		check->queues[check->count++] = name;
 	}
+	find_windows(check);
 	check->judge.logs = check->logs;
 	check->judge.count = check->count;
 	log_judge_decide(&check->judge);

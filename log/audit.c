@@ -405,6 +405,13 @@ read_messages(struct log_audit *audit)
 	return rc;
 }
 
+/* What is older than the window is not looked at by a router either. */
+static bool
+lacks_key(const struct log_audit *audit, const struct log_ids_header *header)
+{
+	return header->key != audit->key && header->newest_clock_s >= audit->window_begin_s;
+}
+
 static int
 read_ids_file(struct log_audit *audit, uint64_t number)
 {
@@ -417,7 +424,7 @@ read_ids_file(struct log_audit *audit, uint64_t number)
 	if (rc == -EBADMSG)
 		return note_bad(audit, number, ".ids", 0, 0,
 		    "damaged: some ids are not known to the deduplication");
-	if (rc != 0 || header.key == audit->key)
+	if (rc != 0 || !lacks_key(audit, &header))
 		return rc;
 	audit->keyless++;
 	return note_bad(audit, number, ".ids", 0, 0,

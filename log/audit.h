@@ -35,7 +35,8 @@ struct log_audit {
 	struct log_tail tail;
 	char error[LOG_ERROR_BYTES];
 	struct log_known_end known; /* to be filled in by whoever knows it */
-	uint64_t key;               /* likewise: log_key.checksum of deduplication's */
+	uint64_t key;               /* likewise: log_key.checksum of deduplication's ... */
+	uint64_t window_begin_s;    /* ... and what is older than its window, as log_id.clock_s */
 	struct log_bad *bad;        /* the log is whole when there are none */
 	size_t bad_count, bad_capacity;
 

@@ -42,7 +42,8 @@ read_file(FILE *file, uint64_t log_id, uint64_t number, struct log_ids_header *h
 	if (fread(header, sizeof(*header), 1, file) != 1 ||
 	    memcmp(header->magic, LOG_IDS_MAGIC, sizeof(header->magic)) != 0 ||
 	    header->header_checksum != header_sum(header) || header->log_id != log_id ||
-	    header->number != number || header->count > SIZE_MAX / sizeof(**ids))
+	    header->number != number || header->newest_clock_s > UINT32_MAX ||
+	    header->count > SIZE_MAX / sizeof(**ids))
 		return -EBADMSG;
 	*ids = malloc(header->count * sizeof(**ids) + 1);
 	if (*ids == NULL)

@@ -481,6 +481,8 @@ remember_ids(struct queue *queue, const struct log_ids_header *header, const str
 	uint32_t now = router_seconds(queue->router);
 	struct dedup_hash hash;
 
+	if (!in_window(queue, (uint32_t)header->newest_clock_s))
+		return 0;
 	if (header->key != queue->router->key)
 		return -ENOKEY;
 	for (uint64_t i = 0; i < header->count; i++) {

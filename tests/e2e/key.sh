@@ -6,9 +6,9 @@
 ctl() { "$top_builddir/headgatectl" "$@" 2>"$dir/ctl.err"; }
 key=$dir/state/dedup.key
 log=$dir/state/queues/payment-processing
-run_router() {
+run_router() { # run_router ARGUMENT...
   : >"$dir/headgate-router.log"
-  "$top_builddir/tests/faults/headgate-router" 2>>"$dir/headgate-router.log" & # files of 64 KB
+  "$top_builddir/tests/faults/headgate-router" "$@" 2>>"$dir/headgate-router.log" & # files of 64 KB
   router=$!
   wait_for 20 ready
 }
@@ -86,6 +86,24 @@ mkdir "$dir/away"
 mv "$dir"/state/queues/*/*.ids "$dir/away"
 checked "the ids moved away" 0
 ok "the router goes on without them" run_router
+stop "$router"
+
+echo "# another one, and all is older than the window"
+again
+ctl config | sed 's/dedup_window = .*/dedup_window = 1s/' >"$dir/conf"
+cp -a "$log" "$dir/old"
+gone() { [ -z "$(ls "$log"/*.ids 2>/dev/null)" ]; }
+run_router -c "$dir/conf"
+ok "what is older than the window is removed" wait_for 20 gone
+head -n 1 "$dir/in" | publish
+stop "$router"
+cp "$dir"/old/*.ids "$log"
+cp "$dir/other/state/dedup.key" "$key"
+checked "needed by a longer window" 65
+"$top_builddir/headgatectl" -c "$dir/conf" check >"$dir/text"
+is "not needed: it is whole" 0 $?
+ok "the router starts" run_router -c "$dir/conf"
+ok "and removes them" wait_for 20 gone
 stop "$router"
 
 echo "# damaged"
