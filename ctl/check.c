@@ -36,7 +36,7 @@ struct check {
 	struct log_judge judge;
 	const char *gone[CONFIG_QUEUES]; /* of their logs there is no file, and there were some */
 	unsigned gone_count;
-	bool key_damaged; /* deduplication's */
+	int key_rc; /* deduplication's: 0, -EBADMSG or -ESTALE */
 };
 
 /* The router's file, whoever makes it. */
@@ -128,9 +128,9 @@ read_key(struct check *check)
 	struct log_key key;
 	int rc = log_key_read(check->ctl->config.state_dir, &key);
 
-	check->key_damaged = rc == -EBADMSG;
+	check->key_rc = rc == -ENOENT ? 0 : rc;
 	log_key_path(path, check->ctl->config.state_dir);
-	if (rc != 0 && rc != -ENOENT && rc != -EBADMSG)
+	if (rc != 0 && rc != -ENOENT && rc != -EBADMSG && rc != -ESTALE)
 		errx(rc == -EACCES ? EX_NOPERM : EX_OSERR, "%s: %s", path, strerror(-rc));
 	return key.checksum;
 }
@@ -310,11 +310,11 @@ lacks_ids_only(const struct log_audit *audit)
 	return true;
 }
 
-/* Is there what a salvage mends? A key can be put back. */
+/* Is there what a salvage mends? A key can be put back, and for another version's files no new log is needed. */
 static bool
 is_damaged(const struct log_audit *audit)
 {
-	return audit->bad_count > audit->keyless;
+	return audit->bad_count > audit->keyless + audit->stale;
 }
 
 static void
@@ -380,21 +380,41 @@ print_gone(const struct ctl *ctl, const char *queue)
 }
 
 static void
-print_key(const struct ctl *ctl)
+print_key(const struct check *check)
 {
-	char path[LOG_PATH_BYTES];
+	const char *state_dir = check->ctl->config.state_dir;
+	char path[LOG_PATH_BYTES], text[LOG_KEY_TEXT_BYTES];
+	bool stale = check->key_rc == -ESTALE;
 
-	log_key_path(path, ctl->config.state_dir);
-	if (!ctl->json) {
-		printf("dedup.key: DAMAGED, or of another version: put %s back as it was; or move "
-		       "it away, with the .ids files that need it: then what was published shortly "
-		       "before the router ended may be delivered twice\n",
+	log_key_path(path, state_dir);
+	log_key_say_stale(text, sizeof(text), state_dir, true);
+	if (check->ctl->json) {
+		fputs("{\"queue\":null,\"file\":", stdout);
+		text_put_json(path, strlen(path));
+		printf(",\"offset\":0,\"length\":%zu,\"what\":\"%s\"}\n", sizeof(struct log_key),
+		    stale ? LOG_KEY_STALE : "damaged");
+	} else if (stale)
+		printf("dedup.key: %s\n", text);
+	else
+		printf("dedup.key: DAMAGED: put %s back as it was; or move it away, with the .ids "
+		       "files that need it: then what was published shortly before the router "
+		       "ended may be delivered twice\n",
 		    path);
+}
+
+/* Once for all queues; where the key is another version's, too, it was said with that. */
+static void
+print_stale_ids(const struct check *check)
+{
+	char text[LOG_KEY_TEXT_BYTES];
+	size_t stale = 0;
+
+	for (unsigned i = 0; i < check->count; i++)
+		stale += check->audits[i].stale;
+	if (stale == 0 || check->key_rc == -ESTALE || check->ctl->json)
 		return;
-	}
-	fputs("{\"queue\":null,\"file\":", stdout);
-	text_put_json(path, strlen(path));
-	printf(",\"offset\":0,\"length\":%zu,\"what\":\"damaged\"}\n", sizeof(struct log_key));
+	log_key_say_stale(text, sizeof(text), check->ctl->config.state_dir, false);
+	printf("*.ids: %s\n", text);
 }
 
 static bool
@@ -409,8 +429,8 @@ check_logs(struct check *check)
 {
 	int status = 0;
 
-	if (check->key_damaged) {
-		print_key(check->ctl);
+	if (check->key_rc != 0) {
+		print_key(check);
 		status = EX_DATAERR;
 	}
 	for (unsigned i = 0; i < check->count; i++) {
@@ -431,6 +451,7 @@ check_logs(struct check *check)
 			print_gone(check->ctl, check->gone[i]);
 			status = EX_DATAERR;
 		}
+	print_stale_ids(check);
 	return status;
 }
 

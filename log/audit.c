@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "log/ids.h"
+#include "log/key.h"
 
 /* Makes room for one more in an array of elements of this size. */
 static int
@@ -424,6 +425,10 @@ read_ids_file(struct log_audit *audit, uint64_t number)
 	if (rc == -EBADMSG)
 		return note_bad(audit, number, ".ids", 0, 0,
 		    "damaged: some ids are not known to the deduplication");
+	if (rc == -ESTALE) {
+		audit->stale++;
+		return note_bad(audit, number, ".ids", 0, 0, LOG_KEY_STALE);
+	}
 	if (rc != 0 || !lacks_key(audit, &header))
 		return rc;
 	audit->keyless++;

@@ -41,7 +41,7 @@ struct log_audit {
 	size_t bad_count, bad_capacity;
 
 	/* From log_audit_read() on. */
-	size_t keyless;             /* .ids files of bad that only lack their key */
+	size_t keyless, stale;      /* .ids files of bad that lack their key; of another version */
 	uint64_t bytes;             /* of all segments */
 	struct log_held *held;      /* in each segment of the list */
 	uint64_t torn_bytes;        /* at the end: cut at the router's next start ... */

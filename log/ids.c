@@ -39,7 +39,12 @@ static int
 read_file(FILE *file, uint64_t log_id, uint64_t number, struct log_ids_header *header,
     struct log_id **ids)
 {
-	if (fread(header, sizeof(*header), 1, file) != 1 ||
+	size_t n = fread(header, 1, sizeof(*header), file);
+
+	if (n >= sizeof(header->magic) && memcmp(header->magic, LOG_IDS_MAGIC, 5) == 0 &&
+	    memcmp(header->magic, LOG_IDS_MAGIC, sizeof(header->magic)) != 0)
+		return -ESTALE;
+	if (n != sizeof(*header) ||
 	    memcmp(header->magic, LOG_IDS_MAGIC, sizeof(header->magic)) != 0 ||
 	    header->header_checksum != header_sum(header) || header->log_id != log_id ||
 	    header->number != number || header->newest_clock_s > UINT32_MAX ||

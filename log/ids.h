@@ -35,7 +35,7 @@ void log_ids_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number);
 void log_ids_seal(struct log_ids_header *, const struct log_id *ids);
 
 /* Reads the file with this number; with which key it was made, the caller looks. *ids is for free(3). Returns 0;
- * -EBADMSG when it is damaged or of another log; -ENOENT, or -errno. */
+ * -EBADMSG when it is damaged or of another log; -ESTALE when it is another version's; -ENOENT, or -errno. */
 int log_ids_read(const char *dir, uint64_t log_id, uint64_t number, struct log_ids_header *,
     struct log_id **ids);
 

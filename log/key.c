@@ -27,6 +27,15 @@ checksum(const struct log_key *key)
 	return XXH3_64bits(key, offsetof(struct log_key, checksum));
 }
 
+/* The first version's file was the secret and nothing else. */
+static bool
+is_other_version(const struct log_key *key, size_t bytes)
+{
+	if (bytes < sizeof(key->magic) || memcmp(key->magic, LOG_KEY_MAGIC, 5) != 0)
+		return bytes == LOG_KEY_SECRET_BYTES;
+	return memcmp(key->magic, LOG_KEY_MAGIC, sizeof(key->magic)) != 0;
+}
+
 /* All of the file, and that there is no more of it. */
 static int
 read_file(int fd, struct log_key *key)
@@ -38,11 +47,9 @@ read_file(int fd, struct log_key *key)
 		after = read(fd, &more, 1);
 	if (n < 0 || after < 0)
 		return -errno;
-	return n == sizeof(*key) && after == 0 &&
-		memcmp(key->magic, LOG_KEY_MAGIC, sizeof(key->magic)) == 0 &&
-		key->checksum == checksum(key)
-	    ? 0
-	    : -EBADMSG;
+	if (is_other_version(key, (size_t)n))
+		return -ESTALE;
+	return n == sizeof(*key) && after == 0 && key->checksum == checksum(key) ? 0 : -EBADMSG;
 }
 
 int
@@ -93,4 +100,20 @@ log_key_write(const char *state_dir, const struct log_key *key)
 		rc = -errno;
 	CRASH_POINT("key.renamed");
 	return rc == 0 ? log_sync_dir(state_dir) : rc;
+}
+
+/* With numbers, as the names of the files are the same in all queues. */
+void
+log_key_say_stale(char *text, size_t bytes, const char *state_dir, bool key_too)
+{
+	char path[LOG_PATH_BYTES] = "";
+
+	if (key_too)
+		log_key_path(path, state_dir);
+	snprintf(text, bytes,
+	    LOG_KEY_STALE "; to go on, type `mkdir -p %s/away && mv --backup=numbered %s%s"
+			  "%s/queues/*/*.ids %s/away': a message that was published within "
+			  "dedup_window before the router ended may be taken as new when it is "
+			  "published again",
+	    state_dir, path, key_too ? " " : "", state_dir, state_dir);
 }

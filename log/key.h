@@ -11,8 +11,9 @@
 #include "log/list.h"
 
 #define LOG_KEY_MAGIC "HGKEY001"
+#define LOG_KEY_STALE "written by another version of Headgate"
 
-enum { LOG_KEY_SECRET_BYTES = 192 };
+enum { LOG_KEY_SECRET_BYTES = 192, LOG_KEY_TEXT_BYTES = 4 * LOG_PATH_BYTES + 512 };
 
 struct log_key { /* the file */
 	char magic[8];
@@ -23,11 +24,14 @@ struct log_key { /* the file */
 _Static_assert(sizeof(struct log_key) == 208, "disk layout");
 
 void log_key_path(char path[LOG_PATH_BYTES], const char *state_dir);
-/* Returns 0, -ENOENT, -EBADMSG when it is damaged, or another -errno. The key is all zeros then. */
+/* Returns 0, -ENOENT, -EBADMSG when it is damaged, -ESTALE when it is another version's, or another -errno. The key is
+ * all zeros then. */
 int log_key_read(const char *state_dir, struct log_key *);
 /* A new one, in memory only. Returns 0 or -errno. */
 int log_key_make(struct log_key *);
 /* Makes it the one in STATE, durably. Returns 0 or -errno. */
 int log_key_write(const char *state_dir, const struct log_key *);
+/* That the .ids files are of another version, and the key, too, or not; and how to go on. */
+void log_key_say_stale(char *text, size_t bytes, const char *state_dir, bool key_too);
 
 #endif

@@ -451,7 +451,7 @@ copy_ids(struct copy *copy, uint64_t number)
 
 	log_ids_path(path, copy->dir, number);
 	if (rc != 0)
-		return rc == -EBADMSG ? 0 : complain(copy, rc, path);
+		return rc == -EBADMSG || rc == -ESTALE ? 0 : complain(copy, rc, path);
 	rc = write_file(copy, path, &header, sizeof(header), ids, header.count * sizeof(*ids));
 	free(ids);
 	return rc;

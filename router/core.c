@@ -151,18 +151,22 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 static int
 read_key(const char *state_dir, struct log_key *key, bool *is_new, char *error, size_t error_bytes)
 {
-	char path[LOG_PATH_BYTES];
+	char path[LOG_PATH_BYTES], text[LOG_KEY_TEXT_BYTES];
 	int rc = log_key_read(state_dir, key);
 
 	*is_new = rc == -ENOENT;
 	if (*is_new)
 		rc = log_key_make(key);
 	log_key_path(path, state_dir);
+	if (rc == -ESTALE) {
+		log_key_say_stale(text, sizeof(text), state_dir, true);
+		return complain(error, error_bytes, rc, path, text);
+	}
 	if (rc == -EBADMSG)
 		return complain(error, error_bytes, rc, path,
-		    "damaged, or of another version of Headgate: put it back as it was; or move it "
-		    "away to go on, with the .ids files that need it: without them a message that "
-		    "was published shortly before the router ended may be delivered twice");
+		    "damaged: put it back as it was; or move it away to go on, with the .ids files "
+		    "that need it: without them a message that was published shortly before the "
+		    "router ended may be delivered twice");
 	return rc == 0 ? 0 : complain(error, error_bytes, rc, path, strerror(-rc));
 }
 

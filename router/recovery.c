@@ -12,6 +12,7 @@
 
 #include "log/ids.h"
 #include "log/judge.h"
+#include "log/key.h"
 #include "log/known.h"
 #include "log/scan.h"
 #include "log/state.h"
@@ -462,6 +463,8 @@ replay_log(struct replay *replay, struct found *found)
 static int
 complain_of_ids(const struct recovery *recovery, int rc, const char *path)
 {
+	char text[LOG_KEY_TEXT_BYTES];
+
 	switch (rc) {
 	case -EBADMSG:
 		return complain(recovery, rc, path, "damaged: without it " LOST);
@@ -469,6 +472,9 @@ complain_of_ids(const struct recovery *recovery, int rc, const char *path)
 		return complain(recovery, -EBADMSG, path,
 		    "the dedup.key that it was made with is not there, put that back: without "
 		    "it " LOST);
+	case -ESTALE:
+		log_key_say_stale(text, sizeof(text), recovery->router->config->state_dir, false);
+		return complain(recovery, rc, path, text);
 	default:
 		return complain(recovery, rc, path, strerror(-rc));
 	}

@@ -106,6 +106,41 @@ ok "the router starts" run_router -c "$dir/conf"
 ok "and removes them" wait_for 20 gone
 stop "$router"
 
+echo "# of another version"
+other_version() { # other_version FILE: as the version before these wrote it
+  printf 1 | dd of="$1" bs=1 seek=7 conv=notrunc status=none
+}
+upgraded() {
+  again
+  dd if="$dir/whole/dedup.key" of="$key" bs=8 skip=1 count=24 status=none
+  for file in "$log"/*.ids; do
+    other_version "$file"
+    cp "$file" "$dir/state/queues/bank-account-setup" # names are the same in all queues
+  done
+}
+typed() { sed -n "s/.* type \`\([^']*\)'.*/\1/p" "$1"; }
+for said in refused text; do
+  upgraded
+  refused "a key of another version" "$key: written by another version of Headgate" "dedup_window"
+  checked "a key of another version" 65
+  ok "it names the key" grep -q "^dedup.key: written by another version of Headgate" "$dir/text"
+  ok "and the files of ids" grep -q '\.ids: .*written by another version of Headgate' "$dir/text"
+  is "what to do stands there once" 1 "$(grep -c dedup_window "$dir/text")"
+  ok "what $said says is typed" eval "$(typed "$dir/$said")"
+  checked "after that" 0
+  ok "the router goes on" run_router
+  stop "$router"
+done
+upgraded
+rm "$key"
+refused "ids of another version" ".ids: written by another version of Headgate" "dedup_window"
+checked "ids of another version" 65
+is "what to do stands there once" 1 "$(grep -c dedup_window "$dir/text")"
+ctl check --salvage payment-processing >"$dir/text"
+is "a salvage has nothing to do" "65 0" "$? $(find "$dir/state" -name damaged | wc -l)"
+ok "that is typed" eval "$(typed "$dir/refused")"
+checked "after that" 0
+
 echo "# damaged"
 for at in 0 100 204; do
   again
