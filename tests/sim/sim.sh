@@ -15,7 +15,7 @@ holds() { # holds ARGUMENT...
 found() { # found BREAK: it ends with what must not be, by itself
   case $1 in # where it is known to be found, so that it does not take long; the others within a few from 1
     early-delivery) first=20 ;;
-    early-outcome) first=85 ;;
+    early-outcome) first=14 ;;
     no-reserve) first=100 ;;
     no-rewrite) first=95 ;;
     cut-alone) first=30 ;;
