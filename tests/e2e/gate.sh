@@ -106,10 +106,10 @@ child=$(pgrep -P "$payment")
 kill -STOP "$child"
 for i in $(seq 50); do pay "F$i" 1 "f$i"; done | publish
 ok "a worker is given messages again" wait_for 20 in_flight 50
-ctl stop --reason first payment-processing >"$dir/out" &
+ctl stop --reason first payment-processing >"$dir/first" &
 stopping=$!
-wait_for 20 ctl wait --state STOPPED -t 1 payment-processing
-timeout 0.5 "$top_builddir/headgatectl" stop payment-processing >"$dir/out"
+wait_for 20 grep -q 'STOPPED$' "$dir/first" # it is logged
+timeout 1 "$top_builddir/headgatectl" stop payment-processing >"$dir/out"
 is "waits as well for a worker that has not seen it" 124 $?
 is "and says that it was stopped" "payment-processing: already STOPPED" "$(cat "$dir/out")"
 kill -CONT "$child"
@@ -120,7 +120,7 @@ is "so is another" 0 $?
 is "what it was given is not handled" "106 50" \
   "$(payments 'SELECT count(*) FROM payments') $(query '.queues[1].in_flight')"
 kill -STOP "$child"
-timeout 0.5 "$top_builddir/headgatectl" stop --drain -t 30 --reason second payment-processing >"$dir/out"
+timeout 1 "$top_builddir/headgatectl" stop --drain -t 30 --reason second payment-processing >"$dir/out"
 is "stop --drain of it waits" 124 $?
 kill -CONT "$child"
 ctl stop --drain -t 30 --reason third payment-processing >"$dir/out"
