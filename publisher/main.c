@@ -185,6 +185,7 @@ say_durable(const struct publisher *publisher)
 		    publisher->report.durable, head->source, head->line);
 	else
 		warnx("%" PRIu64 " lines are durable", publisher->report.durable);
+	report_duplicates(&publisher->report);
 }
 
 static void
@@ -274,13 +275,14 @@ static void __attribute__((noreturn)) die_by_signal(struct publisher *publisher)
  * The connection.
  */
 
+/* maybe_taken: messages that were sent may be durable, although nothing was answered. */
 static void
-lose_connection(struct publisher *publisher)
+lose_connection(struct publisher *publisher, bool maybe_taken)
 {
 	uint64_t now_ns = monotonic_ns();
 
 	session_close(&publisher->session);
-	window_rewind(publisher->window);
+	window_rewind(publisher->window, maybe_taken);
 	publisher->silent_ns = 0;
 	if (publisher->outage_ns == 0)
 		publisher->outage_ns = now_ns;
@@ -379,7 +381,8 @@ take_result(void *context, const struct session_result *result)
 		if (head == NULL)
 			return -EPROTO;
 		if (result->status < 300)
-			report_durable(&publisher->report, &publisher->topic, head, result);
+			report_durable(&publisher->report, &publisher->topic, head, result,
+			    window_head_resent(publisher->window));
 		else
 			report_refused(&publisher->report, head, result->status, result->error);
 		window_pop(publisher->window);
@@ -516,7 +519,8 @@ end_connection(struct publisher *publisher, int rc)
 		snprintf(publisher->error, sizeof(publisher->error), "router: %s", strerror(-rc));
 	if (publisher->verbose)
 		warnx("connection lost: %s", rc == -EAGAIN ? "asked to try again" : strerror(-rc));
-	lose_connection(publisher);
+	/* Who is asked to try again knows that nothing was taken from there on. */
+	lose_connection(publisher, rc != -EAGAIN);
 }
 
 /* A router that is there but answers nothing for too long is gone, too. */
@@ -669,6 +673,8 @@ main(int argc, char **argv)
 	report_end_progress(&publisher.report);
 	if (publisher.input_failed)
 		say_durable(&publisher);
+	else
+		report_duplicates(&publisher.report);
 	status = check_outputs(&publisher);
 	session_free(&publisher.session);
 	window_free(publisher.window);

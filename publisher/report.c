@@ -54,10 +54,13 @@ begin_receipt(const struct report *report, const char *source, uint64_t line)
 
 void
 report_durable(struct report *report, const struct topic_settings *topic,
-    const struct window_entry *entry, const struct session_result *result)
+    const struct window_entry *entry, const struct session_result *result, bool resent)
 {
 	report->durable++;
-	report->duplicates += result->duplicate;
+	if (result->duplicate && resent)
+		report->resent++;
+	else if (result->duplicate)
+		report->duplicates++;
 	if (!report->receipts)
 		return;
 	begin_receipt(report, entry->source, entry->line);
@@ -147,8 +150,9 @@ report_progress(struct report *report, bool now)
 	rate = now_ns > report->shown_ns ? (double)(report->durable - report->shown_durable) * 1e9 /
 		(double)(now_ns - report->shown_ns)
 					 : 0;
-	fprintf(stderr, "\r%" PRIu64 " durable, %" PRIu64 " refused, %.0f/s   ", report->durable,
-	    report->refused, rate);
+	fprintf(stderr,
+	    "\r%" PRIu64 " durable, %" PRIu64 " of them duplicates, %" PRIu64 " refused, %.0f/s   ",
+	    report->durable, report->duplicates, report->refused, rate);
 	report->shown_ns = now_ns;
 	report->shown_durable = report->durable;
 }
@@ -158,4 +162,19 @@ report_end_progress(struct report *report)
 {
 	if (report->progress && report->shown_durable > 0)
 		fputc('\n', stderr);
+}
+
+void
+report_duplicates(const struct report *report)
+{
+	if (report->duplicates > 0)
+		warnx("%" PRIu64 " of %" PRIu64 " lines %s and not delivered: see Duplicates in "
+		      "headgate-publish(1)",
+		    report->duplicates, report->durable + report->refused,
+		    report->duplicates == 1 ? "is a duplicate" : "are duplicates");
+	if (report->resent > 0)
+		warnx("%" PRIu64
+		      " %s sent again after a lost connection; the router had %s already",
+		    report->resent, report->resent == 1 ? "line was" : "lines were",
+		    report->resent == 1 ? "it" : "them");
 }

@@ -12,13 +12,16 @@ struct report {
 	bool receipts, progress;
 	bool name_files; /* in receipts: there are several */
 	FILE *rejects;   /* NULL: not kept */
-	uint64_t durable, duplicates, refused;
+	uint64_t durable, refused;
+	uint64_t duplicates; /* of durable: of a message that was there before, and not delivered */
+	uint64_t resent;     /* of durable: sent again after a lost connection, and there already */
 	uint64_t started_ns, shown_ns, shown_durable;
 };
 
-/* One line of input was settled: durable, or refused with a status and a reason. */
+/* One line of input was settled: durable, or refused with a status and a reason. resent: as
+ * window_head_resent() says. */
 void report_durable(struct report *, const struct topic_settings *, const struct window_entry *,
-    const struct session_result *);
+    const struct session_result *, bool resent);
 void report_refused(struct report *, const struct window_entry *, int status, const char *reason);
 /* A line that has no answer: only its receipt says so. */
 void report_given_up(struct report *, const struct window_entry *, const char *reason);
@@ -30,5 +33,8 @@ void report_piece(struct report *, const struct input_line *);
 void report_progress(struct report *, bool now);
 /* Ends the progress line, before other words. */
 void report_end_progress(struct report *);
+
+/* Tells how many lines were not delivered because they were duplicates. */
+void report_duplicates(const struct report *);
 
 #endif

@@ -33,6 +33,7 @@ struct window {
 	struct block_list spare; /* of WINDOW_BLOCK_BYTES each */
 	struct block *sending;   /* first that may have something to send, NULL: none has */
 	size_t bytes;            /* capacity of blocks */
+	uint64_t resent; /* messages at the head that an earlier connection may have taken */
 };
 
 struct window *
@@ -237,6 +238,7 @@ window_pop(struct window *window)
 		block->settled =
 		    (size_t)(entry->message.data - block->data) + entry->message.length;
 		block->messages_settled++;
+		window->resent -= window->resent > 0;
 	}
 	if (block->head == block->count)
 		block_release(window, block);
@@ -261,13 +263,23 @@ window_next_frame(struct window *window, struct window_frame *frame)
 }
 
 void
-window_rewind(struct window *window)
+window_rewind(struct window *window, bool maybe_taken)
 {
 	struct block *block;
+	uint64_t sent = 0;
 
 	TAILQ_FOREACH (block, &window->blocks, link) {
+		sent += block->messages_sent - block->messages_settled;
 		block->sent = block->settled;
 		block->messages_sent = block->messages_settled;
 	}
+	if (maybe_taken && sent > window->resent)
+		window->resent = sent;
 	window->sending = TAILQ_FIRST(&window->blocks);
+}
+
+bool
+window_head_resent(const struct window *window)
+{
+	return window->resent > 0;
 }

@@ -122,6 +122,17 @@ echo "# elsewhere"
 stop "$payment"
 start payment headgate-payment
 ctl wait --workers -t 20 payment-processing
+pay H-ERROR400 p4 | publish
+ok "a dead letter to correct" wait_for 20 dead_letters 1
+is "with its old id it is accepted" 0 "$(pay H p4 | publish; echo $?)"
+ok "and said to be a duplicate" grep -q '1 of 1 lines is a duplicate and not delivered' "$dir/publish.err"
+sed -n '/^headgatectl dead show/,/^\.Ed/p' "$top_srcdir/man/headgate-publish.1" | sed '$d' >"$dir/recipe"
+(cd "$dir" && PATH="$(realpath "$top_builddir"):$PATH" && . ./recipe) >"$dir/out"
+is "the recipe of the page" 0 $?
+is "publishes and purges it" "true
+payment-processing-dlq: 1 purged" "$(cat "$dir/out")"
+ok "so that it is delivered" wait_for 20 eval '[ "$(dead_ids)" = p4-2 ]'
+ctl dead purge --force payment-processing >"$dir/out"
 { pay F-ERROR400 f1; pay F-ERROR400 f2; } | publish
 ok "two dead letters" wait_for 20 dead_letters 2
 ctl dead redrive --to no-such-queue payment-processing

@@ -7,6 +7,7 @@
 pay() {
   printf '{"customer_id":"%s","transaction_type":"payment","amount":1,"payment_method":"card","message_id":"%s"}\n' "$1" "$2"
 }
+export PATH="$top_builddir:$PATH" # commands behind a pipe
 ctl() { "$top_builddir/headgatectl" -c "$dir/conf" "$@"; }
 section="Some customers' payments wait"
 commands() { # commands IN|OUT: of that section, or of all others

@@ -576,6 +576,42 @@ Test(publisher_run, what_has_no_answer_is_sent_again_to_the_next_router)
 	router_answer(1, 800, 200, true, 0, NULL);
 	router_answer(801, 500, 200, false, 0, NULL);
 	finish(&publisher, 0);
+	expect_said(
+	    "800 lines were sent again after a lost connection; the router had them already");
+	cr_assert(strstr(read_file("err"), "duplicate") == NULL, "%s", read_file("err"));
+}
+
+Test(publisher_run, duplicates_are_counted_and_said)
+{
+	struct publisher publisher;
+
+	write_lines(3);
+	publisher = publish("", "--progress", NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 3);
+	router_answer(1, 1, 200, false, 0, NULL);
+	router_answer(2, 2, 200, true, 0, NULL);
+	finish(&publisher, 0);
+	expect_said("2 of 3 lines are duplicates and not delivered");
+	expect_said("3 durable, 2 of them duplicates, 0 refused");
+}
+
+Test(publisher_run, duplicates_are_said_when_it_gives_up_too)
+{
+	struct publisher publisher;
+
+	write_lines(3);
+	publisher = publish("", "--wait", "100ms", NULL);
+	router_accept();
+	router_welcome();
+	take_lines(1, 3);
+	router_answer(1, 1, 200, true, 0, NULL);
+	close(listen_fd);
+	router_hang_up();
+	finish(&publisher, EX_UNAVAILABLE);
+	expect_said("1 lines are durable");
+	expect_said("1 of 1 lines is a duplicate and not delivered");
 }
 
 Test(publisher_run, a_router_that_dies_again_and_again_loses_nothing)

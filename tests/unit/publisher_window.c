@@ -98,7 +98,7 @@ Test(publisher_window, a_rewind_gives_again_exactly_what_is_not_settled)
 			;
 		for (uint64_t i = 0; i < settled; i++)
 			window_pop(window);
-		window_rewind(window);
+		window_rewind(window, true);
 		while (window_next_frame(window, &frame)) {
 			check_frame(&frame, sent);
 			sent += frame.count;
@@ -106,6 +106,33 @@ Test(publisher_window, a_rewind_gives_again_exactly_what_is_not_settled)
 		cr_assert(sent == 1001, "settled %llu", (unsigned long long)settled);
 		window_free(window);
 	}
+}
+
+Test(publisher_window, what_may_have_been_taken_before_is_known)
+{
+	struct window *window = window_new();
+	struct window_frame frame;
+
+	for (uint64_t i = 1; i <= 10; i++)
+		add(window, i, false);
+	while (window_next_frame(window, &frame))
+		;
+	for (int i = 0; i < 4; i++)
+		window_pop(window);
+	add(window, 11, false);
+	cr_assert(!window_head_resent(window));
+	window_rewind(window, true);
+	window_rewind(window, true);
+	for (uint64_t i = 5; i <= 10; i++) {
+		cr_assert(window_head_resent(window), "%llu", (unsigned long long)i);
+		window_pop(window);
+	}
+	cr_assert(!window_head_resent(window), "it was never sent");
+	while (window_next_frame(window, &frame))
+		;
+	window_rewind(window, false);
+	cr_assert(!window_head_resent(window), "it was not taken");
+	window_free(window);
 }
 
 Test(publisher_window, refusals_wait_for_their_turn_and_are_not_sent)
@@ -124,7 +151,7 @@ Test(publisher_window, refusals_wait_for_their_turn_and_are_not_sent)
 	window_pop(window);
 	cr_assert(window_head(window)->line == 3);
 	window_pop(window);
-	window_rewind(window);
+	window_rewind(window, true);
 	cr_assert(window_next_frame(window, &frame) && frame.count == 1);
 	check_frame(&frame, 4);
 	window_free(window);
