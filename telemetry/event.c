@@ -8,11 +8,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "message/json.h"
+#include "telemetry/sink.h"
 
-enum { LINE_BYTES = 4096, VALUE_BYTES = 1024 };
+enum {
+	LINE_BYTES = 4096, /* PIPE_BUF: a pipe takes a line whole or not at all */
+	VALUE_BYTES = 1024,
+	NAMES = 128,
+	BURST_LINES = 200 /* of one name at once */
+};
+
+#define LINE_NS UINT64_C(50000000) /* of one name, after a burst */
 
 static const char *const severity_names[] = {
 	[EVENT_DEBUG] = "debug",
@@ -23,13 +30,21 @@ static const char *const severity_names[] = {
 
 static const char *service = "headgate";
 static bool verbose, readable;
+static uint64_t dropped; /* lines since the last one that was written */
+
+/* How often a name was written: at most BURST_LINES at once, and one each LINE_NS. */
+static struct limit {
+	const char *name;
+	uint64_t spent_ns;   /* the lines written so far are paid for at this time */
+	uint64_t suppressed; /* since the last one that was written */
+} limits[NAMES];
 
 void
 event_init(const char *program, bool be_verbose)
 {
 	service = program;
 	verbose = be_verbose;
-	readable = isatty(STDERR_FILENO);
+	readable = sink_is_terminal();
 }
 
 /* A line being put together; a field that does not fit is left out. */
@@ -138,6 +153,16 @@ add_value(struct line *line, const char *text)
 }
 
 static void
+add_number(struct line *line, const char *name, uint64_t number)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, number);
+	add_name(line, name);
+	add_text(line, text);
+}
+
+static void
 add_fields(struct line *line, va_list fields)
 {
 	const char *name;
@@ -156,9 +181,7 @@ add_fields(struct line *line, va_list fields)
 			}
 			break;
 		case 'u':
-			snprintf(number, sizeof(number), "%" PRIu64, va_arg(fields, uint64_t));
-			add_name(line, name + 2);
-			add_text(line, number);
+			add_number(line, name + 2, va_arg(fields, uint64_t));
 			break;
 		case 'd':
 			snprintf(number, sizeof(number), "%d", va_arg(fields, int));
@@ -174,38 +197,115 @@ add_fields(struct line *line, va_list fields)
 	}
 }
 
+static uint64_t
+monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* NULL: there are more names than expected, and this one has no limit. */
+static struct limit *
+limit_of(const char *name)
+{
+	for (int i = 0; i < NAMES; i++) {
+		if (limits[i].name == NULL)
+			limits[i].name = name;
+		if (strcmp(limits[i].name, name) == 0)
+			return &limits[i];
+	}
+	return NULL;
+}
+
+/* May one more line of this name be written? *suppressed: how many were not, before this one. */
+static bool
+within_limit(const char *name, uint64_t *suppressed)
+{
+	struct limit *limit = verbose ? NULL : limit_of(name);
+	uint64_t now_ns;
+
+	*suppressed = 0;
+	if (limit == NULL)
+		return true;
+	now_ns = monotonic_ns();
+	if (limit->spent_ns < now_ns)
+		limit->spent_ns = now_ns;
+	if (limit->spent_ns - now_ns > (BURST_LINES - 1) * LINE_NS) {
+		limit->suppressed++;
+		return false;
+	}
+	limit->spent_ns += LINE_NS;
+	*suppressed = limit->suppressed;
+	limit->suppressed = 0;
+	return true;
+}
+
+static void
+begin_line(struct line *line, enum event_severity severity, const char *name)
+{
+	line->length = 0;
+	line->full = false;
+	if (!readable)
+		add_text(line, "{\"timestamp\":\"");
+	add_timestamp(line);
+	if (readable) {
+		add_text(line, " ");
+		add_text(line, severity_names[severity]);
+		add_text(line, " ");
+		add_text(line, name);
+	} else {
+		add_text(line, "\",\"severity\":\"");
+		add_text(line, severity_names[severity]);
+		add_text(line, "\",\"event\":");
+		add_quoted(line, name);
+		add_text(line, ",\"service\":");
+		add_quoted(line, service);
+	}
+}
+
+static bool
+write_line(struct line *line)
+{
+	if (!readable)
+		line->text[line->length++] = '}';
+	line->text[line->length++] = '\n';
+	return sink_write(line->text, line->length);
+}
+
+/* True when nothing was, or it could be said. */
+static bool
+say_dropped(void)
+{
+	struct line line;
+
+	if (dropped == 0)
+		return true;
+	begin_line(&line, EVENT_WARN, "log.dropped");
+	add_number(&line, "lines", dropped);
+	if (!write_line(&line))
+		return false;
+	dropped = 0;
+	return true;
+}
+
 void
 event(enum event_severity severity, const char *name, ...)
 {
-	struct line line = { .length = 0 };
+	struct line line;
+	uint64_t suppressed;
 	va_list fields;
 
-	if (severity == EVENT_DEBUG && !verbose)
+	if ((severity == EVENT_DEBUG && !verbose) || !within_limit(name, &suppressed))
 		return;
-	if (!readable)
-		add_text(&line, "{\"timestamp\":\"");
-	add_timestamp(&line);
-	if (readable) {
-		add_text(&line, " ");
-		add_text(&line, severity_names[severity]);
-		add_text(&line, " ");
-		add_text(&line, name);
-	} else {
-		add_text(&line, "\",\"severity\":\"");
-		add_text(&line, severity_names[severity]);
-		add_text(&line, "\",\"event\":");
-		add_quoted(&line, name);
-		add_text(&line, ",\"service\":");
-		add_quoted(&line, service);
-	}
+	begin_line(&line, severity, name);
+	if (suppressed > 0)
+		add_number(&line, "suppressed", suppressed);
 	va_start(fields, name);
 	add_fields(&line, fields);
 	va_end(fields);
-	line.text[line.length++] = readable ? '\n' : '}';
-	if (!readable)
-		line.text[line.length++] = '\n';
-	/* One write, so that the lines of several processes do not mix. Nobody can be told that the
-	 * log cannot be written. */
-	if (write(STDERR_FILENO, line.text, line.length) < 0)
-		return;
+	/* Nobody can be told now that it was not written. */
+	if (!say_dropped() || !write_line(&line))
+		dropped++;
 }

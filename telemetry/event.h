@@ -1,5 +1,5 @@
 /*
- * event - one line on stderr for each thing that happened.
+ * event - one line for each thing that happened, on standard error or in a log file (telemetry/sink.h).
  *
  * On a terminal readable text, elsewhere one JSON object a line with timestamp, severity, event,
  * service and the fields given. Events are named in the man page of the program that writes them.
@@ -13,14 +13,18 @@
 
 enum event_severity { EVENT_DEBUG, EVENT_INFO, EVENT_WARN, EVENT_ERROR };
 
-/* program: its name; verbose: EVENT_DEBUG is written too. Call once, early. */
+/* program: its name; verbose: EVENT_DEBUG is written too. Call once, early, behind what telemetry/sink.h has for
+ * the place that lines go to. */
 void event_init(const char *program, bool verbose);
 
 /* Writes one event: its name (lower case, dots), then pairs: a field's name and its value, ended by
  * NULL. The value's kind is in the name's first character: "s:" text (NULL: left out), "u:" uint64_t,
  * "d:" int. For instance
  *     event(EVENT_INFO, "queue.opened", "s:queue", name, "u:depth", depth, NULL);
- * The line goes out with one write(2). */
+ * The line goes out with one write(2), which waits for nobody: a line that cannot be written is dropped, and the next one
+ * that goes through comes behind a line log.dropped with the number of those. Of one name at most 200 lines are
+ * written at once, and 20 a second after that, unless verbose: peers can repeat what they do as fast as they like. The
+ * next line of that name has the number of the others in its field "suppressed". */
 void event(enum event_severity, const char *name, ...);
 
 #endif

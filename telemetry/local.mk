@@ -1,5 +1,5 @@
 noinst_LIBRARIES += telemetry/libtelemetry.a
-telemetry_libtelemetry_a_SOURCES = telemetry/event.c telemetry/event.h telemetry/crash.h
+telemetry_libtelemetry_a_SOURCES = telemetry/event.c telemetry/event.h telemetry/crash.h telemetry/sink.c telemetry/sink.h
 
 check_PROGRAMS += tests/unit/test-event
 TESTS += tests/unit/test-event

@@ -14,11 +14,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "message/json.h"
 #include "telemetry/event.h"
+#include "telemetry/sink.h"
 
 enum { OUTPUT_BYTES = 1 << 22, FIELDS = 16 };
 
@@ -224,7 +227,7 @@ Test(event, long_values_are_cut_and_the_line_stays_whole)
 			for (size_t i = 0; i < length; i++)
 				text[i] = characters[which][i % each];
 			text[length - length % each] = '\0';
-			capture(false);
+			capture(true);
 			event(EVENT_INFO, "a", "s:first", text, "d:behind", 1, NULL);
 			end_capture();
 			parse_line(&fields);
@@ -247,7 +250,7 @@ Test(event, more_than_a_line_holds_leaves_whole_fields_out)
 
 		memset(text, 'x', length);
 		text[length] = '\0';
-		capture(false);
+		capture(true);
 		event(EVENT_INFO, "a", "s:a", text, "s:b", text, "s:c", text, "s:d", text, "s:e",
 		    text, "u:f", UINT64_MAX, NULL);
 		end_capture();
@@ -266,7 +269,7 @@ Test(event, lines_of_several_processes_do_not_mix)
 	pid_t child[WRITERS];
 	int status;
 
-	capture(false);
+	capture(true);
 	fcntl(STDERR_FILENO, F_SETFL, O_APPEND);
 	for (int i = 0; i < WRITERS; i++) {
 		child[i] = fork();
@@ -359,4 +362,144 @@ Test(event, long_values_are_cut_on_a_terminal_too)
 	cr_assert(strstr(output, " value=\"xxxxxxxxxx") != NULL &&
 		strstr(output, "x\" behind=1\r\n") != NULL,
 	    "%s", output);
+}
+
+/*
+ * Readers that do not read.
+ */
+
+/* Standard error is one end of a pair that nobody reads and is full; the other end is returned. */
+static int
+stall(int ends[2])
+{
+	char nothing[4096] = "";
+	int flags = fcntl(ends[1], F_GETFL);
+
+	saved = dup(STDERR_FILENO);
+	fcntl(ends[1], F_SETFL, flags | O_NONBLOCK);
+	while (write(ends[1], nothing, sizeof(nothing)) > 0)
+		;
+	fcntl(ends[1], F_SETFL, flags);
+	cr_assert(dup2(ends[1], STDERR_FILENO) == STDERR_FILENO, "stderr");
+	sink_never_wait();
+	event_init("headgate-test", false);
+	cr_assert(fcntl(ends[1], F_GETFL) == flags, "the flags that others see are as they were");
+	return ends[0];
+}
+
+/* All that stands in it, but for the zeros; the next lines have room. */
+static void
+take(int reader)
+{
+	char bytes[65536];
+	ssize_t n;
+
+	free(output);
+	output = calloc(1, OUTPUT_BYTES + JSON_PADDING);
+	output_length = 0;
+	fcntl(reader, F_SETFL, O_NONBLOCK);
+	while ((n = read(reader, bytes, sizeof(bytes))) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			if (bytes[i] != '\0')
+				output[output_length++] = bytes[i];
+}
+
+static void
+expect_dropped_lines_are_told(int ends[2])
+{
+	struct fields fields;
+	int reader = stall(ends);
+
+	for (int i = 0; i < 7; i++)
+		event(EVENT_INFO, "a", NULL);
+	take(reader);
+	event(EVENT_INFO, "b", NULL);
+	take(reader);
+	dup2(saved, STDERR_FILENO);
+	parse_line(&fields);
+	expect_text(&fields, "event", "log.dropped");
+	cr_assert(strstr(output, "\"event\":\"b\"") != NULL, "%s", output);
+	/* A socket has more room than the lines that filled it. */
+	cr_assert(find(&fields, "lines") != NULL && find(&fields, "lines")->raw.data[0] <= '7',
+	    "%s", output);
+}
+
+Test(event, a_full_pipe_is_not_waited_for)
+{
+	int ends[2];
+
+	cr_assert(pipe(ends) == 0, "pipe");
+	expect_dropped_lines_are_told(ends);
+	cr_assert(strstr(output, "\"lines\":7}") != NULL, "%s", output);
+}
+
+Test(event, nor_is_a_full_socket)
+{
+	int ends[2];
+
+	cr_assert(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "socketpair");
+	expect_dropped_lines_are_told(ends);
+}
+
+static uint64_t
+number_of(const char *name)
+{
+	const char *at = strstr(output, name);
+
+	return at != NULL ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* A peer that can be refused a million times a second fills no disk with it. */
+Test(event, what_is_repeated_is_limited_and_counted)
+{
+	enum { EVENTS = 100000 };
+	struct stat before, after;
+	uint64_t lines = 0;
+
+	capture(false);
+	for (int i = 0; i < EVENTS; i++)
+		event(EVENT_WARN, "peer.refused", NULL);
+	event(EVENT_WARN, "another", NULL);
+	fstat(file, &before);
+	do {
+		event(EVENT_WARN, "peer.refused", NULL);
+		fstat(file, &after);
+	} while (after.st_size == before.st_size); /* until time has passed */
+	end_capture();
+	for (size_t i = 0; i < output_length; i++)
+		lines += output[i] == '\n';
+	cr_assert(lines >= 202 && lines < EVENTS / 10, "%llu lines", (unsigned long long)lines);
+	cr_assert(strstr(output, "\"event\":\"another\"") != NULL, "another name has its own");
+	cr_assert(number_of("\"suppressed\":") > 0, "not said");
+}
+
+Test(event, a_log_file_is_opened_again_and_standard_error_with_it)
+{
+	char path[] = "/tmp/hg-event-XXXXXX", old[64], line[256] = "";
+	int fd = mkstemp(path);
+	ssize_t n;
+
+	snprintf(old, sizeof(old), "%s.old", path);
+	saved = dup(STDERR_FILENO);
+	cr_assert(fd >= 0 && sink_open(path) == 0, "%s", path);
+	event_init("headgate-test", false);
+	sink_take_stderr();
+	event(EVENT_INFO, "first", NULL);
+	rename(path, old);
+	sink_reopen();
+	event(EVENT_INFO, "second", NULL);
+	dprintf(STDERR_FILENO, "third\n");
+	dup2(saved, STDERR_FILENO);
+	n = pread(fd, line, sizeof(line) - 1, 0);
+	cr_assert(
+	    n > 0 && strstr(line, "first") != NULL && strstr(line, "second") == NULL, "%s", line);
+	close(fd);
+	fd = open(path, O_RDONLY);
+	memset(line, 0, sizeof(line));
+	n = pread(fd, line, sizeof(line) - 1, 0);
+	cr_assert(
+	    n > 0 && strstr(line, "second") != NULL && strstr(line, "third") != NULL, "%s", line);
+	close(fd);
+	unlink(path);
+	unlink(old);
 }

@@ -1,0 +1,135 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "telemetry/sink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How a write is kept from waiting. */
+enum waiting {
+	NEVER,   /* the descriptor does not block, or is a file's */
+	POLLED,  /* looked at before each write */
+	FLAGGED, /* a socket takes a flag with each write */
+};
+
+static int sink_fd = STDERR_FILENO;
+static enum waiting waiting = NEVER;
+static char sink_path[PATH_MAX]; /* "": standard error */
+static bool torn;                /* the last line lacks its end */
+
+void
+sink_never_wait(void)
+{
+	struct stat st;
+	int fd;
+
+	if (fstat(STDERR_FILENO, &st) != 0 || S_ISREG(st.st_mode))
+		return;
+	waiting = S_ISSOCK(st.st_mode) ? FLAGGED : POLLED;
+	if (waiting == FLAGGED)
+		return;
+	/* The same pipe or terminal, opened once more. Another user's cannot be: it is polled. */
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (dup2(fd, STDERR_FILENO) == STDERR_FILENO)
+		waiting = NEVER;
+	close(fd);
+}
+
+/* O_NONBLOCK: for a FIFO. */
+static int
+open_file(void)
+{
+	return open(
+	    sink_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+}
+
+int
+sink_open(const char *path)
+{
+	int fd;
+
+	if (strlcpy(sink_path, path, sizeof(sink_path)) >= sizeof(sink_path)) {
+		sink_path[0] = '\0';
+		return -ENAMETOOLONG;
+	}
+	fd = open_file();
+	if (fd < 0) {
+		sink_path[0] = '\0';
+		return -errno;
+	}
+	sink_fd = fd;
+	waiting = NEVER;
+	return 0;
+}
+
+static bool
+stderr_is_log(void)
+{
+	struct stat log, standard;
+
+	return fstat(sink_fd, &log) == 0 && fstat(STDERR_FILENO, &standard) == 0 &&
+	    log.st_dev == standard.st_dev && log.st_ino == standard.st_ino;
+}
+
+void
+sink_reopen(void)
+{
+	int before = errno, fd;
+
+	if (sink_path[0] != '\0' && (fd = open_file()) >= 0) {
+		bool both = stderr_is_log();
+
+		dup3(fd, sink_fd, O_CLOEXEC);
+		if (both)
+			dup2(fd, STDERR_FILENO);
+		close(fd);
+	}
+	errno = before;
+}
+
+void
+sink_take_stderr(void)
+{
+	if (sink_path[0] != '\0')
+		dup2(sink_fd, STDERR_FILENO);
+}
+
+bool
+sink_is_terminal(void)
+{
+	return isatty(sink_fd);
+}
+
+static ssize_t
+put(const char *text, size_t length)
+{
+	struct pollfd poller = { .fd = sink_fd, .events = POLLOUT };
+
+	if (waiting == FLAGGED)
+		return send(sink_fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	/* A pipe that is writable takes PIPE_BUF bytes at once. */
+	if (waiting == POLLED && (poll(&poller, 1, 0) != 1 || !(poller.revents & POLLOUT)))
+		return -1;
+	return write(sink_fd, text, length);
+}
+
+bool
+sink_write(const char *line, size_t length)
+{
+	ssize_t n;
+
+	if (torn && put("\n", 1) != 1)
+		return false;
+	n = put(line, length);
+	torn = n > 0 && (size_t)n < length;
+	return n == (ssize_t)length;
+}
