@@ -6,11 +6,20 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
+
+#define SECOND_NS UINT64_C(1000000000)
+
+enum {
+	END_NS_S = 10, /* that a process which failed may take to end */
+	LOOK_NS = 10000000
+};
 
 static volatile sig_atomic_t stop_signal;
 
@@ -20,72 +29,178 @@ on_signal(int signal)
 	stop_signal = signal;
 }
 
-/* Waits until so many on the pipe say that they are ready: 0. Or one says that it is not, or nobody is left who
- * could, or we are told to stop: the status of that. */
-static unsigned char
-read_status(int fd, unsigned times)
+/* The process that waits, and what it looks at. */
+struct watch {
+	pid_t child;
+	unsigned times; /* that are yet to be told */
+	int ready_fd, error_fd;
+	uint64_t deadline_ns;
+	sigset_t mask; /* while it waits */
+};
+
+static uint64_t
+monotonic_ns(void)
 {
-	unsigned char status = 0;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+}
+
+/* Waits for so long, until something can be read, or until a signal. */
+static void
+wait_some(struct watch *watch, struct pollfd pollers[2], uint64_t limit_ns)
+{
+	uint64_t now_ns = monotonic_ns();
+	uint64_t left_ns = watch->deadline_ns > now_ns ? watch->deadline_ns - now_ns : 0;
+	struct timespec left;
+
+	if (limit_ns < left_ns)
+		left_ns = limit_ns;
+	left = (struct timespec){ .tv_sec = (time_t)(left_ns / SECOND_NS),
+		.tv_nsec = (long)(left_ns % SECOND_NS) };
+	pollers[0] = (struct pollfd){ .fd = watch->ready_fd, .events = POLLIN };
+	pollers[1] = (struct pollfd){ .fd = watch->error_fd, .events = POLLIN };
+	if (ppoll(pollers, 2, &left, &watch->mask) < 0)
+		pollers[0].revents = pollers[1].revents = 0;
+}
+
+/* Passes on what the background wrote. A reader of ours that does not read is not waited for. */
+static void
+relay(struct watch *watch)
+{
+	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
+	char text[4096];
 	ssize_t n;
 
-	for (;;) {
-		n = read(fd, &status, 1);
-		if (n == 1 && (status != 0 || --times == 0))
-			return status;
-		if (n == 0 || stop_signal != 0 || (n < 0 && errno != EINTR))
-			return EX_UNAVAILABLE;
+	while ((n = read(watch->error_fd, text, sizeof(text))) > 0)
+		if (poll(&out, 1, 0) == 1 && write(STDERR_FILENO, text, (size_t)n) < 0)
+			continue;
+	if (n == 0) {
+		close(watch->error_fd);
+		watch->error_fd = -1;
 	}
 }
 
+/* Returns 0 when all are ready; the status of one that is not to be; EX_UNAVAILABLE when nobody is left who could tell, or
+ * we are told to stop; or -1 when time is up. */
 static int
-wait_for_end(pid_t child)
+wait_for_status(struct watch *watch)
 {
-	int how = 0;
+	struct pollfd pollers[2];
 
-	do
-		if (stop_signal != 0)
-			kill(child, SIGTERM);
-	while (waitpid(child, &how, 0) < 0 && errno == EINTR);
-	return how;
+	while (stop_signal == 0) {
+		unsigned char status = 0;
+		ssize_t n = -1;
+
+		wait_some(watch, pollers, UINT64_MAX);
+		if (pollers[1].revents != 0)
+			relay(watch);
+		if (pollers[0].revents != 0)
+			n = read(watch->ready_fd, &status, 1);
+		else if (monotonic_ns() >= watch->deadline_ns)
+			return -1;
+		if (n == 0)
+			break;
+		if (n == 1 && (status != 0 || --watch->times == 0))
+			return status;
+	}
+	return EX_UNAVAILABLE;
 }
 
-/* When it is not ready its end is waited for, too: it lets go of its locks with that. */
-static void __attribute__((noreturn)) wait_for_ready(int fd, pid_t child, unsigned times)
+/* When it is not ready its end is waited for, too: it lets go of its locks with that. Returns its status, or 0. */
+static int
+wait_for_end(struct watch *watch)
 {
-	unsigned char status = read_status(fd, times);
-	int how;
+	struct pollfd pollers[2];
+	int how = 0;
+	pid_t pid;
+
+	watch->deadline_ns = monotonic_ns() + END_NS_S * SECOND_NS;
+	close(watch->ready_fd);
+	watch->ready_fd = -1;
+	if (stop_signal != 0)
+		kill(watch->child, SIGTERM);
+	while ((pid = waitpid(watch->child, &how, WNOHANG)) == 0 &&
+	    monotonic_ns() < watch->deadline_ns) {
+		wait_some(watch, pollers, LOOK_NS);
+		if (watch->error_fd >= 0)
+			relay(watch);
+	}
+	if (watch->error_fd >= 0)
+		relay(watch);
+	return pid == watch->child && WIFEXITED(how) ? WEXITSTATUS(how) : 0;
+}
+
+static void __attribute__((noreturn))
+wait_for_ready(struct watch *watch, uint64_t limit_ns, const char *log)
+{
+	int status = wait_for_status(watch), end;
 
 	if (status == 0)
 		_exit(0);
-	how = wait_for_end(child);
+	if (status < 0)
+		errx(EX_TEMPFAIL,
+		    "not ready after %g s: it goes on in the background, and %s says why",
+		    (double)limit_ns / SECOND_NS, log);
+	end = wait_for_end(watch);
 	if (stop_signal != 0)
 		_exit(128 + stop_signal);
-	_exit(WIFEXITED(how) && WEXITSTATUS(how) != 0 ? WEXITSTATUS(how) : status);
+	_exit(end != 0 ? end : status);
+}
+
+/* What the background has to say before it is ready goes through the pipe. */
+static void
+leave_caller(int error_fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
+		err(EX_OSERR, "/dev/null");
+	if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	    dup2(error_fd, STDERR_FILENO) < 0)
+		err(EX_OSERR, "dup2");
+	close(null);
+	close(error_fd);
+	setsid();
+	if (chdir("/") != 0)
+		warn("/");
 }
 
 int
-detach_begin(unsigned times)
+detach_begin(unsigned times, uint64_t limit_ns, const char *log)
 {
 	struct sigaction action = { .sa_handler = on_signal }, before[2];
-	int ends[2];
-	pid_t child;
+	struct watch watch = { .times = times };
+	int ready[2], error[2];
+	sigset_t set;
 
-	if (pipe2(ends, O_CLOEXEC) != 0)
+	closefrom(STDERR_FILENO + 1);
+	if (pipe2(ready, O_CLOEXEC) != 0 || pipe2(error, O_CLOEXEC) != 0)
 		err(EX_OSERR, "pipe");
-	sigaction(SIGINT, &action, &before[0]);
-	sigaction(SIGTERM, &action, &before[1]);
-	child = fork();
-	if (child < 0)
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, &watch.mask);
+	watch.deadline_ns = monotonic_ns() + limit_ns;
+	watch.child = fork();
+	if (watch.child < 0)
 		err(EX_OSERR, "fork");
-	if (child > 0) {
-		close(ends[1]);
-		wait_for_ready(ends[0], child, times);
+	if (watch.child > 0) {
+		sigaction(SIGINT, &action, &before[0]);
+		sigaction(SIGTERM, &action, &before[1]);
+		close(ready[1]);
+		close(error[1]);
+		watch.ready_fd = ready[0];
+		watch.error_fd = error[0];
+		fcntl(watch.error_fd, F_SETFL, O_NONBLOCK);
+		wait_for_ready(&watch, limit_ns, log);
 	}
-	sigaction(SIGINT, &before[0], NULL);
-	sigaction(SIGTERM, &before[1], NULL);
-	close(ends[0]);
-	setsid();
-	return ends[1];
+	sigprocmask(SIG_SETMASK, &watch.mask, NULL);
+	close(ready[0]);
+	close(error[0]);
+	leave_caller(error[1]);
+	return ready[1];
 }
 
 void
@@ -100,18 +215,12 @@ detach_ready(int *fd, int status)
 		warn("cannot tell the parent process");
 	close(*fd);
 	*fd = -1;
-	if (status == 0)
-		detach_standard();
 }
 
-void
-detach_standard(void)
+bool
+detach_alone(int fd)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct pollfd poller = { .fd = fd };
 
-	if (null < 0)
-		return;
-	dup2(null, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	close(null);
+	return fd >= 0 && poll(&poller, 1, 0) == 1 && (poller.revents & POLLERR) != 0;
 }

@@ -1,12 +1,61 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "config/output.h"
 
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 static int failed; /* errno of the first write that failed when it was looked; 0 */
+
+/* A signal that is handled ends the wait, as it ends a write that blocks. */
+static ssize_t
+write_all(void *cookie, const char *text, size_t length)
+{
+	struct pollfd poller = { .fd = (int)(intptr_t)cookie, .events = POLLOUT };
+	size_t done = 0;
+
+	while (done < length) {
+		ssize_t n = write(poller.fd, text + done, length - done);
+
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno != EAGAIN || poll(&poller, 1, -1) < 0)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+/* The descriptor's flags are not ours to change: others have the same open file. */
+static FILE *
+waiting_stream(int fd, FILE *stream, int buffering)
+{
+	static const cookie_io_functions_t functions = { .write = write_all };
+	int flags = fcntl(fd, F_GETFL);
+	FILE *waiting;
+
+	if (flags < 0 || !(flags & O_NONBLOCK))
+		return stream;
+	waiting = fopencookie((void *)(intptr_t)fd, "w", functions);
+	if (waiting == NULL)
+		return stream;
+	setvbuf(waiting, NULL, buffering, BUFSIZ);
+	return waiting;
+}
+
+void
+output_begin(void)
+{
+	stdout = waiting_stream(STDOUT_FILENO, stdout, _IOFBF);
+	stderr = waiting_stream(STDERR_FILENO, stderr, _IOLBF);
+}
 
 bool
 output_flush(void)

@@ -7,6 +7,10 @@
 
 #include <stdbool.h>
 
+/* Whoever started us may have left standard output or error non-blocking. Nothing is lost then: a full pipe is waited
+ * for, as one that blocks would be. */
+void output_begin(void);
+
 /* Writes what was printed. False when that could not be, now or before. */
 bool output_flush(void);
 

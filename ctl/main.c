@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "config/output.h"
+#include "config/process.h"
 #include "ctl/ctl.h"
 #include "router/filter.h"
 
@@ -532,6 +533,7 @@ main(int argc, char **argv)
 	const struct command *command;
 	int status;
 
+	process_begin();
 	read_options(&ctl, argc, argv);
 	command = find_command(&ctl, argv + optind, argc - optind);
 	check_given(command);
@@ -540,7 +542,6 @@ main(int argc, char **argv)
 	if (config_load(&ctl.config, &ctl.options, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
 	ctl_check_names(&ctl);
-	signal(SIGPIPE, SIG_IGN);
 	status = output_end(command->run(&ctl));
 	config_free(&ctl.config);
 	return status;

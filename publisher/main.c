@@ -21,6 +21,7 @@
 
 #include "config/config.h"
 #include "config/output.h"
+#include "config/process.h"
 #include "publisher/convert.h"
 #include "publisher/input.h"
 #include "publisher/report.h"
@@ -643,20 +644,6 @@ prepare(struct publisher *publisher, int argc, char **argv)
 	sigaction(SIGTERM, &action, NULL);
 	if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* nohup */
 		sigaction(SIGHUP, &action, NULL);
-	action.sa_handler = SIG_IGN;
-	sigaction(SIGPIPE, &action, NULL);
-}
-
-/* A standard descriptor that is closed would be given to the next file or socket that is opened, and read
- * or written as if it were the standard one. Opened the wrong way round, its use fails instead. */
-static void
-fill_closed_descriptors(void)
-{
-	static const int wrong_way[] = { O_WRONLY, O_RDONLY, O_RDONLY };
-
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", wrong_way[fd]) != fd)
-			exit(EX_OSERR);
 }
 
 int
@@ -665,7 +652,7 @@ main(int argc, char **argv)
 	static struct publisher publisher;
 	int status;
 
-	fill_closed_descriptors();
+	process_begin();
 	prepare(&publisher, argc, argv);
 	while (turn(&publisher))
 		;

@@ -16,14 +16,15 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "config/detach.h"
+#include "config/daemon.h"
 #include "config/output.h"
+#include "config/process.h"
 #include "router/core.h"
 #include "telemetry/event.h"
 
 #define STOP_WAIT_NS 8000000000ull /* a stop takes no longer, whatever the disk does */
 
-enum { OPTION_IO = 256 }; /* has no letter */
+enum { OPTION_IO = 256, OPTION_LOG, OPTION_WAIT }; /* have no letter */
 
 static volatile sig_atomic_t stop_signal;
 
@@ -37,10 +38,14 @@ static void
 usage(FILE *out)
 {
 	fputs("usage: headgate-router [-dhVv] [-c FILE] [-D DIR] [--io auto|uring|poll]\n"
+	      "                       [--log FILE] [--wait TIME]\n"
 	      "  -c, --config FILE     configuration; without it the built-in utility system\n"
 	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
 	      "  -d, --detach          go to the background when ready\n"
 	      "      --io WHICH        auto (io_uring, or else poll), uring, poll\n"
+	      "      --log FILE        log to FILE; with -d the default is "
+	      "STATE/headgate-router.log\n"
+	      "      --wait TIME       how long -d waits until it is ready: 60s\n"
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
@@ -52,7 +57,7 @@ enum io_choice { IO_AUTO, IO_URING, IO_POLL };
 struct settings {
 	struct config_options config;
 	enum io_choice io;
-	bool detach, verbose;
+	struct daemon daemon;
 };
 
 /* from: the option or the variable that says so. */
@@ -81,6 +86,8 @@ read_options(struct settings *settings, int argc, char **argv)
 		{ "directory", required_argument, NULL, 'D' },
 		{ "detach", no_argument, NULL, 'd' },
 		{ "io", required_argument, NULL, OPTION_IO },
+		{ "log", required_argument, NULL, OPTION_LOG },
+		{ "wait", required_argument, NULL, OPTION_WAIT },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
@@ -101,14 +108,20 @@ read_options(struct settings *settings, int argc, char **argv)
 			settings->config.base_dir = optarg;
 			break;
 		case 'd':
-			settings->detach = true;
+			settings->daemon.detach = true;
 			break;
 		case OPTION_IO:
 			io = optarg;
 			io_from = "--io";
 			break;
+		case OPTION_LOG:
+			settings->daemon.log = optarg;
+			break;
+		case OPTION_WAIT:
+			daemon_read_wait(&settings->daemon, optarg);
+			break;
 		case 'v':
-			settings->verbose = true;
+			settings->daemon.verbose = true;
 			break;
 		case 'V':
 			puts("headgate-router " VERSION_TEXT);
@@ -182,9 +195,6 @@ catch_signals(void)
 
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
-	action.sa_handler = SIG_IGN;
-	sigaction(SIGPIPE, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
 	action.sa_handler =
 	    SIG_DFL; /* were it ignored, a command's number could be another's already */
 	sigaction(SIGCHLD, &action, NULL);
@@ -213,40 +223,42 @@ run(struct router *router)
 int
 main(int argc, char **argv)
 {
-	static struct settings settings;
+	static struct settings settings = {
+		.daemon = { .program = "headgate-router", .wait_ns = DAEMON_WAIT_NS },
+	};
+	struct daemon *daemon = &settings.daemon;
 	static struct config config;
 	static struct router router;
 	char error[LOG_ERROR_BYTES];
 	struct io *io;
-	int ready_fd = -1;
 	int rc;
 
+	process_begin();
 	read_options(&settings, argc, argv);
 	umask(077);
-	event_init("headgate-router", settings.verbose);
+	daemon_fix_paths(daemon, &settings.config);
 	if (config_load(&config, &settings.config, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
 	rc = config_make_dirs(&config, error, sizeof(error));
 	if (rc != 0)
 		errx(exit_status(rc) == EX_NOPERM ? EX_NOPERM : EX_CANTCREAT, "%s", error);
-	if (settings.detach)
-		ready_fd = detach_begin(1);
+	daemon_begin(daemon, &config, 1);
 	catch_signals();
 	rc = open_io(settings.io, &io, error, sizeof(error));
 	if (rc != 0) {
 		int status = settings.io == IO_URING ? EX_UNAVAILABLE : EX_OSERR;
 
-		detach_ready(&ready_fd, status);
+		daemon_ready(daemon, status);
 		errx(status, "%s", error);
 	}
 	rc = router_open(&router, io, &config, error, sizeof(error));
 	if (rc != 0) {
-		detach_ready(&ready_fd, exit_status(rc));
+		daemon_ready(daemon, exit_status(rc));
 		errx(exit_status(rc), "%s", error);
 	}
 	event(EVENT_INFO, "router.ready", "s:io", io->operations->name, "s:run", config.run_dir,
 	    "s:state", config.state_dir, "u:queues", (uint64_t)router.queue_count, NULL);
-	detach_ready(&ready_fd, 0);
+	daemon_ready(daemon, 0);
 	rc = run(&router);
 	if (rc != 0)
 		event(EVENT_ERROR, "router.failed", "s:error", strerror(-rc), NULL);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "config/detach.h"
+#include "config/daemon.h"
 #include "config/output.h"
+#include "config/process.h"
 #include "shm/lane_lock.h"
 #include "telemetry/event.h"
 #include "workers/attachment.h"
@@ -38,8 +40,9 @@ enum {
 
 struct settings {
 	struct config_options config;
+	struct daemon daemon;
 	unsigned processes;
-	bool detach, verbose, invoke;
+	bool invoke;
 };
 
 /* A working process of the program. */
@@ -69,13 +72,15 @@ static void
 usage(const struct service *service, FILE *out)
 {
 	fprintf(out,
-	    "usage: %s [-dhVv] [-c FILE] [-D DIR]%s\n"
+	    "usage: %s [-dhVv] [-c FILE] [-D DIR] [--log FILE] [--wait TIME]%s\n"
 	    "       %s --invoke [-c FILE] < message.json\n",
 	    service->program, service->table == NULL ? " [-j N]" : "", service->program);
 	fputs("  -c, --config FILE     configuration; without it the built-in utility system\n"
 	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
 	      "  -d, --detach          go to the background when attached or a standby\n"
 	      "      --invoke          handle one message from stdin, print the result\n"
+	      "      --log FILE        log to FILE; with -d the default is STATE/PROGRAM.log\n"
+	      "      --wait TIME       how long -d waits until it is ready: 60s\n"
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
@@ -105,13 +110,15 @@ read_jobs(const struct service *service, const char *text)
 static void
 read_options(const struct service *service, struct settings *settings, int argc, char **argv)
 {
-	enum { INVOKE = 256 };
+	enum { INVOKE = 256, LOG, WAIT };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "directory", required_argument, NULL, 'D' },
 		{ "detach", no_argument, NULL, 'd' },
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "invoke", no_argument, NULL, INVOKE },
+		{ "log", required_argument, NULL, LOG },
+		{ "wait", required_argument, NULL, WAIT },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
@@ -131,7 +138,7 @@ read_options(const struct service *service, struct settings *settings, int argc,
 			settings->config.base_dir = optarg;
 			break;
 		case 'd':
-			settings->detach = true;
+			settings->daemon.detach = true;
 			break;
 		case 'j':
 			settings->processes = read_jobs(service, optarg);
@@ -139,8 +146,14 @@ read_options(const struct service *service, struct settings *settings, int argc,
 		case INVOKE:
 			settings->invoke = true;
 			break;
+		case LOG:
+			settings->daemon.log = optarg;
+			break;
+		case WAIT:
+			daemon_read_wait(&settings->daemon, optarg);
+			break;
 		case 'v':
-			settings->verbose = true;
+			settings->daemon.verbose = true;
 			break;
 		case 'V':
 			printf("%s %s\n", service->program, VERSION_TEXT);
@@ -153,7 +166,7 @@ read_options(const struct service *service, struct settings *settings, int argc,
 			exit(EX_USAGE);
 		}
 	}
-	if (settings->invoke && (settings->detach || settings->processes > 1))
+	if (settings->invoke && (settings->daemon.detach || settings->processes > 1))
 		errx(EX_USAGE, "--invoke handles one message here: not with -d or -j");
 	if (optind < argc) {
 		warnx("%s: takes no arguments", argv[optind]);
@@ -171,9 +184,6 @@ catch_signals(void)
 	sigaction(SIGINT, &action, NULL);
 	action.sa_handler = on_child;
 	sigaction(SIGCHLD, &action, NULL);
-	action.sa_handler = SIG_IGN;
-	sigaction(SIGPIPE, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
 }
 
 /* Sleeps, but not through a signal that asks to stop. */
@@ -199,7 +209,7 @@ pause_ms(int ms)
 /* Takes the lock of these lanes; as a standby looks again and again. Returns the fd, or -1 when told to
  * stop. */
 static int
-take_lock(const struct config *config, const char *queue, uint64_t lanes, int *ready_fd)
+take_lock(const struct config *config, const char *queue, uint64_t lanes, struct daemon *daemon)
 {
 	int fd = lane_lock_open(config->run_dir, queue), rc;
 
@@ -208,7 +218,7 @@ take_lock(const struct config *config, const char *queue, uint64_t lanes, int *r
 	rc = lane_lock_take(fd, lanes);
 	if (rc == -EAGAIN) {
 		event(EVENT_INFO, "worker.standby", "s:queue", queue, NULL);
-		detach_ready(ready_fd, 0);
+		daemon_ready(daemon, 0);
 	}
 	while (rc == -EAGAIN && stop_signal == 0) {
 		pause_ms(STANDBY_MS);
@@ -241,7 +251,7 @@ compare_policies(
  * lock that counts no more. */
 static int
 serve(const struct service *service, const struct config *config, struct consumer *consumer,
-    uint64_t lanes, int lock_fd, int *ready_fd)
+    uint64_t lanes, int lock_fd, struct daemon *daemon)
 {
 	struct attachment attachment;
 	int wait_ms = CONNECT_MS_MIN;
@@ -266,7 +276,7 @@ serve(const struct service *service, const struct config *config, struct consume
 		}
 		event(EVENT_INFO, "worker.attached", "s:queue", service->queue, NULL);
 		compare_policies(service, config, &attachment);
-		detach_ready(ready_fd, 0);
+		daemon_ready(daemon, 0);
 		said = false;
 		wait_ms = CONNECT_MS_MIN;
 		rc = consumer_run(consumer, &attachment);
@@ -300,7 +310,7 @@ open_store(struct store **store, const struct service *service, const struct con
 
 static int
 child_main(const struct service *service, const struct config *config,
-    const struct config_options *options, uint64_t lanes, pid_t parent, int ready_fd)
+    const struct config_options *options, uint64_t lanes, pid_t parent, struct daemon *daemon)
 {
 	const struct config_queue *queue = config_find_queue(config, service->queue);
 	struct consumer *consumer;
@@ -314,16 +324,17 @@ child_main(const struct service *service, const struct config *config,
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (service->begin != NULL && service->begin(options, error, sizeof(error)) != 0)
 		event(EVENT_WARN, "worker.config", "s:error", error, NULL);
-	lock_fd = take_lock(config, service->queue, lanes, &ready_fd);
+	lock_fd = take_lock(config, service->queue, lanes, daemon);
 	if (lock_fd < 0)
 		return 0;
 	rc = open_store(&store, service, config, error, sizeof(error));
+	daemon_look(daemon);
 	if (rc != 0)
 		errx(rc == -ESTALE || rc == -EBADMSG ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
 	consumer = consumer_new(service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);
 	if (consumer == NULL)
 		errx(EX_OSERR, "out of memory");
-	rc = serve(service, config, consumer, lanes, lock_fd, &ready_fd);
+	rc = serve(service, config, consumer, lanes, lock_fd, daemon);
 	consumer_free(consumer);
 	store_close(store);
 	if (rc == -ESTALE)
@@ -362,7 +373,7 @@ share_of_lanes(unsigned process, unsigned processes)
 /* Signals are blocked, and stay so here: unblocked is the child's mask. */
 static void
 spawn(struct child *child, const struct service *service, const struct config *config,
-    const struct config_options *options, const sigset_t *unblocked, int ready_fd)
+    const struct config_options *options, const sigset_t *unblocked, struct daemon *daemon)
 {
 	pid_t parent = getpid();
 
@@ -373,7 +384,7 @@ spawn(struct child *child, const struct service *service, const struct config *c
 	if (child->pid != 0)
 		return;
 	sigprocmask(SIG_SETMASK, unblocked, NULL);
-	_exit(child_main(service, config, options, child->lanes, parent, ready_fd));
+	_exit(child_main(service, config, options, child->lanes, parent, daemon));
 }
 
 static bool
@@ -404,11 +415,13 @@ reap(struct child *child, const char *queue)
 	return status;
 }
 
-/* Sleeps until a signal comes, or one of them is to be started again. Signals are blocked otherwise, so that
- * none comes between the look at what they changed and the sleep. */
+/* Sleeps until a signal comes, the caller of -d waits no more, or one of them is to be started again. Signals are
+ * blocked otherwise, so that none comes between the look at what they changed and the sleep. */
 static void
-wait_for_children(const struct child *children, unsigned count, const sigset_t *unblocked)
+wait_for_children(const struct child *children, unsigned count, const sigset_t *unblocked,
+    const struct daemon *daemon)
 {
+	struct pollfd caller = { .fd = daemon->ready_fd };
 	uint64_t now = now_ms(), due = UINT64_MAX;
 	struct timespec left;
 
@@ -418,7 +431,7 @@ wait_for_children(const struct child *children, unsigned count, const sigset_t *
 	due = due > now ? due - now : 0;
 	left = (struct timespec){ .tv_sec = (time_t)(due / 1000),
 		.tv_nsec = (long)(due % 1000 * 1000000) };
-	pselect(0, NULL, NULL, NULL, due > INT_MAX || stop_signal != 0 ? NULL : &left, unblocked);
+	ppoll(&caller, 1, due > INT_MAX || stop_signal != 0 ? NULL : &left, unblocked);
 }
 
 static unsigned
@@ -436,8 +449,7 @@ tell(const struct child *children, unsigned count, int signal)
 
 /* Keeps the children alive until it is told to stop, or one of them says that it never will be. */
 static int
-supervise(const struct service *service, const struct config *config,
-    const struct settings *settings, int ready_fd)
+supervise(const struct service *service, const struct config *config, struct settings *settings)
 {
 	static struct child children[CONFIG_LANES_MAX];
 	unsigned count = settings->processes;
@@ -445,8 +457,6 @@ supervise(const struct service *service, const struct config *config,
 	bool told = false;
 	int rc = 0;
 
-	if (ready_fd >= 0)
-		detach_standard();
 	for (unsigned i = 0; i < count; i++)
 		children[i] = (struct child){
 			.lanes = share_of_lanes(i, count),
@@ -464,7 +474,7 @@ supervise(const struct service *service, const struct config *config,
 
 			if (status >= 0 && stop_signal == 0 && is_final(status)) {
 				rc = WEXITSTATUS(status);
-				detach_ready(&ready_fd, rc);
+				daemon_ready(&settings->daemon, rc);
 				stop_signal = SIGTERM;
 			}
 		}
@@ -474,9 +484,11 @@ supervise(const struct service *service, const struct config *config,
 		for (unsigned i = 0; i < count && !told; i++) {
 			if (children[i].pid != 0 || children[i].due_ms > now_ms())
 				continue;
-			spawn(&children[i], service, config, &settings->config, &before, ready_fd);
+			spawn(&children[i], service, config, &settings->config, &before,
+			    &settings->daemon);
 		}
-		wait_for_children(children, count, &before);
+		wait_for_children(children, count, &before, &settings->daemon);
+		daemon_look(&settings->daemon);
 	}
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return rc;
@@ -488,12 +500,15 @@ worker_main(const struct service *service, int argc, char **argv)
 	static struct settings settings;
 	static struct config config;
 	char error[512 + PATH_MAX];
-	int ready_fd = -1;
 	int rc;
 
+	process_begin();
+	settings.daemon.program = service->program;
+	settings.daemon.wait_ns = DAEMON_WAIT_NS;
 	read_options(service, &settings, argc, argv);
 	umask(077);
-	event_init(service->program, settings.verbose);
+	event_init(service->program, settings.daemon.verbose);
+	daemon_fix_paths(&settings.daemon, &settings.config);
 	if (config_load(&config, &settings.config, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
 	if (config_find_queue(&config, service->queue) == NULL)
@@ -509,10 +524,9 @@ worker_main(const struct service *service, int argc, char **argv)
 	rc = config_make_dirs(&config, error, sizeof(error));
 	if (rc != 0)
 		errx(rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT, "%s", error);
-	if (settings.detach)
-		ready_fd = detach_begin(settings.processes);
+	daemon_begin(&settings.daemon, &config, settings.processes);
 	catch_signals();
-	rc = supervise(service, &config, &settings, ready_fd);
+	rc = supervise(service, &config, &settings);
 	config_free(&config);
 	return rc;
 }

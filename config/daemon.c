@@ -1,0 +1,106 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "config/daemon.h"
+
+#include <err.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "config/detach.h"
+#include "telemetry/event.h"
+#include "telemetry/sink.h"
+
+void
+daemon_read_wait(struct daemon *daemon, const char *text)
+{
+	if (config_parse_duration(text, &daemon->wait_ns) != 0)
+		errx(EX_USAGE, "--wait %s: seconds, or with ms, s, m, h, d", text);
+}
+
+/* Never freed: as long as the options are in use, the program runs. */
+static const char *
+absolute(const char *path)
+{
+	char cwd[PATH_MAX], *whole;
+
+	if (path == NULL || path[0] == '/' || path[0] == '\0')
+		return path;
+	if (getcwd(cwd, sizeof(cwd)) == NULL)
+		err(EX_OSERR, "the working directory");
+	if (asprintf(&whole, "%s/%s", cwd, path) < 0)
+		errx(EX_OSERR, "out of memory");
+	return whole;
+}
+
+void
+daemon_fix_paths(struct daemon *daemon, struct config_options *options)
+{
+	const char *base = getenv("HEADGATE_DIR");
+
+	options->file = absolute(options->file);
+	options->base_dir = absolute(options->base_dir);
+	daemon->log = absolute(daemon->log);
+	if (base != NULL && setenv("HEADGATE_DIR", absolute(base), 1) != 0)
+		err(EX_OSERR, "HEADGATE_DIR");
+}
+
+static void
+on_hangup(int signal)
+{
+	(void)signal;
+	sink_reopen();
+}
+
+/* Without a log file they mean nothing. */
+static void
+catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_hangup, .sa_flags = SA_RESTART };
+
+	sigaction(SIGHUP, &action, NULL);
+	sigaction(SIGUSR1, &action, NULL);
+}
+
+void
+daemon_begin(struct daemon *daemon, const struct config *config, unsigned times)
+{
+	static char own[CONFIG_PATH_BYTES + 64]; /* the default, of -d */
+	int rc = 0;
+
+	if (daemon->log == NULL && daemon->detach) {
+		snprintf(own, sizeof(own), "%s/%s.log", config->state_dir, daemon->program);
+		daemon->log = own;
+	}
+	catch_signals();
+	daemon->ready_fd = daemon->detach ? detach_begin(times, daemon->wait_ns, daemon->log) : -1;
+	sink_never_wait();
+	if (daemon->log != NULL)
+		rc = sink_open(daemon->log);
+	if (rc != 0)
+		errc(EX_CANTCREAT, -rc, "%s", daemon->log);
+	event_init(daemon->program, daemon->verbose);
+}
+
+void
+daemon_ready(struct daemon *daemon, int status)
+{
+	bool asked = daemon->ready_fd >= 0 && !detach_alone(daemon->ready_fd);
+
+	if (daemon->ready_fd < 0)
+		return;
+	detach_ready(&daemon->ready_fd, status);
+	if (status == 0 || !asked)
+		sink_take_stderr();
+}
+
+void
+daemon_look(struct daemon *daemon)
+{
+	if (detach_alone(daemon->ready_fd))
+		daemon_ready(daemon, 0);
+}

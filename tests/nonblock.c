@@ -1,0 +1,25 @@
+/*
+ * nonblock PROGRAM ARGUMENT...: runs the program with standard output and error that do not block, as some parents leave
+ * them; a pipe has room for 4 KiB.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <err.h>
+#include <fcntl.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+int
+main(int argc, char **argv)
+{
+	if (argc < 2)
+		errx(EX_USAGE, "usage: nonblock PROGRAM ARGUMENT...");
+	for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+		fcntl(fd, F_SETPIPE_SZ, 4096);
+		if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
+			err(EX_OSERR, "F_SETFL");
+	}
+	execvp(argv[1], argv + 1);
+	err(EX_NOINPUT, "%s", argv[1]);
+}
