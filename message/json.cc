@@ -198,6 +198,7 @@ equals(span text, const char *literal)
 /* What a walk is doing: the document, for the place it has come to. */
 struct walk {
 	ondemand::document *document;
+	const char *duplicate; /* key that was there before */
 };
 
 json_error walk_value(walk &, ondemand::value, json_value &, unsigned depth);
@@ -352,6 +353,8 @@ walk_members(walk &state, ondemand::object object, names &set, callback field_cb
 		if (error != simdjson::SUCCESS)
 			return from_simdjson(error);
 		rc = add_name(set, name);
+		if (rc == JSON_DUPLICATE_KEY)
+			state.duplicate = raw - 1;
 		if (rc == JSON_OK)
 			rc = walk_value(state, field.value(), out.value, 2);
 		if (rc != JSON_OK)
@@ -404,6 +407,7 @@ struct json_reader {
 	ondemand::parser parser;
 	ondemand::parser nested; /* for json_each(), also inside of a walk */
 	names set;
+	const char *duplicate; /* key that the last walk refused */
 };
 
 extern "C" const char *
@@ -462,7 +466,7 @@ json_walk(struct json_reader *reader, const char *text, size_t length,
 {
 	ondemand::document document;
 	ondemand::object object;
-	walk state = { &document };
+	walk state = { &document, nullptr };
 	json_error rc;
 	size_t start = 0;
 	simdjson::error_code error;
@@ -481,7 +485,14 @@ json_walk(struct json_reader *reader, const char *text, size_t length,
 		return from_simdjson(error);
 	reader->set.count = 0;
 	rc = walk_members(state, object, reader->set, field, context);
+	reader->duplicate = state.duplicate;
 	return rc == JSON_OK ? require_end(document) : rc;
+}
+
+extern "C" size_t
+json_duplicate_at(const struct json_reader *reader, const char *text)
+{
+	return static_cast<size_t>(reader->duplicate - text);
 }
 
 namespace
@@ -526,7 +537,7 @@ json_each(struct json_reader *reader, struct span container,
     int (*item)(void *context, struct span name, const struct json_value *), void *context)
 {
 	ondemand::document document;
-	walk state = { &document };
+	walk state = { &document, nullptr };
 	json_value out;
 	simdjson::error_code error =
 	    reader->nested

@@ -69,6 +69,9 @@ void json_reader_free(struct json_reader *);
 enum json_error json_walk(struct json_reader *, const char *text, size_t length,
     int (*field)(void *context, const struct json_field *), void *context);
 
+/* After JSON_DUPLICATE_KEY: offset in the text of the key that comes a second time. */
+size_t json_duplicate_at(const struct json_reader *, const char *text);
+
 /* Picks members of the top-level object by name in one strict walk. values[i].type is 0 when
  * names[i] is absent. Names in the text are compared unescaped. */
 enum json_error json_pick(struct json_reader *, const char *text, size_t length,

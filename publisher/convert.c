@@ -15,6 +15,7 @@
 
 #include <sha2.h>
 
+#include "message/json_fault.h"
 #include "message/trace.h"
 #include "message/uuid.h"
 #include "publisher/input.h"
@@ -255,7 +256,10 @@ walk(struct converter *c, struct span text)
 	c->attribute_count = c->inline_bytes = 0;
 	c->text = text;
 	error = json_walk(c->reader, text.data, text.length, take_field, c);
-	return error == JSON_OK ? 0 : refuse(c, 400, "%s", json_error_text(error));
+	if (error == JSON_OK)
+		return 0;
+	json_fault_describe(c->reader, text.data, text.length, error, c->reason, sizeof(c->reason));
+	return 400;
 }
 
 static bool

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "publisher/sniff.h"
+
 enum {
 	BUFFER_BYTES = INPUT_LINE_BYTES + 2 * INPUT_CHUNK_BYTES,
 	PIPE_BYTES = 1 << 20 /* a default pipe of 64 KiB carries less than half as much */
@@ -19,6 +21,8 @@ struct input {
 	size_t count, current; /* current == count: behind the last one */
 	int fd;                /* -1: names[current] is not open */
 	bool ended;            /* names[current] gave its last byte */
+	bool sniffed;          /* names[current] is lines, or refused */
+	const char *refusal;   /* why all of names[current] is refused; NULL: it is not */
 	bool inside;           /* of a line that is handed out in pieces */
 	uint64_t line;         /* number of the last one begun in names[current] */
 	size_t begin, end;     /* what is buffered */
@@ -93,33 +97,73 @@ input_fd(const struct input *input)
 	return input->ended ? -1 : input->fd;
 }
 
+/* whole: the line ends with these bytes. */
 static enum input_result
 show(struct input *input, size_t length, bool newline, bool whole, struct input_line *line)
 {
+	bool too_long = input->inside || length > INPUT_LINE_BYTES;
+
 	input->shown = (struct input_line){
 		.source = source_name(input->names[input->current]),
 		.number = input->line + !input->inside,
 		.text = { input->buffer + input->begin, length },
-		.newline = newline,
-		.too_long = input->inside || length > INPUT_LINE_BYTES,
+		.end = newline ? "\n" : "",
 		.first = !input->inside,
 	};
+	if (input->refusal != NULL) {
+		input->shown.refusal = input->refusal;
+		input->shown.status = 400;
+	} else if (too_long) {
+		input->shown.refusal = "line too long";
+		input->shown.status = 413;
+	} else if (length > 0 && input->shown.text.data[length - 1] == '\r') {
+		input->shown.text.length--;
+		input->shown.end = newline ? "\r\n" : "\r";
+	}
 	input->shown_bytes = length + newline;
 	input->shown_whole = whole;
 	*line = input->shown;
 	return INPUT_LINE;
 }
 
+/* False: more of the source must be read first. */
+static bool
+sniff_source(struct input *input)
+{
+	size_t length = input->end - input->begin, mark;
+	const char *why;
+
+	switch (sniff(input->buffer + input->begin, length, input->ended, &mark, &why)) {
+	case SNIFF_MORE:
+		return false;
+	case SNIFF_LINES:
+		input->begin += mark;
+		input->scanned += mark;
+		break;
+	case SNIFF_REFUSED:
+		input->refusal = why;
+		break;
+	}
+	input->sniffed = true;
+	return true;
+}
+
 enum input_result
 input_peek(struct input *input, struct input_line *line)
 {
-	const char *begin = input->buffer + input->begin, *newline;
-	size_t left = input->end - input->begin;
+	const char *begin, *newline;
+	size_t left;
 
 	if (input->shown_bytes > 0) {
 		*line = input->shown;
 		return INPUT_LINE;
 	}
+	if (input->fd >= 0 && !input->sniffed && !sniff_source(input))
+		return INPUT_MORE;
+	begin = input->buffer + input->begin;
+	left = input->end - input->begin;
+	if (input->refusal != NULL && left > 0)
+		return show(input, left, false, false, line);
 	newline = memchr(input->buffer + input->scanned, '\n', input->end - input->scanned);
 	if (newline != NULL)
 		return show(input, (size_t)(newline - begin), true, true, line);
@@ -139,6 +183,14 @@ input_advance(struct input *input)
 	input->begin += input->shown_bytes;
 	input->scanned = input->begin;
 	input->shown_bytes = 0;
+}
+
+void
+input_skip_source(struct input *input)
+{
+	input_advance(input);
+	input->begin = input->scanned = input->end;
+	input->ended = true;
 }
 
 static int
@@ -163,8 +215,8 @@ source_next(struct input *input)
 	source_close(input);
 	input->current++;
 	input->line = 0;
-	input->ended = false;
-	input->inside = false;
+	input->ended = input->inside = input->sniffed = false;
+	input->refusal = NULL;
 }
 
 /* Moves what is left to the front: when that is cheap, so that the same memory (in the cache) is

@@ -1,8 +1,10 @@
 /*
  * input - files and standard input, one after another, as numbered lines.
  *
- * A line is never split, but one longer than INPUT_LINE_BYTES is handed out in pieces, so that it is
- * never held whole. What one read(2) gave can be taken at once: nothing waits for a full buffer.
+ * A line ends with a newline, or a carriage return and a newline. It is never split, but one longer than
+ * INPUT_LINE_BYTES is handed out in pieces, so that it is never held whole; so is a source that is refused by its
+ * beginning (publisher/sniff.h), as if it were one line. A byte order mark at the beginning of a source is passed over.
+ * What one read(2) gave can be taken at once: nothing waits for a full buffer.
  *
  *	input_peek()  INPUT_LINE  use it, then input_advance()
  *	              INPUT_MORE  wait until input_fd() is readable (-1: no need to), then input_read()
@@ -28,10 +30,11 @@ enum input_result { INPUT_LINE, INPUT_MORE, INPUT_END };
 struct input_line {
 	const char *source; /* name for messages; lives as long as the input */
 	uint64_t number;    /* in its source, from 1 */
-	struct span text;   /* without its newline; JSON_PADDING readable bytes follow */
-	bool newline;       /* there was one */
-	bool too_long;      /* text is a piece of a line beyond INPUT_LINE_BYTES */
-	bool first;         /* piece of it; set for a whole line, too */
+	struct span text;   /* without its end; JSON_PADDING readable bytes follow */
+	const char *end;    /* "\n", "\r\n", or "", "\r" where the source ends with it */
+	const char *refusal; /* not NULL: text is a piece of what is refused for this reason */
+	uint16_t status;     /* of the refusal: 413 a line too long, 400 all of the source */
+	bool first;          /* piece of it; set for a whole line, too */
 };
 
 struct input;
@@ -44,6 +47,8 @@ void input_free(struct input *);
 /* Shows the next line, without taking it. line->text is valid until the next input_read(). */
 enum input_result input_peek(struct input *, struct input_line *line);
 void input_advance(struct input *);
+/* Takes the line, and all that the source has behind it without reading that. */
+void input_skip_source(struct input *);
 
 /* Opens the source, reads once from it, or goes on to the next one. Returns 0, or -errno. */
 int input_read(struct input *);

@@ -437,6 +437,17 @@ fail_input(struct publisher *publisher, int rc)
 	publisher->input_ended = publisher->input_failed = true;
 }
 
+/* A piece of what is refused whole. A source is read on only if it is to be kept. */
+static void
+take_refused(struct publisher *publisher, const struct input_line *line)
+{
+	report_piece(&publisher->report, line);
+	if (line->status == 400 && publisher->report.rejects == NULL)
+		input_skip_source(publisher->input);
+	else
+		input_advance(publisher->input);
+}
+
 /* Reads and converts what is there, up to a batch. Returns the descriptor to wait for, or -1. */
 static int
 read_input(struct publisher *publisher)
@@ -461,15 +472,15 @@ read_input(struct publisher *publisher)
 			}
 			continue;
 		}
-		if (line.too_long) {
-			/* Its pieces are told in order with the others: these first. */
-			if (!window_empty(publisher->window))
-				return -1;
-			report_piece(&publisher->report, &line);
-		} else {
+		if (line.refusal == NULL) {
 			add_line(publisher, &line);
+			input_advance(publisher->input);
+		} else if (window_empty(publisher->window)) {
+			take_refused(publisher, &line);
+		} else {
+			/* Its pieces are told in order with the others: these first. */
+			return -1;
 		}
-		input_advance(publisher->input);
 	}
 	return -1;
 }
@@ -488,7 +499,7 @@ wait_for_events(struct publisher *publisher, int input_fd_wanted, bool blocked)
 	int rc;
 
 	/* Lines are waiting in memory: only look. */
-	if (more && (input_peek(publisher->input, &line) != INPUT_LINE || !line.too_long))
+	if (more && (input_peek(publisher->input, &line) != INPUT_LINE || line.refusal == NULL))
 		timeout = 0;
 	if (poll(fds, 2, timeout) <= 0 || !(fds[0].revents & (POLLIN | POLLHUP | POLLERR)))
 		return;

@@ -80,13 +80,12 @@ report_durable(struct report *report, const struct topic_settings *topic,
 }
 
 static void
-keep(struct report *report, struct span text, bool newline)
+keep(struct report *report, struct span text, const char *end)
 {
 	if (report->rejects == NULL)
 		return;
 	fwrite(text.data, 1, text.length, report->rejects);
-	if (newline)
-		putc('\n', report->rejects);
+	fputs(end, report->rejects);
 }
 
 static void
@@ -117,7 +116,7 @@ report_refused(
 {
 	tell_refused(report, entry->source, entry->line, status, reason);
 	if (entry->text.data != NULL)
-		keep(report, entry->text, entry->newline);
+		keep(report, entry->text, entry->end);
 }
 
 void
@@ -129,9 +128,14 @@ report_given_up(struct report *report, const struct window_entry *entry, const c
 void
 report_piece(struct report *report, const struct input_line *line)
 {
-	if (line->first)
-		tell_refused(report, line->source, line->number, 413, "line too long");
-	keep(report, line->text, line->newline);
+	if (line->first) {
+		char reason[256];
+
+		snprintf(reason, sizeof(reason), "%s%s", line->refusal,
+		    line->status == 400 ? "; nothing of it is published" : "");
+		tell_refused(report, line->source, line->number, line->status, reason);
+	}
+	keep(report, line->text, line->end);
 }
 
 void

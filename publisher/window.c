@@ -153,7 +153,7 @@ block_add(struct block *block, const struct input_line *line)
 	*entry = (struct window_entry){
 		.source = line->source,
 		.line = line->number,
-		.newline = line->newline,
+		.end = line->end,
 	};
 	return entry;
 }

@@ -38,7 +38,7 @@ struct window_entry {
 	struct span text;    /* the line; data NULL: not kept */
 	struct span reason;  /* of a refusal here */
 	uint16_t status;     /* of a refusal here: 400, 413; else 0 */
-	bool newline;        /* the line had one */
+	const char *end;     /* the line's: see input.h */
 };
 
 /* A piece of a block that goes over the wire as one PUBLISH. */

@@ -38,6 +38,30 @@ publish --receipts "$dir/sns" >"$dir/receipts"
 is "an SNS notification is unwrapped and its attributes route it" 0 $?
 ok "its id is the message's" grep -q '"message_id":"sns-1"' "$dir/receipts"
 
+line='{"customer_id":"E","transaction_type":"payment","amount":1,"payment_method":"x"}'
+printf '\357\273\277%s\r\n' "$line" >"$dir/dos"
+echo "$line" >"$dir/unix"
+publish --receipts "$dir/dos" "$dir/unix" >"$dir/receipts"
+is "a mark and carriage returns are no part of a message" "0 false true" \
+  "$? $(jq -r .duplicate "$dir/receipts" | paste -s -d' ')"
+for ((i = 0; i < 1000; i++)); do echo '{"customer_id":"F","transaction_type":"payment"}'; done >"$dir/plain"
+refused_whole() { # refused_whole WHAT FILE WORDS: with one error
+  "$top_builddir/headgate-publish" "$2" 2>"$dir/err"
+  is "$1 is refused" 65 $?
+  is "with one line that says what to do" "1 1" "$(wc -l <"$dir/err") $(grep -cF -- "$3" "$dir/err")"
+}
+gzip -c "$dir/plain" >"$dir/packed"
+refused_whole "a compressed file" "$dir/packed" "gzip -dc"
+iconv -f UTF-8 -t UTF-16 "$dir/plain" >"$dir/utf16"
+refused_whole "UTF-16" "$dir/utf16" "iconv -f UTF-16 -t UTF-8"
+jq . "$dir/plain" >"$dir/pretty"
+refused_whole "a file for people" "$dir/pretty" "jq -c ."
+jq -s . "$dir/plain" >"$dir/pretty"
+refused_whole "an array for people" "$dir/pretty" "jq -c '.[]'"
+jq -c -s . "$dir/plain" >"$dir/pretty"
+refused_whole "an array on one line" "$dir/pretty" "jq -c '.[]'"
+refused_whole "a program" "$top_builddir/headgate-publish" "binary data"
+
 head -c 3000000 /dev/zero | tr '\0' x >"$dir/long"
 echo >>"$dir/long"
 publish --rejects "$dir/rejects" "$dir/long"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "message/json.h"
+#include "message/json_fault.h"
 
 static struct json_reader *reader;
 
@@ -124,12 +124,152 @@ Test(json, accepts_and_refuses_as_the_table_says)
 	}
 }
 
+/* In words, of a copy that ends where its padding does. */
+static const char *
+describe(const char *text, size_t length)
+{
+	static char words[256];
+	char *copy = calloc(1, length + JSON_PADDING);
+	enum json_error error;
+
+	memcpy(copy, text, length);
+	error = json_walk(reader, copy, length, ignore, NULL);
+	json_fault_describe(reader, copy, length, error, words, sizeof(words));
+	free(copy);
+	return words;
+}
+
+Test(json, the_byte_that_is_wrong_is_named)
+{
+	static const char *const faults[][2] = {
+		{ "{\"a\":1,}", "invalid JSON at byte 8: a key in double quotes expected" },
+		{ "{,}", "invalid JSON at byte 2: a key in double quotes or '}' expected" },
+		{ "{\"a\" 1}", "invalid JSON at byte 6: ':' expected" },
+		{ "{\"a\":}", "invalid JSON at byte 6: a value expected" },
+		{ "{\"a\":1 \"b\":2}", "invalid JSON at byte 8: ',' or '}' expected" },
+		{ "{\"a\":[1}", "invalid JSON at byte 8: ',' or ']' expected" },
+		{ "{'a':1}", "invalid JSON at byte 2: a key in double quotes or '}' expected" },
+		{ "{\"a\":01}", "invalid JSON at byte 7: a number with a zero in front" },
+		{ "{\"a\":1.}", "invalid JSON at byte 8: a digit expected" },
+		{ "{\"a\":tru}", "invalid JSON at byte 9: neither true, false nor null" },
+		{ "{\"a\":\"x\ny\"}", "invalid JSON at byte 8: a control character in a string" },
+		{ "{\"a\":\"\\q\"}", "invalid JSON at byte 8: a bad escape" },
+		{ "{\"a\":\"\\u12x4\"}", "invalid JSON at byte 11: a hexadecimal digit expected" },
+		{ "{\"a\":\"\\ud800\"}", "invalid JSON at byte 7: half of a surrogate pair" },
+		{ "{\"a\":\"\\udc00\"}", "invalid JSON at byte 7: half of a surrogate pair" },
+		{ "{\"a\":\"b\xff\"}", "invalid JSON at byte 8: bad UTF-8" },
+		{ "{\"a\":\"b\xc3\"}", "invalid JSON at byte 8: bad UTF-8" },
+		{ "{\"a\":1", "invalid JSON at byte 7: it ends too early" },
+		{ "{\"a\":\"x", "invalid JSON at byte 8: it ends too early" },
+		{ "{} x", "invalid JSON at byte 4: something behind the end of the JSON text" },
+		{ " {\"a\":1,\"\\u0061\":2}", "the same key twice, again at byte 9" },
+		{ "[1]",
+		    "not a JSON object but an array: make a line of each element with jq -c "
+		    "'.[]'" },
+		{ "7", "not a JSON object" },
+		{ "hello", "invalid JSON at byte 1: a value expected" },
+		{ "\xef\xbb\xbf{}",
+		    "invalid JSON at byte 1: a byte order mark, which may only stand where the "
+		    "input "
+		    "begins" },
+		{ "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
+		    "not a JSON object but an array: make a line of each element with jq -c "
+		    "'.[]'" },
+	};
+
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		const char *words = describe(faults[i][0], strlen(faults[i][0]));
+
+		cr_expect(strcmp(words, faults[i][1]) == 0, "%s\n   %s\nnot %s", faults[i][0],
+		    words, faults[i][1]);
+	}
+	/* Each nesting is one key and a brace. */
+	{
+		char text[512];
+		size_t n = 0;
+
+		for (int i = 0; i < 33; i++)
+			n += (size_t)sprintf(text + n, "{\"a\":");
+		cr_expect(
+		    strcmp(describe(text, n), "at byte 161: nested deeper than 32 levels") == 0,
+		    "%s", describe(text, n));
+	}
+}
+
+static uint64_t random_state;
+
+static unsigned
+random_below(unsigned n)
+{
+	random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)((random_state >> 33) % n);
+}
+
+/* A good text with some bytes changed, taken out or put in. */
+static size_t
+mutate(char *text)
+{
+	static const char *const bases[] = {
+		"{\"a\":[1,{\"b\":\"\\u00e9\xc3\xa9\"}],\"c\":-1.5e3,\"d\":null}",
+		"{\"x\":\"\\ud83d\\ude00\\n\",\"y\":{\"z\":[[],{}]},\"t\":true,\"f\":false}",
+		" { \"n\" : 0.25E-7 , \"m\" : [ -0 , 10 ] } ",
+	};
+	static const char bytes[] =
+	    "{}[]\",:\\/ \t\n0123.eE+-truefalsnu\x80\xbf\xc3\xa9\xed\xa0\xef\xbb\xf0\x90\x01";
+	size_t length;
+
+	strcpy(text, bases[random_below(3)]);
+	length = strlen(text);
+	for (unsigned changes = random_below(4); changes > 0; changes--) {
+		size_t at = random_below((unsigned)length + 1);
+		char c = bytes[random_below(sizeof(bytes))];
+
+		if (random_below(3) == 0 && length > 0) {
+			at %= length;
+			memmove(text + at, text + at + 1, length - at - 1);
+			length--;
+		} else if (random_below(2) == 0 && at < length) {
+			text[at] = c;
+		} else {
+			memmove(text + at + 1, text + at, length - at);
+			text[at] = c;
+			length++;
+		}
+	}
+	return random_below(8) == 0 ? random_below((unsigned)length + 1) : length;
+}
+
+/* Two readers, one grammar. What the first refuses for more than its grammar is good for the second. */
+Test(json, who_refuses_and_who_names_the_byte_agree, .timeout = 600)
+{
+	const char *given = getenv("JSON_SEED");
+	char text[256];
+
+	random_state = given != NULL ? strtoull(given, NULL, 10) : 20261130;
+	printf("# JSON_SEED=%llu\n", (unsigned long long)random_state);
+	for (int i = 0; i < 300000; i++) {
+		size_t length = mutate(text);
+		enum json_error error = walk(text, length, ignore, NULL);
+		struct json_fault fault = json_fault_find(text, length);
+
+		if (error == JSON_OK)
+			cr_assert(fault.kind == JSON_FAULT_NONE, "%d: %.*s: %zu %s", i, (int)length,
+			    text, fault.at, fault.what);
+		else if (error != JSON_NOT_OBJECT && error != JSON_DUPLICATE_KEY)
+			cr_assert(fault.kind != JSON_FAULT_NONE, "%d: %.*s: %s", i, (int)length,
+			    text, json_error_text(error));
+		cr_assert(fault.at <= length);
+	}
+}
+
 Test(json, every_truncation_is_refused)
 {
 	const char text[] = "{\"a\":[1,{\"b\":\"\\u00e9\xc3\xa9\"}],\"c\":-1.5e3,\"d\":null}";
 
-	for (size_t length = 0; length < sizeof(text) - 1; length++)
+	for (size_t length = 0; length < sizeof(text) - 1; length++) {
 		cr_assert(walk(text, length, ignore, NULL) != JSON_OK, "%zu bytes", length);
+		cr_assert(json_fault_find(text, length).kind == JSON_FAULT_CUT, "%zu", length);
+	}
 	cr_assert(walk(text, sizeof(text) - 1, ignore, NULL) == JSON_OK, "all of it");
 }
 

@@ -56,7 +56,7 @@ next(struct input *input, struct input_line *line)
 }
 
 static void
-expect(struct input *input, const char *source, uint64_t number, const char *text, bool newline)
+expect(struct input *input, const char *source, uint64_t number, const char *text, const char *end)
 {
 	struct input_line line;
 
@@ -64,7 +64,8 @@ expect(struct input *input, const char *source, uint64_t number, const char *tex
 	cr_assert(
 	    line.text.length == strlen(text) && memcmp(line.text.data, text, line.text.length) == 0,
 	    "%.*s instead of %s", (int)line.text.length, line.text.data, text);
-	cr_assert(line.number == number && line.newline == newline && !line.too_long && line.first);
+	cr_assert(line.number == number && strcmp(line.end, end) == 0 && line.refusal == NULL &&
+	    line.first);
 	cr_assert(strcmp(line.source, source) == 0);
 	input_advance(input);
 }
@@ -78,10 +79,10 @@ Test(publisher_input, files_are_read_in_turn_and_lines_numbered_in_each)
 	make_file(1, "", 0);
 	make_file(2, "a\n", 2);
 	input = input_new(files, 3);
-	expect(input, names[0], 1, "one", true);
-	expect(input, names[0], 2, "", true);
-	expect(input, names[0], 3, "three", false);
-	expect(input, names[2], 1, "a", true);
+	expect(input, names[0], 1, "one", "\n");
+	expect(input, names[0], 2, "", "\n");
+	expect(input, names[0], 3, "three", "");
+	expect(input, names[2], 1, "a", "\n");
 	cr_assert(!next(input, &line));
 	input_free(input);
 }
@@ -96,7 +97,7 @@ Test(publisher_input, peek_shows_the_same_line_until_it_is_taken)
 	cr_assert(next(input, &a) && input_peek(input, &b) == INPUT_LINE);
 	cr_assert(a.text.data == b.text.data && a.number == b.number);
 	input_advance(input);
-	expect(input, names[0], 2, "y", true);
+	expect(input, names[0], 2, "y", "\n");
 	input_free(input);
 }
 
@@ -124,10 +125,10 @@ Test(publisher_input, what_a_pipe_gives_can_be_taken_at_once)
 	cr_assert(pipe(ends) == 0 && dup2(ends[0], STDIN_FILENO) == STDIN_FILENO);
 	input = input_new(files, 1);
 	cr_assert(write(ends[1], "one\ntw", 6) == 6);
-	expect(input, "stdin", 1, "one", true);
+	expect(input, "stdin", 1, "one", "\n");
 	cr_assert(input_peek(input, &line) == INPUT_MORE && input_fd(input) == STDIN_FILENO);
 	cr_assert(write(ends[1], "o\n", 2) == 2);
-	expect(input, "stdin", 2, "two", true);
+	expect(input, "stdin", 2, "two", "\n");
 	close(ends[1]);
 	cr_assert(!next(input, &line));
 	input_free(input);
@@ -177,20 +178,21 @@ check_too_long(size_t length, bool newline)
 	make_file(0, bytes, length + (newline ? 3 : 0));
 	input = input_new(files, 1);
 	while (at < length && next(input, &line)) {
-		cr_assert(line.too_long && line.number == 1 && line.first == (at == 0));
+		cr_assert(line.status == 413 && line.number == 1 && line.first == (at == 0));
 		cr_assert(memcmp(bytes + at, line.text.data, line.text.length) == 0);
 		at += line.text.length;
-		ended = line.newline;
+		ended = line.end[0] != '\0';
 		input_advance(input);
 	}
 	cr_assert(at == length);
 	/* The newline may come as a piece of its own. */
 	if (newline && !ended) {
-		cr_assert(next(input, &line) && line.too_long && !line.first && line.newline);
+		cr_assert(
+		    next(input, &line) && line.status == 413 && !line.first && line.end[0] == '\n');
 		input_advance(input);
 	}
 	if (newline)
-		expect(input, names[0], 2, "z", true);
+		expect(input, names[0], 2, "z", "\n");
 	cr_assert(!next(input, &line));
 	input_free(input);
 	free(bytes);
@@ -219,7 +221,99 @@ Test(publisher_input, the_longest_line_is_one_line)
 	bytes[INPUT_LINE_BYTES] = '\n';
 	make_file(0, bytes, INPUT_LINE_BYTES + 1);
 	input = input_new(files, 1);
-	cr_assert(next(input, &line) && !line.too_long && line.text.length == INPUT_LINE_BYTES);
+	cr_assert(
+	    next(input, &line) && line.refusal == NULL && line.text.length == INPUT_LINE_BYTES);
+	input_free(input);
+	free(bytes);
+}
+
+Test(publisher_input, carriage_returns_belong_to_the_end_of_a_line)
+{
+	struct input_line line;
+	struct input *input;
+
+	make_file(0, "one\r\n\r\ntwo\rtwo\r\r\nlast\r", 22);
+	input = input_new(files, 1);
+	expect(input, names[0], 1, "one", "\r\n");
+	expect(input, names[0], 2, "", "\r\n");
+	expect(input, names[0], 3, "two\rtwo\r", "\r\n");
+	expect(input, names[0], 4, "last", "\r");
+	cr_assert(!next(input, &line));
+	input_free(input);
+}
+
+Test(publisher_input, each_source_may_begin_with_a_mark)
+{
+	struct input_line line;
+	struct input *input;
+
+	make_file(0, "\xef\xbb\xbfone\n\xef\xbb\xbftwo\n", 14);
+	make_file(1, "\xef\xbb\xbf", 3);
+	make_file(2, "\xef\xbb\xbfthree", 8);
+	input = input_new(files, 3);
+	expect(input, names[0], 1, "one", "\n");
+	expect(input, names[0], 2, "\xef\xbb\xbftwo", "\n");
+	expect(input, names[2], 1, "three", "");
+	cr_assert(!next(input, &line));
+	input_free(input);
+}
+
+Test(publisher_input, a_mark_that_comes_in_pieces_is_passed_over)
+{
+	static const char text[] = "\xef\xbb\xbf{}\n";
+	static char stdin_name[] = "-";
+	char *const only[] = { stdin_name };
+	struct input_line line;
+	struct input *input;
+	int ends[2];
+
+	cr_assert(pipe2(ends, O_CLOEXEC) == 0 && dup2(ends[0], STDIN_FILENO) == STDIN_FILENO);
+	input = input_new(only, 1);
+	cr_assert(input_read(input) == 0);
+	for (size_t i = 0; i < sizeof(text) - 1; i++) {
+		cr_assert(input_peek(input, &line) == INPUT_MORE, "%zu", i);
+		cr_assert(write(ends[1], text + i, 1) == 1 && input_read(input) == 0);
+	}
+	expect(input, "stdin", 1, "{}", "\n");
+	close(ends[1]);
+	cr_assert(!next(input, &line));
+	input_free(input);
+}
+
+Test(publisher_input, a_refused_source_is_one_line_and_the_next_source_is_read)
+{
+	static const char pretty[] = "{\n\"a\": 1\n}\n";
+	struct input_line line;
+	struct input *input;
+
+	make_file(0, pretty, strlen(pretty));
+	make_file(1, "one\n", 4);
+	input = input_new(files, 2);
+	cr_assert(next(input, &line));
+	cr_assert(line.status == 400 && strstr(line.refusal, "jq -c .") != NULL && line.first);
+	cr_assert(line.number == 1 && line.text.length == strlen(pretty));
+	cr_assert(memcmp(line.text.data, pretty, line.text.length) == 0);
+	input_advance(input);
+	expect(input, names[1], 1, "one", "\n");
+	cr_assert(!next(input, &line));
+	input_free(input);
+}
+
+Test(publisher_input, a_refused_source_need_not_be_read_to_its_end)
+{
+	size_t length = INPUT_LINE_BYTES + 4 * INPUT_CHUNK_BYTES;
+	char *bytes = calloc(1, length);
+	struct input_line line;
+	struct input *input;
+
+	memcpy(bytes, "\x1f\x8b", 2);
+	make_file(0, bytes, length);
+	make_file(1, "one\n", 4);
+	input = input_new(files, 2);
+	cr_assert(next(input, &line) && line.status == 400);
+	input_skip_source(input);
+	expect(input, names[1], 1, "one", "\n");
+	cr_assert(!next(input, &line));
 	input_free(input);
 	free(bytes);
 }

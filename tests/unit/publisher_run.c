@@ -473,7 +473,8 @@ Test(publisher_run, receipts_follow_the_input_whoever_refused)
 	    strcmp(read_file("out"),
 		"{\"line\":1,\"message_id\":\"m1\",\"status\":200,\"duplicate\":false,"
 		"\"queues\":[{\"name\":\"right\",\"sequence\":41}]}\n"
-		"{\"line\":3,\"status\":400,\"error\":\"invalid JSON\"}\n"
+		"{\"line\":3,\"status\":400,\"error\":\"invalid JSON at byte 2: neither true, "
+		"false nor null\"}\n"
 		"{\"line\":4,\"status\":422,\"error\":\"no queue takes this message\"}\n"
 		"{\"line\":5,\"message_id\":\"m5\",\"status\":200,\"duplicate\":true,\"queues\":[]}"
 		"\n"
@@ -503,7 +504,9 @@ Test(publisher_run, receipts_of_several_files_name_them)
 	snprintf(expected, sizeof(expected),
 	    "{\"line\":1,\"file\":\"%s\",\"message_id\":\"m1\",\"status\":200,\"duplicate\":false,"
 	    "\"queues\":[{\"name\":\"right\",\"sequence\":41}]}\n"
-	    "{\"line\":1,\"file\":\"%s\",\"status\":400,\"error\":\"invalid JSON\"}\n",
+	    "{\"line\":1,\"file\":\"%s\",\"status\":400,\"error\":\"invalid JSON at byte 2: "
+	    "neither true, "
+	    "false nor null\"}\n",
 	    path("one"), path("two"));
 	cr_assert(strcmp(read_file("out"), expected) == 0, "%s", read_file("out"));
 }
@@ -536,6 +539,80 @@ Test(publisher_run, refused_lines_are_kept_byte_for_byte_and_in_order)
 		"{\"Type\":\"Notification\",\"Message\":\"{\\\"customer_id\\\":\\\"C\\\"}\"}\n"
 		"last") == 0,
 	    "%s", read_file("rejects"));
+}
+
+Test(publisher_run, the_end_of_a_line_is_no_part_of_the_message)
+{
+	static const char in[] = "\xef\xbb\xbf{\"customer_id\":\"C\"}\r\n{\"customer_id\":\"C\"}\n";
+	struct publisher publisher;
+	struct envelope envelope;
+
+	write_file("in", in, strlen(in));
+	publisher = publish("", "--rejects", path("rejects"), NULL);
+	router_accept();
+	router_welcome();
+	for (int i = 0; i < 2; i++) {
+		router_take(&envelope);
+		cr_assert(envelope.body.length == strlen("{\"customer_id\":\"C\"}"), "%.*s",
+		    (int)envelope.body.length, envelope.body.data);
+	}
+	router_answer(1, 2, 422, false, 0, "no");
+	finish(&publisher, EX_DATAERR);
+	cr_assert(strcmp(read_file("rejects"), in + 3) == 0, "%s", read_file("rejects"));
+}
+
+/* One error, one receipt, and what follows is published. */
+static void
+check_refused_source(const char *bytes, size_t length, const char *hint)
+{
+	const char *kept;
+	struct publisher publisher;
+	char *err;
+
+	write_file("in", bytes, length);
+	write_file("one", "{\"customer_id\":\"C\",\"message_id\":\"m1\"}\n", 38);
+	publisher =
+	    publish("", "--receipts", "--rejects", path("rejects"), path("in"), path("one"), NULL);
+	router_accept();
+	router_welcome();
+	router_take_id("m1");
+	router_answer(1, 1, 200, false, 41, NULL);
+	finish(&publisher, EX_DATAERR);
+	err = read_file("err");
+	cr_assert(strstr(err, hint) != NULL && strchr(err, '\n')[1] == '\0', "%s", err);
+	cr_assert(strstr(err, "nothing of it is published") != NULL, "%s", err);
+	cr_assert(strncmp(read_file("out"), "{\"line\":1,\"file\":", 17) == 0);
+	cr_assert(strstr(read_file("out"), "\"status\":400,\"error\":") != NULL);
+	kept = read_file("rejects");
+	cr_assert(memcmp(kept, bytes, length) == 0 && kept[length] == '\0', "not kept");
+	router_hang_up();
+}
+
+Test(publisher_run, what_is_no_lines_of_json_is_one_error)
+{
+	static char packed[3 << 20] = "\x1f\x8b\x08";
+
+	memset(packed + 3, '\n', sizeof(packed) - 3);
+	check_refused_source(packed, sizeof(packed), "gzip -dc");
+	check_refused_source("{\n  \"a\": 1\n}\n", 15, "jq -c .");
+	check_refused_source("[\n{},\n{}\n]\n", 12, "jq -c '.[]'");
+}
+
+Test(publisher_run, a_refused_pipe_that_is_not_kept_is_not_read_to_its_end)
+{
+	struct publisher publisher = publish_pipe("", NULL);
+
+	router_accept();
+	router_welcome();
+	cr_assert(write(publisher.in, "\x1f\x8b\x08", 3) == 3);
+	{
+		int in = publisher.in;
+
+		publisher.in = -1;
+		finish(&publisher, EX_DATAERR);
+		close(in);
+	}
+	expect_said("stdin:1: compressed with gzip");
 }
 
 Test(publisher_run, a_trickle_goes_out_at_once)

@@ -21,7 +21,7 @@ make_line(uint64_t number)
 	return (struct input_line){ .source = "f",
 		.number = number,
 		.text = { text, strlen(text) },
-		.newline = true,
+		.end = "\n",
 		.first = true };
 }
 
