@@ -65,12 +65,18 @@ output_flush(void)
 	return failed == 0 && !ferror(stdout);
 }
 
+const char *
+output_error(void)
+{
+	return failed != 0 ? strerror(failed) : "not all could be written";
+}
+
 int
 output_end(int status)
 {
 	if (output_flush())
 		return status;
 	if (failed != EPIPE)
-		warnx("stdout: %s", failed != 0 ? strerror(failed) : "not all could be written");
+		warnx("stdout: %s", output_error());
 	return EX_IOERR;
 }

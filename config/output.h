@@ -14,6 +14,9 @@ void output_begin(void);
 /* Writes what was printed. False when that could not be, now or before. */
 bool output_flush(void);
 
+/* Why it could not be. */
+const char *output_error(void);
+
 /* For main(), as the last thing: returns the status that a program ends with that would end with this one.
  * Output that could not be written is told on standard error; a pipe that nobody reads any more is not. */
 int output_end(int status);

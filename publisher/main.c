@@ -185,7 +185,8 @@ say_durable(const struct publisher *publisher)
 		warnx("%" PRIu64 " lines are durable; the first that is not is %s:%" PRIu64,
 		    publisher->report.durable, head->source, head->line);
 	else
-		warnx("%" PRIu64 " lines are durable", publisher->report.durable);
+		warnx("%" PRIu64 " lines are durable%s", publisher->report.durable,
+		    publisher->input_ended ? "" : "; what is behind them was not sent");
 	report_duplicates(&publisher->report);
 }
 
@@ -204,14 +205,16 @@ settle_refusals(struct publisher *publisher)
 	}
 }
 
-/* Output that nobody can read any more, or that does not fit, is an error; a closed pipe a quiet one. */
+/* Tells which of the outputs could not be written, also of a pipe that nobody reads any more. */
 static int
 check_outputs(struct publisher *publisher)
 {
 	FILE *rejects = publisher->report.rejects;
 
-	if (!output_flush())
-		return output_end(EX_IOERR);
+	if (!output_flush()) {
+		warnx("stdout: %s", output_error());
+		return EX_IOERR;
+	}
 	if (rejects != NULL && (fflush(rejects) != 0 || ferror(rejects))) {
 		warn("%s", publisher->rejects_path);
 		return EX_IOERR;
@@ -260,6 +263,15 @@ static void __attribute__((noreturn)) end_refused(struct publisher *publisher)
 	say_durable(publisher);
 	tell_unanswered(publisher, publisher->session.error);
 	exit(EX_PROTOCOL);
+}
+
+/* Receipts that nobody reads are not gone on with. */
+static void __attribute__((noreturn)) end_without_output(struct publisher *publisher)
+{
+	report_end_progress(&publisher->report);
+	warnx("stdout: %s: stopped", output_error());
+	say_durable(publisher);
+	exit(EX_IOERR);
 }
 
 static void __attribute__((noreturn)) die_by_signal(struct publisher *publisher)
@@ -580,7 +592,7 @@ turn(struct publisher *publisher)
 	if (rc < 0)
 		end_connection(publisher, rc);
 	if (publisher->report.receipts && !output_flush())
-		exit(check_outputs(publisher));
+		end_without_output(publisher);
 	report_progress(&publisher->report, false);
 	return true;
 }
@@ -669,11 +681,11 @@ main(int argc, char **argv)
 		;
 	report_progress(&publisher.report, true);
 	report_end_progress(&publisher.report);
-	if (publisher.input_failed)
+	status = check_outputs(&publisher);
+	if (status != 0 || publisher.input_failed)
 		say_durable(&publisher);
 	else
 		report_duplicates(&publisher.report);
-	status = check_outputs(&publisher);
 	session_free(&publisher.session);
 	window_free(publisher.window);
 	convert_free(publisher.converter);

@@ -117,6 +117,17 @@ is "what fails in the background is said in the foreground" "75 1" "$? $(grep -c
 "$top_builddir/headgate-payment" -d --log "$dir/none/log" 2>"$dir/err"
 is "a log that cannot be" "73 headgate-payment: $dir/none/log: No such file or directory" "$? $(cat "$dir/err")"
 
+echo "# a reader that goes"
+for i in $(seq 20000); do printf "$message" "r$i"; done >"$dir/in"
+"$top_builddir/headgate-publish" --receipts <"$dir/in" 2>"$dir/err" | head -n 1 >"$dir/out"
+is "publishing stops" 74 "${PIPESTATUS[0]}"
+ok "and says why" grep -q 'stdout: Broken pipe: stopped' "$dir/err"
+ok "and how much is durable" grep -qE '^headgate-publish: [0-9]+ lines are durable; (the first that is not is stdin:[0-9]+|what is behind them was not sent)$' "$dir/err"
+"$top_builddir/headgate-publish" --receipts <"$dir/in" 2>"$dir/err" >/dev/full
+is "likewise on a full disk" "74 1 1" "$? $(grep -c 'stdout: No space left on device: stopped' "$dir/err") $(grep -c 'lines are durable;' "$dir/err")"
+"$top_builddir/headgate-publish" --receipts <"$dir/in" 2>"$dir/err" >"$dir/out"
+is "the same lines, sent again, are all answered" "0 20000" "$? $(wc -l <"$dir/out")"
+
 echo "# output that does not block"
 base slow
 {
