@@ -33,6 +33,7 @@ enum {
 	ENVELOPE_BODY_BYTES_MAX = 1 << 20,
 	ENVELOPE_OVERHEAD_BYTES = 64 << 10, /* most that all but the body may take */
 	ENVELOPE_ATTRIBUTES = 256, /* most attributes; more are left out by the publisher */
+	ENVELOPE_ATTRIBUTE_BYTES = 1 << 10, /* longest value of one; others are left out likewise */
 	ENVELOPE_TRACE_BYTES = 25
 };
 

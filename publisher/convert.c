@@ -208,7 +208,7 @@ attribute_value(struct converter *c, const struct json_value *value,
 	default:
 		return false;
 	}
-	return attribute->text.length <= CONVERT_ATTRIBUTE_BYTES;
+	return attribute->text.length <= ENVELOPE_ATTRIBUTE_BYTES;
 }
 
 static void
@@ -341,14 +341,60 @@ unwrap(struct converter *c)
  * Judging what was noted.
  */
 
-static bool
-is_id(struct span id)
+/* The value of a field that must be a string of 1 to ENVELOPE_ID_BYTES bytes without NUL, or a refusal. */
+static int
+take_id(struct converter *c, size_t field, struct span *id)
 {
-	return id.length >= 1 && id.length <= ENVELOPE_ID_BYTES &&
-	    memchr(id.data, '\0', id.length) == NULL;
+	const struct json_value *value = &c->values[field];
+	struct span name = c->names[field];
+
+	if (value->type != JSON_STRING)
+		return refuse(c, 400, "%.*s: %s, not a string%s", (int)name.length, name.data,
+		    json_type_text(value->type),
+		    value->type == JSON_NUMBER ? ": write it in double quotes" : "");
+	*id = string_value(c, value);
+	if (id->length == 0)
+		return refuse(c, 400, "%.*s: empty", (int)name.length, name.data);
+	if (id->length > ENVELOPE_ID_BYTES)
+		return refuse(c, 400, "%.*s: longer than %d bytes", (int)name.length, name.data,
+		    ENVELOPE_ID_BYTES);
+	if (memchr(id->data, '\0', id->length) != NULL)
+		return refuse(c, 400, "%.*s: has a NUL in it", (int)name.length, name.data);
+	return 0;
 }
 
-/* The first of message_group_id and the topic's fields that is a string and not empty. */
+/* What stands for no group. */
+static bool
+is_absent(const struct json_value *value)
+{
+	return value->type == 0 || value->type == JSON_NULL ||
+	    (value->type == JSON_STRING && value->raw.length == 0);
+}
+
+/* "no group: message_group_id is missing, customer_id is empty" */
+static int
+refuse_group(struct converter *c)
+{
+	size_t end = strlen(strcpy(c->reason, "no group:"));
+
+	for (size_t i = 0; i < c->name_count; i++) {
+		const struct json_value *value = &c->values[i];
+
+		if (i != MESSAGE_GROUP_ID && i < FIELDS)
+			continue;
+		if (end < sizeof(c->reason))
+			end += (size_t)snprintf(c->reason + end, sizeof(c->reason) - end,
+			    "%s %.*s is %s", i == MESSAGE_GROUP_ID ? "" : ",",
+			    (int)c->names[i].length, c->names[i].data,
+			    value->type == 0               ? "missing"
+				: value->type == JSON_NULL ? "null"
+							   : "empty");
+	}
+	return 400;
+}
+
+/* The first of message_group_id and the topic's fields that is there. One that is there and is no string is
+ * no reason to look for another: its author named a group. */
 static int
 find_group(struct converter *c, struct span *group)
 {
@@ -357,22 +403,10 @@ find_group(struct converter *c, struct span *group)
 	*group = control;
 	if (c->topic->control)
 		return 0;
-	for (size_t i = 0; i < c->name_count; i++) {
-		if (i != MESSAGE_GROUP_ID && i < FIELDS)
-			continue;
-		if (c->values[i].type != JSON_STRING || c->values[i].raw.length == 0)
-			continue;
-		*group = string_value(c, &c->values[i]);
-		if (is_id(*group))
-			return 0;
-		return refuse(c, 400, "%.*s: longer than %d bytes, or with a NUL",
-		    (int)c->names[i].length, c->names[i].data, ENVELOPE_ID_BYTES);
-	}
-	if (c->topic->group_by_count == 0)
-		return refuse(c, 400, "no group: message_group_id is missing");
-	return refuse(c, 400,
-	    "no group: neither message_group_id nor %s is a string that is not empty",
-	    c->topic->group_by[0]);
+	for (size_t i = 0; i < c->name_count; i++)
+		if ((i == MESSAGE_GROUP_ID || i >= FIELDS) && !is_absent(&c->values[i]))
+			return take_id(c, i, group);
+	return refuse_group(c);
 }
 
 /* Explicit, or made here. */
@@ -385,11 +419,7 @@ find_message_id(struct converter *c, struct span *id, bool *explicit_id)
 		*id = (struct span){ c->uuid, sizeof(c->uuid) - 1 };
 		return 0;
 	}
-	*id = string_value(c, &c->values[MESSAGE_ID]);
-	if (c->values[MESSAGE_ID].type == JSON_STRING && is_id(*id))
-		return 0;
-	return refuse(
-	    c, 400, "message_id: not a string of 1 to %d bytes without NUL", ENVELOPE_ID_BYTES);
+	return take_id(c, MESSAGE_ID, id);
 }
 
 static void

@@ -10,7 +10,6 @@
 #include "publisher/topic.h"
 
 enum {
-	CONVERT_ATTRIBUTE_BYTES = 1 << 10, /* longest value of an attribute; others are left out */
 	/* Attributes that are not plain text in the body take room in the envelope. When they would
 	 * take more than this the rest of them is left out; ids and encoding need the remainder. */
 	CONVERT_INLINE_BYTES = 48 << 10

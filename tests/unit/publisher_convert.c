@@ -105,7 +105,7 @@ Test(publisher_convert, group_is_the_first_usable_field)
 {
 	check_group("{\"account\":\"A\",\"customer_id\":\"C\"}", "C");
 	check_group("{\"account\":\"A\",\"customer_id\":\"\"}", "A");
-	check_group("{\"account\":\"A\",\"customer_id\":7}", "A");
+	check_group("{\"account\":\"A\",\"customer_id\":null}", "A");
 	check_group("{\"customer_id\":\"C\",\"message_group_id\":\"G\"}", "G");
 	check_group("{\"customer_id\":\"C\",\"message_group_id\":null}", "C");
 	check_group("{\"customer\\u005fid\":\"C\\u0041\"}", "CA");
@@ -120,15 +120,50 @@ Test(publisher_convert, what_cannot_be_a_message_is_refused)
 	refused("{\"customer_id\":\"C\"} x", 400, "");
 	refused("{\"customer_id\":\"C\",\"customer\\u005fid\":\"D\"}", 400, "twice");
 	refused("{\"customer_id\":\"\\ud800\"}", 400, "");
-	refused("{}", 400, "customer_id");
-	refused("{\"customer_id\":\"a\\u0000b\"}", 400, "NUL");
-	refused("{\"customer_id\":\"C\",\"message_id\":7}", 400, "message_id");
-	refused("{\"customer_id\":\"C\",\"message_id\":\"\"}", 400, "message_id");
+	refused("{}", 400,
+	    "no group: message_group_id is missing, customer_id is missing, account is missing");
+	refused("{\"customer_id\":\"\",\"account\":null}", 400,
+	    "no group: message_group_id is missing, customer_id is empty, account is null");
+	refused("{\"customer_id\":\"a\\u0000b\"}", 400, "customer_id: has a NUL in it");
+	refused("{\"customer_id\":\"C\",\"message_id\":\"\"}", 400, "message_id: empty");
+	refused(
+	    "{\"customer_id\":\"C\",\"message_id\":null}", 400, "message_id: null, not a string");
 	snprintf(line, sizeof(line), "{\"customer_id\":\"%0129d\"}", 0);
 	refused(line, 400, "customer_id");
 	snprintf(
 	    line, sizeof(line), "{\"customer_id\":\"%0128d\",\"message_id\":\"%0128d\"}", 0, 0);
 	take(line);
+}
+
+/* What is there is never passed over, nor called missing. */
+Test(publisher_convert, what_is_there_and_is_no_string_is_refused_as_what_it_is)
+{
+	static const char *const values[][2] = {
+		{ "7", "a number, not a string: write it in double quotes" },
+		{ "0", "a number" },
+		{ "-1.5e3", "a number" },
+		{ "true", "a boolean, not a string" },
+		{ "false", "a boolean" },
+		{ "[]", "an array" },
+		{ "[\"C\"]", "an array" },
+		{ "{}", "an object" },
+	};
+	static const char *const fields[] = { "message_group_id", "customer_id", "account",
+		"message_id" };
+	char line[256], words[128];
+
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+		for (size_t field = 0; field < 4; field++) {
+			/* The fields that come first are not there, those behind it would do. */
+			snprintf(line, sizeof(line), "{%s%s\"%s\":%s}",
+			    field < 1 ? "\"customer_id\":\"C\"," : "",
+			    field != 2 && field > 0
+				? (field == 3 ? "\"customer_id\":\"C\"," : "\"account\":\"A\",")
+				: "",
+			    fields[field], values[i][0]);
+			snprintf(words, sizeof(words), "%s: %s", fields[field], values[i][1]);
+			refused(line, 400, words);
+		}
 }
 
 Test(publisher_convert, message_id_deduplicates_else_the_content)

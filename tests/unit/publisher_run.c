@@ -478,8 +478,8 @@ Test(publisher_run, receipts_follow_the_input_whoever_refused)
 		"{\"line\":4,\"status\":422,\"error\":\"no queue takes this message\"}\n"
 		"{\"line\":5,\"message_id\":\"m5\",\"status\":200,\"duplicate\":true,\"queues\":[]}"
 		"\n"
-		"{\"line\":6,\"status\":400,\"error\":\"no group: neither message_group_id nor "
-		"customer_id is a string that is not empty\"}\n"
+		"{\"line\":6,\"status\":400,\"error\":\"no group: message_group_id is missing, "
+		"customer_id is missing\"}\n"
 		"{\"line\":7,\"message_id\":\"m7\",\"status\":200,\"duplicate\":false,"
 		"\"queues\":[{\"name\":\"right\",\"sequence\":42}]}\n") == 0,
 	    "%s", read_file("out"));
