@@ -90,15 +90,16 @@ passes_filters(const struct ctl *ctl, const struct message *message)
 }
 
 static bool
-is_meant(const struct selection *selection, const struct message *message)
+is_meant(const struct selection *selection, const struct message *message, bool by_sequence)
 {
 	const struct log_origin *origin = message->content.origin;
 
 	if (selection->source != NULL &&
 	    (origin == NULL || strcmp(origin->queue, selection->source) != 0))
 		return false;
-	if (selection->which != NULL && selection->sequence != message->sequence &&
-	    !equals(message->envelope.message_id, selection->which))
+	if (selection->which != NULL &&
+	    (by_sequence ? selection->sequence != message->sequence
+			 : !equals(message->envelope.message_id, selection->which)))
 		return false;
 	return passes_filters(selection->ctl, message);
 }
@@ -152,16 +153,18 @@ struct filtered {
 	const struct selection *selection;
 	int (*message)(void *context, const struct message *);
 	void *context;
+	bool by_sequence, found;
 };
 
 static int
 pass_on(void *context, const struct message *message)
 {
-	const struct filtered *filtered = context;
+	struct filtered *filtered = context;
 
-	return is_meant(filtered->selection, message)
-	    ? filtered->message(filtered->context, message)
-	    : 0;
+	if (!is_meant(filtered->selection, message, filtered->by_sequence))
+		return 0;
+	filtered->found = true;
+	return filtered->message(filtered->context, message);
 }
 
 int
@@ -174,5 +177,11 @@ selection_read(const struct selection *selection, uint64_t after,
 		.context = context,
 	};
 
+	int rc = message_read(selection->ctl, selection->dead, after, pass_on, &filtered);
+
+	/* A message id that is a number is not taken for a sequence. */
+	if (rc != 0 || filtered.found || selection->sequence == 0)
+		return rc;
+	filtered.by_sequence = true;
 	return message_read(selection->ctl, selection->dead, after, pass_on, &filtered);
 }

@@ -10,7 +10,7 @@ struct selection {
 	const struct ctl *ctl;
 	const char *dead;   /* the dead-letter queue's name */
 	const char *source; /* only what was published to this queue; NULL: all */
-	const char *which;  /* a sequence or message id; NULL: all */
+	const char *which;  /* a message id, or a sequence if no message has that id; NULL: all */
 	uint64_t sequence;  /* of which, when it is a number; else 0 */
 };
 

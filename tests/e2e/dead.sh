@@ -55,6 +55,11 @@ is "show, by message id" "3 b2" "$(jq -r '"\(.sequence) \(.message_id)"' "$dir/s
 is "the place where it was published" 4 "$(jq .origin_sequence "$dir/show")"
 is "its trace" 32 "$(jq -r .trace_id "$dir/show" | tr -d '\n' | wc -c)"
 is "the page has each field of show" "" "$(undocumented "$dir/show")"
+{ pay N-ERROR400 5; pay N-ERROR400 4; } | publish
+ok "two more, whose message ids look like sequences" wait_for 20 dead_letters 5
+is "an id that is a number is no sequence" "5 4 4 5" \
+  "$(for id in 4 5; do ctl dead show --json payment-processing $id | jq -r '"\(.sequence) \(.message_id)"'; done | paste -s -d' ')"
+ctl dead purge --force --filter group=N-ERROR400 payment-processing >"$dir/out"
 is "by sequence" c1 "$(ctl dead show --json payment-processing 2 | jq -r .message_id)"
 is "the oldest" b1 "$(ctl dead show --json payment-processing | jq -r .message_id)"
 ctl dead show payment-processing 17
