@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "message/json_fault.h"
+
 enum { RULES = 32, VALUES = 150 }; /* the most that SNS takes is 5 names and 150 values */
 
 struct text {
@@ -98,6 +100,9 @@ add_value(void *context, struct span unused, const struct json_value *value)
 		return fail(compiler, -EINVAL, "more than 150 values", name);
 	if (!copy_value(&rule->values[rule->count++], value))
 		return fail(compiler, -ENOMEM, "out of memory", name);
+	if (rule->values[rule->count - 1].length > ENVELOPE_ATTRIBUTE_BYTES)
+		return fail(
+		    compiler, -EINVAL, "a value longer than the 1024 bytes of an attribute", name);
 	return 0;
 }
 
@@ -136,15 +141,16 @@ compile(struct compiler *compiler, const char *policy)
 		return -ENOMEM;
 	memcpy(padded, policy, length);
 	error = json_walk(compiler->reader, padded, length, add_rule, compiler);
+	if (error == JSON_OK && compiler->filter->count == 0)
+		snprintf(compiler->error, compiler->error_bytes,
+		    "an empty policy: leave it out to take everything");
+	else if (error != JSON_OK && error != JSON_STOPPED)
+		json_fault_describe(compiler->reader, padded, length, error, compiler->error,
+		    compiler->error_bytes);
 	free(padded);
 	if (error == JSON_STOPPED)
 		return compiler->rc;
-	if (error == JSON_OK && compiler->filter->count > 0)
-		return 0;
-	snprintf(compiler->error, compiler->error_bytes, "%s",
-	    error == JSON_OK ? "an empty policy: leave it out to take everything"
-			     : json_error_text(error));
-	return -EINVAL;
+	return error == JSON_OK && compiler->filter->count > 0 ? 0 : -EINVAL;
 }
 
 int

@@ -88,7 +88,7 @@ Test(filter, what_is_not_known_is_refused_by_name)
 		{ "{\"a\": []}", "empty" },
 		{ "{}", "empty policy" },
 		{ "[]", "not a JSON object" },
-		{ "{\"a\": [\"x\"]", "invalid JSON" },
+		{ "{\"a\": [\"x\"]", "invalid JSON at byte 12: it ends too early" },
 		{ "", "invalid JSON" },
 	};
 	struct filter *filter;
@@ -99,4 +99,18 @@ Test(filter, what_is_not_known_is_refused_by_name)
 		    "%s", policies[i][0]);
 		cr_expect(strstr(error, policies[i][1]) != NULL, "%s: %s", policies[i][0], error);
 	}
+}
+
+/* No attribute is so long: it would match nothing. */
+Test(filter, a_value_longer_than_any_attribute_is_refused)
+{
+	struct filter *filter;
+	char policy[2048], error[256];
+
+	snprintf(policy, sizeof(policy), "{\"a\": [\"%01024d\"]}", 0);
+	cr_assert(filter_compile(&filter, policy, error, sizeof(error)) == 0, "%s", error);
+	filter_free(filter);
+	snprintf(policy, sizeof(policy), "{\"a\": [\"%01025d\"]}", 0);
+	cr_assert(filter_compile(&filter, policy, error, sizeof(error)) == -EINVAL);
+	cr_assert(strstr(error, "1024 bytes") != NULL, "%s", error);
 }
