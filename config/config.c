@@ -178,17 +178,35 @@ read_bool(struct loader *loader, cfg_t *section, const char *option, bool *value
 	return rc;
 }
 
+/* What may be set, as it would be written in the file. */
+struct range {
+	const char *min, *max;
+};
+
 static int
-read_duration(struct loader *loader, cfg_t *section, const char *option, uint64_t *ns)
+check_duration(struct loader *loader, int line, const char *option, const char *text, uint64_t *ns,
+    struct range range)
+{
+	uint64_t min = 0, max = 0;
+
+	if (config_parse_duration(text, ns) == -EINVAL)
+		return fail(loader, line,
+		    "%s: \"%s\" is no duration: seconds, or with ms, s, m, h, d", option, text);
+	if (config_parse_duration(text, ns) != 0 || config_parse_duration(range.min, &min) != 0 ||
+	    config_parse_duration(range.max, &max) != 0 || *ns < min || *ns > max)
+		return fail(loader, line, "%s: \"%s\" is not from %s to %s", option, text,
+		    range.min, range.max);
+	return 0;
+}
+
+static int
+read_duration(
+    struct loader *loader, cfg_t *section, const char *option, uint64_t *ns, struct range range)
 {
 	const char *text = cfg_getstr(section, option);
 
-	if (text == NULL)
-		return 0;
-	if (config_parse_duration(text, ns) != 0 || *ns == 0)
-		return fail(loader, section->line,
-		    "%s: \"%s\" is no duration: seconds, or with ms, s, m, h, d", option, text);
-	return 0;
+	return text != NULL ? check_duration(loader, (int)section->line, option, text, ns, range)
+			    : 0;
 }
 
 static int
@@ -277,9 +295,8 @@ read_topic(struct loader *loader, cfg_t *section)
 	if (rc == 0)
 		rc = check_dedup_by(loader, section, topic);
 	if (rc == 0)
-		rc = read_duration(loader, section, "dedup_window", &topic->dedup_window_ns);
-	if (rc == 0 && topic->dedup_window_ns > 86400000000000)
-		rc = fail(loader, section->line, "dedup_window: longer than a day");
+		rc = read_duration(loader, section, "dedup_window", &topic->dedup_window_ns,
+		    (struct range){ "1ms", "1d" });
 	if (rc == 0)
 		rc = read_count(loader, section, "dedup_max", CONFIG_DEDUP_MAX, &topic->dedup_max);
 	if (rc == 0)
@@ -349,9 +366,12 @@ read_size(struct loader *loader, cfg_t *section, const char *option, uint64_t *b
 
 	if (text == NULL)
 		return 0;
-	if (config_parse_size(text, bytes) != 0 || *bytes == 0)
+	if (config_parse_size(text, bytes) == -EINVAL)
 		return fail(loader, section->line, "%s: \"%s\" is no size: bytes, or with K, M, G",
 		    option, text);
+	if (config_parse_size(text, bytes) != 0 || *bytes == 0 || *bytes > CONFIG_BYTES_MAX)
+		return fail(
+		    loader, section->line, "%s: \"%s\" is not from 1 to 1048576G", option, text);
 	return 0;
 }
 
@@ -361,33 +381,34 @@ read_retention(struct loader *loader, cfg_t *section, struct config_queue *queue
 	const char *text = cfg_getstr(section, "retention");
 
 	queue->retention_ns = RETENTION_UNSET;
-	if (text != NULL && strcmp(text, "never") == 0)
+	if (text == NULL)
+		return 0;
+	if (strcmp(text, "never") == 0) {
 		queue->retention_ns = 0;
-	else if (text != NULL &&
-	    (config_parse_duration(text, &queue->retention_ns) != 0 ||
-		queue->retention_ns < 1000000000))
-		return fail(loader, section->line,
-		    "retention: \"%s\" is neither a duration of 1s or more nor \"never\"", text);
-	return 0;
+		return 0;
+	}
+	return check_duration(loader, (int)section->line, "retention", text, &queue->retention_ns,
+	    (struct range){ "1s", "36500d" });
 }
 
 static int
 read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 {
-	int rc = read_duration(loader, section, "visibility_timeout", &queue->visibility_ns);
+	int rc = read_duration(loader, section, "visibility_timeout", &queue->visibility_ns,
+	    (struct range){ "1s", "12h" });
 
-	if (rc == 0 && (queue->visibility_ns < 1000000000 || queue->visibility_ns > 43200000000000))
-		rc = fail(loader, section->line, "visibility_timeout: not within 1s and 12h");
 	if (rc == 0)
 		rc = read_count(loader, section, "max_receive_count", CONFIG_RECEIVES_MAX,
 		    &queue->max_receive_count);
 	if (rc == 0)
-		rc = read_duration(loader, section, "auto_probe", &queue->auto_probe_ns);
+		rc = read_duration(loader, section, "auto_probe", &queue->auto_probe_ns,
+		    (struct range){ "1ms", "30d" });
 	if (rc == 0)
 		rc =
 		    read_count(loader, section, "retry_max", CONFIG_RETRIES_MAX, &queue->retry_max);
 	if (rc == 0)
-		rc = read_duration(loader, section, "retry_base", &queue->retry_base_ns);
+		rc = read_duration(loader, section, "retry_base", &queue->retry_base_ns,
+		    (struct range){ "1ms", "10m" });
 	if (rc == 0)
 		rc = read_count(
 		    loader, section, "retry_factor", CONFIG_FACTOR_MAX, &queue->retry_factor);
@@ -707,7 +728,11 @@ config_load(
 		config->file = strdup(options->file);
 		rc = text_read_file(options->file, &text);
 		if (rc != 0)
-			snprintf(error, error_bytes, "%s: %s", options->file, strerror(-rc));
+			snprintf(error, error_bytes, "%s: %s", options->file,
+			    rc == -ENOTSUP ? "not a plain file, which programs that are started "
+					     "later could read as well"
+				: rc == -EILSEQ ? "has a NUL in it: not a configuration in UTF-8"
+						: strerror(-rc));
 	}
 	if (rc == 0)
 		rc = load_text(&loader, text ? text : built_in);

@@ -21,6 +21,7 @@ enum {
 	CONFIG_DEDUP_MAX = 1000000000,
 	CONFIG_PATH_BYTES = 4096
 };
+#define CONFIG_BYTES_MAX (UINT64_C(1) << 50) /* max_bytes: 1048576G */
 
 /* What is done when a message fails. BLOCK_GROUP: its group waits, and it is tried again and again;
  * RETRY: the same, retry_max times in all, then it is given up. */

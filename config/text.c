@@ -48,7 +48,7 @@ text_read_file(const char *path, char **text)
 	if (fstat(fd, &st) != 0)
 		rc = -errno;
 	else if (!S_ISREG(st.st_mode))
-		rc = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+		rc = S_ISDIR(st.st_mode) ? -EISDIR : -ENOTSUP;
 	else if (st.st_size > FILE_BYTES)
 		rc = -EFBIG;
 	else if ((*text = malloc((size_t)st.st_size + 1)) == NULL)

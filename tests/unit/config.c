@@ -100,8 +100,10 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "topic t {}\nqueue q { topic = t retry_base = soon }", "retry_base" },
 		{ "topic t {}\nqueue q { topic = t retry_factor = 1.5 }", "retry_factor" },
 		{ "topic t {}\nqueue q { topic = t server_error = maybe }", "no value" },
-		{ "topic t {}\nqueue q { topic = t visibility_timeout = 10ms }", "not within" },
-		{ "topic t {}\nqueue q { topic = t visibility_timeout = 13h }", "not within" },
+		{ "topic t {}\nqueue q { topic = t visibility_timeout = 10ms }",
+		    "not from 1s to 12h" },
+		{ "topic t {}\nqueue q { topic = t visibility_timeout = 13h }",
+		    "not from 1s to 12h" },
 		{ "topic t {}\nqueue q { topic = t max_receive_count = 0 }", "max_receive_count" },
 		{ "topic t {}\nqueue q { topic = t max_bytes = 0 }", "max_bytes" },
 		{ "topic t {}\nqueue q { topic = t max_bytes = many }", "max_bytes" },
@@ -132,11 +134,154 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 	}
 }
 
+/* Each setting that has a range: its ends are taken, what is beyond them is refused with the range, and the page
+ * says the same. */
+static const struct range {
+	const char *section, *setting, *min, *max, *below, *above;
+} ranges[] = {
+	{ "topic", "dedup_window", "1ms", "1d", "0", "86401" },
+	{ "topic", "dedup_max", "1", "1000000000", "0", "1000000001" },
+	{ "queue", "lanes", "1", "64", "0", "65" },
+	{ "queue", "visibility_timeout", "1s", "12h", "999ms", "43201" },
+	{ "queue", "max_receive_count", "1", "1000", "0", "1001" },
+	{ "queue", "max_bytes", "1", "1048576G", "0", "1048577G" },
+	{ "queue", "retention", "1s", "36500d", "999ms", "36501d" },
+	{ "queue", "auto_probe", "1ms", "30d", "0", "31d" },
+	{ "queue", "retry_max", "1", "1000", "0", "1001" },
+	{ "queue", "retry_base", "1ms", "10m", "0", "601" },
+	{ "queue", "retry_factor", "1", "100", "0", "101" },
+	{ "", "max_message_size", "1K", "1M", "1023", "1025K" },
+};
+
+static int
+load_setting(const struct range *range, const char *value)
+{
+	char text[512];
+	bool topic = range->section[0] == 't', queue = range->section[0] == 'q';
+	char setting[128];
+	int rc;
+
+	snprintf(setting, sizeof(setting), "%s = %s", range->setting, value);
+	snprintf(text, sizeof(text), "%s\ntopic t { %s }\nqueue q { topic = t %s }\n",
+	    topic || queue ? "" : setting, topic ? setting : "", queue ? setting : "");
+	rc = load(text);
+	if (rc == 0)
+		config_free(&config);
+	return rc;
+}
+
+static void
+refuses(const struct range *range, const char *value)
+{
+	char words[128];
+
+	snprintf(words, sizeof(words), "%s: \"%s\" is not from %s to %s", range->setting, value,
+	    range->min, range->max);
+	cr_expect(load_setting(range, value) == -EINVAL, "%s = %s is taken", range->setting, value);
+	cr_expect(strstr(error, words) != NULL, "%s\nnot %s", error, words);
+}
+
+/* The entry of a setting on the page. */
+static bool
+page_says(const char *page, const char *setting, const char *words)
+{
+	char item[64];
+	const char *begin, *end;
+
+	snprintf(item, sizeof(item), "\n.It Ic %s =", setting);
+	begin = strstr(page, item);
+	if (begin == NULL)
+		return false;
+	end = strstr(begin + 1, "\n.It ");
+	return memmem(begin, (size_t)(end - begin), words, strlen(words)) != NULL;
+}
+
+Test(config, each_range_is_kept_and_on_the_page)
+{
+	static char page[65536];
+	const char *source = getenv("top_srcdir");
+	char path[512], words[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/man/headgate.conf.5", source != NULL ? source : "..");
+	file = fopen(path, "r");
+	cr_assert(file != NULL && fread(page, 1, sizeof(page) - 1, file) > 0, "%s", path);
+	fclose(file);
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		const struct range *range = &ranges[i];
+
+		cr_expect(load_setting(range, range->min) == 0, "%s", error);
+		cr_expect(load_setting(range, range->max) == 0, "%s", error);
+		refuses(range, range->below);
+		refuses(range, range->above);
+		snprintf(words, sizeof(words), "from %s to %s", range->min, range->max);
+		cr_expect(page_says(page, range->setting, words), "%s: the page does not say %s",
+		    range->setting, words);
+	}
+}
+
+/* So many sections or fields, and one more. */
+static char *
+repeat(const char *head, const char *before, const char *after, int count, const char *tail)
+{
+	static char text[16384];
+	size_t n = (size_t)snprintf(text, sizeof(text), "%s", head);
+
+	for (int i = 0; i < count; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%d%s", before, i, after);
+	snprintf(text + n, sizeof(text) - n, "%s", tail);
+	return text;
+}
+
+Test(config, more_than_there_may_be_is_refused)
+{
+	static const char one[] = "queue q { topic = t0 }";
+
+	cr_expect(load(repeat("", "topic t", " {}\n", 32, one)) == 0, "%s", error);
+	config_free(&config);
+	cr_expect(load(repeat("", "topic t", " {}\n", 33, one)) < 0);
+	cr_expect(strstr(error, ":33: more than 32 topics") != NULL, "%s", error);
+	cr_expect(
+	    load(repeat("topic t {}\n", "queue q", " { topic = t }\n", 32, "")) == 0, "%s", error);
+	config_free(&config);
+	cr_expect(load(repeat("topic t {}\n", "queue q", " { topic = t }\n", 33, "")) < 0);
+	cr_expect(strstr(error, "more than 64 queues, dead-letter queues among them") != NULL, "%s",
+	    error);
+	cr_expect(load(repeat("topic t0 { group_by = {", "f", ", ", 8,
+		      "g} }\nqueue q { topic = t0 }")) < 0);
+	cr_expect(strstr(error, "group_by: more than 8") != NULL, "%s", error);
+	cr_expect(load("topic t { group_by = "
+		       "{a123456789b123456789c123456789d123456789e123456789f123456789g12} }\n"
+		       "queue q { topic = t }") == 0,
+	    "%s", error);
+	config_free(&config);
+	cr_expect(load("topic t { group_by = "
+		       "{a123456789b123456789c123456789d123456789e123456789f123456789g123} }\n"
+		       "queue q { topic = t }") < 0);
+	cr_expect(strstr(error, "bad name") != NULL, "%s", error);
+}
+
 Test(config, a_directory_is_no_configuration)
 {
 	struct config_options options = { .file = "/tmp" };
 
 	cr_expect(config_load(&config, &options, error, sizeof(error)) == -EISDIR, "%s", error);
+}
+
+Test(config, what_is_no_plain_file_is_no_configuration)
+{
+	struct config_options options = { .file = "/dev/null" };
+	char path[32];
+	int ends[2];
+
+	cr_expect(config_load(&config, &options, error, sizeof(error)) < 0);
+	cr_expect(strstr(error, "/dev/null: not a plain file") != NULL, "%s", error);
+	/* A shell's <(command). */
+	cr_assert(pipe(ends) == 0);
+	snprintf(path, sizeof(path), "/dev/fd/%d", ends[0]);
+	options.file = path;
+	cr_expect(config_load(&config, &options, error, sizeof(error)) < 0);
+	cr_expect(strstr(error, "not a plain file") != NULL, "%s", error);
 }
 
 Test(config, messages_expire_after_two_weeks_and_dead_letters_never)
