@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "config/paths.h"
 
 /* In single quotes; with what is not plain ASCII, in the quotes that know escapes, where a shell that does
  * not know them sees quotes, too. */
@@ -40,18 +41,28 @@ command_word(char *to, size_t capacity, const char *text)
 	snprintf(to + end, capacity - end, "'");
 }
 
+char *
+command_absolute(const char *path)
+{
+	char cwd[PATH_MAX], *absolute;
+	bool relative = path[0] != '/' && getcwd(cwd, sizeof(cwd)) != NULL;
+
+	if (asprintf(&absolute, "%s%s%s", relative ? cwd : "", relative ? "/" : "", path) < 0)
+		return NULL;
+	return absolute;
+}
+
 /* " NAME PATH", or "" for NULL. To be freed; NULL: no memory. */
 static char *
 path_option(const char *name, const char *path)
 {
-	char cwd[PATH_MAX], *absolute, *word, *option = NULL;
+	char *absolute, *word, *option = NULL;
 	size_t capacity;
-	bool relative;
 
 	if (path == NULL)
 		return strdup("");
-	relative = path[0] != '/' && getcwd(cwd, sizeof(cwd)) != NULL;
-	if (asprintf(&absolute, "%s%s%s", relative ? cwd : "", relative ? "/" : "", path) < 0)
+	absolute = command_absolute(path);
+	if (absolute == NULL)
 		return NULL;
 	capacity = COMMAND_WORD_BYTES(strlen(absolute));
 	word = malloc(capacity);
@@ -69,7 +80,7 @@ char *
 command_options(const struct config_options *options)
 {
 	char *file = path_option("-c", options->file);
-	char *dir = path_option("-D", options->base_dir);
+	char *dir = path_option("-D", paths_base(options->base_dir));
 	char *both = NULL;
 
 	if (file == NULL || dir == NULL || asprintf(&both, "%s%s", file, dir) < 0)

@@ -13,8 +13,12 @@ struct config_options;
 #define COMMAND_WORD_BYTES(n) (4 * (n) + 4)
 void command_word(char *to, size_t capacity, const char *text);
 
-/* " -c FILE -D DIR" as one was called, each only where it was given, absolute and quoted, so that a command
- * that is typed elsewhere means the same; "" for neither. To be freed; NULL: no memory. */
+/* " -c FILE -D DIR": the options that a printed command needs to mean this instance in any shell. Each stands there
+ * unless it is the default, wherever it came from (-D: also from HEADGATE_DIR), absolute and quoted. To be freed; NULL:
+ * no memory. */
 char *command_options(const struct config_options *);
+
+/* The path from the root on. To be freed; NULL: no memory. */
+char *command_absolute(const char *path);
 
 #endif

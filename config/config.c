@@ -720,12 +720,17 @@ config_load(
 	memset(config, 0, sizeof(*config));
 	error[0] = '\0';
 	config->options = command_options(options);
-	if (config->options == NULL) {
+	if (options->file != NULL) {
+		config->file = strdup(options->file);
+		config->file_path = command_absolute(options->file);
+	}
+	if (config->options == NULL ||
+	    (options->file != NULL && (config->file == NULL || config->file_path == NULL))) {
 		snprintf(error, error_bytes, "%s", strerror(ENOMEM));
+		config_free(config);
 		return -ENOMEM;
 	}
 	if (options->file != NULL) {
-		config->file = strdup(options->file);
 		rc = text_read_file(options->file, &text);
 		if (rc != 0)
 			snprintf(error, error_bytes, "%s: %s", options->file,
@@ -752,8 +757,9 @@ config_free(struct config *config)
 		free(config->queues[i].on_trip);
 	}
 	free(config->file);
+	free(config->file_path);
 	free(config->options);
-	config->file = config->options = NULL;
+	config->file = config->file_path = config->options = NULL;
 	config->queue_count = 0;
 }
 

@@ -73,8 +73,9 @@ struct config_queue {
 };
 
 struct config {
-	char *file;    /* NULL: built in */
-	char *options; /* -c and -D for a command that is printed, see command_options() */
+	char *file;      /* as it was named; NULL: built in */
+	char *file_path; /* from the root on; NULL: built in */
+	char *options;   /* -c and -D for a command that is printed, see command_options() */
 	char environment[CONFIG_NAME_BYTES];
 	size_t max_message_bytes; /* max_message_size */
 	struct config_topic topics[CONFIG_TOPICS];

@@ -78,13 +78,21 @@ set_base(struct config *config, const char *base)
 	return set(config->run_dir, absolute, "/run") && set(config->state_dir, absolute, "/state");
 }
 
+const char *
+paths_base(const char *base_dir)
+{
+	const char *base = base_dir != NULL ? base_dir : getenv("HEADGATE_DIR");
+
+	return base != NULL && base[0] != '\0' ? base : NULL;
+}
+
 int
 paths_resolve(struct config *config, const char *base_dir, char *error, size_t error_bytes)
 {
-	const char *base = base_dir ? base_dir : getenv("HEADGATE_DIR");
+	const char *base = paths_base(base_dir);
 	bool good;
 
-	if (base != NULL && base[0] != '\0')
+	if (base != NULL)
 		good = set_base(config, base);
 	else
 		good = set_default_run(config) && set_default_state(config);

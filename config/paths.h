@@ -6,6 +6,9 @@
 
 #include "config/config.h"
 
+/* The base directory: what -D said (NULL: nothing), else HEADGATE_DIR. NULL: the default directories. */
+const char *paths_base(const char *base_dir);
+
 /* Fills run_dir and state_dir. Returns 0 or -errno with error filled. */
 int paths_resolve(struct config *, const char *base_dir, char *error, size_t error_bytes);
 
