@@ -127,6 +127,8 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->control = &router->control.shared->queue[i];
 		queue->control->lanes = queue->config->lanes;
 		queue->control->topic = queue->topic;
+		queue->control->dead_letter_queue = queue->config->dead_letter_queue;
+		queue->control->visibility_ns = queue->config->visibility_ns;
 		memcpy(queue->control->name, queue->config->name, sizeof(queue->control->name));
 		queue->writer.cached = !queue->config->dead_letters &&
 		    config->topics[queue->topic].durability == CONFIG_DURABILITY_OS;
@@ -355,6 +357,8 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	if (rc != 0)
 		return complain(error, error_bytes, rc, path, strerror(-rc));
 	shared = router->control.shared;
+	if (config->file_path != NULL)
+		strlcpy(shared->config_file, config->file_path, sizeof(shared->config_file));
 	rc = open_topics(router, &key);
 	if (rc == 0)
 		rc = open_queues(router, error, error_bytes);

@@ -65,6 +65,7 @@ control_fingerprint(void)
 	static const uint32_t layout[] = {
 		sizeof(struct control_shared),
 		offsetof(struct control_shared, router_pid),
+		offsetof(struct control_shared, config_file),
 		offsetof(struct control_shared, topic),
 		offsetof(struct control_shared, worker),
 		offsetof(struct control_shared, queue),
@@ -72,6 +73,7 @@ control_fingerprint(void)
 		sizeof(struct control_worker),
 		offsetof(struct control_worker, starting),
 		sizeof(struct control_queue),
+		offsetof(struct control_queue, visibility_ns),
 		offsetof(struct control_queue, state),
 		offsetof(struct control_queue, refuses),
 		offsetof(struct control_queue, probe_due_ns),
@@ -151,17 +153,41 @@ control_publish(struct control *control)
 	atomic_store_explicit(&control->shared->magic, magic, memory_order_release);
 }
 
+/* Copies a text of shared memory. Returns whether it ends within its bytes. */
 static bool
-terminated(const char *text, size_t size)
+copy_text(char *to, const char *from, size_t size)
 {
-	return memchr(text, '\0', size) != NULL;
+	memcpy(to, from, size);
+	return memchr(to, '\0', size) != NULL;
+}
+
+/* Only what was copied is checked: the original may change meanwhile. */
+static int
+copy_facts(struct control_facts *facts, const struct control_shared *shared)
+{
+	bool good = copy_text(facts->config_file, shared->config_file, CONTROL_PATH_BYTES);
+
+	facts->queues = shared->queues;
+	facts->topics = shared->topics;
+	if (facts->queues > CONTROL_QUEUES || facts->topics > CONTROL_TOPICS)
+		return -EPROTO;
+	for (unsigned i = 0; i < facts->queues; i++) {
+		const struct control_queue *queue = &shared->queue[i];
+
+		good &= copy_text(facts->queue[i].name, queue->name, CONTROL_NAME_BYTES);
+		facts->queue[i].dead_letter_queue = queue->dead_letter_queue;
+		facts->queue[i].visibility_ns = queue->visibility_ns;
+		good &= facts->queue[i].dead_letter_queue < facts->queues;
+	}
+	for (unsigned i = 0; i < facts->topics; i++)
+		good &= copy_text(facts->topic[i], shared->topic[i].name, CONTROL_NAME_BYTES);
+	return good ? 0 : -EPROTO;
 }
 
 static int
-check_segment(const struct control_shared *shared)
+check_segment(const struct control_shared *shared, struct control_facts *facts)
 {
 	uint64_t want, magic;
-	uint32_t queues = shared->queues, topics = shared->topics;
 
 	memcpy(&want, CONTROL_MAGIC, sizeof(want));
 	/* Pairs with the release store in control_publish(). */
@@ -172,15 +198,9 @@ check_segment(const struct control_shared *shared)
 		return memcmp(&magic, CONTROL_MAGIC, 6) == 0 ? -ESTALE : -EPROTO;
 	if (shared->endian != ENDIAN_WORD || shared->fingerprint != control_fingerprint())
 		return -ESTALE;
-	if (shared->size != sizeof(*shared) || queues > CONTROL_QUEUES || topics > CONTROL_TOPICS)
+	if (shared->size != sizeof(*shared))
 		return -EPROTO;
-	for (uint32_t i = 0; i < queues; i++)
-		if (!terminated(shared->queue[i].name, sizeof(shared->queue[i].name)))
-			return -EPROTO;
-	for (uint32_t i = 0; i < topics; i++)
-		if (!terminated(shared->topic[i].name, sizeof(shared->topic[i].name)))
-			return -EPROTO;
-	return 0;
+	return copy_facts(facts, shared);
 }
 
 int
@@ -202,7 +222,7 @@ control_open(struct control *control, const char *path, bool writable)
 	else
 		rc = map_segment(control, writable);
 	if (rc == 0)
-		rc = check_segment(control->shared);
+		rc = check_segment(control->shared, &control->facts);
 	if (rc == 0)
 		control->lock_fd = open_lock(path);
 	else
@@ -239,10 +259,8 @@ control_router_alive(const struct control *control)
 int
 control_find_queue(const struct control *control, const char *name)
 {
-	uint32_t queues = control->shared->queues;
-
-	for (uint32_t i = 0; i < queues && i < CONTROL_QUEUES; i++)
-		if (strncmp(control->shared->queue[i].name, name, CONTROL_NAME_BYTES) == 0)
+	for (unsigned i = 0; i < control->facts.queues; i++)
+		if (strcmp(control->facts.queue[i].name, name) == 0)
 			return (int)i;
 	return -1;
 }

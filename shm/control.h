@@ -27,7 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONTROL_MAGIC "HGCTRL06"
+#define CONTROL_MAGIC "HGCTRL07"
 
 enum {
 	CONTROL_QUEUES = 64,
@@ -36,6 +36,7 @@ enum {
 	CONTROL_NAME_BYTES = 64, /* with the terminating NUL */
 	CONTROL_ID_BYTES = 132,  /* message id, 128 bytes and NUL */
 	CONTROL_TEXT_BYTES = 256,
+	CONTROL_PATH_BYTES = 4096,
 	CONTROL_SLOTS = 8,   /* of detail, for each queue */
 	CONTROL_CTL_SLOT = 4 /* the first of headgatectl's */
 };
@@ -118,7 +119,10 @@ struct control_counters { /* each since the queue's log began, as far as the log
 struct control_queue {
 	char name[CONTROL_NAME_BYTES];
 	uint64_t log_id;
-	uint32_t lanes, topic;                /* topic: index in topics */
+	uint32_t lanes, topic;      /* topic: index in topics */
+	uint32_t dead_letter_queue; /* index in queues; its own: it is a dead-letter queue */
+	uint32_t pad0;
+	uint64_t visibility_ns;               /* a handler that takes longer is ended */
 	_Alignas(128) _Atomic uint64_t state; /* the word drawn above */
 	_Atomic uint64_t logged;              /* generation that is on disk */
 	_Atomic uint32_t refuses;             /* enum control_refusal */
@@ -157,13 +161,29 @@ struct control_shared {
 	_Atomic uint32_t ready;               /* 1: it takes messages */
 	_Atomic uint64_t router_heartbeat_ns; /* CLOCK_MONOTONIC */
 	_Atomic uint64_t router_since_ns;     /* CLOCK_REALTIME */
+	char config_file
+	    [CONTROL_PATH_BYTES]; /* that the router read, from the root on; "": built in */
 	_Alignas(128) struct control_topic topic[CONTROL_TOPICS];
 	_Alignas(128) struct control_worker worker[CONTROL_WORKERS];
 	_Alignas(128) struct control_queue queue[CONTROL_QUEUES];
 };
 
+/* What stays as it is while a router runs: copied and checked when a segment is opened. Who may write to the segment
+ * may change the original at any time, so only the copy is used. */
+struct control_facts {
+	unsigned queues, topics;
+	struct {
+		char name[CONTROL_NAME_BYTES];
+		unsigned dead_letter_queue;
+		uint64_t visibility_ns;
+	} queue[CONTROL_QUEUES];
+	char topic[CONTROL_TOPICS][CONTROL_NAME_BYTES];
+	char config_file[CONTROL_PATH_BYTES];
+};
+
 struct control {
 	struct control_shared *shared; /* mapped read-only unless opened for writing */
+	struct control_facts facts; /* of a segment that was opened; zero for one that was made */
 	int fd;
 	int lock_fd; /* RUN/router.lock, which a living router holds; -1: there is none */
 };
