@@ -57,7 +57,7 @@ count_returned(const struct control *control, unsigned queue)
 static struct changed
 change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event what, int *status)
 {
-	const char *name = control->shared->queue[queue].name;
+	const char *name = control->facts.queue[queue].name;
 	uint64_t returned = count_returned(control, queue);
 	const struct subscription_by by = {
 		.program = "headgatectl",
@@ -129,7 +129,7 @@ static int
 wait_until_seen(const struct ctl *ctl, const struct control *control, unsigned queue,
     const struct changed *changed, uint64_t deadline_ns)
 {
-	const char *name = control->shared->queue[queue].name;
+	const char *name = control->facts.queue[queue].name;
 	uint64_t generation = changed->change.generation;
 	uint32_t worker;
 	int rc = subscription_wait_logged(control, queue, generation, left_ns(deadline_ns));
@@ -202,7 +202,7 @@ wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned qu
     const struct changed *changed)
 {
 	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns;
-	const char *name = control->shared->queue[queue].name;
+	const char *name = control->facts.queue[queue].name;
 	bool has_worker, told = false;
 	struct control_detail detail;
 	uint64_t word;
@@ -245,6 +245,7 @@ wait_until_drained(
     const struct ctl *ctl, const struct control *control, unsigned queue, uint64_t returned_before)
 {
 	const struct control_queue *entry = &control->shared->queue[queue];
+	const char *name = control->facts.queue[queue].name;
 	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns, left, word;
 	struct control_detail detail;
 
@@ -252,15 +253,15 @@ wait_until_drained(
 	while (
 	    (left = atomic_load_explicit(&entry->counters.in_flight, memory_order_acquire)) > 0) {
 		if (!control_router_alive(control)) {
-			warnx("%s: the router is gone", entry->name);
+			warnx("%s: the router is gone", name);
 			return EX_UNAVAILABLE;
 		}
 		control_read_state(control, queue, &word, &detail);
 		if (detail.status != 0)
-			return report_held_back(entry->name, left, &detail);
+			return report_held_back(name, left, &detail);
 		if (ctl_monotonic_ns() > deadline_ns) {
-			warnx("%s: %llu messages were handed to workers and are not handled",
-			    entry->name, (unsigned long long)left);
+			warnx("%s: %llu messages were handed to workers and are not handled", name,
+			    (unsigned long long)left);
 			return EX_TEMPFAIL;
 		}
 		ctl_pause_ms(LOOK_MS);
@@ -270,7 +271,7 @@ wait_until_drained(
 		return 0;
 	warnx("%s: %llu of the messages that were handed to workers are not handled: a worker "
 	      "ended, or their group is blocked; they wait in the queue",
-	    entry->name, (unsigned long long)left);
+	    name, (unsigned long long)left);
 	return EX_TEMPFAIL;
 }
 
@@ -303,21 +304,22 @@ change_main(struct ctl *ctl, enum gate_event what)
 		    "no router is running in %s, and nothing was changed: start it with: "
 		    "headgate-router%s -d",
 		    ctl->config.run_dir, ctl->config.options);
+	queues_of_router(ctl, &control);
 	rc = control_lock(&control);
 	if (rc != 0)
 		errc(EX_OSERR, -rc, "%s/control: lock", ctl->config.run_dir);
-	for (unsigned i = 0; i < control.shared->queues; i++)
-		if (ctl_is_selected(ctl, control.shared->queue[i].name))
+	for (unsigned i = 0; i < control.facts.queues; i++)
+		if (queues_is_selected(ctl, control.facts.queue[i].name))
 			changed[i] = change(ctl, &control, i, what, &status);
 	control_unlock(&control);
 	wire_poke(ctl->config.run_dir, "headgatectl", POKE_MS);
-	for (unsigned i = 0; i < control.shared->queues; i++) {
+	for (unsigned i = 0; i < control.facts.queues; i++) {
 		if (changed[i].result == 0)
 			continue;
 		rc = wait_until_seen(ctl, &control, i, &changed[i], deadline_ns);
 		if (rc == 0 && ctl->verbose)
 			warnx("%s: generation %llu is on disk and every worker has seen it",
-			    control.shared->queue[i].name,
+			    control.facts.queue[i].name,
 			    (unsigned long long)changed[i].change.generation);
 		if (rc == 0 && changed[i].probed != 0)
 			rc = wait_for_probe(ctl, &control, i, &changed[i]);
@@ -334,13 +336,13 @@ change_main(struct ctl *ctl, enum gate_event what)
 static void
 check_skip(const struct ctl *ctl)
 {
-	const struct config_queue *queue = config_find_queue(&ctl->config, ctl->queues[0]);
+	int queue = queues_index(ctl, ctl->queues[0]);
 
-	if (queue->dead_letters && !ctl->force)
+	if (queue >= 0 && queues_is_dead(ctl, (unsigned)queue) && !ctl->force)
 		errx(EX_USAGE,
 		    "%s is a dead-letter queue: the message would be gone for good; headgatectl "
 		    "dead show --raw --reveal prints its body, to keep it; --force does it",
-		    queue->name);
+		    ctl->queues[0]);
 }
 
 int

@@ -420,7 +420,7 @@ print_stale_ids(const struct check *check)
 static bool
 is_asked_for(const struct ctl *ctl, const char *queue)
 {
-	return ctl->queue_count == 0 || ctl_is_selected(ctl, queue);
+	return ctl->queue_count == 0 || queues_is_selected(ctl, queue);
 }
 
 /* Of the queues that are asked for: what is wrong with them. Returns the exit status. */

@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "config/config.h"
+#include "ctl/queues.h"
 #include "shm/control.h"
 
 enum {
@@ -17,7 +18,8 @@ enum {
 struct ctl {
 	struct config config;
 	struct config_options options;
-	bool json, watch, all, verbose, skip_head, drain, salvage;
+	struct queues known;
+	bool json, watch, wide, all, verbose, skip_head, drain, salvage;
 	const char *reason, *group;
 	const char *message; /* that the trip, or the head of the group, must be; NULL: any */
 	uint64_t timeout_ns;
@@ -48,21 +50,16 @@ int dead_redrive_main(struct ctl *);
 int dead_purge_main(struct ctl *);
 int check_main(struct ctl *);
 int config_main(struct ctl *);
+int health_main(struct ctl *);
 
 /* Opens the control segment. Returns 0 or -errno; ends the program when that is not permitted. */
 int ctl_open_control(const struct ctl *, struct control *, bool writable);
 /* Ends the program with EX_NOPERM. */
 _Noreturn void ctl_no_permission(const char *path);
-/* Is this queue meant when none is named? Dead-letter queues and control messages are not. */
-bool ctl_is_managed(const struct ctl *, const char *queue);
-/* Ends the program with EX_USAGE when a queue that was named is not in the configuration. */
-void ctl_check_names(const struct ctl *);
 /* Seconds since the router, which is alive, last said so. */
 double ctl_router_age_s(const struct control *);
 /* Is a worker attached to the queue with this index? */
 bool ctl_has_worker(const struct control *, unsigned queue);
-/* Is this queue among those named (or managed, when none is)? */
-bool ctl_is_selected(const struct ctl *, const char *queue);
 
 uint64_t ctl_wall_ns(void);
 uint64_t ctl_monotonic_ns(void);

@@ -297,14 +297,6 @@ fail(const struct ctl *ctl, int rc)
 	return rc == -ETIMEDOUT ? EX_TEMPFAIL : rc == -EPROTO ? EX_PROTOCOL : EX_UNAVAILABLE;
 }
 
-static const char *
-dead_letters_of(const struct ctl *ctl)
-{
-	const struct config_queue *queue = config_find_queue(&ctl->config, ctl->queues[0]);
-
-	return ctl->config.queues[queue->dead_letter_queue].name;
-}
-
 /* It was ended, and the group goes on. */
 static void
 report_ended(const struct ctl *ctl, const struct blocked_tried *tried)
@@ -316,7 +308,7 @@ report_ended(const struct ctl *ctl, const struct blocked_tried *tried)
 		    tried->status, ctl->skip_head ? ", so it was not given up" : "");
 	else if (tried->outcome == BLOCKED_DEAD_LETTER)
 		printf("%s: opened: message %s was given up and is in %s: %u: %s\n", queue,
-		    tried->message_id, dead_letters_of(ctl), tried->status, tried->text);
+		    tried->message_id, queues_dead_name(ctl, queue), tried->status, tried->text);
 	else
 		printf("%s: opened: message %s is recorded as failed: %u: %s\n", queue,
 		    tried->message_id, tried->status, tried->text);

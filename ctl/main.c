@@ -31,7 +31,9 @@ struct command {
 
 static const struct command commands[] = {
 	{ "status", "[--json] [--watch] [QUEUE...]", "what runs, what is stopped, and why",
-	    status_main, " json watch ", false },
+	    status_main, " json watch wide ", false },
+	{ "health", "[QUEUE...]", "is there something that needs a person? For monitoring",
+	    health_main, " ", false },
 	{ "start",
 	    "[--skip-head [--message ID] [--force]] [--reason TEXT] [--group ID] [-t TIME] "
 	    "QUEUE... | --all",
@@ -74,6 +76,7 @@ usage(FILE *out)
 	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
 	      "      --json            print JSON\n"
 	      "      --watch           print again each second\n"
+	      "      --wide            lines as long as they need to be\n"
 	      "      --all             every queue\n"
 	      "      --reason TEXT     why, for those who ask later\n"
 	      "      --drain           handle what was handed to workers first\n"
@@ -119,38 +122,6 @@ void
 ctl_no_permission(const char *path)
 {
 	errx(EX_NOPERM, "%s: no permission: be the user that the router runs as, or root", path);
-}
-
-bool
-ctl_is_managed(const struct ctl *ctl, const char *name)
-{
-	const struct config_queue *queue = config_find_queue(&ctl->config, name);
-
-	return strcmp(name, "subscription-control") != 0 && (queue == NULL || !queue->dead_letters);
-}
-
-bool
-ctl_is_selected(const struct ctl *ctl, const char *queue)
-{
-	if (ctl->queue_count == 0)
-		return ctl_is_managed(ctl, queue);
-	for (int i = 0; i < ctl->queue_count; i++)
-		if (strcmp(ctl->queues[i], queue) == 0)
-			return true;
-	return false;
-}
-
-void
-ctl_check_names(const struct ctl *ctl)
-{
-	for (int i = 0; i < ctl->queue_count; i++) {
-		if (config_find_queue(&ctl->config, ctl->queues[i]) != NULL)
-			continue;
-		warnx("%s: there is no queue of this name; there are:", ctl->queues[i]);
-		for (size_t k = 0; k < ctl->config.queue_count; k++)
-			fprintf(stderr, "    %s\n", ctl->config.queues[k].name);
-		exit(EX_USAGE);
-	}
 }
 
 double
@@ -333,6 +304,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 	enum {
 		JSON = 256,
 		WATCH,
+		WIDE,
 		ALL,
 		REASON,
 		DRAIN,
@@ -358,6 +330,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 		{ "directory", required_argument, NULL, 'D' },
 		{ "json", no_argument, NULL, JSON },
 		{ "watch", no_argument, NULL, WATCH },
+		{ "wide", no_argument, NULL, WIDE },
 		{ "all", no_argument, NULL, ALL },
 		{ "reason", required_argument, NULL, REASON },
 		{ "drain", no_argument, NULL, DRAIN },
@@ -406,6 +379,9 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			break;
 		case WATCH:
 			ctl->watch = true;
+			break;
+		case WIDE:
+			ctl->wide = true;
 			break;
 		case ALL:
 			ctl->all = true;
@@ -541,7 +517,7 @@ main(int argc, char **argv)
 		errx(EX_USAGE, "--all, or the names of queues: not both");
 	if (config_load(&ctl.config, &ctl.options, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
-	ctl_check_names(&ctl);
+	queues_find(&ctl);
 	status = output_end(command->run(&ctl));
 	config_free(&ctl.config);
 	return status;

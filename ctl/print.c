@@ -1,5 +1,5 @@
 /*
- * headgatectl status: text for a person, JSON for a program.
+ * headgatectl status: text for a person.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -9,284 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "config/command.h"
 #include "ctl/message.h"
 #include "ctl/status.h"
+#include "ctl/table.h"
 #include "ctl/text.h"
-#include "message/json.h"
 
-enum {
-	NAME_WIDTH_MIN = 22,
-	SLOW_S = 3 /* a handler that takes longer is named */
-};
+enum { SLOW_S = 3 /* a handler that takes longer is named */ };
 
-static const char *
-state_text(enum control_state state)
+const char *
+status_state_text(enum control_state state)
 {
 	const char *name = control_state_name(state);
 
 	return name != NULL ? name : "UNKNOWN"; /* somebody wrote into the control segment */
-}
-
-/*
- * JSON.
- */
-
-static void
-quote(const char *text)
-{
-	char quoted[6 * CONTROL_TEXT_BYTES + 2];
-	long length = json_quote(quoted, sizeof(quoted), text, strnlen(text, CONTROL_TEXT_BYTES));
-
-	fwrite(quoted, 1, length > 0 ? (size_t)length : 0, stdout);
-}
-
-static void
-json_time(uint64_t ns)
-{
-	char text[40];
-	time_t seconds = (time_t)(ns / 1000000000);
-	struct tm tm;
-
-	if (ns == 0) {
-		fputs("null", stdout);
-		return;
-	}
-	gmtime_r(&seconds, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	quote(text);
-}
-
-static void
-json_text_or_null(const char *text)
-{
-	if (text[0] == '\0')
-		fputs("null", stdout);
-	else
-		quote(text);
-}
-
-/* Of any length; NULL or "": null. */
-static void
-json_why(const char *name, const char *text)
-{
-	bool none = text == NULL || text[0] == '\0';
-
-	message_put_json_text(name, none ? NULL : text, none ? 0 : strlen(text), false);
-}
-
-static void
-json_workers(const struct status_queue *queue)
-{
-	fputs(",\"workers\":[", stdout);
-	for (unsigned i = 0; i < queue->worker_count; i++) {
-		const struct status_worker *worker = &queue->workers[i];
-		bool first = true;
-
-		printf("%s{\"pid\":%" PRIu32 ",\"lanes\":[", i ? "," : "", worker->pid);
-		for (unsigned lane = 0; lane < 64; lane++) {
-			if (!(worker->lanes >> lane & 1))
-				continue;
-			printf("%s%u", first ? "" : ",", lane);
-			first = false;
-		}
-		printf("],\"heartbeat_age_s\":%.3f,\"handling\":", worker->heartbeat_age_s);
-		if (worker->handling != 0)
-			printf("%" PRIu64 ",\"handling_s\":%.3f}", worker->handling,
-			    worker->handling_s);
-		else
-			fputs("null,\"handling_s\":null}", stdout);
-	}
-	putchar(']');
-}
-
-static void
-json_seconds_or_null(double seconds)
-{
-	if (seconds < 0)
-		fputs("null", stdout);
-	else
-		printf("%.3f", seconds);
-}
-
-static void
-json_state(const struct status_queue *queue)
-{
-	const struct control_detail *detail = &queue->detail;
-
-	fputs(",\"state\":", stdout);
-	quote(state_text(queue->state));
-	fputs(",\"reason\":", stdout);
-	json_text_or_null(detail->reason);
-	fputs(",\"by\":", stdout);
-	if (detail->since_ns != 0) {
-		char by[2 * CONTROL_NAME_BYTES + 32];
-
-		snprintf(by, sizeof(by), "%s (%s, pid %" PRIu32 ")", detail->user, detail->program,
-		    detail->pid);
-		quote(by);
-	} else {
-		fputs("null", stdout);
-	}
-	fputs(",\"since\":", stdout);
-	json_time(detail->since_ns);
-	fputs(",\"tripped_by\":", stdout);
-	if (detail->sequence != 0) {
-		fputs("{\"message_id\":", stdout);
-		json_text_or_null(detail->message_id);
-		printf(",\"status\":%" PRIu32 ",\"error\":", detail->status);
-		quote(detail->error);
-		putchar('}');
-	} else {
-		fputs("null", stdout);
-	}
-	fputs(",\"next_probe_s\":", stdout);
-	json_seconds_or_null(queue->next_probe_s);
-}
-
-static void
-json_figures(const struct status_queue *queue)
-{
-	printf(",\"depth\":%" PRIu64 ",\"in_flight\":%" PRIu64 ",\"oldest_age_s\":", queue->depth,
-	    queue->in_flight);
-	json_seconds_or_null(queue->oldest_age_s);
-	printf(",\"published\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"done\":%" PRIu64
-	       ",\"failed\":%" PRIu64 ",\"dead_lettered\":%" PRIu64 ",\"expired\":%" PRIu64
-	       ",\"blocked_groups\":%" PRIu64 ",\"parked\":%" PRIu64,
-	    queue->published, queue->duplicates, queue->done, queue->failed, queue->dead_lettered,
-	    queue->expired, queue->blocked_groups, queue->parked);
-}
-
-static void
-json_queue(const struct status_queue *queue)
-{
-	static const char *const unknown[] = {
-		"state",
-		"reason",
-		"by",
-		"since",
-		"tripped_by",
-		"next_probe_s",
-		"depth",
-		"in_flight",
-		"oldest_age_s",
-		"published",
-		"duplicates",
-		"done",
-		"failed",
-		"dead_lettered",
-		"expired",
-		"blocked_groups",
-		"parked",
-	};
-
-	fputs("{\"name\":", stdout);
-	quote(queue->name);
-	if (status_is_known(queue)) {
-		json_state(queue);
-		json_figures(queue);
-	} else {
-		for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
-			printf(",\"%s\":null", unknown[i]);
-	}
-	json_workers(queue);
-	json_why("refuses", control_refusal_text(queue->refuses));
-	json_why("error", queue->error);
-	putchar('}');
-}
-
-void
-status_print_json(const struct status *status)
-{
-	printf("{\"version\":1,\"router\":{\"running\":%s,\"pid\":",
-	    status->running ? "true" : "false");
-	if (status->running)
-		printf(
-		    "%" PRIu32 ",\"heartbeat_age_s\":%.3f", status->pid, status->heartbeat_age_s);
-	else
-		fputs("null,\"heartbeat_age_s\":null", stdout);
-	fputs("},\"queues\":[", stdout);
-	for (unsigned i = 0; i < status->queue_count; i++) {
-		if (i > 0)
-			putchar(',');
-		json_queue(&status->queues[i]);
-	}
-	fputs("],\"topics\":[", stdout);
-	for (unsigned i = 0; i < status->topic_count; i++) {
-		const struct status_topic *topic = &status->topics[i];
-
-		printf("%s{\"name\":", i ? "," : "");
-		quote(topic->name);
-		printf(",\"published\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"unroutable\":%" PRIu64
-		       ",\"ids\":%" PRIu64 ",\"ids_bytes\":%" PRIu64,
-		    topic->published, topic->refused, topic->unroutable, topic->ids,
-		    topic->ids_bytes);
-		json_why("refuses", control_refusal_text(topic->refuses));
-		putchar('}');
-	}
-	puts("]}");
-}
-
-/*
- * Text.
- */
-
-static bool
-colours(void)
-{
-	const char *no_color = getenv("NO_COLOR");
-
-	return isatty(STDOUT_FILENO) && (no_color == NULL || no_color[0] == '\0');
-}
-
-static const char *
-colour_of(enum control_state state)
-{
-	if (!colours())
-		return "";
-	return state == CONTROL_RUNNING ? "\033[32m"
-	    : state == CONTROL_TRIPPED  ? "\033[31m"
-					: "\033[33m";
-}
-
-static int
-name_width(const struct status *status)
-{
-	size_t width = NAME_WIDTH_MIN;
-
-	for (unsigned i = 0; i < status->queue_count; i++)
-		if (strlen(status->queues[i].name) > width)
-			width = strlen(status->queues[i].name);
-	return (int)width;
-}
-
-static void
-print_row(const struct status_queue *queue, int width)
-{
-	char age[TEXT_AGE_BYTES] = "-";
-
-	if (!status_is_known(queue)) {
-		printf("%-*s  %-8s %10s %10s %9s %12s %9s %8s\n", width, queue->name, "?", "?", "?",
-		    "?", "?", "?", "?");
-		return;
-	}
-	if (queue->oldest_age_s >= 0)
-		text_age(age, queue->oldest_age_s);
-	printf("%-*s  %s%-8s%s %10" PRIu64 " %10" PRIu64 " %9s %12" PRIu64 " %9" PRIu64 " %8u\n",
-	    width, queue->name, colour_of(queue->state), state_text(queue->state),
-	    colours() ? "\033[0m" : "", queue->depth, queue->in_flight, age, queue->done,
-	    queue->failed, queue->worker_count);
-}
-
-/* A dead-letter queue in which nothing ever was is no news. */
-static bool
-is_quiet(const struct status_queue *queue)
-{
-	return queue->dead_letters && queue->published == 0 && queue->state == CONTROL_RUNNING &&
-	    status_is_known(queue);
 }
 
 static void
@@ -294,6 +32,213 @@ put(const char *text)
 {
 	text_put_safe(text, strlen(text));
 }
+
+static const char *
+colour_of(enum control_state state)
+{
+	if (!text_has_colours())
+		return "";
+	return state == CONTROL_RUNNING ? "\033[32m"
+	    : state == CONTROL_TRIPPED  ? "\033[31m"
+					: "\033[33m";
+}
+
+/*
+ * The tables.
+ */
+
+enum {
+	QUEUE,
+	STATE,
+	DEPTH,
+	IN_RATE,
+	OUT_RATE,
+	IN_FLIGHT,
+	OLDEST,
+	DUPLICATES,
+	DONE,
+	FAILED,
+	WORKERS,
+	COLUMNS
+};
+static const struct table_column all_columns[COLUMNS] = {
+	[QUEUE] = { "QUEUE", TABLE_NAME },
+	[STATE] = { "STATE", TABLE_TEXT },
+	[DEPTH] = { "DEPTH", TABLE_NUMBER },
+	[IN_RATE] = { "IN/S", TABLE_NUMBER },
+	[OUT_RATE] = { "OUT/S", TABLE_NUMBER },
+	[IN_FLIGHT] = { "IN FLIGHT", TABLE_NUMBER },
+	[OLDEST] = { "OLDEST", TABLE_NUMBER },
+	[DUPLICATES] = { "DUPS", TABLE_NUMBER },
+	[DONE] = { "DONE", TABLE_NUMBER },
+	[FAILED] = { "FAILED", TABLE_NUMBER },
+	[WORKERS] = { "WORKERS", TABLE_NUMBER },
+};
+
+/* Rates stand there while it is watched, duplicates with -v. */
+static bool
+is_wanted(const struct ctl *ctl, unsigned column)
+{
+	if (column == IN_RATE || column == OUT_RATE)
+		return ctl->watch;
+	return column != DUPLICATES || ctl->verbose;
+}
+
+/* The same queue in the picture before. */
+static const struct status_queue *
+find_before(const struct status *before, const char *name)
+{
+	for (unsigned i = 0; before != NULL && i < before->queue_count; i++)
+		if (strcmp(before->queues[i].name, name) == 0)
+			return &before->queues[i];
+	return NULL;
+}
+
+struct row {
+	const struct status_queue *queue, *before;
+	double seconds; /* between the two */
+};
+
+static void
+add_rate(struct table *table, const struct row *row, uint64_t now, uint64_t then)
+{
+	if (row->before == NULL || row->seconds <= 0 || now < then)
+		table_text(table, "-");
+	else
+		table_number(table, (uint64_t)((double)(now - then) / row->seconds + 0.5));
+}
+
+/* Without a router nothing runs; that a gate is closed holds all the same. */
+static void
+add_state(struct table *table, const struct status_queue *queue, bool running)
+{
+	if (!running && queue->state == CONTROL_RUNNING)
+		table_text(table, "-");
+	else
+		table_coloured(table, status_state_text(queue->state), colour_of(queue->state));
+}
+
+static void
+add_cell(struct table *table, const struct row *row, unsigned column, bool running)
+{
+	const struct status_queue *queue = row->queue, *before = row->before;
+	char age[TEXT_AGE_BYTES] = "-";
+
+	switch (column) {
+	case STATE:
+		add_state(table, queue, running);
+		break;
+	case DEPTH:
+		table_number(table, queue->depth);
+		break;
+	case IN_RATE:
+		add_rate(table, row, queue->published, before ? before->published : 0);
+		break;
+	case OUT_RATE:
+		add_rate(table, row, queue->done + queue->failed,
+		    before ? before->done + before->failed : 0);
+		break;
+	case IN_FLIGHT:
+		table_number(table, queue->in_flight);
+		break;
+	case OLDEST:
+		if (queue->oldest_age_s >= 0)
+			text_age(age, queue->oldest_age_s);
+		table_text(table, age);
+		break;
+	case DUPLICATES:
+		table_number(table, queue->duplicates);
+		break;
+	case DONE:
+		table_number(table, queue->done);
+		break;
+	case FAILED:
+		table_number(table, queue->failed);
+		break;
+	default:
+		table_number(table, queue->worker_count);
+	}
+}
+
+static void
+add_row(struct table *table, const struct row *row, const struct ctl *ctl, bool running)
+{
+	const struct status_queue *queue = row->queue;
+
+	table_text(table, queue->name);
+	for (unsigned c = QUEUE + 1; c < COLUMNS; c++) {
+		if (!is_wanted(ctl, c))
+			continue;
+		if (!status_is_known(queue))
+			table_text(table, "?");
+		else if (queue->absent)
+			table_text(table, "-");
+		else
+			add_cell(table, row, c, running);
+	}
+}
+
+/* A dead-letter queue in which nothing ever was is no news. */
+static bool
+is_quiet(const struct status_queue *queue)
+{
+	return queue->dead_letters && status_is_known(queue) &&
+	    (queue->absent || (queue->published == 0 && queue->state == CONTROL_RUNNING));
+}
+
+static void
+print_queues(const struct status *status, const struct status *before, const struct ctl *ctl)
+{
+	struct table_column columns[COLUMNS];
+	struct table *table;
+	unsigned count = 0;
+
+	for (unsigned c = 0; c < COLUMNS; c++)
+		if (is_wanted(ctl, c))
+			columns[count++] = all_columns[c];
+	table = table_new(columns, count);
+	for (unsigned i = 0; i < status->queue_count; i++) {
+		struct row row = { .queue = &status->queues[i] };
+
+		row.before = find_before(before, row.queue->name);
+		if (row.before != NULL)
+			row.seconds = status_age_s(before->taken_ns, status->taken_ns);
+		if (ctl->queue_count > 0 || !is_quiet(row.queue))
+			add_row(table, &row, ctl, status->running);
+	}
+	table_print(table, text_columns(ctl->wide));
+}
+
+static void
+print_topics(const struct status *status, const struct ctl *ctl)
+{
+	static const struct table_column columns[] = {
+		{ "TOPIC", TABLE_NAME },
+		{ "PUBLISHED", TABLE_NUMBER },
+		{ "DUPLICATES", TABLE_NUMBER },
+		{ "UNROUTABLE", TABLE_NUMBER },
+		{ "REFUSED", TABLE_NUMBER },
+		{ "IDS", TABLE_NUMBER },
+	};
+	struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+
+	for (unsigned i = 0; i < status->topic_count; i++) {
+		const struct status_topic *topic = &status->topics[i];
+
+		table_text(table, topic->name);
+		table_number(table, topic->published);
+		table_number(table, topic->duplicates);
+		table_number(table, topic->unroutable);
+		table_number(table, topic->refused);
+		table_number(table, topic->ids);
+	}
+	putchar('\n');
+	table_print(table, text_columns(ctl->wide));
+}
+
+/*
+ * Below them: what is not as it should be, and what to type next.
+ */
 
 /* What to type to give it up: only if it is this message still, when its id is known. */
 static void
@@ -329,19 +274,30 @@ print_start_worker(const struct status_queue *queue, const struct ctl *ctl)
 }
 
 static void
+print_no_worker(const struct status_queue *queue, const struct ctl *ctl)
+{
+	char waiting[TEXT_COUNT_BYTES];
+
+	if (queue->depth > 0)
+		printf("\n%s: %s, and no worker is attached\n", queue->name,
+		    text_count(waiting, queue->depth, "message waits", "messages wait"));
+	else
+		printf("\n%s: no worker is attached\n", queue->name);
+	print_start_worker(queue, ctl);
+}
+
+static void
 print_probing(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
 {
-	if (!status->running) {
+	if (!status->running)
 		puts("    next:    nothing is tried without a router; when it is started the queue "
 		     "is TRIPPED as before");
-	} else if (queue->worker_count == 0) {
-		puts("    no worker is attached; the message is tried when one is");
-		print_start_worker(queue, ctl);
-	} else {
+	else if (queue->worker_count > 0)
 		printf("    next:    the message is being tried; if it passes, the gate opens; to "
 		       "wait for it:\n             headgatectl%s start %s\n",
 		    ctl->config.options, queue->name);
-	}
+	else
+		puts("    next:    the message is tried when a worker is attached");
 }
 
 static void
@@ -353,7 +309,8 @@ print_next(const struct status_queue *queue, const struct status *status, const 
 		print_probing(queue, status, ctl);
 		return;
 	}
-	printf("    next:    mend the cause, then: headgatectl%s start %s\n", ctl->config.options,
+	printf("    next:    %sheadgatectl%s start %s\n",
+	    queue->detail.sequence != 0 ? "mend the cause, then: " : "", ctl->config.options,
 	    queue->name);
 	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters)
 		print_skip(queue, ctl);
@@ -415,53 +372,81 @@ put_id(void *context, const struct message *message)
 	return 1;
 }
 
-/* Handlers that have been at one message for long, and what ends that. */
 static void
-print_slow(const struct status_queue *queue, const struct ctl *ctl)
+print_slow(
+    const struct status_queue *queue, const struct status_worker *worker, const struct ctl *ctl)
 {
-	const struct config_queue *config = config_find_queue(&ctl->config, queue->name);
+	uint64_t sequence = worker->handling;
 	char age[TEXT_AGE_BYTES], limit[TEXT_AGE_BYTES];
 
-	for (unsigned i = 0; i < queue->worker_count && config != NULL; i++) {
-		const struct status_worker *worker = &queue->workers[i];
-		uint64_t sequence = worker->handling;
-
-		if (sequence == 0 || worker->handling_s < SLOW_S)
-			continue;
-		text_age(age, worker->handling_s);
-		text_age(limit, (double)config->visibility_ns / 1e9);
-		printf("\n%s: worker %" PRIu32 " has been at message", queue->name, worker->pid);
-		(void)message_read(ctl, queue->name, sequence - 1, put_id, &sequence);
-		printf(" (sequence %" PRIu64
-		       ") for %s\n    next:    wait: after visibility_timeout "
-		       "(%s) it is ended, and the message tried again\n",
-		    sequence, age, limit);
-	}
+	text_age(age, worker->handling_s);
+	text_age(limit, (double)queue->visibility_ns / 1e9);
+	printf("\n%s: worker %" PRIu32 " has been at message", queue->name, worker->pid);
+	(void)message_read(ctl, queue->name, sequence - 1, put_id, &sequence);
+	printf(" (sequence %" PRIu64
+	       ") for %s\n    next:    wait: after visibility_timeout (%s) it "
+	       "is ended, and the message tried again\n",
+	    sequence, age, limit);
 }
 
-/* Why a queue whose gate is open does not move. */
 static void
-print_waiting(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
+print_silent(const struct status_queue *queue, const struct status_worker *worker)
 {
-	if (queue->state == CONTROL_RUNNING && status->running && queue->depth > 0 &&
-	    queue->worker_count == 0 && !queue->dead_letters) {
-		printf("\n%s: %" PRIu64 " messages wait, and no worker is attached\n", queue->name,
-		    queue->depth);
-		print_start_worker(queue, ctl);
+	char age[TEXT_AGE_BYTES];
+
+	text_age(age, worker->heartbeat_age_s);
+	if (worker->frozen)
+		printf("\n%s: worker %" PRIu32 " is stopped by a signal (SIGSTOP), or by a debugger"
+		       "\n    next:    kill -CONT %" PRIu32 "\n",
+		    queue->name, worker->pid, worker->pid);
+	else
+		printf("\n%s: worker %" PRIu32
+		       " has been silent for %s: its disk does not answer, or "
+		       "it hangs\n    next:    if it does not go on: kill -KILL %" PRIu32
+		       "; it is started again by itself\n",
+		    queue->name, worker->pid, age, worker->pid);
+}
+
+/* Of the workers: that there is none, that one is frozen or silent, and a handler that takes long, with what ends
+ * that. Whatever the state of the gate is. */
+static void
+print_workers(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
+{
+	if (status->running && queue->worker_count == 0 && !queue->dead_letters &&
+	    (queue->depth > 0 || queues_is_managed(ctl, queue->name)))
+		print_no_worker(queue, ctl);
+	for (unsigned i = 0; i < queue->worker_count; i++) {
+		const struct status_worker *worker = &queue->workers[i];
+
+		if (status_is_silent(worker))
+			print_silent(queue, worker);
+		else if (worker->handling != 0 && worker->handling_s >= SLOW_S)
+			print_slow(queue, worker, ctl);
 	}
-	print_slow(queue, ctl);
 }
 
 static void
 print_blocked(const struct status_queue *queue, const struct ctl *ctl)
 {
+	char groups[TEXT_COUNT_BYTES], messages[TEXT_COUNT_BYTES];
+
 	if (queue->blocked_groups > 0)
-		printf("\n%s: %" PRIu64 " groups are blocked, with %" PRIu64
-		       " messages; each is tried again %s\n    which:   headgatectl%s peek "
-		       "--groups %s\n",
-		    queue->name, queue->blocked_groups, queue->parked,
+		printf("\n%s: %s blocked, with %s; each is tried again %s\n    which:   "
+		       "headgatectl%s peek --groups %s\n",
+		    queue->name,
+		    text_count(groups, queue->blocked_groups, "group is", "groups are"),
+		    text_count(messages, queue->parked, "message", "messages"),
 		    queue->state == CONTROL_RUNNING ? "by itself" : "when the gate is open",
 		    ctl->config.options, queue->name);
+}
+
+static void
+put_by(const struct control_detail *detail)
+{
+	put(detail->user);
+	fputs(" (", stdout);
+	put(detail->program);
+	printf(", pid %" PRIu32 ")", detail->pid);
 }
 
 /* Why a gate is closed, since when, and what to type next. */
@@ -471,24 +456,12 @@ print_closed(const struct status_queue *queue, const struct status *status, cons
 	const struct control_detail *detail = &queue->detail;
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
 
-	if (!status_is_known(queue)) {
-		printf("\n%s: ", queue->name);
-		put(queue->error);
-		putchar('\n');
-		return;
-	}
-	print_refusal("", queue->name, queue->refuses, ctl);
-	print_blocked(queue, ctl);
-	print_waiting(queue, status, ctl);
-	if (queue->state == CONTROL_RUNNING)
-		return;
 	text_time(since, detail->since_ns);
-	text_age(age, (double)(ctl_wall_ns() - detail->since_ns) / 1e9);
-	printf("\n%s is %s since %s (%s), by ", queue->name, state_text(queue->state), since, age);
-	put(detail->user);
-	fputs(" (", stdout);
-	put(detail->program);
-	printf(", pid %" PRIu32 ")\n", detail->pid);
+	text_age(age, status_age_s(detail->since_ns, ctl_wall_ns()));
+	printf("\n%s is %s since %s (%s), by ", queue->name, status_state_text(queue->state), since,
+	    age);
+	put_by(detail);
+	putchar('\n');
 	if (detail->reason[0] != '\0') {
 		fputs("    why:     ", stdout);
 		put(detail->reason);
@@ -506,42 +479,97 @@ print_closed(const struct status_queue *queue, const struct status *status, cons
 }
 
 static void
+print_queue(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
+{
+	if (!status_is_known(queue)) {
+		printf("\n%s: ", queue->name);
+		put(queue->error);
+		printf("\n    next:    headgatectl%s check %s\n", ctl->config.options, queue->name);
+		return;
+	}
+	if (queue->absent)
+		return;
+	print_refusal("", queue->name, queue->refuses, ctl);
+	print_blocked(queue, ctl);
+	if (queue->state != CONTROL_RUNNING)
+		print_closed(queue, status, ctl);
+	print_workers(queue, status, ctl);
+}
+
+static void
+print_unknown(const struct status *status, const struct ctl *ctl)
+{
+	char waiting[TEXT_COUNT_BYTES];
+
+	for (unsigned i = 0; i < status->unknown_count; i++) {
+		const struct status_unknown *unknown = &status->unknown[i];
+
+		putchar('\n');
+		put(unknown->name);
+		printf(": has a log (%s), and %s no such queue (%s)\n",
+		    unknown->readable
+			? text_count(waiting, unknown->depth, "message waits", "messages wait")
+			: "which cannot be read",
+		    status->running ? "the router has" : "there is", ctl->known.source);
+	}
+}
+
+static void
+print_no_router(const struct status *status, const struct ctl *ctl)
+{
+	if (status->no_state)
+		printf("router: not running, and there is no directory %s\n"
+		       "        is it another one? -D DIR or HEADGATE_DIR names it; to begin here, "
+		       "start it "
+		       "with: headgate-router%s -d\n\n",
+		    ctl->config.state_dir, ctl->config.options);
+	else if (status->owner[0] != '\0')
+		printf("router: not running; this is what is on disk in %s\n"
+		       "        it belongs to user %s, as whom it is to be started: "
+		       "headgate-router%s -d\n\n",
+		    ctl->config.state_dir, status->owner, ctl->config.options);
+	else
+		printf("router: not running; this is what is on disk in %s\n"
+		       "        start it with: headgate-router%s -d\n\n",
+		    ctl->config.state_dir, ctl->config.options);
+}
+
+static void
 print_router(const struct status *status, const struct ctl *ctl)
 {
 	char age[TEXT_AGE_BYTES], silent[TEXT_AGE_BYTES];
 
 	if (!status->running) {
-		printf("router: not running; this is what is on disk in %s\n"
-		       "        start it with: headgate-router%s -d\n\n",
-		    ctl->config.state_dir, ctl->config.options);
+		print_no_router(status, ctl);
 		return;
 	}
-	text_age(age, (double)(ctl_wall_ns() - status->since_ns) / 1e9);
+	text_age(age, status_age_s(status->since_ns, ctl_wall_ns()));
 	text_age(silent, status->heartbeat_age_s);
 	if (status->heartbeat_age_s <= CTL_SILENT_S)
-		printf("router: running for %s, pid %" PRIu32 "\n\n", age, status->pid);
+		printf("router: running for %s, pid %" PRIu32 "\n", age, status->pid);
 	else
 		printf("router: running for %s, but silent for %s, pid %" PRIu32 "\n"
 		       "        until it goes on nothing is taken or delivered, and figures are "
 		       "old\n"
 		       "        if it does not: kill -KILL %" PRIu32
-		       ", then headgate-router%s -d\n\n",
+		       ", then headgate-router%s -d\n",
 		    age, silent, status->pid, status->pid, ctl->config.options);
+	if (ctl->verbose)
+		printf("        configuration: %s\n        state:         %s\n", ctl->known.source,
+		    ctl->config.state_dir);
+	putchar('\n');
 }
 
 void
-status_print_text(const struct status *status, const struct ctl *ctl)
+status_print_text(const struct status *status, const struct status *before, const struct ctl *ctl)
 {
-	int width = name_width(status);
-
 	print_router(status, ctl);
-	printf("%-*s  %-8s %10s %10s %9s %12s %9s %8s\n", width, "QUEUE", "STATE", "DEPTH",
-	    "IN FLIGHT", "OLDEST", "DONE", "FAILED", "WORKERS");
+	print_queues(status, before, ctl);
+	if (ctl->verbose)
+		print_topics(status, ctl);
 	for (unsigned i = 0; i < status->queue_count; i++)
-		if (ctl->queue_count > 0 || !is_quiet(&status->queues[i]))
-			print_row(&status->queues[i], width);
-	for (unsigned i = 0; i < status->queue_count; i++)
-		print_closed(&status->queues[i], status, ctl);
+		print_queue(&status->queues[i], status, ctl);
 	for (unsigned i = 0; i < status->topic_count; i++)
 		print_refusal("topic ", status->topics[i].name, status->topics[i].refuses, ctl);
+	print_unknown(status, ctl);
 }

@@ -71,7 +71,7 @@ _Static_assert(TARGETS <= UINT8_MAX, "targets[]");
 static const char *
 target_name(const struct move *move, unsigned target)
 {
-	return target == AWAY ? "" : move->ctl->config.queues[target].name;
+	return target == AWAY ? "" : move->ctl->known.queue[target].name;
 }
 
 /*
@@ -83,16 +83,15 @@ target_name(const struct move *move, unsigned target)
 static unsigned
 target_of(const struct move *move, const struct message *message)
 {
-	const struct config *config = &move->ctl->config;
 	const char *name = move->ctl->to;
-	const struct config_queue *queue;
+	int index;
 
 	if (move->purge)
 		return AWAY;
 	if (name == NULL)
 		name = message->content.origin ? message->content.origin->queue : "";
-	queue = config_find_queue(config, name);
-	return queue != NULL ? (unsigned)(queue - config->queues) : TARGETS;
+	index = queues_index(move->ctl, name);
+	return index >= 0 ? (unsigned)index : TARGETS;
 }
 
 static int
@@ -437,8 +436,8 @@ count_all(struct move *move, struct ctl *ctl)
 
 	move->ctl = ctl;
 	selection_init(&move->selection, ctl);
-	if (ctl->to != NULL && config_find_queue(&ctl->config, ctl->to) == NULL)
-		errx(EX_USAGE, "--to %s: there is no queue of this name", ctl->to);
+	if (ctl->to != NULL && queues_index(ctl, ctl->to) < 0)
+		queues_none(ctl, "--to ", ctl->to);
 	if (ctl->to != NULL && strcmp(ctl->to, move->selection.dead) == 0)
 		errx(EX_USAGE, "--to %s: that is where they are", ctl->to);
 	rc = selection_read(&move->selection, 0, count_message, move);

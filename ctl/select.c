@@ -105,34 +105,34 @@ is_meant(const struct selection *selection, const struct message *message, bool 
 }
 
 static bool
-is_shared(const struct config *config, unsigned dead)
+is_shared(const struct queues *known, unsigned dead)
 {
 	unsigned sources = 0;
 
-	for (size_t i = 0; i < config->queue_count; i++)
-		sources +=
-		    !config->queues[i].dead_letters && config->queues[i].dead_letter_queue == dead;
+	for (unsigned i = 0; i < known->count; i++)
+		sources += i != dead && known->queue[i].dead_letter_queue == dead;
 	return sources > 1;
 }
 
 void
 selection_init(struct selection *selection, const struct ctl *ctl)
 {
-	const struct config_queue *queue;
 	const char *value;
+	unsigned queue, dead;
 	char *end;
 
 	if (ctl->queue_count != 1)
 		errx(
 		    EX_USAGE, "name one queue: a dead-letter queue, or the one that it belongs to");
-	queue = config_find_queue(&ctl->config, ctl->queues[0]);
+	queue = (unsigned)queues_index(ctl, ctl->queues[0]);
+	dead = ctl->known.queue[queue].dead_letter_queue;
 	*selection = (struct selection){
 		.ctl = ctl,
-		.dead = ctl->config.queues[queue->dead_letter_queue].name,
+		.dead = ctl->known.queue[dead].name,
 		.which = ctl->which,
 	};
-	if (!queue->dead_letters && is_shared(&ctl->config, queue->dead_letter_queue))
-		selection->source = queue->name;
+	if (queue != dead && is_shared(&ctl->known, dead))
+		selection->source = ctl->known.queue[queue].name;
 	if (ctl->which != NULL) {
 		selection->sequence = strtoull(ctl->which, &end, 10);
 		if (!isdigit(ctl->which[0]) || *end != '\0')

@@ -6,20 +6,27 @@
 #endif
 #include "ctl/status.h"
 
+#include <dirent.h>
+#include <err.h>
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "config/output.h"
+#include "ctl/process.h"
+#include "ctl/text.h"
 #include "log/known.h"
 #include "log/summary.h"
 
 enum { WATCH_MS = 1000 };
 
-static double
-age_s(uint64_t then_ns, uint64_t now_ns)
+double
+status_age_s(uint64_t then_ns, uint64_t now_ns)
 {
 	return then_ns == 0 || then_ns > now_ns ? 0 : (double)(now_ns - then_ns) / 1e9;
 }
@@ -28,6 +35,12 @@ static uint64_t
 get(const _Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static enum control_refusal
+get_refusal(const _Atomic uint32_t *refuses)
+{
+	return (enum control_refusal)atomic_load_explicit(refuses, memory_order_relaxed);
 }
 
 static void
@@ -42,15 +55,19 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 		/* Pairs with the release store in the router's publish_words(): the time is of this
 		 * message, or a younger one's. */
 		uint64_t handling = atomic_load_explicit(&worker->starting, memory_order_acquire);
+		struct process process;
 
 		if (pid == 0 || worker->queue != index)
 			continue;
+		process = process_look((pid_t)pid);
 		out->workers[out->worker_count++] = (struct status_worker){
 			.pid = pid,
+			.parent = process.parent,
+			.frozen = process.frozen,
 			.lanes = worker->lanes,
-			.heartbeat_age_s = age_s(get(&worker->heartbeat_ns), now_ns),
+			.heartbeat_age_s = status_age_s(get(&worker->heartbeat_ns), now_ns),
 			.handling = handling,
-			.handling_s = age_s(get(&worker->starting_since_ns), now_ns),
+			.handling_s = status_age_s(get(&worker->starting_since_ns), now_ns),
 		};
 	}
 }
@@ -72,11 +89,11 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	const struct control_counters *counters = &queue->counters;
 	uint64_t word, oldest_ns = get(&counters->oldest_ns);
 
-	out->name = queue->name;
+	out->name = control->facts.queue[index].name;
+	out->visibility_ns = control->facts.queue[index].visibility_ns;
 	control_read_state(control, index, &word, &out->detail);
 	out->state = control_word_state(word);
-	out->refuses =
-	    (enum control_refusal)atomic_load_explicit(&queue->refuses, memory_order_relaxed);
+	out->refuses = get_refusal(&queue->refuses);
 	out->done = get(&counters->done);
 	out->failed = get(&counters->failed);
 	out->published = get(&counters->published);
@@ -89,9 +106,16 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	out->depth =
 	    out->published > out->done + out->failed ? out->published - out->done - out->failed : 0;
 	out->oldest_age_s =
-	    out->depth == 0 || oldest_ns == 0 ? -1 : age_s(oldest_ns, ctl_wall_ns());
+	    out->depth == 0 || oldest_ns == 0 ? -1 : status_age_s(oldest_ns, ctl_wall_ns());
 	out->next_probe_s = next_probe_s(out, get(&queue->probe_due_ns));
 	gather_workers(out, control, index);
+}
+
+/* Is this queue to be shown? */
+static bool
+is_shown(const struct ctl *ctl, const char *name)
+{
+	return ctl->queue_count == 0 || queues_is_selected(ctl, name);
 }
 
 static void
@@ -103,20 +127,29 @@ gather_live(struct status *status, const struct control *control, const struct c
 	status->pid = atomic_load(&shared->router_pid);
 	status->since_ns = get(&shared->router_since_ns);
 	status->heartbeat_age_s = ctl_router_age_s(control);
-	for (unsigned i = 0; i < shared->queues; i++)
-		if (ctl->queue_count == 0 || ctl_is_selected(ctl, shared->queue[i].name))
+	for (unsigned i = 0; i < control->facts.queues; i++)
+		if (is_shown(ctl, control->facts.queue[i].name))
 			gather_live_queue(&status->queues[status->queue_count++], control, i);
-	for (unsigned i = 0; i < shared->topics; i++)
+	for (unsigned i = 0; i < control->facts.topics; i++)
 		status->topics[status->topic_count++] = (struct status_topic){
-			.name = shared->topic[i].name,
+			.name = control->facts.topic[i],
 			.published = get(&shared->topic[i].published),
 			.refused = get(&shared->topic[i].refused),
 			.unroutable = get(&shared->topic[i].unroutable),
+			.duplicates = get(&shared->topic[i].duplicates),
 			.ids = get(&shared->topic[i].ids),
 			.ids_bytes = get(&shared->topic[i].ids_bytes),
-			.refuses = (enum control_refusal)atomic_load_explicit(
-			    &shared->topic[i].refuses, memory_order_relaxed),
+			.refuses = get_refusal(&shared->topic[i].refuses),
 		};
+}
+
+/* Of a queue without a log: was there one? */
+static int
+look_for_lost(struct status_queue *out, const struct ctl *ctl, const char *name)
+{
+	out->error[0] = '\0';
+	out->absent = true;
+	return log_known_lost(ctl->config.state_dir, name, out->error, sizeof(out->error));
 }
 
 static void
@@ -130,10 +163,8 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	rc = log_summarize(path, &summary, out->error, sizeof(out->error));
 	if (rc == -EACCES || rc == -EPERM)
 		ctl_no_permission(path);
-	if (rc == -ENOENT) {
-		out->error[0] = '\0'; /* nothing was ever published; or else: */
-		rc = log_known_lost(ctl->config.state_dir, name, out->error, sizeof(out->error));
-	}
+	if (rc == -ENOENT)
+		rc = look_for_lost(out, ctl, name);
 	if (rc != 0 && out->error[0] == '\0')
 		snprintf(out->error, sizeof(out->error), "its log: %s", strerror(-rc));
 	out->name = name;
@@ -147,74 +178,190 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	out->dead_lettered = summary.totals.dead_lettered;
 	out->expired = summary.totals.expired;
 	out->next_probe_s = -1;
-	out->oldest_age_s = summary.oldest_ns ? age_s(summary.oldest_ns, ctl_wall_ns()) : -1;
+	out->oldest_age_s = summary.oldest_ns ? status_age_s(summary.oldest_ns, ctl_wall_ns()) : -1;
+}
+
+/* Is there a state, and is it ours? */
+static void
+look_at_state(struct status *status, const struct ctl *ctl)
+{
+	const struct passwd *owner;
+	struct stat st;
+
+	if (stat(ctl->config.state_dir, &st) != 0) {
+		if (errno == EACCES)
+			ctl_no_permission(ctl->config.state_dir);
+		status->no_state = true;
+		return;
+	}
+	if (st.st_uid == geteuid())
+		return;
+	owner = getpwuid(st.st_uid);
+	if (owner != NULL)
+		strlcpy(status->owner, owner->pw_name, sizeof(status->owner));
+	else
+		snprintf(status->owner, sizeof(status->owner), "%u", (unsigned)st.st_uid);
 }
 
 static void
 gather_disk(struct status *status, const struct ctl *ctl)
 {
-	for (size_t i = 0; i < ctl->config.queue_count; i++) {
-		const char *name = ctl->config.queues[i].name;
-
-		if (ctl->queue_count == 0 || ctl_is_selected(ctl, name))
-			gather_disk_queue(&status->queues[status->queue_count++], ctl, name);
-	}
+	look_at_state(status, ctl);
+	for (unsigned i = 0; i < ctl->known.count; i++)
+		if (is_shown(ctl, ctl->known.queue[i].name))
+			gather_disk_queue(
+			    &status->queues[status->queue_count++], ctl, ctl->known.queue[i].name);
 	for (size_t i = 0; i < ctl->config.topic_count; i++)
 		status->topics[status->topic_count++] =
 		    (struct status_topic){ .name = ctl->config.topics[i].name };
 }
 
 static void
-mark_dead_letters(struct status *status, const struct ctl *ctl)
+add_unknown(struct status *status, const struct ctl *ctl, const char *name)
 {
-	for (unsigned i = 0; i < status->queue_count; i++) {
-		const struct config_queue *queue =
-		    config_find_queue(&ctl->config, status->queues[i].name);
+	struct status_unknown *unknown = &status->unknown[status->unknown_count];
+	char path[LOG_PATH_BYTES], error[LOG_ERROR_BYTES];
+	struct log_summary summary;
+	int rc;
 
-		status->queues[i].dead_letters = queue != NULL && queue->dead_letters;
-	}
+	snprintf(path, sizeof(path), "%.4000s/queues/%.255s", ctl->config.state_dir, name);
+	rc = log_summarize(path, &summary, error, sizeof(error));
+	if (rc == -ENOENT || rc == -ENOTDIR)
+		return;
+	strlcpy(unknown->name, name, sizeof(unknown->name));
+	unknown->readable = rc == 0;
+	unknown->depth = summary.depth;
+	status->unknown_count++;
 }
 
 static int
-print_once(struct ctl *ctl)
+is_not_hidden(const struct dirent *entry)
 {
-	static struct status status;
-	struct control control;
-	bool live = ctl_open_control(ctl, &control, false) == 0;
+	return entry->d_name[0] != '.';
+}
+
+/* Logs of queues that are not known: they were taken out of the configuration, or another one is meant. */
+static void
+gather_unknown(struct status *status, const struct ctl *ctl)
+{
+	struct dirent **entries;
+	char path[LOG_PATH_BYTES];
+	int count;
+
+	if (ctl->queue_count > 0)
+		return;
+	snprintf(path, sizeof(path), "%s/queues", ctl->config.state_dir);
+	count = scandir(path, &entries, is_not_hidden, alphasort);
+	for (int i = 0; i < count; i++) {
+		if (status->unknown_count < STATUS_UNKNOWN &&
+		    queues_index(ctl, entries[i]->d_name) < 0)
+			add_unknown(status, ctl, entries[i]->d_name);
+		free(entries[i]);
+	}
+	if (count >= 0)
+		free(entries);
+}
+
+static void
+mark_dead_letters(struct status *status, const struct ctl *ctl)
+{
+	for (unsigned i = 0; i < status->queue_count; i++) {
+		int queue = queues_index(ctl, status->queues[i].name);
+
+		status->queues[i].dead_letters = queue >= 0 && queues_is_dead(ctl, (unsigned)queue);
+	}
+}
+
+void
+status_gather(struct status *status, struct ctl *ctl, struct control *control)
+{
+	memset(status, 0, sizeof(*status));
+	status->taken_ns = ctl_monotonic_ns();
+	if (ctl_open_control(ctl, control, false) == 0 && control_router_alive(control)) {
+		queues_of_router(ctl, control);
+		gather_live(status, control, ctl);
+	} else {
+		gather_disk(status, ctl);
+	}
+	gather_unknown(status, ctl);
+	mark_dead_letters(status, ctl);
+}
+
+static struct status pictures[2]; /* one, and the one before it */
+
+/* *control keeps the names of the picture. Returns the exit status. */
+static int
+print_once(struct ctl *ctl, unsigned which, struct control *control)
+{
+	const struct status *before = &pictures[!which];
+	struct status *status = &pictures[which];
 	int rc = 0;
 
-	memset(&status, 0, sizeof(status));
-	if (live && control_router_alive(&control))
-		gather_live(&status, &control, ctl);
-	else
-		gather_disk(&status, ctl);
-	mark_dead_letters(&status, ctl);
+	status_gather(status, ctl, control);
 	if (ctl->json)
-		status_print_json(&status);
+		status_print_json(status);
 	else
-		status_print_text(&status, ctl);
-	if (live)
-		control_close(&control);
-	for (unsigned i = 0; i < status.queue_count; i++)
-		if (!status_is_known(&status.queues[i]))
+		status_print_text(status, before->taken_ns != 0 ? before : NULL, ctl);
+	for (unsigned i = 0; i < status->queue_count; i++)
+		if (!status_is_known(&status->queues[i]))
 			rc = EX_DATAERR;
+	return rc;
+}
+
+/* What stands on the screen is written over, line by line, so that nothing flickers. */
+static void
+put_over(const char *text)
+{
+	fputs("\033[H", stdout);
+	for (; *text != '\0'; text++) {
+		if (*text == '\n')
+			fputs("\033[K", stdout);
+		putchar(*text);
+	}
+	fputs("\033[J", stdout);
+}
+
+/* Prints into memory first, then all at once. */
+static int
+print_over(struct ctl *ctl, unsigned which, struct control *control)
+{
+	FILE *screen = stdout;
+	char *text = NULL;
+	size_t length;
+	int rc;
+
+	stdout = open_memstream(&text, &length);
+	if (stdout == NULL) {
+		stdout = screen;
+		err(EX_OSERR, "status");
+	}
+	rc = print_once(ctl, which, control);
+	fclose(stdout);
+	stdout = screen;
+	put_over(text);
+	free(text);
 	return rc;
 }
 
 int
 status_main(struct ctl *ctl)
 {
-	bool clear = isatty(STDOUT_FILENO) && !ctl->json;
+	bool screen = ctl->watch && !ctl->json && text_is_screen();
+	struct control control[2];
+	unsigned which = 0;
 	int rc;
 
-	if (!ctl->watch)
-		return print_once(ctl);
+	control[1].shared = NULL;
+	control[1].fd = control[1].lock_fd = -1;
 	do {
-		if (clear)
-			fputs("\033[H\033[2J", stdout);
-		rc = print_once(ctl);
-		if (!output_flush())
-			return rc;
+		rc = screen ? print_over(ctl, which, &control[which])
+			    : print_once(ctl, which, &control[which]);
+		which = !which;
+		control_close(&control[which]);
+		if (!ctl->watch || !output_flush())
+			break;
 		ctl_pause_ms(WATCH_MS);
 	} while (true);
+	control_close(&control[!which]);
+	return rc;
 }

@@ -4,14 +4,18 @@
 #include "ctl/text.h"
 
 #include <err.h>
-#include <stdbool.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "message/json.h"
+
+enum { COLUMNS_MIN = 80 };
 
 void
 text_age(char text[TEXT_AGE_BYTES], double seconds)
@@ -34,8 +38,48 @@ text_time(char text[TEXT_TIME_BYTES], uint64_t ns)
 	time_t seconds = (time_t)(ns / 1000000000);
 	struct tm tm;
 
+	char zone[8];
+
 	localtime_r(&seconds, &tm);
-	strftime(text, TEXT_TIME_BYTES, "%Y-%m-%d %H:%M:%S", &tm);
+	strftime(zone, sizeof(zone), "%z", &tm); /* +0130 */
+	strftime(text, TEXT_TIME_BYTES, "%Y-%m-%d %H:%M:%S ", &tm);
+	snprintf(text + strlen(text), TEXT_TIME_BYTES - strlen(text), "%.3s:%.2s", zone, zone + 3);
+}
+
+const char *
+text_count(char text[TEXT_COUNT_BYTES], uint64_t count, const char *one, const char *many)
+{
+	snprintf(text, TEXT_COUNT_BYTES, "%" PRIu64 " %s", count, count == 1 ? one : many);
+	return text;
+}
+
+bool
+text_is_screen(void)
+{
+	const char *terminal = getenv("TERM");
+
+	return isatty(STDOUT_FILENO) && terminal != NULL && terminal[0] != '\0' &&
+	    strcmp(terminal, "dumb") != 0;
+}
+
+bool
+text_has_colours(void)
+{
+	const char *no_color = getenv("NO_COLOR");
+
+	return text_is_screen() && (no_color == NULL || no_color[0] == '\0');
+}
+
+unsigned
+text_columns(bool wide)
+{
+	struct winsize size;
+
+	if (wide)
+		return 0;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > COLUMNS_MIN)
+		return size.ws_col;
+	return COLUMNS_MIN;
 }
 
 void

@@ -7,12 +7,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TEXT_TIME_BYTES = 40, TEXT_AGE_BYTES = 32 };
+#include <stdbool.h>
+
+enum { TEXT_TIME_BYTES = 40, TEXT_AGE_BYTES = 32, TEXT_COUNT_BYTES = 96 };
 
 /* 90061 s is "1d 1h"; two units are enough for a person. */
 void text_age(char text[TEXT_AGE_BYTES], double seconds);
-/* CLOCK_REALTIME as local time: "2026-11-20 23:59:59". */
+/* CLOCK_REALTIME as local time, with its zone: "2026-11-20 23:59:59 +01:00". */
 void text_time(char text[TEXT_TIME_BYTES], uint64_t ns);
+/* "1 message", "2 messages". Returns text. */
+const char *text_count(
+    char text[TEXT_COUNT_BYTES], uint64_t count, const char *one, const char *many);
+
+/* Can stdout move its cursor, and show colours? Not a file, nor a terminal that is dumb. */
+bool text_is_screen(void);
+/* That, and the user has nothing against colours (NO_COLOR). */
+bool text_has_colours(void);
+/* Columns of a line: the terminal's, but at least 80, which is also what there is without one; 0, no limit, when it is
+ * to be wide. */
+unsigned text_columns(bool wide);
 
 /* Print to stdout: a JSON string; a JSON time, UTC with milliseconds, or null when it is 0; and text for a
  * terminal, in which nothing moves the cursor or changes a colour. */

@@ -1,51 +1,119 @@
 /*
  * headgatectl wait
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <err.h>
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <sysexits.h>
 
 #include "ctl/ctl.h"
+#include "ctl/text.h"
 
 enum { LOOK_MS = 10 };
+
+/* Not depth, which is worked out now and then: what is counted as it happens. */
+static uint64_t
+count_left(const struct control_counters *counters)
+{
+	uint64_t published = atomic_load_explicit(&counters->published, memory_order_relaxed);
+	uint64_t ended = atomic_load_explicit(&counters->done, memory_order_relaxed) +
+	    atomic_load_explicit(&counters->failed, memory_order_relaxed);
+
+	return published - ended;
+}
+
+static enum control_state
+state_of(const struct control_queue *queue)
+{
+	return control_word_state(atomic_load_explicit(&queue->state, memory_order_acquire));
+}
 
 static bool
 queue_holds(const struct ctl *ctl, const struct control *control, unsigned i)
 {
 	const struct control_queue *queue = &control->shared->queue[i];
-	const struct control_counters *counters = &queue->counters;
 
 	switch (ctl->condition) {
 	case CTL_WORKERS:
 		return ctl_has_worker(control, i);
 	case CTL_EMPTY:
-		/* Not depth, which is worked out now and then: what is counted as it happens. */
-		return atomic_load_explicit(&counters->published, memory_order_relaxed) ==
-		    atomic_load_explicit(&counters->done, memory_order_relaxed) +
-		    atomic_load_explicit(&counters->failed, memory_order_relaxed);
+		return count_left(&queue->counters) == 0;
 	case CTL_STATE:
-		return control_word_state(
-			   atomic_load_explicit(&queue->state, memory_order_acquire)) == ctl->state;
+		return state_of(queue) == ctl->state;
 	default:
 		return true;
 	}
 }
 
+/* Why a queue's condition does not hold. */
+static void
+report_queue(const struct ctl *ctl, const struct control *control, unsigned i)
+{
+	const struct control_queue *queue = &control->shared->queue[i];
+	const char *name = control->facts.queue[i].name;
+	const char *state = control_state_name(state_of(queue));
+	char left[TEXT_COUNT_BYTES];
+
+	if (state == NULL)
+		state = "in no state that is known";
+	if (ctl->condition == CTL_WORKERS)
+		warnx("wait: time ran out: %s has no worker", name);
+	else if (ctl->condition == CTL_EMPTY)
+		warnx("wait: time ran out: %s: %s not settled (it is %s, and has %s)", name,
+		    text_count(left, count_left(&queue->counters), "message is", "messages are"),
+		    state, ctl_has_worker(control, i) ? "a worker" : "no worker");
+	else
+		warnx("wait: time ran out: %s is %s", name, state);
+}
+
+/* What holds of a router? Returns the first that does not, or NULL. Of one that hangs nothing is true. */
+static const char *
+router_lacks(const struct ctl *ctl, int rc, const struct control *control, char text[256])
+{
+	if (rc == -ESTALE)
+		return "the router is of another version";
+	if (rc != 0 || !control_router_alive(control)) {
+		snprintf(text, 256, "no router is running in %.200s", ctl->config.run_dir);
+		return text;
+	}
+	if (atomic_load(&control->shared->ready) == 0)
+		return "the router does not take messages yet";
+	if (ctl_router_age_s(control) > CTL_SILENT_S) {
+		snprintf(
+		    text, 256, "the router has been silent for %.0f s", ctl_router_age_s(control));
+		return text;
+	}
+	return NULL;
+}
+
+/* Looks once; with report, says what does not hold. */
 static bool
-holds(const struct ctl *ctl)
+holds(struct ctl *ctl, bool report)
 {
 	struct control control;
-	bool all;
+	int rc = ctl_open_control(ctl, &control, false);
+	char text[256];
+	const char *lacks = router_lacks(ctl, rc, &control, text);
+	bool all = lacks == NULL;
 
-	if (ctl_open_control(ctl, &control, false) != 0)
-		return false;
-	/* Of a router that hangs nothing is true. */
-	all = control_router_alive(&control) && atomic_load(&control.shared->ready) != 0 &&
-	    ctl_router_age_s(&control) <= CTL_SILENT_S;
-	for (unsigned i = 0; all && i < control.shared->queues; i++)
-		if (ctl_is_selected(ctl, control.shared->queue[i].name))
-			all = queue_holds(ctl, &control, i);
-	control_close(&control);
+	if (all)
+		queues_of_router(ctl, &control);
+	else if (report)
+		warnx("wait: time ran out: %s", lacks);
+	for (unsigned i = 0; lacks == NULL && i < control.facts.queues; i++) {
+		if (!queues_is_selected(ctl, control.facts.queue[i].name) ||
+		    queue_holds(ctl, &control, i))
+			continue;
+		all = false;
+		if (report)
+			report_queue(ctl, &control, i);
+	}
+	if (rc == 0)
+		control_close(&control);
 	return all;
 }
 
@@ -54,11 +122,9 @@ wait_main(struct ctl *ctl)
 {
 	uint64_t start_ns = ctl_monotonic_ns();
 
-	while (!holds(ctl)) {
-		if (ctl_monotonic_ns() - start_ns > ctl->timeout_ns) {
-			warnx("wait: time ran out");
-			return EX_TEMPFAIL;
-		}
+	while (!holds(ctl, false)) {
+		if (ctl_monotonic_ns() - start_ns > ctl->timeout_ns)
+			return holds(ctl, true) ? 0 : EX_TEMPFAIL;
 		ctl_pause_ms(LOOK_MS);
 	}
 	return 0;

@@ -7,11 +7,12 @@ SH_LOG_COMPILER = timeout -k 10 300 bash
 AM_TESTS_ENVIRONMENT = top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	export top_srcdir top_builddir;
 
-check_PROGRAMS += tests/generate tests/forbid tests/journal-worker tests/layout tests/nonblock
+check_PROGRAMS += tests/generate tests/forbid tests/journal-worker tests/layout tests/nonblock tests/flip-control
 tests_generate_SOURCES = tests/generate.c
 tests_generate_LDADD = $(BSD_LIBS)
 tests_layout_SOURCES = tests/layout.c
 tests_layout_LDADD = $(LOG_LIBS) $(SHM_LIBS)
+tests_flip_control_SOURCES = tests/flip-control.c
 tests_forbid_SOURCES = tests/forbid.c
 tests_nonblock_SOURCES = tests/nonblock.c
 tests_journal_worker_SOURCES = tests/journal-worker.c
@@ -24,6 +25,7 @@ E2E_TESTS = \
 	tests/e2e/accounts.sh \
 	tests/e2e/gate.sh \
 	tests/e2e/status.sh \
+	tests/e2e/instance.sh \
 	tests/e2e/startup.sh \
 	tests/e2e/descriptors.sh \
 	tests/e2e/order.sh \

@@ -142,7 +142,7 @@ at=$(place_of '"message_id":"p5"')
 flip "$log" "$at"
 refused
 is "the router does not start" 65 $?
-ok "it says what to type" grep -q 'headgatectl check' "$dir/refused"
+ok "it says what to type" grep -q "headgatectl -D $dir check" "$dir/refused"
 ctl check --json >"$dir/check"
 is "damage" 65 $?
 is "in one queue" payment-processing "$(jq -r 'select(.whole == false) | .queue' "$dir/check")"
@@ -282,7 +282,7 @@ echo "# gone"
 gone() { # gone WHAT: no router starts, and everybody says why
   refused
   is "$1: the router does not start" 65 $?
-  ok "it says what is gone" grep -q "^headgate-router: $dir/state/queues/payment-processing: its log is gone: .*headgatectl check" "$dir/refused"
+  ok "it says what is gone" grep -q "^headgate-router: $dir/state/queues/payment-processing: its log is gone: .*headgatectl -D $dir check" "$dir/refused"
   ctl check >"$dir/text"
   is "so does check" "65 payment-processing: GONE" "$? $(grep GONE "$dir/text" | cut -d: -f1,2)"
   ctl check --json payment-processing >"$dir/check"

@@ -13,7 +13,7 @@ echo "# without a router"
 is "status answers without a router" false "$(query .router.running)"
 ctl start payment-processing
 is "start without a router changes nothing" 69 $?
-ok "and says what to do" grep -q 'start it with: headgate-router -d' "$dir/ctl.err"
+ok "and says what to do" grep -q "start it with: headgate-router -D $dir -d" "$dir/ctl.err"
 ctl wait --ready -t 100ms
 is "wait runs out of time" 75 $?
 ctl stop no-such-queue
@@ -45,7 +45,7 @@ is "the other queue is RUNNING" RUNNING "$(query '.queues[0].state')"
 ok "what precedes is stored" wait_for 10 eval '[ "$(payments "SELECT group_concat(message_id) FROM payments")" = p1 ]'
 is "three are waiting" 3 "$(query '.queues[1].depth')"
 ctl status >"$dir/screen"
-ok "the screen says what to type next" grep -q 'headgatectl start payment-processing' "$dir/screen"
+ok "the screen says what to type next" grep -q "headgatectl -D $dir start payment-processing" "$dir/screen"
 ctl start payment-processing
 is "start with the cause still there trips again" 75 $?
 is "nothing was handled in the meantime" p1 "$(payments 'SELECT group_concat(message_id) FROM payments')"

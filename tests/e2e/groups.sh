@@ -50,7 +50,7 @@ start payment headgate-payment -c "$dir/conf"
 wait_for 20 ctl wait --workers -t 1
 is "nobody is blocked" "payment-processing: no group is blocked" "$(ctl peek --groups payment-processing)"
 is "in JSON that is nothing" "" "$(groups)"
-is "a queue that is not there: exit 64" 64 "$(exit_of ctl peek --groups no-such-queue)"
+is "a queue that is not there: exit 78" 78 "$(exit_of ctl peek --groups no-such-queue)"
 
 echo "# who is blocked"
 before=$(date +%s)
@@ -75,11 +75,11 @@ ok "and that there are more" grep -q '3 groups are blocked; -n 3 shows all' "$di
 ctl peek --groups payment-processing >"$dir/out"
 is "one a line, below their names" 4 "$(sed '/^$/,$d' "$dir/out" | wc -l)"
 ok "what to type for the first of them" \
-  grep -q "^next:    mend the cause, then: headgatectl -c $dir/conf start --group B-ERROR500 payment-processing\$" "$dir/out"
+  grep -q "^next:    mend the cause, then: headgatectl -c $dir/conf -D $dir start --group B-ERROR500 payment-processing\$" "$dir/out"
 ok "or else" grep -q \
-  "or give its message up: headgatectl -c $dir/conf start --group B-ERROR500 --skip-head --message B-ERROR500-1 payment-processing\$" "$dir/out"
+  "or give its message up: headgatectl -c $dir/conf -D $dir start --group B-ERROR500 --skip-head --message B-ERROR500-1 payment-processing\$" "$dir/out"
 ok "as text" grep -E -q '^ +2 +[0-9ms ]+ 1 +9m [0-9]+s +19 +500  B-ERROR500  B-ERROR500-1  [^ ]' "$dir/out"
-ok "status says how to see them" eval 'ctl status | grep -q "headgatectl -c $dir/conf peek --groups payment-processing"'
+ok "status says how to see them" eval 'ctl status | grep -q "headgatectl -c $dir/conf -D $dir peek --groups payment-processing"'
 is "each key of the JSON is in the manual" "" "$(
   groups | jq -r 'keys[]' | sort -u | while read -r key; do
     grep -q "Va $key\$\|Va $key " "$top_srcdir/man/headgatectl.1" || echo "$key"

@@ -56,7 +56,7 @@ HEADGATE_ERROR=Payment gateway temporarily unavailable
 HEADGATE_MESSAGE_ID=p2 \$(reboot) \"x'
 HEADGATE_QUEUE=payment-processing
 HEADGATE_SEQUENCE=2
-HEADGATE_START=headgatectl -c $dir/conf start payment-processing
+HEADGATE_START=headgatectl -c $dir/conf -D $dir start payment-processing
 HEADGATE_STATE=TRIPPED
 HEADGATE_STATUS=500" "$(grep -v '^HEADGATE_\(SINCE\|IO\)=' "$dir/env" | sed 's/^\(HEADGATE_SEQUENCE\)=.*[0-9]$/\1=2/')"
 ok "and since when" grep -qE '^HEADGATE_SINCE=20[0-9-]{8}T[0-9:]{8}\.[0-9]{3}Z$' "$dir/env"
@@ -163,7 +163,7 @@ ctl start payment-processing >"$dir/out"
 wait_for 20 logged on_trip.ended 1
 is "end well, and say nothing" "0 null" "$(event_of on_trip.ended '"\(.status) \(.output)"')"
 ok "mail" grep -q '^Subject: headgate: payment-processing is TRIPPED$' "$dir/mail"
-ok "with what to do" grep -q "^When the cause is mended:  headgatectl -c $dir/conf start payment-processing\$" "$dir/mail"
+ok "with what to do" grep -q "^When the cause is mended:  headgatectl -c $dir/conf -D $dir start payment-processing\$" "$dir/mail"
 is "post" "payment-processing 500 4" "$(head -n 1 "$dir/post" | jq -r '"\(.queue) \(.status) \(.depth)"')"
 is "to the address" http://127.0.0.1:9/hook "$(tail -n 1 "$dir/post")"
 stop "$payment"

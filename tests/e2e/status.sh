@@ -21,7 +21,7 @@ ctl wait --state TRIPPED -t 20 payment-processing
 ctl status >"$dir/screen"
 is "the id is shown" 1 "$(grep -c 'message: x; touch PWNED # (sequence 1)' "$dir/screen")"
 is "and quoted in what is to be typed" \
-  "or give the message up: headgatectl start --skip-head --message 'x; touch PWNED #' payment-processing" \
+  "or give the message up: headgatectl -D $dir start --skip-head --message 'x; touch PWNED #' payment-processing" \
   "$(sed -n 's/^ *\(or give the message up.*\)/\1/p' "$dir/screen")"
 paste_it() { # the suggested command, as a shell reads it
   (
@@ -61,13 +61,13 @@ silent() { [ "$(query '.router.running and .router.heartbeat_age_s > 2')" = true
 ok "is running, but its heartbeat is old" wait_for 20 silent
 ctl status >"$dir/screen"
 ok "status says that it is silent" grep -q "^router: running for .*, but silent for [2-9]*s, pid $router\$" "$dir/screen"
-ok "and what to do" grep -q "kill -KILL $router, then headgate-router -d" "$dir/screen"
+ok "and what to do" grep -q "kill -KILL $router, then headgate-router -D $dir -d" "$dir/screen"
 ctl wait --ready -t 200ms
 is "it is not ready" 75 $?
 timeout 4 "$top_builddir/headgatectl" stop --drain -t 500ms payment-processing >"$dir/out" 2>"$dir/ctl.err"
 is "a change of state waits as long as it may" 75 $?
 is "and says that it is not on disk" "payment-processing: STOPPED (not logged yet)" "$(cat "$dir/out")"
-ok "and says that the router does not answer" grep -q "payment-processing: the router does not answer, it has been silent for [0-9]*s: see headgatectl status\$" "$dir/ctl.err"
+ok "and says that the router does not answer" grep -q "payment-processing: the router does not answer, it has been silent for [0-9]*s: see headgatectl -D $dir status\$" "$dir/ctl.err"
 kill -CONT "$router"
 ctl wait --ready -t 20
 is "when it goes on it is" 0 $?
@@ -171,7 +171,7 @@ is "with that configuration" RUNNING "$(own_status .state)"
 own_pid=$(own_ctl status --json | jq .router.pid)
 event W 0
 own_ctl status >"$dir/screen"
-ok "status says that messages wait for a worker" grep -q "^events: 1 messages wait, and no worker is attached\$" "$dir/screen"
+ok "status says that messages wait for a worker" grep -q "^events: 1 message waits, and no worker is attached\$" "$dir/screen"
 (cd "$own" && exec "$top_builddir/tests/journal-worker" events journal -c "my conf" -D "it is here") 2>"$dir/own.log" &
 own_worker=$!
 wait_for 20 own_ctl wait --workers -t 1
@@ -253,7 +253,7 @@ ctl status >"$dir/screen"
 is "it is damaged" 65 $?
 ok "in the table nothing is said of it" grep -q '^payment-processing *? *? *? *? *? *? *?$' "$dir/screen"
 ok "below it stands what is wrong" grep -q "^payment-processing: .*$log" "$dir/screen"
-ok "of the other queue it is" grep -q '^bank-account-setup *RUNNING *0 ' "$dir/screen"
+ok "of the other queue it is" grep -q '^bank-account-setup *- *0 ' "$dir/screen"
 is "a program is told, too" '[null,null,null,[],"string"]' \
   "$(pay_state '[.state, .depth, .done, .workers, (.error | type)]')"
 is "and the exit status" 65 "$(ctl status --json >"$dir/out"; echo $?)"

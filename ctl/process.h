@@ -1,0 +1,17 @@
+/*
+ * process - what /proc says of another process. Nothing is known of one in another pid namespace.
+ */
+#ifndef HEADGATE_CTL_PROCESS_H
+#define HEADGATE_CTL_PROCESS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct process {
+	pid_t parent; /* 0: not known */
+	bool frozen;  /* stopped by a signal, such as SIGSTOP, or by a debugger */
+};
+
+struct process process_look(pid_t);
+
+#endif
