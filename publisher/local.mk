@@ -1,9 +1,9 @@
 noinst_LIBRARIES += publisher/libpublisher.a
 publisher_libpublisher_a_SOURCES = publisher/convert.c publisher/convert.h publisher/input.c \
-	publisher/input.h publisher/report.c publisher/report.h publisher/session.c \
+	publisher/input.h publisher/look.c publisher/look.h publisher/report.c publisher/report.h publisher/session.c \
 	publisher/session.h publisher/sniff.c publisher/sniff.h publisher/topic.c publisher/topic.h publisher/unpack.c \
 	publisher/unpack.h publisher/window.c publisher/window.h
-PUBLISHER_LIBS = publisher/libpublisher.a $(CONFIG_LIBS) $(MESSAGE_LIBS) $(BSD_LIBS)
+PUBLISHER_LIBS = publisher/libpublisher.a $(SHM_LIBS) $(CONFIG_LIBS) $(MESSAGE_LIBS) $(BSD_LIBS)
 
 bin_PROGRAMS += headgate-publish
 headgate_publish_SOURCES = publisher/main.c

@@ -24,6 +24,7 @@
 #include "config/process.h"
 #include "publisher/convert.h"
 #include "publisher/input.h"
+#include "publisher/look.h"
 #include "publisher/report.h"
 #include "publisher/session.h"
 
@@ -237,6 +238,44 @@ tell_unanswered(struct publisher *publisher, const char *reason)
 	(void)check_outputs(publisher);
 }
 
+/* A router that does not answer is told from none: who starts another one beside it is refused. */
+static void
+tell_outage(const struct publisher *publisher)
+{
+	const char *options = publisher->config.options;
+	struct look look;
+	char pid[32] = "";
+
+	look_for_router(&look, publisher->config.run_dir);
+	if (look.pid == 0)
+		look.pid = publisher->session.router_pid;
+	if (look.pid != 0)
+		snprintf(pid, sizeof(pid), " (pid %" PRIu32 ")", look.pid);
+	if (look.result == LOOK_STARTING)
+		warnx(
+		    "the router%s is starting, and takes no messages yet: wait longer with --wait, "
+		    "and see headgatectl%s status",
+		    pid, options);
+	else if (look.result == LOOK_SILENT)
+		warnx("the router%s does not answer, it has been silent for %" PRIu64
+		      "s: see headgatectl%s status",
+		    pid, look.silent_ns / UINT64_C(1000000000), options);
+	else if (look.result == LOOK_RUNNING)
+		warnx("the router%s is running, but: %s: see headgatectl%s status", pid,
+		    publisher->error, options);
+	else if (publisher->session.router_pid != 0)
+		warnx("the router%s is there, but: %s: see headgatectl%s status", pid,
+		    publisher->error, options);
+	else if (publisher->connected_once)
+		warnx("the router is gone and did not come back: %s: start it with: "
+		      "headgate-router%s -d",
+		    publisher->error, options);
+	else
+		warnx("no router: %s: start it with: headgate-router%s -d, or give its directory "
+		      "with -D",
+		    publisher->error, options);
+}
+
 static void __attribute__((noreturn)) give_up(struct publisher *publisher)
 {
 	const char *reason = publisher->try_again ? publisher->again : publisher->error;
@@ -244,12 +283,8 @@ static void __attribute__((noreturn)) give_up(struct publisher *publisher)
 	report_end_progress(&publisher->report);
 	if (publisher->try_again)
 		warnx("the router asks to try again: %s", reason);
-	else if (!publisher->connected_once)
-		warnx("no router: %s: start it with: headgate-router%s -d, or give its directory "
-		      "with -D",
-		    reason, publisher->config.options);
 	else
-		warnx("the router is gone and did not come back: %s", reason);
+		tell_outage(publisher);
 	say_durable(publisher);
 	tell_unanswered(publisher, reason);
 	exit(publisher->try_again ? EX_TEMPFAIL : EX_UNAVAILABLE);

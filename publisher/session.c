@@ -55,9 +55,33 @@ read_refusal(const void *payload, size_t length, char *error, size_t error_bytes
 	if (unpack_array(payload, length, &zone, &root) == 0 && root.size == 2 &&
 	    unpack_uint(&root.ptr[0], 999, &status) &&
 	    unpack_text(&root.ptr[1], error, error_bytes))
-		rc = status >= 500 ? -EAGAIN : -EINVAL;
+		rc = status >= 500 ? -EAGAIN : status == 403 ? -EACCES : -EINVAL;
 	msgpack_zone_destroy(&zone);
 	return rc;
+}
+
+static const char *
+connect_error(int rc)
+{
+	switch (rc) {
+	case -EACCES:
+		return "permission denied: publish as the router's user, or as root";
+	case -EPERM:
+		return "another user listens there, who is neither you nor root";
+	default:
+		return strerror(-rc);
+	}
+}
+
+/* Who took the connection. A router in another process namespace has no number here. */
+static void
+note_peer(struct session *session)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(session->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
+		session->router_pid = (uint32_t)peer.pid;
 }
 
 int
@@ -76,15 +100,16 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 	int rc;
 
 	session_close(session);
+	session->router_pid = 0;
 	session->next_number = 1;
 	session->settled = 0;
 	session->fd = wire_connect(run_dir);
 	if (session->fd < 0) {
 		rc = session->fd;
-		snprintf(error, error_bytes, "%s/router.sock: %s", run_dir,
-		    rc == -EPERM ? "another user listens there" : strerror(-rc));
+		snprintf(error, error_bytes, "%s/router.sock: %s", run_dir, connect_error(rc));
 		return rc;
 	}
+	note_peer(session);
 	snprintf(error, error_bytes, "the router hung up");
 	rc = wire_send_hello(session->fd, &hello, -1);
 	if (rc == 0)

@@ -11,6 +11,7 @@
 
 struct session {
 	int fd;               /* -1: not connected */
+	uint32_t router_pid;  /* of who took the last connection; 0: nobody did, or not known */
 	uint64_t next_number; /* of the first message that is not sent whole */
 	uint64_t settled;     /* number of the last that was answered */
 
@@ -47,8 +48,8 @@ int session_init(struct session *);
 void session_free(struct session *);
 
 /* Connects and says hello. Returns 0 with *topic filled; -ENOENT, -ECONNREFUSED: no router; -EAGAIN:
- * it said to try later; -EINVAL: it refused for good, error says why; -ETIMEDOUT: no answer within
- * timeout_ms; or -errno. */
+ * it said to try later; -EINVAL: it refused for good, error says why; -EACCES, -EPERM: it is for another
+ * user, error says so; -ETIMEDOUT: no answer within timeout_ms; or -errno. */
 int session_open(struct session *, const char *run_dir, const char *topic_name, bool wants_receipts,
     int timeout_ms, struct topic_settings *topic, char *error, size_t error_bytes);
 void session_close(struct session *);

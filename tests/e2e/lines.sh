@@ -93,6 +93,13 @@ is "standard output that is closed" 74 $?
 is "no router" 69 $?
 ok "says what to do" grep -q 'start it with: headgate-router' "$dir/err"
 
+kill -STOP "$router"
+"$top_builddir/headgate-publish" --wait 300ms "$dir/sns" 2>"$dir/err"
+is "a router that hangs" 69 $?
+ok "is named" grep -q "the router (pid $router) .*does not answer.*: see headgatectl .*status" "$dir/err"
+is "and none is to be started beside it" 0 "$(grep -c 'start it with' "$dir/err")"
+kill -CONT "$router"
+
 # A directory that another user made first is not trusted with messages.
 if [ "$(id -u)" = 0 ]; then
   # Where they can get at the programs, wherever these were built.
@@ -115,6 +122,16 @@ if [ "$(id -u)" = 0 ]; then
   ok "it says why" grep -q 'another user listens there' "$dir/err"
   as 65534 "$dir/bin/headgatectl" -D "$foreign" status >"$dir/out" 2>&1
   is "nor is its control segment" 77 $?
+  cp "$top_builddir/headgate-publish" "$dir/bin/"
+  chmod 755 "$dir/run"
+  chmod 777 "$dir/run/router.sock"
+  as 65534 "$dir/bin/headgate-publish" --wait 300ms <"$dir/sns" 2>"$dir/err"
+  is "a router of root takes nothing from others" 77 $?
+  ok "and says whose it is" grep -q "not permitted: run as the router's user" "$dir/err"
+  chmod 700 "$dir/run"
+  as 65534 "$dir/bin/headgate-publish" --wait 300ms <"$dir/sns" 2>"$dir/err"
+  is "nor can they reach it" 77 $?
+  ok "and are told who can" grep -q "publish as the router's user, or as root" "$dir/err"
   kill -TERM $foreign_router
   wait $foreign_router
 fi

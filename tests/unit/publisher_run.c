@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -413,7 +414,8 @@ setup(void)
 static void
 teardown(void)
 {
-	static const char *const names[] = { "in", "out", "err", "rejects", "run/router.sock" };
+	static const char *const names[] = { "in", "out", "err", "rejects", "run/router.sock",
+		"run/router.lock" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		unlink(path(names[i]));
@@ -762,6 +764,34 @@ Test(publisher_run, no_router_ends_after_the_wait_and_says_what_to_do)
 	finish(&publisher, EX_UNAVAILABLE);
 	expect_said("0 lines are durable");
 	expect_said("start it with: headgate-router");
+}
+
+/* Only its lock is there. */
+Test(publisher_run, a_router_that_starts_is_told_from_none)
+{
+	struct publisher publisher;
+	int fd = open(path("run/router.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	cr_assert(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0);
+	close(listen_fd);
+	write_lines(3);
+	publisher = publish("", "--wait", "100ms", NULL);
+	finish(&publisher, EX_UNAVAILABLE);
+	expect_said("the router is starting, and takes no messages yet");
+	cr_assert(strstr(read_file("err"), "start it with") == NULL, "%s", read_file("err"));
+	close(fd);
+}
+
+Test(publisher_run, a_router_for_another_user_is_no_wrong_topic)
+{
+	struct publisher publisher;
+
+	write_lines(1);
+	publisher = publish("", NULL);
+	router_accept();
+	router_refuse(403, "not permitted: run as the router's user");
+	finish(&publisher, EX_NOPERM);
+	expect_said("headgate-publish: not permitted: run as the router's user");
 }
 
 Test(publisher_run, a_router_that_does_not_come_back_ends_it_too)

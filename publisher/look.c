@@ -1,0 +1,68 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "publisher/look.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shm/control.h"
+
+/* The lock tells also of a router in another process namespace, and of one that starts. */
+static bool
+is_locked(const char *run_dir)
+{
+	char path[PATH_MAX];
+	bool locked;
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/router.lock", run_dir) >= (int)sizeof(path))
+		return false;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	locked = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	close(fd);
+	return locked;
+}
+
+static uint64_t
+age_ns(uint64_t heartbeat_ns)
+{
+	struct timespec now;
+	uint64_t now_ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return now_ns > heartbeat_ns ? now_ns - heartbeat_ns : 0;
+}
+
+void
+look_for_router(struct look *look, const char *run_dir)
+{
+	struct control control;
+	char path[PATH_MAX];
+	const struct control_shared *shared;
+
+	*look = (struct look){ .result = LOOK_NONE };
+	if (!is_locked(run_dir))
+		return;
+	look->result = LOOK_STARTING;
+	if (snprintf(path, sizeof(path), "%s/control", run_dir) >= (int)sizeof(path) ||
+	    control_open(&control, path, false) != 0)
+		return;
+	shared = control.shared;
+	/* Relaxed: each stands for itself. */
+	look->pid = atomic_load_explicit(&shared->router_pid, memory_order_relaxed);
+	look->silent_ns =
+	    age_ns(atomic_load_explicit(&shared->router_heartbeat_ns, memory_order_relaxed));
+	if (atomic_load_explicit(&shared->ready, memory_order_relaxed) != 0)
+		look->result = look->silent_ns > LOOK_SILENT_NS ? LOOK_SILENT : LOOK_RUNNING;
+	control_close(&control);
+}
