@@ -346,7 +346,7 @@ wire_send_hello(int fd, const struct wire_hello *hello, int lock_fd)
 	msgpack_pack_uint64(&packer, hello->lanes);
 	rc = wire_send(fd, WIRE_HELLO, buffer.data, buffer.size, &lock_fd, lock_fd >= 0 ? 1 : 0);
 	msgpack_sbuffer_destroy(&buffer);
-	return rc;
+	return rc == -EPIPE || rc == -ECONNRESET ? 0 : rc;
 }
 
 void

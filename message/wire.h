@@ -118,7 +118,8 @@ struct wire_hello {
 	bool wants_receipts;
 	uint64_t lanes; /* of a worker: bit n asks for lane n */
 };
-/* lock_fd: of a worker, else -1. Returns as wire_send(). */
+/* lock_fd: of a worker, else -1. Returns as wire_send(); 0 also when the router has hung up: why may be there to be
+ * received. */
 int wire_send_hello(int fd, const struct wire_hello *, int lock_fd);
 
 /* Receives one frame of at most WIRE_SMALL_BYTES into buffer (that large). *length and *type are set;

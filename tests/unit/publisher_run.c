@@ -794,6 +794,23 @@ Test(publisher_run, a_router_for_another_user_is_no_wrong_topic)
 	expect_said("headgate-publish: not permitted: run as the router's user");
 }
 
+/* It may have hung up before the hello was sent. */
+Test(publisher_run, a_refusal_counts_however_early_it_comes, .timeout = 600)
+{
+	for (int i = 0; i < 50; i++) {
+		struct pollfd polled = { .fd = listen_fd, .events = POLLIN };
+		struct publisher publisher;
+
+		write_lines(1);
+		publisher = publish("", "--wait", "200ms", NULL);
+		cr_assert(poll(&polled, 1, DEADLINE_MS) == 1);
+		router_fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		router_refuse(403, "not permitted");
+		router_hang_up();
+		finish(&publisher, EX_NOPERM);
+	}
+}
+
 Test(publisher_run, a_router_that_does_not_come_back_ends_it_too)
 {
 	struct publisher publisher;
