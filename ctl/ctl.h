@@ -19,7 +19,7 @@ struct ctl {
 	struct config config;
 	struct config_options options;
 	struct queues known;
-	bool json, watch, wide, all, verbose, skip_head, drain, salvage;
+	bool json, watch, wide, all, workers, verbose, skip_head, drain, salvage;
 	const char *reason, *group;
 	const char *message; /* that the trip, or the head of the group, must be; NULL: any */
 	uint64_t timeout_ns;
@@ -51,6 +51,7 @@ int dead_purge_main(struct ctl *);
 int check_main(struct ctl *);
 int config_main(struct ctl *);
 int health_main(struct ctl *);
+int shutdown_main(struct ctl *);
 
 /* Opens the control segment. Returns 0 or -errno; ends the program when that is not permitted. */
 int ctl_open_control(const struct ctl *, struct control *, bool writable);

@@ -43,6 +43,8 @@ static const struct command commands[] = {
 	    "close the gate of a queue", stop_main, " drain timeout reason all ", false },
 	{ "wait", "[--ready|--workers|--empty|--state S] [-t TIME] [QUEUE...]",
 	    "wait until it holds", wait_main, " ready workers empty state timeout all ", false },
+	{ "shutdown", "[--workers | --all] [-t TIME]", "end the router, the workers, or both",
+	    shutdown_main, " workers all timeout ", false },
 	{ "peek", "[--groups | --reveal] [-n N] [--json] QUEUE",
 	    "the next messages of a queue; or its blocked groups", peek_main,
 	    " groups count json reveal ", false },
@@ -256,6 +258,7 @@ static const struct {
 	{ "wait", "workers", "empty", true },
 	{ "wait", "workers", "state", true },
 	{ "wait", "empty", "state", true },
+	{ "shutdown", "workers", "all", true },
 	{ "peek", "groups", "reveal", true },
 	{ "dead show", "json", "raw", true },
 };
@@ -403,6 +406,7 @@ read_options(struct ctl *ctl, int argc, char **argv)
 			break;
 		case WORKERS:
 			ctl->condition = CTL_WORKERS;
+			ctl->workers = true;
 			break;
 		case EMPTY:
 			ctl->condition = CTL_EMPTY;

@@ -1,7 +1,9 @@
 #include "ctl/process.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct process
 process_look(pid_t pid)
@@ -24,4 +26,29 @@ process_look(pid_t pid)
 	}
 	fclose(file);
 	return process;
+}
+
+/* Returns whether it could be read. */
+static bool
+program_of(pid_t pid, char program[PATH_MAX])
+{
+	char path[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	n = readlink(path, program, PATH_MAX - 1);
+	program[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+pid_t
+process_supervisor(pid_t worker)
+{
+	pid_t parent = process_look(worker).parent;
+	char own[PATH_MAX], its[PATH_MAX];
+
+	if (parent == 0)
+		return 0;
+	return program_of(worker, own) && program_of(parent, its) && strcmp(own, its) == 0 ? parent
+											   : worker;
 }

@@ -14,4 +14,8 @@ struct process {
 
 struct process process_look(pid_t);
 
+/* The process that is to be signalled to end a worker: its parent, if that runs the same program and would start it
+ * again, else itself. 0: it is not there. */
+pid_t process_supervisor(pid_t worker);
+
 #endif

@@ -18,7 +18,9 @@
 
 #include "config/daemon.h"
 #include "config/output.h"
+#include "config/pidfile.h"
 #include "config/process.h"
+#include "config/title.h"
 #include "router/core.h"
 #include "telemetry/event.h"
 
@@ -234,6 +236,7 @@ main(int argc, char **argv)
 	int rc;
 
 	process_begin();
+	title_begin(argc, argv);
 	read_options(&settings, argc, argv);
 	umask(077);
 	daemon_fix_paths(daemon, &settings.config);
@@ -243,6 +246,8 @@ main(int argc, char **argv)
 	if (rc != 0)
 		errx(exit_status(rc) == EX_NOPERM ? EX_NOPERM : EX_CANTCREAT, "%s", error);
 	daemon_begin(daemon, &config, 1);
+	title_set(config.state_dir, "");
+	(void)pidfile_hold(config.run_dir, daemon->program); /* without, the segment has its number */
 	catch_signals();
 	rc = open_io(settings.io, &io, error, sizeof(error));
 	if (rc != 0) {

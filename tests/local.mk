@@ -26,6 +26,7 @@ E2E_TESTS = \
 	tests/e2e/gate.sh \
 	tests/e2e/status.sh \
 	tests/e2e/instance.sh \
+	tests/e2e/shutdown.sh \
 	tests/e2e/startup.sh \
 	tests/e2e/descriptors.sh \
 	tests/e2e/order.sh \

@@ -21,7 +21,9 @@
 
 #include "config/daemon.h"
 #include "config/output.h"
+#include "config/pidfile.h"
 #include "config/process.h"
+#include "config/title.h"
 #include "shm/lane_lock.h"
 #include "telemetry/event.h"
 #include "workers/attachment.h"
@@ -318,6 +320,7 @@ child_main(const struct service *service, const struct config *config,
 	char error[PATH_MAX + 512];
 	int lock_fd, rc;
 
+	title_set(config->state_dir, "worker");
 	/* The parent is the one to signal; if it dies, so do we, and give up the lock. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
 		return EX_OSERR;
@@ -503,6 +506,7 @@ worker_main(const struct service *service, int argc, char **argv)
 	int rc;
 
 	process_begin();
+	title_begin(argc, argv);
 	settings.daemon.program = service->program;
 	settings.daemon.wait_ns = DAEMON_WAIT_NS;
 	read_options(service, &settings, argc, argv);
@@ -525,6 +529,8 @@ worker_main(const struct service *service, int argc, char **argv)
 	if (rc != 0)
 		errx(rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT, "%s", error);
 	daemon_begin(&settings.daemon, &config, settings.processes);
+	title_set(config.state_dir, "");
+	(void)pidfile_hold(config.run_dir, service->program); /* without, the router knows us */
 	catch_signals();
 	rc = supervise(service, &config, &settings);
 	config_free(&config);

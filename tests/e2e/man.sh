@@ -54,7 +54,7 @@ wait_for 20 ready
 "$top_builddir/headgatectl" wait --workers -t 20 payment-processing
 is "each file that they make has its place on a page" "" "$(
   cd "$dir" && find run state ! -type d ! -path 'state/queues/*' |
-    sed 's|/[a-z-]*\.log$|/NAME.log|; s|/payment-processing|/NAME|' | sort -u |
+    sed 's|/[a-z-]*\.log$|/NAME.log|; s|/[a-z-]*\.pid$|/PROGRAM.pid|; s|/payment-processing|/NAME|' | sort -u |
     while read -r file; do
       grep -q "^\.\(It \|\)Pa \(DIR/$file\|$(basename "$file")\)\$" "$top_srcdir/man/headgate.7" || echo "$file"
     done

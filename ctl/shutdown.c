@@ -1,0 +1,284 @@
+/*
+ * headgatectl shutdown: ends the router, the workers, or both.
+ *
+ * Workers are known by their pid files, standbys too, and by the control segment. A process is signalled through a
+ * descriptor (pidfd), and looked at once more when that is open: a number may be another process's by then.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "config/output.h"
+#include "config/pidfile.h"
+#include "ctl/ctl.h"
+#include "ctl/process.h"
+
+enum { TARGETS = 256 };
+static const char router_program[] = "headgate-router";
+
+struct target {
+	pid_t pid;
+	int fd; /* pidfd; -1: it has ended */
+	char program[CONFIG_NAME_BYTES];
+};
+
+struct targets {
+	struct target target[TARGETS];
+	unsigned count;
+};
+
+static bool
+is_known(const struct targets *targets, pid_t pid)
+{
+	for (unsigned i = 0; i < targets->count; i++)
+		if (targets->target[i].pid == pid)
+			return true;
+	return false;
+}
+
+/* The caller has made sure, since fd was opened, that it is this process. */
+static void
+add(struct targets *targets, pid_t pid, int fd, const char *program, size_t length)
+{
+	struct target *target = &targets->target[targets->count];
+
+	if (targets->count == TARGETS) {
+		close(fd);
+		return;
+	}
+	*target = (struct target){ .pid = pid, .fd = fd };
+	snprintf(target->program, sizeof(target->program), "%.*s", (int)length, program);
+	targets->count++;
+}
+
+/* NAME of NAME.pid and NAME.2.pid. */
+static size_t
+program_length(const char *file)
+{
+	size_t length = strlen(file) - strlen(".pid"), digits = length;
+
+	while (digits > 0 && file[digits - 1] >= '0' && file[digits - 1] <= '9')
+		digits--;
+	return digits > 1 && digits < length && file[digits - 1] == '.' ? digits - 1 : length;
+}
+
+static void
+add_file(struct targets *targets, const char *dir, const char *file)
+{
+	char path[PATH_MAX];
+	pid_t pid;
+	int fd;
+
+	snprintf(path, sizeof(path), "%.3800s/%.255s", dir, file);
+	pid = pidfile_holder(path);
+	if (pid <= 0 || is_known(targets, pid))
+		return;
+	fd = pidfd_open(pid, 0);
+	if (fd < 0 || pidfile_holder(path) != pid) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	add(targets, pid, fd, file, program_length(file));
+}
+
+static bool
+is_pid_file(const char *name)
+{
+	size_t length = strlen(name), suffix = strlen(".pid");
+
+	return length > suffix && strcmp(name + length - suffix, ".pid") == 0;
+}
+
+static void
+add_files(struct targets *targets, const char *dir, bool routers, bool workers)
+{
+	struct dirent *entry;
+	DIR *run = opendir(dir);
+
+	if (run == NULL && errno == EACCES)
+		ctl_no_permission(dir);
+	while (run != NULL && (entry = readdir(run)) != NULL) {
+		size_t length;
+		bool router;
+
+		if (!is_pid_file(entry->d_name))
+			continue;
+		length = program_length(entry->d_name);
+		router = length == strlen(router_program) &&
+		    memcmp(entry->d_name, router_program, length) == 0;
+		if (router ? routers : workers)
+			add_file(targets, dir, entry->d_name);
+	}
+	if (run != NULL)
+		closedir(run);
+}
+
+/* Those that are attached, and have no file: it was removed. */
+static void
+add_attached(struct targets *targets, const struct control *control)
+{
+	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
+		pid_t pid = (pid_t)atomic_load_explicit(
+		    &control->shared->worker[i].pid, memory_order_acquire);
+		pid_t target = pid > 0 ? process_supervisor(pid) : 0;
+		int fd;
+
+		if (target <= 0 || is_known(targets, target))
+			continue;
+		fd = pidfd_open(target, 0);
+		if (fd >= 0 && process_supervisor(pid) == target)
+			add(targets, target, fd, "worker", strlen("worker"));
+		else if (fd >= 0)
+			close(fd);
+	}
+}
+
+static void
+add_router(struct targets *targets, const struct control *control)
+{
+	pid_t pid = (pid_t)atomic_load(&control->shared->router_pid);
+	int fd = is_known(targets, pid) ? -1 : pidfd_open(pid, 0);
+
+	if (fd >= 0 && control_router_alive(control))
+		add(targets, pid, fd, router_program, strlen(router_program));
+	else if (fd >= 0)
+		close(fd);
+}
+
+static void
+find(struct targets *targets, const struct ctl *ctl, bool routers, bool workers)
+{
+	struct control control;
+
+	targets->count = 0;
+	add_files(targets, ctl->config.run_dir, routers, workers);
+	if (ctl_open_control(ctl, &control, false) != 0)
+		return;
+	if (control_router_alive(&control)) {
+		if (workers)
+			add_attached(targets, &control);
+		if (routers)
+			add_router(targets, &control);
+	}
+	control_close(&control);
+}
+
+static void
+tell(const struct targets *targets)
+{
+	for (unsigned i = 0; i < targets->count; i++) {
+		const struct target *target = &targets->target[i];
+
+		if (pidfd_send_signal(target->fd, SIGTERM, NULL, 0) == 0 || errno == ESRCH)
+			continue;
+		err(errno == EPERM ? EX_NOPERM : EX_OSERR, "%s %d", target->program,
+		    (int)target->pid);
+	}
+}
+
+/* Until one that has not ended ends, or the time runs out. */
+static void
+wait_for_one(struct targets *targets, uint64_t deadline_ns)
+{
+	uint64_t now_ns = ctl_monotonic_ns();
+	struct pollfd polled[TARGETS];
+	uint64_t left_ms = deadline_ns > now_ns ? (deadline_ns - now_ns) / 1000000 + 1 : 0;
+
+	for (unsigned i = 0; i < targets->count; i++)
+		polled[i] = (struct pollfd){ .fd = targets->target[i].fd, .events = POLLIN };
+	if (poll(polled, targets->count, left_ms > INT_MAX ? INT_MAX : (int)left_ms) < 0)
+		return;
+	for (unsigned i = 0; i < targets->count; i++) {
+		struct target *target = &targets->target[i];
+
+		if (target->fd < 0 || polled[i].revents == 0)
+			continue;
+		printf("%s %d: ended\n", target->program, (int)target->pid);
+		close(target->fd);
+		target->fd = -1;
+	}
+}
+
+static unsigned
+count_left(const struct targets *targets)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < targets->count; i++)
+		left += targets->target[i].fd >= 0;
+	return left;
+}
+
+static int
+wait_for_all(struct targets *targets, uint64_t deadline_ns)
+{
+	while (count_left(targets) > 0 && ctl_monotonic_ns() < deadline_ns) {
+		wait_for_one(targets, deadline_ns);
+		output_flush();
+	}
+	for (unsigned i = 0; i < targets->count; i++) {
+		const struct target *target = &targets->target[i];
+
+		if (target->fd < 0)
+			continue;
+		warnx("%s %d has not ended yet%s", target->program, (int)target->pid,
+		    process_look(target->pid).frozen
+			? ": it is stopped by a signal, kill -CONT lets it go on"
+			: "");
+		close(target->fd);
+	}
+	return count_left(targets) > 0 ? EX_TEMPFAIL : 0;
+}
+
+/* Ends them, and says which were started meanwhile. */
+static int
+end(const struct ctl *ctl, bool routers, bool workers, uint64_t deadline_ns)
+{
+	static struct targets targets;
+	int rc;
+
+	find(&targets, ctl, routers, workers);
+	if (targets.count == 0)
+		printf(
+		    "no %s is running in %s\n", routers ? "router" : "worker", ctl->config.run_dir);
+	tell(&targets);
+	rc = wait_for_all(&targets, deadline_ns);
+	if (rc != 0 || targets.count == 0)
+		return rc;
+	find(&targets, ctl, routers, workers);
+	for (unsigned i = 0; i < targets.count; i++) {
+		warnx("%s %d was started meanwhile: end what starts it first",
+		    targets.target[i].program, (int)targets.target[i].pid);
+		close(targets.target[i].fd);
+	}
+	return targets.count > 0 ? EX_TEMPFAIL : 0;
+}
+
+int
+shutdown_main(struct ctl *ctl)
+{
+	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns;
+	bool workers = ctl->all || ctl->workers;
+	int rc = 0;
+
+	if (ctl->queue_count > 0)
+		errx(EX_USAGE, "shutdown takes no queues: stop closes the gate of one");
+	if (workers)
+		rc = end(ctl, false, true, deadline_ns);
+	if (rc == 0 && !ctl->workers)
+		rc = end(ctl, true, false, deadline_ns);
+	return rc;
+}
