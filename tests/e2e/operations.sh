@@ -14,6 +14,12 @@ commands() { # commands IN|OUT: of that section, or of all others
   awk -v section="## $section" -v wanted="$1" '/^## / { in_it = index($0, section) == 1 } in_it == (wanted == "IN")' \
     "$top_srcdir/doc/operations.md" | sed -n 's/^ \{4,\}\(headgatectl .*\)/\1/p' | sed 's/ *#.*//'
 }
+again() { # again ARGUMENTS: starts what headgatectl with these has ended
+  [[ $1 = *--workers* ]] || start router headgate-router
+  [[ $1 = *--* ]] && start payment headgate-payment
+  [[ $1 = *--* ]] && start account headgate-bank-account
+  "$top_builddir/headgatectl" wait --workers -t 20
+}
 try() { # try FILE OPTION...: each of its commands
   file=$1
   shift
@@ -27,6 +33,11 @@ try() { # try FILE OPTION...: each of its commands
       "start payment-processing" | "start --skip-head "*) wanted="0 75" ;;
       "stop --drain "*) wanted="0 75" ;; # nor is what is behind it handled
       check) wanted=65 ;;
+      health) wanted=1 ;;
+      shutdown*)
+        wanted=0
+        again "$arguments"
+        ;;
       *--skip-head*) wanted=0 ;;
       "start --group "*) wanted=75 ;; # likewise
       *) wanted=0 ;;
