@@ -9,7 +9,7 @@ message_libmessage_a_CXXFLAGS = $(AM_CXXFLAGS) -fno-exceptions -fno-rtti
 
 check_PROGRAMS += tests/unit/test-json
 TESTS += tests/unit/test-json
-tests_unit_test_json_SOURCES = tests/unit/json.c
+tests_unit_test_json_SOURCES = tests/unit/json.c tests/unit/mutate.h
 tests_unit_test_json_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_json_LDADD = $(MESSAGE_LIBS) $(CRITERION_LIBS)
 

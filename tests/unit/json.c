@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "message/json_fault.h"
+#include "tests/unit/mutate.h"
 
 static struct json_reader *reader;
 
@@ -196,59 +197,14 @@ Test(json, the_byte_that_is_wrong_is_named)
 	}
 }
 
-static uint64_t random_state;
-
-static unsigned
-random_below(unsigned n)
-{
-	random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-	return (unsigned)((random_state >> 33) % n);
-}
-
-/* A good text with some bytes changed, taken out or put in. */
-static size_t
-mutate(char *text)
-{
-	static const char *const bases[] = {
-		"{\"a\":[1,{\"b\":\"\\u00e9\xc3\xa9\"}],\"c\":-1.5e3,\"d\":null}",
-		"{\"x\":\"\\ud83d\\ude00\\n\",\"y\":{\"z\":[[],{}]},\"t\":true,\"f\":false}",
-		" { \"n\" : 0.25E-7 , \"m\" : [ -0 , 10 ] } ",
-	};
-	static const char bytes[] =
-	    "{}[]\",:\\/ \t\n0123.eE+-truefalsnu\x80\xbf\xc3\xa9\xed\xa0\xef\xbb\xf0\x90\x01";
-	size_t length;
-
-	strcpy(text, bases[random_below(3)]);
-	length = strlen(text);
-	for (unsigned changes = random_below(4); changes > 0; changes--) {
-		size_t at = random_below((unsigned)length + 1);
-		char c = bytes[random_below(sizeof(bytes))];
-
-		if (random_below(3) == 0 && length > 0) {
-			at %= length;
-			memmove(text + at, text + at + 1, length - at - 1);
-			length--;
-		} else if (random_below(2) == 0 && at < length) {
-			text[at] = c;
-		} else {
-			memmove(text + at + 1, text + at, length - at);
-			text[at] = c;
-			length++;
-		}
-	}
-	return random_below(8) == 0 ? random_below((unsigned)length + 1) : length;
-}
-
 /* Two readers, one grammar. What the first refuses for more than its grammar is good for the second. */
 Test(json, who_refuses_and_who_names_the_byte_agree, .timeout = 600)
 {
-	const char *given = getenv("JSON_SEED");
-	char text[256];
+	static char text[MUTATED_BYTES + 1];
 
-	random_state = given != NULL ? strtoull(given, NULL, 10) : 20261130;
-	printf("# JSON_SEED=%llu\n", (unsigned long long)random_state);
-	for (int i = 0; i < 300000; i++) {
-		size_t length = mutate(text);
+	mutate_seed("JSON_SEED", 20261130);
+	for (int i = 0; i < 100000; i++) {
+		size_t length = mutate_line(text);
 		enum json_error error = walk(text, length, ignore, NULL);
 		struct json_fault fault = json_fault_find(text, length);
 

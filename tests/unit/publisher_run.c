@@ -30,6 +30,10 @@
 
 #include "message/envelope.h"
 #include "message/wire.h"
+#include "publisher/convert.h"
+#include "publisher/input.h"
+#include "publisher/sniff.h"
+#include "tests/unit/mutate.h"
 
 enum { DEADLINE_MS = 20000, ARGUMENTS = 12, FILE_BYTES = 64 << 20, TOPIC = 7 };
 
@@ -1136,4 +1140,280 @@ Test(publisher_run, what_is_not_durable_when_it_gives_up_has_a_receipt_too)
 	cr_assert(strstr(read_file("out"), "{\"line\":2,\"status\":503,\"error\":") != NULL &&
 		strstr(read_file("out"), "{\"line\":3,\"status\":503,\"error\":") != NULL,
 	    "%s", read_file("out"));
+}
+
+/*
+ * Lines that a seed made: PUBLISH_SEED, PUBLISH_ROUNDS.
+ */
+
+enum { FUZZ_LINES = 200, FUZZ_ROUNDS = 30 };
+
+enum outcome { BLANK, MESSAGE, REFUSED };
+
+/* A line of the input as it should be read. */
+struct fuzz_line {
+	const char *text;
+	size_t length, whole; /* without its end, and with it */
+	enum outcome outcome;
+	bool good; /* it was not touched */
+	int status;
+};
+
+struct fuzz {
+	char *bytes;
+	size_t length, count;
+	struct fuzz_line *lines;
+};
+
+static size_t
+put_good(char *to)
+{
+	return (size_t)sprintf(
+	    to, "{\"customer_id\":\"C\",\"message_id\":\"good-%u\"}", mutate_below(1000000));
+}
+
+/* A file of lines. first_good: how it begins is no question. */
+static void
+fuzz_make(struct fuzz *fuzz, bool first_good)
+{
+	static const char *const ends[] = { "\n", "\r\n", "\n\n", "\r\r\n", "" };
+
+	fuzz->length = 0;
+	for (unsigned i = mutate_below(FUZZ_LINES); i > 0; i--) {
+		char *at = fuzz->bytes + fuzz->length;
+
+		if ((first_good && fuzz->length == 0) || mutate_below(3) == 0) {
+			fuzz->length += put_good(at);
+			fuzz->bytes[fuzz->length++] = '\n';
+			continue;
+		}
+		if (first_good && mutate_below(500) == 0) {
+			memset(at, 'x', INPUT_LINE_BYTES + 1);
+			fuzz->length += INPUT_LINE_BYTES + 1;
+		}
+		fuzz->length += mutate_line(fuzz->bytes + fuzz->length);
+		at = fuzz->bytes + fuzz->length;
+		fuzz->length += strlen(strcpy(at, ends[mutate_below(5)]));
+		/* What comes next is a line of its own. */
+		if (i > 1 && fuzz->bytes[fuzz->length - 1] != '\n')
+			fuzz->bytes[fuzz->length++] = '\n';
+	}
+}
+
+static bool
+fuzz_is_blank(const struct fuzz_line *line)
+{
+	for (size_t i = 0; i < line->length; i++)
+		if (line->text[i] == '\0' || strchr(" \t\r\v\f", line->text[i]) == NULL)
+			return false;
+	return true;
+}
+
+static bool
+fuzz_is_good(const struct fuzz_line *line)
+{
+	static const char head[] = "{\"customer_id\":\"C\",\"message_id\":\"good-";
+	size_t digits;
+
+	if (line->length < sizeof(head) || memcmp(line->text, head, sizeof(head) - 1) != 0)
+		return false;
+	digits = strspn(line->text + sizeof(head) - 1, "0123456789");
+	return digits > 0 && line->length == sizeof(head) - 1 + digits + 2 &&
+	    memcmp(line->text + line->length - 2, "\"}", 2) == 0;
+}
+
+/* What becomes of it, by the publisher's own rules for one line. */
+static enum outcome
+fuzz_outcome(struct converter *converter, struct fuzz_line *line)
+{
+	static const struct topic_settings topic = {
+		.id = TOPIC,
+		.name = "test-topic",
+		.max_body_bytes = ENVELOPE_BODY_BYTES,
+		.group_by = { "customer_id" },
+		.group_by_count = 1,
+		.dedup_by = { TOPIC_DEDUP_MESSAGE_ID },
+		.dedup_by_count = 1,
+	};
+	static char packed[ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES];
+	struct envelope_source source;
+	const char *why;
+	char *copy;
+	long n = 0;
+
+	if (fuzz_is_blank(line))
+		return BLANK;
+	line->status = 413;
+	if (line->length > INPUT_LINE_BYTES)
+		return REFUSED;
+	copy = calloc(1, line->length + JSON_PADDING);
+	memcpy(copy, line->text, line->length);
+	line->status =
+	    convert_line(converter, &topic, (struct span){ copy, line->length }, 1, &source);
+	if (line->status == 0) {
+		struct envelope envelope;
+
+		n = envelope_pack(packed, sizeof(packed), &source);
+		cr_assert(n > 0 &&
+		    envelope_open(&envelope, packed, (size_t)n, ENVELOPE_BODY_BYTES, &why) == 0);
+	} else {
+		cr_assert(line->status == 400 || line->status == 413, "%d", line->status);
+		cr_assert(convert_reason(converter)[0] != '\0');
+	}
+	free(copy);
+	return line->status == 0 ? MESSAGE : REFUSED;
+}
+
+static void
+fuzz_split(struct fuzz *fuzz, struct converter *converter)
+{
+	size_t mark = 0, at = 0;
+	const char *why;
+
+	fuzz->count = 0;
+	if (sniff(fuzz->bytes, fuzz->length, true, &mark, &why) == SNIFF_REFUSED) {
+		fuzz->lines[fuzz->count++] = (struct fuzz_line){
+			.text = fuzz->bytes,
+			.length = fuzz->length,
+			.whole = fuzz->length,
+			.outcome = REFUSED,
+			.status = 400,
+		};
+		return;
+	}
+	for (at = mark; at < fuzz->length;) {
+		const char *text = fuzz->bytes + at;
+		const char *newline = memchr(text, '\n', fuzz->length - at);
+		struct fuzz_line *line = &fuzz->lines[fuzz->count++];
+		size_t length = newline != NULL ? (size_t)(newline - text) : fuzz->length - at;
+
+		*line = (struct fuzz_line){ .text = text, .length = length };
+		line->whole = length + (newline != NULL);
+		if (length > 0 && length <= INPUT_LINE_BYTES && text[length - 1] == '\r')
+			line->length--;
+		line->outcome = fuzz_outcome(converter, line);
+		line->good = fuzz_is_good(line);
+		cr_assert(!line->good || line->outcome == MESSAGE);
+		at += line->whole;
+	}
+}
+
+/* The next line that is sent, from this one on. *waits: something too long comes before it, and all that was
+ * sent must be answered first. */
+static size_t
+fuzz_next(const struct fuzz *fuzz, size_t at, bool *waits)
+{
+	for (; at < fuzz->count && fuzz->lines[at].outcome != MESSAGE; at++)
+		*waits |= fuzz->lines[at].length > INPUT_LINE_BYTES;
+	return at;
+}
+
+/* Takes what is sent, and answers it in the way that the seed says; now and then it hangs up before. */
+static void
+fuzz_route(struct fuzz *fuzz)
+{
+	bool waits = false;
+	size_t answered = fuzz_next(fuzz, 0, &waits); /* the first that is not */
+
+	router_accept();
+	router_welcome();
+	while (answered < fuzz->count) {
+		size_t taken = answered, most = 1 + mutate_below(20);
+		uint64_t number = next_number;
+
+		if (mutate_below(40) == 0) {
+			router_hang_up();
+			router_accept();
+			router_welcome();
+			number = 1;
+		}
+		waits = false;
+		for (size_t i = 0; i < most && taken < fuzz->count && !waits; i++) {
+			struct envelope envelope;
+
+			router_take(&envelope);
+			if (fuzz->lines[taken].good)
+				cr_assert(envelope.body.length == fuzz->lines[taken].length &&
+				    memcmp(envelope.body.data, fuzz->lines[taken].text,
+					envelope.body.length) == 0);
+			taken = fuzz_next(fuzz, taken + 1, &waits);
+		}
+		for (; answered < taken; answered = fuzz_next(fuzz, answered + 1, &waits)) {
+			bool refused = mutate_below(4) == 0;
+
+			fuzz->lines[answered].status = refused ? 422 : 200;
+			router_answer(number++, 1, refused ? 422 : 200,
+			    !refused && mutate_below(3) == 0, 0, refused ? "no queue" : NULL);
+		}
+	}
+}
+
+/* One receipt for each line that is not blank, in order; and each refused line kept, with its end. */
+static bool
+fuzz_check(const struct fuzz *fuzz)
+{
+	const char *receipt = read_file("out");
+	char *wanted = malloc(fuzz->length + 1), *kept;
+	size_t wanted_length = 0;
+	bool refused = false;
+	struct stat file;
+
+	for (size_t i = 0; i < fuzz->count; i++) {
+		const struct fuzz_line *line = &fuzz->lines[i];
+		char head[64], status[32];
+		const char *end = strchr(receipt, '\n');
+
+		if (line->outcome == BLANK)
+			continue;
+		cr_assert(end != NULL, "no receipt for line %zu", i + 1);
+		snprintf(head, sizeof(head), "{\"line\":%zu,", i + 1);
+		snprintf(status, sizeof(status), "\"status\":%d,", line->status);
+		cr_assert(strncmp(receipt, head, strlen(head)) == 0 &&
+			memmem(receipt, (size_t)(end - receipt), status, strlen(status)) != NULL,
+		    "%.*s for line %zu, %d", (int)(end - receipt), receipt, i + 1, line->status);
+		receipt = end + 1;
+		if (line->status == 200)
+			continue;
+		refused = true;
+		memcpy(wanted + wanted_length, line->text, line->whole);
+		wanted_length += line->whole;
+	}
+	cr_assert(*receipt == '\0', "a receipt too many: %s", receipt);
+	kept = read_file("rejects");
+	cr_assert(stat(path("rejects"), &file) == 0 && (size_t)file.st_size == wanted_length &&
+	    memcmp(kept, wanted, wanted_length) == 0);
+	free(wanted);
+	return refused;
+}
+
+Test(publisher_run, each_line_has_one_outcome_whatever_it_is, .timeout = 3600)
+{
+	const char *given = getenv("PUBLISH_ROUNDS");
+	int rounds = given != NULL ? atoi(given) : FUZZ_ROUNDS;
+	struct converter *converter = convert_new();
+	struct fuzz fuzz = { .bytes = malloc(FILE_BYTES),
+		.lines = malloc(FUZZ_LINES * (MUTATED_BYTES + 8) * sizeof(*fuzz.lines)) };
+
+	mutate_seed("PUBLISH_SEED", 20261130);
+	for (int round = 0; round < rounds; round++) {
+		uint64_t seed = mutate_state;
+		struct publisher publisher;
+		bool refused;
+		int status;
+
+		fuzz_make(&fuzz, round % 4 != 0);
+		fuzz_split(&fuzz, converter);
+		write_file("in", fuzz.bytes, fuzz.length);
+		publisher = publish("", "--receipts", "--rejects", path("rejects"), NULL);
+		fuzz_route(&fuzz);
+		status = finish_raw(&publisher);
+		router_hang_up();
+		refused = fuzz_check(&fuzz);
+		cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == (refused ? EX_DATAERR : 0),
+		    "PUBLISH_SEED=%llu: status %x: %s", (unsigned long long)seed, status,
+		    read_file("err"));
+	}
+	convert_free(converter);
+	free(fuzz.bytes);
+	free(fuzz.lines);
 }
