@@ -375,13 +375,13 @@ handle(struct consumer *consumer, const struct attachment *attachment, struct it
 	return decide(consumer, attachment, item, &message, state, clock_ns, outcome);
 }
 
-/* How a batch ended. */
+/* How a batch ended. run_batch() sets all of it before anything can fail. */
 struct batch {
 	size_t end;           /* first item that is not handled */
 	bool held;            /* the state does not let item end be started */
 	bool server_error;    /* item end answered 5xx */
-	struct outcome error; /* that */
-	uint64_t state;       /* under which it was started */
+	struct outcome error; /* the answer of item end */
+	uint64_t state;       /* state word under which the last item was started */
 };
 
 static void
@@ -401,8 +401,6 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 {
 	uint64_t start_ns = monotonic_ns(), clock_ns = start_ns;
 
-	batch->end = consumer->next;
-	batch->held = batch->server_error = false;
 	/* The router ends a worker that takes too long for one message. If it cannot, this does. */
 	alarm((unsigned)(attachment->policy.visibility_ns / 1000000000) + ALARM_S);
 	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS &&
@@ -470,21 +468,29 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 	return rc;
 }
 
-/* The store failed: nothing of the batch was applied. Each message is tried by itself then, so that the one
- * that cannot be stored answers for it. */
+/* The store failed: nothing of the batch was applied, or all of it when the commit failed. Each message is tried by
+ * itself then, so that the one that cannot be stored answers for it. */
 static void
 fail_batch(struct consumer *consumer, const struct attachment *attachment, struct batch *batch)
 {
+	bool alone = consumer->one_by_one;
+
 	store_rollback(consumer->store);
-	for (size_t i = consumer->next; i < batch->end; i++)
-		if (consumer->items[i].held_group != 0)
-			held_remove(&consumer->held, consumer->items[i].held_group);
-	/* A commit that failed may have taken place: look before anything is applied again. */
-	consumer->highest = UINT64_MAX;
-	batch->end = consumer->next;
-	batch->server_error = consumer->one_by_one;
+	for (size_t i = consumer->next; i < batch->end; i++) {
+		struct item *item = &consumer->items[i];
+
+		/* Look for it in the store before it is applied again. */
+		if (item->sequence > consumer->highest)
+			consumer->highest = item->sequence;
+		if (item->held_group != 0)
+			held_remove(&consumer->held, item->held_group);
+		item->held_group = 0;
+	}
 	consumer->one_by_one = true;
-	if (!batch->server_error)
+	batch->end = consumer->next;
+	batch->held = false;
+	batch->server_error = alone;
+	if (!alone)
 		return;
 	service_answer(&batch->error, 500, store_error(consumer->store));
 	if (policy_blocks(&attachment->policy, 500) &&
@@ -494,15 +500,12 @@ fail_batch(struct consumer *consumer, const struct attachment *attachment, struc
 	}
 }
 
-/* One transaction. */
+/* Handles and commits. Returns 0, or -EIO for the store. */
 static int
-run_batch(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
+transact(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
 {
 	int rc = 0;
 
-	batch->state = attachment_state(attachment);
-	consumer->context.batch++;
-	service_time(consumer->context.now);
 	if (consumer->store != NULL)
 		rc = store_begin(consumer->store);
 	if (rc == 0)
@@ -513,7 +516,23 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 	if (rc == 0 && consumer->store != NULL)
 		rc = store_commit(consumer->store);
 	CRASH_POINT("batch.committed");
-	if (rc != 0)
+	return rc;
+}
+
+/* One transaction. Returns 0, -EPIPE, -EPROTO, or -EAGAIN: attach again. */
+static int
+run_batch(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
+{
+	int rc;
+
+	*batch = (struct batch){ .end = consumer->next, .state = attachment_state(attachment) };
+	/* Here, too: a message that may not be started does not answer for a transaction that cannot begin. */
+	batch->held = !may_start(consumer, attachment, &consumer->items[batch->end], batch->state);
+	if (batch->held)
+		return 0;
+	consumer->context.batch++;
+	service_time(consumer->context.now);
+	if (transact(consumer, attachment, batch) != 0)
 		fail_batch(consumer, attachment, batch);
 	event(EVENT_DEBUG, "batch.committed", "s:queue", consumer->service->queue, "u:messages",
 	    (uint64_t)(batch->end - consumer->next), NULL);
@@ -521,7 +540,13 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 		event(EVENT_WARN, "message.server_error", "s:queue", consumer->service->queue,
 		    "u:sequence", consumer->items[batch->end].sequence, "d:status",
 		    batch->error.status, "s:error", batch->error.reason, NULL);
-	return complete_batch(consumer, attachment, batch);
+	rc = complete_batch(consumer, attachment, batch);
+	/* The router blocks the group, and no change of the state word will come: this worker, which cannot hold the
+	 * group, begins again. */
+	if (rc == 0 && batch->server_error &&
+	    policy_blocks(&attachment->policy, batch->error.status))
+		rc = -EAGAIN;
+	return rc;
 }
 
 /*
@@ -574,7 +599,7 @@ consumer_run(struct consumer *consumer, struct attachment *attachment)
 {
 	uint64_t blocked = 0; /* a state under which there is no more to do */
 	uint64_t state;       /* that we have said to have seen */
-	struct batch batch;
+	struct batch batch;   /* run_batch() fills it */
 	int rc = 0;
 
 	forget_items(consumer);

@@ -25,7 +25,7 @@ struct consumer *consumer_new(const struct service *, const struct config_queue 
 void consumer_free(struct consumer *);
 
 /* Works until the router is gone (0), *stop is set (0), or something is wrong: -EPROTO for what the
- * router wrote, -EIO for the store. */
+ * router wrote, -EIO for the store, -EAGAIN when a blocked group cannot be remembered: attach again. */
 int consumer_run(struct consumer *, struct attachment *);
 
 #endif

@@ -20,7 +20,7 @@ headgate_subscription_manager_SOURCES = workers/manager-main.c
 headgate_subscription_manager_LDADD = $(WORKER_LIBS)
 
 WORKER_TESTS = tests/unit/test-amount tests/unit/test-manager tests/unit/test-services tests/unit/test-store \
-	tests/unit/test-worker-run
+	tests/unit/test-worker-run tests/unit/test-worker-store
 check_PROGRAMS += $(WORKER_TESTS)
 TESTS += $(WORKER_TESTS)
 tests_unit_test_amount_SOURCES = tests/unit/amount.c
@@ -35,6 +35,17 @@ tests_unit_test_services_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)
 tests_unit_test_store_SOURCES = tests/unit/store.c
 tests_unit_test_store_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_store_LDADD = $(WORKER_LIBS) $(CRITERION_LIBS)
-tests_unit_test_worker_run_SOURCES = tests/unit/worker_run.c
+tests_unit_test_worker_run_SOURCES = tests/unit/worker_run.c tests/unit/worker_peer.c tests/unit/worker_peer.h
 tests_unit_test_worker_run_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_worker_run_LDADD = $(MESSAGE_LIBS) $(SHM_LIBS) $(SQLITE_LIBS) $(CRITERION_LIBS)
+tests_unit_test_worker_store_SOURCES = tests/unit/worker_store.c tests/unit/worker_peer.c tests/unit/worker_peer.h \
+	tests/failing_store.h
+tests_unit_test_worker_store_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_worker_store_LDADD = $(MESSAGE_LIBS) $(SHM_LIBS) $(SQLITE_LIBS) $(CRITERION_LIBS)
+
+# The payment service with a store that fails when it is told to.
+check_PROGRAMS += tests/failing-payment
+tests_failing_payment_SOURCES = workers/payment-main.c tests/failing_store.c tests/failing_store.h
+tests_failing_payment_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=store_highest,--wrap=store_begin,--wrap=store_find \
+	-Wl,--wrap=store_apply,--wrap=store_fail,--wrap=store_commit
+tests_failing_payment_LDADD = $(WORKER_LIBS)

@@ -1,0 +1,100 @@
+/*
+ * worker_peer - a worker program as a process, with the test as its router: handshake, lanes, doorbells and
+ * state word are the real ones.
+ *
+ * Every wait has a deadline; nothing sleeps.
+ */
+#ifndef HEADGATE_TESTS_WORKER_PEER_H
+#define HEADGATE_TESTS_WORKER_PEER_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/policy.h"
+#include "shm/control.h"
+#include "shm/lane.h"
+
+enum {
+	LANES = 2,
+	LOG = 4711,
+	DEADLINE_MS = 30000,
+	STOP_MS = 10000,
+	ENVELOPE_BYTES = 4096,
+	WORKERS = 2
+};
+
+extern char dir[64];
+extern const char *program, *queue;
+extern const char *binary; /* below the build directory; NULL: program */
+extern pid_t worker[WORKERS];
+extern struct control control;
+extern sqlite3 *db;
+
+/* The router's side of the connection. */
+extern int listen_fd, router_fd, bell_fd;
+extern pid_t peer; /* the working child */
+extern unsigned generation;
+extern uint64_t first_name; /* the message with sequence n is named m(first_name + n) */
+extern size_t completion_bytes;
+extern struct policy policy; /* that it says */
+extern struct lane_delivery front; /* of what it delivers; the sequence is filled in */
+extern struct lane lane[LANES];
+extern struct ring_producer delivery[LANES];
+extern struct ring_consumer completion[LANES];
+
+struct taken {
+	uint64_t sequence, state;
+	int status;
+	uint32_t flags;
+	char reason[LANE_REASON_BYTES + 1];
+};
+
+char *path(const char *name);
+int64_t now_ms(void);
+/* Between two looks at what nobody rings for. */
+void look_again(int64_t deadline_ms, const char *what);
+pid_t start_worker(int which);
+/* Its wait status; it must end within this time. */
+int wait_worker(int which, int within_ms);
+char *read_errors(void);
+void wait_for_event(const char *name);
+/* Ends it like an administrator. No child of it may have died by itself. */
+void stop_worker(void);
+void open_store(void);
+const char *query(const char *sql);
+long count(const char *what);
+const char *table(void);
+long rows(void);
+void router_listen(void);
+void router_hang_up(void);
+void router_accept(void);
+void router_welcome(void);
+void router_attach(void);
+void set_state(enum control_state state, uint64_t number);
+/* As headgatectl start --skip-head. */
+void skip_head(uint64_t sequence, uint64_t number);
+/* Puts bytes into a lane as a delivery. Visible with show(). */
+void deliver_bytes(unsigned which, uint64_t sequence, const void *bytes, size_t length);
+void show(void);
+size_t pack(uint8_t buffer[ENVELOPE_BYTES], const char *group, uint64_t sequence, const char *body);
+void deliver_to_group(const char *group, uint64_t sequence, const char *body);
+void deliver(uint64_t sequence, const char *body);
+void deliver_payment(uint64_t sequence, const char *customer, const char *amount);
+/* Takes a completion that is there. */
+bool take_now(unsigned which, struct taken *taken);
+/* Sleeps like the router until a completion is there. False: the worker hung up. */
+bool take(unsigned which, struct taken *taken);
+/* The next completion of this message's lane is this one; what it says is in the store already. */
+void expect_done(uint64_t sequence, int status, const char *reason);
+/* Nothing is completed although the worker had the time for it: it looked at its rings this often. */
+void expect_idle(void);
+/* Until it is at this message, or has already ended a batch. */
+void wait_for_start(uint64_t sequence);
+void set_up(const char *its_program, const char *its_queue);
+void setup_payment(void);
+void setup_bank_account(void);
+void teardown(void);
+
+#endif
