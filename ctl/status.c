@@ -52,9 +52,7 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 		const struct control_worker *worker = &control->shared->worker[i];
 		/* Pairs with the release store with which the router fills an entry. */
 		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
-		/* Pairs with the release store in the router's publish_words(): the time is of this
-		 * message, or a younger one's. */
-		uint64_t handling = atomic_load_explicit(&worker->starting, memory_order_acquire);
+		uint64_t since_ns, handling = start_get(&worker->starting, &since_ns);
 		struct process process;
 
 		if (pid == 0 || worker->queue != index)
@@ -67,7 +65,7 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 			.lanes = worker->lanes,
 			.heartbeat_age_s = status_age_s(get(&worker->heartbeat_ns), now_ns),
 			.handling = handling,
-			.handling_s = status_age_s(get(&worker->starting_since_ns), now_ns),
+			.handling_s = status_age_s(since_ns, now_ns),
 		};
 	}
 }
@@ -124,7 +122,7 @@ gather_live(struct status *status, const struct control *control, const struct c
 	const struct control_shared *shared = control->shared;
 
 	status->running = true;
-	status->pid = atomic_load(&shared->router_pid);
+	status->pid = atomic_load_explicit(&shared->router_pid, memory_order_relaxed);
 	status->since_ns = get(&shared->router_since_ns);
 	status->heartbeat_age_s = ctl_router_age_s(control);
 	for (unsigned i = 0; i < control->facts.queues; i++)

@@ -80,7 +80,7 @@ router_lacks(const struct ctl *ctl, int rc, const struct control *control, char 
 		snprintf(text, 256, "no router is running in %.200s", ctl->config.run_dir);
 		return text;
 	}
-	if (atomic_load(&control->shared->ready) == 0)
+	if (atomic_load_explicit(&control->shared->ready, memory_order_relaxed) == 0)
 		return "the router does not take messages yet";
 	if (ctl_router_age_s(control) > CTL_SILENT_S) {
 		snprintf(

@@ -382,10 +382,12 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	rc = listen_on(router, error, error_bytes);
 	if (rc != 0)
 		return rc;
-	atomic_store(&shared->router_since_ns, io_wall_ns());
-	atomic_store(&shared->router_heartbeat_ns, io_monotonic_ns());
-	atomic_store(&shared->router_pid, (uint32_t)getpid());
-	atomic_store(&shared->ready, 1);
+	/* Relaxed: control_publish() publishes them with all else. */
+	atomic_store_explicit(&shared->router_since_ns, io_wall_ns(), memory_order_relaxed);
+	atomic_store_explicit(
+	    &shared->router_heartbeat_ns, io_monotonic_ns(), memory_order_relaxed);
+	atomic_store_explicit(&shared->router_pid, (uint32_t)getpid(), memory_order_relaxed);
+	atomic_store_explicit(&shared->ready, 1, memory_order_relaxed);
 	return publish_segment(router, error, error_bytes);
 }
 
@@ -542,7 +544,8 @@ void
 router_stop(struct router *router)
 {
 	router->stopping = true;
-	atomic_store(&router->control.shared->ready, 0);
+	/* Relaxed: it says by itself all that it says, here and below. */
+	atomic_store_explicit(&router->control.shared->ready, 0, memory_order_relaxed);
 }
 
 bool
@@ -595,8 +598,8 @@ router_close(struct router *router)
 	if (shared != NULL) {
 		for (unsigned i = 0; i < router->queue_count; i++)
 			queue_publish_figures(&router->queues[i]);
-		atomic_store(&shared->ready, 0);
-		atomic_store(&shared->router_pid, 0);
+		atomic_store_explicit(&shared->ready, 0, memory_order_relaxed);
+		atomic_store_explicit(&shared->router_pid, 0, memory_order_relaxed);
 		control_close(&router->control);
 	}
 	free(router->scratch);

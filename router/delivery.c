@@ -167,7 +167,7 @@ claim_entry(struct worker *worker)
 		atomic_store_explicit(
 		    &entry->heartbeat_ns, io_monotonic_ns(), memory_order_relaxed);
 		atomic_store_explicit(&entry->state_seen, 0, memory_order_relaxed);
-		atomic_store_explicit(&entry->starting, 0, memory_order_relaxed);
+		start_clear(&entry->starting);
 		/* Pairs with the readers' acquire load of pid: the rest is filled before. */
 		atomic_store_explicit(
 		    &entry->pid, worker->connection->peer_pid, memory_order_release);
@@ -321,14 +321,14 @@ check_time(struct worker *worker, uint64_t now_ns)
 {
 	const struct lane_worker_words *words;
 	uint64_t limit_ns = worker->queue->policy.visibility_ns;
-	uint64_t since_ns, heartbeat_ns;
+	uint64_t sequence, since_ns, heartbeat_ns;
 
 	if (worker->lane_count == 0 || worker->killed || worker->detached || worker->in_flight == 0)
 		return;
 	words = &worker->lane[0].shared->worker;
-	since_ns = atomic_load_explicit(&words->starting, memory_order_relaxed) == 0
-	    ? UINT64_MAX
-	    : atomic_load_explicit(&words->starting_since_ns, memory_order_relaxed);
+	sequence = start_get(&words->starting, &since_ns);
+	if (sequence == 0)
+		since_ns = UINT64_MAX;
 	heartbeat_ns = atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed);
 	if (heartbeat_ns < worker->attached_ns)
 		heartbeat_ns = worker->attached_ns;
@@ -336,8 +336,7 @@ check_time(struct worker *worker, uint64_t now_ns)
 	    (heartbeat_ns >= now_ns || now_ns - heartbeat_ns < limit_ns + COMMIT_NS))
 		return;
 	event(EVENT_ERROR, "worker.too_slow", "s:queue", worker->queue->config->name, "u:pid",
-	    (uint64_t)worker->connection->peer_pid, "u:sequence",
-	    atomic_load_explicit(&words->starting, memory_order_relaxed), NULL);
+	    (uint64_t)worker->connection->peer_pid, "u:sequence", sequence, NULL);
 	/* Nothing is delivered again before it is dead: its connection tells. */
 	kill_worker(worker);
 }
@@ -371,12 +370,11 @@ static void
 count_receive(struct worker *worker)
 {
 	struct redelivery *redelivery;
-	uint64_t sequence;
+	uint64_t sequence, since_ns;
 
 	if (worker->lane_count == 0 || worker->broken || worker->let_go)
 		return;
-	sequence =
-	    atomic_load_explicit(&worker->lane[0].shared->worker.starting, memory_order_relaxed);
+	sequence = start_get(&worker->lane[0].shared->worker.starting, &since_ns);
 	if (settled_has(&worker->queue->settled, sequence) ||
 	    find_given(worker, sequence, &redelivery).position == 0)
 		return;
@@ -1102,22 +1100,22 @@ static bool
 publish_words(struct worker *worker)
 {
 	struct lane_worker_words *words;
-	uint64_t seen, starting;
+	uint64_t seen, sequence, since_ns;
 
 	if (worker->lane_count == 0 || worker->control == NULL)
 		return true;
 	words = &worker->lane[0].shared->worker;
-	seen = atomic_load_explicit(&words->state_seen, memory_order_relaxed);
-	atomic_store_explicit(&worker->control->state_seen, seen, memory_order_relaxed);
+	/* Pairs with the release store in the worker's attachment_heartbeat(). */
+	seen = atomic_load_explicit(&words->state_seen, memory_order_acquire);
+	/* Pairs with the acquire load in unseen_worker(). */
+	atomic_store_explicit(&worker->control->state_seen, seen, memory_order_release);
 	atomic_store_explicit(&worker->control->heartbeat_ns,
 	    atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed), memory_order_relaxed);
-	/* The message before the time: a pair that does not belong together is too young, not too old. */
-	starting = atomic_load_explicit(&words->starting, memory_order_acquire);
-	atomic_store_explicit(&worker->control->starting_since_ns,
-	    atomic_load_explicit(&words->starting_since_ns, memory_order_relaxed),
-	    memory_order_relaxed);
-	/* Pairs with the acquire load of those who show it: the time is there before. */
-	atomic_store_explicit(&worker->control->starting, starting, memory_order_release);
+	sequence = start_get(&words->starting, &since_ns);
+	if (sequence != 0)
+		start_set(&worker->control->starting, sequence, since_ns);
+	else
+		start_clear(&worker->control->starting);
 	return seen == queue_state_word(worker->queue);
 }
 

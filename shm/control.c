@@ -313,6 +313,9 @@ control_change_state(struct control *control, unsigned index, unsigned first_slo
 	/* The slot that is in use is never refilled: it may be read at this moment. */
 	if (slot == control_word_slot(expected))
 		slot = first_slot + (slot - first_slot + 1) % CONTROL_CTL_SLOT;
+	/* Pairs with the acquire fence in control_read_state(): whose copy has a byte of what is stored here sees
+	 * expected, or a later word, at its second look. */
+	atomic_thread_fence(memory_order_release);
 	queue->detail[slot] = *detail;
 	queue->detail[slot].generation = generation;
 	word = control_word(to, slot, generation);

@@ -17,6 +17,22 @@
  * they change anything; so no two writers ever fill one slot, and the slot that the current word names
  * is not refilled.
  *
+ * Words that one side reads together, and why that is right:
+ *   state word and its detail      a slot is filled before the word names it (release and acquire), and not again while the
+ *                                  word does. A reader copies the slot, looks at the word again (fences on both sides),
+ *                                  and compares the generation
+ *   magic and all else             the magic is stored last: release and acquire
+ *   a worker's pid and its entry   the pid is stored last: release and acquire. An entry that is freed and filled again
+ *                                  meanwhile is another worker's: it attached after the change that is waited for, and
+ *                                  has never seen an older state
+ *   a worker's state_seen          of headgatectl and the router: release and acquire, as in the lane (lane.h)
+ *   a worker's starting            start.h
+ *   logged and the state           release and acquire: who sees the generation logged knows that it is on disk
+ *   counters in_flight, returned   returned is added to before in_flight is stored: release and acquire
+ *   counters published, done,      each by itself; they may be of different moments. published is read first: when it
+ *   failed                         equals the others' sum, as many were settled as had been published by then
+ *   router_pid, ready, heartbeat   each by itself; whether the router lives says its lock
+ *
  * Changing the layout: change CONTROL_MAGIC's last digit; the fingerprint follows by itself.
  */
 #ifndef HEADGATE_SHM_CONTROL_H
@@ -26,6 +42,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "shm/start.h"
 
 #define CONTROL_MAGIC "HGCTRL07"
 
@@ -139,8 +157,7 @@ struct control_worker {
 	_Atomic uint64_t heartbeat_ns;      /* CLOCK_MONOTONIC, from its lane */
 	_Atomic uint64_t state_seen;        /* state word, from its lane */
 	uint64_t attached_ns;               /* CLOCK_REALTIME */
-	_Atomic uint64_t starting;          /* sequence that it is at, from its lane; 0: none */
-	_Atomic uint64_t starting_since_ns; /* CLOCK_MONOTONIC; read after starting */
+	struct start starting;              /* what it is at, from its lane */
 };
 
 struct control_topic {

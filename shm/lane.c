@@ -28,7 +28,7 @@ lane_fingerprint(void)
 		offsetof(struct lane_shared, worker),
 		offsetof(struct lane_shared, delivery),
 		offsetof(struct lane_shared, completion),
-		offsetof(struct lane_worker_words, starting_since_ns),
+		offsetof(struct lane_worker_words, heartbeat_ns),
 		offsetof(struct lane_worker_words, handled),
 		sizeof(struct ring_shared),
 		sizeof(struct ring_record_header),

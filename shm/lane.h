@@ -9,6 +9,18 @@
  * by SCM_RIGHTS. A lane is never reused: when its worker is gone it is dropped with everything in
  * it, and the next worker gets a fresh one from the first unsettled message.
  *
+ * Words that one side reads together, and why that is right:
+ *   ring position and record bytes   ring.h: release and acquire on the position
+ *   sleeping and ring positions      doorbell.h: a full barrier on each side
+ *   starting.sequence and .since_ns  start.h: release and acquire, and since_ns is never set back
+ *   state_seen and completions       release and acquire on state_seen: who sees it sees the outcomes of all handlers that
+ *                                    were started under older states
+ *   starting and the state word      never read together. Who changes the state waits for state_seen. No handler starts
+ *                                    under an older state after that, without a barrier: each look at the state word
+ *                                    finds it as new as the look before, or newer (tests/model/gate.pml)
+ *   heartbeat_ns, handled            each read by itself
+ *   what stands in the header        copied once, and checked, before the lane is used
+ *
  * Changing the layout: change LANE_MAGIC's last digit; the fingerprint follows by itself.
  */
 #ifndef HEADGATE_SHM_LANE_H
@@ -16,6 +28,7 @@
 
 #include "shm/doorbell.h"
 #include "shm/ring.h"
+#include "shm/start.h"
 
 #define LANE_MAGIC "HGLANE02"
 
@@ -66,14 +79,13 @@ enum lane_completion_flag {
 };
 enum { LANE_REASON_BYTES = 512 }; /* longest reason; longer ones are cut */
 
-/* Written by the worker, read by the router. */
+/* Written by the worker, read by the router, which believes none of it but in what concerns this worker. */
 struct lane_worker_words {
-	_Alignas(
-	    RING_LINE_BYTES) _Atomic uint64_t starting; /* sequence being handled, 0 for none */
-	_Atomic uint64_t starting_since_ns;             /* CLOCK_MONOTONIC */
-	_Atomic uint64_t heartbeat_ns;                  /* CLOCK_MONOTONIC */
-	_Atomic uint64_t state_seen;                    /* last state word it looked at */
-	_Atomic uint64_t handled;                       /* messages handled since it attached */
+	_Alignas(RING_LINE_BYTES) struct start starting; /* what its handler is at */
+	_Atomic uint64_t heartbeat_ns;                   /* CLOCK_MONOTONIC */
+	_Atomic uint64_t
+	    state_seen; /* state word: no handler is at work or started under an older one */
+	_Atomic uint64_t handled; /* messages handled since it attached */
 };
 
 struct lane_shared {

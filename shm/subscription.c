@@ -104,7 +104,7 @@ unseen_worker(const struct control *control, unsigned queue, uint64_t generation
 
 		if (pid != 0 && pid != (uint32_t)getpid() && worker->queue == queue &&
 		    control_word_generation(atomic_load_explicit(
-			&worker->state_seen, memory_order_relaxed)) < generation)
+			&worker->state_seen, memory_order_acquire)) < generation)
 			return pid;
 	}
 	return 0;

@@ -334,15 +334,17 @@ attachment_detail(
 }
 
 void
-attachment_starting(struct attachment *attachment, uint64_t sequence, uint64_t now_ns)
+attachment_start(struct attachment *attachment, uint64_t sequence, uint64_t now_ns)
 {
-	struct lane_worker_words *words = &attachment->lane[0].shared->worker;
+	/* No barrier between this store and the load of the state word that follows: who changes the state waits for
+	 * state_seen, and does not look here (attachment_heartbeat()). */
+	start_set(&attachment->lane[0].shared->worker.starting, sequence, now_ns);
+}
 
-	atomic_store_explicit(&words->starting_since_ns, now_ns, memory_order_relaxed);
-	atomic_store_explicit(&words->starting, sequence, memory_order_relaxed);
-	/* Whoever changes the state and then looks here sees this message as started, or we see the
-	 * new state: one of the two. */
-	atomic_thread_fence(memory_order_seq_cst);
+void
+attachment_end(struct attachment *attachment)
+{
+	start_clear(&attachment->lane[0].shared->worker.starting);
 }
 
 void
@@ -353,7 +355,10 @@ attachment_heartbeat(
 
 	atomic_store_explicit(&words->heartbeat_ns, now_ns, memory_order_relaxed);
 	atomic_store_explicit(&words->handled, handled, memory_order_relaxed);
-	atomic_store_explicit(&words->state_seen, state, memory_order_relaxed);
+	/* Pairs with the acquire load in the router's publish_words(): what came of the handlers that were started
+	 * under older states stands in the completion rings. No handler is started under an older state after this:
+	 * attachment_state() loads the same word, and never finds it older than it found it before. */
+	atomic_store_explicit(&words->state_seen, state, memory_order_release);
 }
 
 bool

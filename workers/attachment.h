@@ -55,10 +55,11 @@ void attachment_publish(struct attachment *);
 uint64_t attachment_state(const struct attachment *);
 /* Why it is in this state. False when it is no longer this word. */
 bool attachment_detail(const struct attachment *, uint64_t state, struct control_detail *);
-/* Says in the lane that a handler is started on this message (0: on none). A full barrier follows, so
- * that the state that is looked at next is not older. */
-void attachment_starting(struct attachment *, uint64_t sequence, uint64_t now_ns);
-/* Says that this worker is alive and which state it has seen. */
+/* Says in the lane that a handler is started on this message; that none is at work. */
+void attachment_start(struct attachment *, uint64_t sequence, uint64_t now_ns);
+void attachment_end(struct attachment *);
+/* Says that this worker is alive, and that no handler is at work, nor will be started, under a state older than
+ * this one: to be called between batches, with what attachment_state() returned. */
 void attachment_heartbeat(struct attachment *, uint64_t state, uint64_t handled, uint64_t now_ns);
 
 /* Sleeps until the router rings, something is in the rings, the state differs from state, or

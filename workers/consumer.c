@@ -408,11 +408,11 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 		struct item *item = &consumer->items[batch->end];
 		int rc;
 
-		attachment_starting(attachment, item->sequence, clock_ns);
+		attachment_start(attachment, item->sequence, clock_ns);
 		batch->state = attachment_state(attachment);
 		batch->held = !may_start(consumer, attachment, item, batch->state);
 		if (batch->held)
-			break; /* run_batch() takes "starting" back */
+			break; /* transact() says that it ended */
 		rc = handle(consumer, attachment, item, batch->state, &clock_ns, &batch->error);
 		if (rc < 0)
 			return rc;
@@ -510,7 +510,7 @@ transact(struct consumer *consumer, struct attachment *attachment, struct batch 
 		rc = store_begin(consumer->store);
 	if (rc == 0)
 		rc = handle_batch(consumer, attachment, batch);
-	attachment_starting(attachment, 0, 0);
+	attachment_end(attachment);
 	alarm(0);
 	CRASH_POINT("batch.handled");
 	if (rc == 0 && consumer->store != NULL)

@@ -1,4 +1,5 @@
-# The doorbell's handshake, searched by Spin.
-dist_check_SCRIPTS += tests/model/doorbell.sh
-TESTS += tests/model/doorbell.sh
-EXTRA_DIST += tests/model/doorbell.pml
+# What processes say to each other in shared memory, searched by Spin.
+MODEL_TESTS = tests/model/doorbell.sh tests/model/start.sh
+dist_check_SCRIPTS += $(MODEL_TESTS)
+TESTS += $(MODEL_TESTS)
+EXTRA_DIST += tests/model/search.sh tests/model/doorbell.pml tests/model/gate.pml tests/model/start.pml

@@ -406,7 +406,7 @@ handle_next(struct worker_process *worker)
 	}
 	check_alone(worker);
 	worker->starting = item->sequence;
-	attachment_starting(&worker->attachment, item->sequence, world.now_ns);
+	attachment_start(&worker->attachment, item->sequence, world.now_ns);
 	worker->word = attachment_state(&worker->attachment);
 	worker->shut = !may_start(worker, item);
 	if (worker->shut) {
@@ -472,7 +472,7 @@ static void
 commit(struct worker_process *worker)
 {
 	worker->starting = 0;
-	attachment_starting(&worker->attachment, 0, 0);
+	attachment_end(&worker->attachment);
 	for (unsigned i = worker->next; i < worker->end; i++)
 		if (!worker->item[i].is_known && is_ended(&worker->item[i]))
 			model_commit(worker->queue, worker->item[i].sequence,
@@ -534,7 +534,7 @@ work_early(struct worker_process *worker)
 {
 	if (worker->state == COMMITTING) {
 		worker->starting = 0;
-		attachment_starting(&worker->attachment, 0, 0);
+		attachment_end(&worker->attachment);
 		for (unsigned i = worker->next; i < worker->end; i++)
 			if (!worker->item[i].is_left)
 				complete(worker, &worker->item[i], false);

@@ -841,7 +841,7 @@ Test(router_ask, an_order_that_cannot_be_carried_out_is_refused)
 static void
 die_at(uint64_t sequence)
 {
-	attachment_starting(&worker, sequence, now_ns());
+	attachment_start(&worker, sequence, now_ns());
 	attachment_close(&worker);
 	attach();
 }

@@ -518,7 +518,7 @@ expect_idle(void)
 	}
 	for (unsigned i = 0; i < LANES; i++)
 		cr_assert(!take_now(i, &taken), "%lu was handled", (unsigned long)taken.sequence);
-	cr_assert(atomic_load(&lane[0].shared->worker.starting) == 0, "it is at work");
+	cr_assert(atomic_load(&lane[0].shared->worker.starting.sequence) == 0, "it is at work");
 }
 
 /* Until it is at this message, or has already ended a batch. */
@@ -528,7 +528,7 @@ wait_for_start(uint64_t sequence)
 	int64_t deadline_ms = now_ms() + DEADLINE_MS;
 	struct lane_worker_words *words = &lane[0].shared->worker;
 
-	while (atomic_load(&words->starting) < sequence && atomic_load(&words->handled) == 0)
+	while (atomic_load(&words->starting.sequence) < sequence && atomic_load(&words->handled) == 0)
 		cr_assert(now_ms() < deadline_ms, "%lu is not begun", (unsigned long)sequence);
 }
 
