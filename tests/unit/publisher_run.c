@@ -596,12 +596,13 @@ check_refused_source(const char *bytes, size_t length, const char *hint)
 
 Test(publisher_run, what_is_no_lines_of_json_is_one_error)
 {
+	static const char object[] = "{\n  \"a\": 1\n}\n", array[] = "[\n{},\n{}\n]\n";
 	static char packed[3 << 20] = "\x1f\x8b\x08";
 
 	memset(packed + 3, '\n', sizeof(packed) - 3);
 	check_refused_source(packed, sizeof(packed), "gzip -dc");
-	check_refused_source("{\n  \"a\": 1\n}\n", 15, "jq -c .");
-	check_refused_source("[\n{},\n{}\n]\n", 12, "jq -c '.[]'");
+	check_refused_source(object, strlen(object), "jq -c .");
+	check_refused_source(array, strlen(array), "jq -c '.[]'");
 }
 
 Test(publisher_run, a_refused_pipe_that_is_not_kept_is_not_read_to_its_end)
@@ -1195,7 +1196,7 @@ fuzz_make(struct fuzz *fuzz, bool first_good)
 		at = fuzz->bytes + fuzz->length;
 		fuzz->length += strlen(strcpy(at, ends[mutate_below(5)]));
 		/* What comes next is a line of its own. */
-		if (i > 1 && fuzz->bytes[fuzz->length - 1] != '\n')
+		if (i > 1 && fuzz->length > 0 && fuzz->bytes[fuzz->length - 1] != '\n')
 			fuzz->bytes[fuzz->length++] = '\n';
 	}
 }
