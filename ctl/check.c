@@ -19,6 +19,7 @@
 #include "config/output.h"
 #include "ctl/ctl.h"
 #include "ctl/files.h"
+#include "ctl/message.h"
 #include "ctl/text.h"
 #include "log/key.h"
 #include "log/known.h"
@@ -504,6 +505,19 @@ salvage_log(struct check *check, unsigned i)
 	print_salvaged(ctl, check->queues[i], &salvage);
 }
 
+/* Was there a log, or at least to be one, of those that are asked for? */
+static bool
+has_checked(const struct check *check)
+{
+	for (unsigned i = 0; i < check->count; i++)
+		if (is_asked_for(check->ctl, check->queues[i]))
+			return true;
+	for (unsigned i = 0; i < check->gone_count; i++)
+		if (is_asked_for(check->ctl, check->gone[i]))
+			return true;
+	return check->key_rc != 0;
+}
+
 int
 check_main(struct ctl *ctl)
 {
@@ -512,9 +526,17 @@ check_main(struct ctl *ctl)
 
 	if (ctl->salvage && ctl->queue_count != 1)
 		errx(EX_USAGE, "check --salvage: name one queue");
+	if (!message_has_state(ctl)) {
+		warnx("no state directory %s: nothing was checked", ctl->config.state_dir);
+		return EX_NOINPUT;
+	}
 	lock_state(ctl);
 	open_logs(&check, ctl);
 	status = check_logs(&check);
+	if (!has_checked(&check)) {
+		warnx("no log in %s/queues: nothing was checked", ctl->config.state_dir);
+		status = EX_NOINPUT;
+	}
 	for (unsigned i = 0; ctl->salvage && i < check.count; i++)
 		if (is_asked_for(ctl, check.queues[i]) && is_damaged(&check.audits[i])) {
 			salvage_log(&check, i);

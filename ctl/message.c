@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "ctl/text.h"
+#include "log/known.h"
 #include "log/reader.h"
 #include "message/mask.h"
 
@@ -41,6 +43,29 @@ show(void *context, const struct log_frame *frame, uint64_t position)
 	return rc;
 }
 
+bool
+message_has_state(const struct ctl *ctl)
+{
+	return access(ctl->config.state_dir, F_OK) == 0 || errno != ENOENT;
+}
+
+/* A queue has no log. That is well when it never had one, and there is a state that it could be in. */
+static int
+look_for_log(const struct ctl *ctl, const char *queue)
+{
+	char error[LOG_ERROR_BYTES];
+	int rc;
+
+	if (!message_has_state(ctl)) {
+		warnx("no state directory %s: nothing was looked at", ctl->config.state_dir);
+		return -ENOENT;
+	}
+	rc = log_known_lost(ctl->config.state_dir, queue, error, sizeof(error));
+	if (rc != 0)
+		warnx("%s: %s", queue, error);
+	return rc;
+}
+
 int
 message_read(const struct ctl *ctl, const char *queue, uint64_t after,
     int (*message)(void *context, const struct message *), void *context)
@@ -58,8 +83,11 @@ message_read(const struct ctl *ctl, const char *queue, uint64_t after,
 	if (rc == 0 || reading.stopped)
 		return rc;
 	if (rc == -ENOENT)
-		return 0;
+		return look_for_log(ctl, queue);
 	warnx("%s: %s", queue, reader.error);
+	if (rc == -EBADMSG)
+		warnx("what is damaged, and which messages are lost: headgatectl%s check %s",
+		    ctl->config.options, queue);
 	return rc;
 }
 
@@ -67,6 +95,8 @@ int
 message_exit_status(int rc)
 {
 	switch (rc) {
+	case -ENOENT:
+		return EX_NOINPUT;
 	case -EBADMSG:
 	case -ESTALE:
 		return EX_DATAERR;

@@ -15,9 +15,12 @@ struct message {
 	const char *unreadable;   /* ... why; else NULL */
 };
 
+/* Is there a state directory? */
+bool message_has_state(const struct ctl *);
+
 /* Shows the messages of a queue that are not settled and have a higher sequence than after, in order, until
- * message() returns something else than 0. Returns that; 0; or -errno, of which the user was told. A queue
- * that has no log yet has no messages. */
+ * message() returns something else than 0. Returns that; 0; or -errno, of which the user was told: -ENOENT when there is
+ * no state directory. A queue that has no log yet has no messages. */
 int message_read(const struct ctl *, const char *queue, uint64_t after,
     int (*message)(void *context, const struct message *), void *context);
 /* The exit status for what message_read() returned. */

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +116,37 @@ log_known_end(const char *state_dir, const char *queue, uint64_t log_id)
 	log_known_path(path, state_dir, queue);
 	end = read_end(path);
 	return end.log_id == log_id ? end : (struct log_known_end){ .batch = 0 };
+}
+
+struct log_known_end
+log_known_end_of(const char *queue_dir, uint64_t log_id)
+{
+	char state_dir[LOG_PATH_BYTES], queue[LOG_PATH_BYTES];
+	char *slash;
+
+	strlcpy(state_dir, queue_dir, sizeof(state_dir));
+	for (int names = 0; names < 2; names++) { /* NAME, then queues */
+		slash = strrchr(state_dir, '/');
+		if (slash == NULL)
+			return (struct log_known_end){ .batch = 0 };
+		if (names == 0)
+			strlcpy(queue, slash + 1, sizeof(queue));
+		*slash = '\0';
+	}
+	return log_known_end(state_dir, queue, log_id);
+}
+
+int
+log_known_check(const char *queue_dir, const struct log_known_end *end, uint64_t last_batch,
+    char *error, size_t error_bytes)
+{
+	if (last_batch >= end->batch)
+		return 0;
+	snprintf(error, error_bytes,
+	    "%s: its last batches are damaged or missing: it ends with batch %" PRIu64
+	    ", and the router left it with batch %" PRIu64,
+	    queue_dir, last_batch, end->batch);
+	return -EBADMSG;
 }
 
 uint64_t

@@ -35,6 +35,13 @@ int log_known_forget_end(const char *state_dir, const char *queue);
  * known. */
 struct log_known_end log_known_end(const char *state_dir, const char *queue, uint64_t log_id);
 
+/* Anyone who reads one log alone, and knows only its directory, STATE/queues/NAME: is its end there? *end: as
+ * log_known_end() has it, read before the log, which a router may go on with meanwhile. last_batch: of log_scan_tail().
+ * Returns 0, or -EBADMSG with error filled. */
+struct log_known_end log_known_end_of(const char *queue_dir, uint64_t log_id);
+int log_known_check(const char *queue_dir, const struct log_known_end *end, uint64_t last_batch,
+    char *error, size_t error_bytes);
+
 /* The highest batch of all that are known, also of queues that are not in the configuration: theirs may be put back. */
 uint64_t log_known_highest(const char *state_dir);
 

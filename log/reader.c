@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "log/known.h"
 #include "log/scan.h"
 
 enum {
@@ -69,6 +70,9 @@ note_segment(struct picture *picture, size_t i)
 static int
 read_settled(struct picture *picture)
 {
+	const char *dir = picture->list.dir;
+	struct log_known_end known = log_known_end_of(dir, picture->list.log_id);
+	struct log_reader *reader = picture->reader;
 	struct log_tail tail;
 	struct log_base base;
 	int rc = log_scan_tail(&picture->scan, NULL, &tail);
@@ -77,6 +81,9 @@ read_settled(struct picture *picture)
 		return rc;
 	picture->last = tail.segment;
 	log_tail_free(&tail);
+	rc = log_known_check(dir, &known, tail.last_batch, reader->error, sizeof(reader->error));
+	if (rc != 0)
+		return rc;
 	rc = log_scan_base(&picture->scan, picture->last, &base);
 	if (rc != 0)
 		return rc;

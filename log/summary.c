@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "log/known.h"
 #include "log/scan.h"
 #include "log/state.h"
 #include "message/envelope.h"
@@ -85,13 +86,17 @@ read_log(struct log_scan *scan, struct reader *reader)
 {
 	struct log_visitor visitor = { .frame = read_frame, .context = reader };
 	struct log_summary *summary = reader->summary;
+	const struct log_list *list = scan->list;
+	struct log_known_end known = log_known_end_of(list->dir, list->log_id);
 	struct log_tail tail;
 	struct log_base base;
 	int rc = log_scan_tail(scan, NULL, &tail);
 
 	if (rc != 0)
 		return rc;
-	rc = log_scan_base(scan, tail.segment, &base);
+	rc = log_known_check(list->dir, &known, tail.last_batch, scan->error, scan->error_bytes);
+	if (rc == 0)
+		rc = log_scan_base(scan, tail.segment, &base);
 	log_tail_free(&tail);
 	if (rc != 0)
 		return rc;

@@ -25,7 +25,18 @@ one() { jq -r "select(.queue == \"$1\") | select(has(\"$2\")) | .$2" "$dir/check
 
 echo "# whole"
 ctl check
-is "nothing ever was: all is whole" 0 $?
+is "nothing ever was: that is no success" 66 $?
+is "it says so" "headgatectl: no state directory $dir/state: nothing was checked" "$(cat "$dir/ctl.err")"
+for command in "peek payment-processing" "peek --json payment-processing" "dead list payment-processing" \
+  "dead show payment-processing" "dead redrive payment-processing" "dead purge --force payment-processing"; do
+  # shellcheck disable=SC2086
+  ctl $command >"$dir/text"
+  is "$command: neither" "66 headgatectl: no state directory $dir/state: nothing was looked at" "$? $(cat "$dir/ctl.err")"
+done
+mkdir -p "$dir/state/queues"
+ctl check
+is "a state without a log" "66 headgatectl: no log in $dir/state/queues: nothing was checked" "$? $(cat "$dir/ctl.err")"
+rm -r "$dir/state"
 ctl check no-such-queue
 is "a queue that is not there" 64 $?
 start router headgate-router
@@ -320,6 +331,26 @@ again_router() {
 ok "with both away the router begins a new log" again_router
 is "with nothing in it" "" "$(ctl peek --json payment-processing)"
 stop "$router"
+
+echo "# the last batch is damaged, and the router left word of it"
+rm -rf "${dir:?}/state" "$dir/run"
+: >"$dir/headgate-router.log"
+start router headgate-router
+wait_for 20 ready
+for i in $(seq 19); do pay E "last$i"; done | publish
+stop "$router"
+is "before, they wait" 19 "$(ctl peek -n 100 --json payment-processing | wc -l)"
+flip "$log" "$(place_of '"message_id":"last1"')"
+ctl check payment-processing >"$dir/text"
+is "check finds it" 65 $?
+ctl peek payment-processing >"$dir/text"
+is "peek does not say that there is nothing" 65 $?
+ok "but what is the matter, and what to type" eval 'grep -q "its last batches are damaged or missing" "$dir/ctl.err" &&
+  grep -q "headgatectl -D $dir check payment-processing" "$dir/ctl.err"'
+ctl status >"$dir/text"
+is "nor does status" 65 $?
+ok "nothing is said of how many wait" grep -q '^payment-processing *? *? ' "$dir/text"
+ok "and what to type next" grep -q "^    next:    headgatectl -D $dir check payment-processing\$" "$dir/text"
 
 echo "# killed in the middle"
 HEADGATE_CRASH_LIST=$dir/places
