@@ -687,13 +687,13 @@ unescape_unicode(writer &out, const char *at, const char *end)
 	return at + 6;
 }
 
-/* Length of the whole UTF-8 sequence at at, 0 when it is none (RFC 3629). */
+/* Length of the whole UTF-8 sequence at at, and what it stands for; 0 when it is none (RFC 3629). */
 size_t
-utf8_length(const unsigned char *at, size_t left)
+utf8_length(const unsigned char *at, size_t left, uint32_t &point)
 {
 	size_t length;
-	uint32_t point;
 
+	point = at[0];
 	if (at[0] < 0x80)
 		return 1;
 	if (at[0] >= 0xc2 && at[0] <= 0xdf)
@@ -715,6 +715,15 @@ utf8_length(const unsigned char *at, size_t left)
 	    (length == 4 && (point < 0x10000 || point > 0x10ffff)))
 		return 0;
 	return length;
+}
+
+/* What moves a terminal's cursor, ends a line, or turns the direction of what follows. */
+bool
+is_control(uint32_t point)
+{
+	return point < 0x20 || (point >= 0x7f && point < 0xa0) || point == 0x61c ||
+	    point == 0x200e || point == 0x200f || (point >= 0x2028 && point <= 0x202e) ||
+	    (point >= 0x2066 && point <= 0x2069);
 }
 
 } // namespace
@@ -764,7 +773,8 @@ json_quote(char *buffer, size_t capacity, const char *s, size_t length)
 
 	put(out, "\"", 1);
 	while (at < end) {
-		size_t n = utf8_length(at, static_cast<size_t>(end - at));
+		uint32_t point;
+		size_t n = utf8_length(at, static_cast<size_t>(end - at), point);
 
 		if (n == 0) {
 			put(out, "\xef\xbf\xbd", 3);
@@ -773,8 +783,9 @@ json_quote(char *buffer, size_t capacity, const char *s, size_t length)
 			char escape[2] = { '\\', static_cast<char>(*at) };
 
 			put(out, escape, 2);
-		} else if (*at < 0x20 || *at == 0x7f) {
-			char escape[6] = { '\\', 'u', '0', '0', hex[*at >> 4], hex[*at & 15] };
+		} else if (is_control(point)) {
+			char escape[6] = { '\\', 'u', hex[point >> 12], hex[point >> 8 & 15],
+				hex[point >> 4 & 15], hex[point & 15] };
 
 			put(out, escape, 6);
 		} else {

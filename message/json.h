@@ -89,8 +89,9 @@ enum json_error json_each(struct json_reader *, struct span container,
  * length, or -ENOBUFS, or -EILSEQ. Without escapes it is a plain copy. */
 long json_unescape(const struct json_value *, char *buffer, size_t capacity);
 
-/* Writes s as a JSON string with its quotes, escaping what must be; bytes that are no UTF-8 become
- * U+FFFD. Returns the length written, or -ENOBUFS. */
+/* Writes s as a JSON string with its quotes, escaping what must be, and what a terminal would obey: C1 controls, line
+ * separators and marks of direction. Bytes that are no UTF-8 become U+FFFD. At most 6 * length + 2 bytes are
+ * written. Returns the length written, or -ENOBUFS. */
 long json_quote(char *buffer, size_t capacity, const char *s, size_t length);
 
 #ifdef __cplusplus

@@ -340,6 +340,14 @@ Test(json, quotes_and_unescapes)
 	cr_assert(
 	    strcmp(buffer, "\"a\\\"\\\\\\u000a\\u007f\xef\xbf\xbd\xc3\xa9\"") == 0, "%s", buffer);
 	cr_assert(json_quote(buffer, 3, "abc", 3) == -ENOBUFS, "too small");
+	/* U+009B begins a terminal's command, U+202E turns the direction; U+00A0 and U+2027 are text. */
+	n = json_quote(buffer, sizeof(buffer),
+	    "\xc2\x9b\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xe2\x80\xa8\xc2\xa0\xe2\x80\xa7", 18);
+	cr_assert(n > 0 && n < 64, "length %ld", n);
+	buffer[n] = '\0';
+	cr_assert(
+	    strcmp(buffer, "\"\\u009b\\u202e\\u2066\\u061c\\u2028\xc2\xa0\xe2\x80\xa7\"") == 0,
+	    "%s", buffer);
 	value.raw = (struct span){ "\\u00e9\\ud83d\\ude00\\n", 20 };
 	n = json_unescape(&value, buffer, sizeof(buffer));
 	cr_assert(n == 7 && memcmp(buffer, "\xc3\xa9\xf0\x9f\x98\x80\n", 7) == 0, "%ld", n);
