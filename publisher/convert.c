@@ -314,6 +314,16 @@ take_sns_attribute(void *context, struct span name, const struct json_value *mem
 	return 0;
 }
 
+/* The byte that is named is one of the message's text, not of the line. */
+static int
+refuse_message(struct converter *c, int status)
+{
+	char reason[REASON_BYTES];
+
+	memcpy(reason, c->reason, sizeof(reason));
+	return refuse(c, status, "Message: %s", reason);
+}
+
 /* Takes the message out of a notification, and its attributes over the message's own. */
 static int
 unwrap(struct converter *c)
@@ -330,8 +340,10 @@ unwrap(struct converter *c)
 	/* Even without escapes: what stands behind it in the line is no padding. */
 	(void)scratch_take(c, (size_t)length + JSON_PADDING);
 	status = walk(c, (struct span){ c->scratch, (size_t)length });
-	if (status != 0 || attributes.type == 0)
-		return status;
+	if (status != 0)
+		return refuse_message(c, status);
+	if (attributes.type == 0)
+		return 0;
 	if (attributes.type != JSON_OBJECT)
 		return refuse(c, 400, "MessageAttributes: not an object");
 	return json_each(c->reader, attributes.raw, take_sns_attribute, c) == JSON_OK ? 0 : 400;

@@ -5,6 +5,7 @@
 
 #include <err.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include <time.h>
 
@@ -22,8 +23,8 @@ monotonic_ns(void)
 static void
 print_quoted(const char *text, size_t length)
 {
-	char quoted[6 * 256 + 2];
-	long n = json_quote(quoted, sizeof(quoted), text, length < 256 ? length : 256);
+	char quoted[6 * PATH_MAX + 2]; /* the longest is a file's name */
+	long n = json_quote(quoted, sizeof(quoted), text, length < PATH_MAX ? length : PATH_MAX);
 
 	fwrite(quoted, 1, n > 0 ? (size_t)n : 0, stdout);
 }

@@ -62,6 +62,13 @@ jq -c -s . "$dir/plain" >"$dir/pretty"
 refused_whole "an array on one line" "$dir/pretty" "jq -c '.[]'"
 refused_whole "a program" "$top_builddir/headgate-publish" "binary data"
 
+"$top_builddir/headgate-publish" --rejects >(cat >"$dir/kept") <(echo nonsense; cat "$dir/unix") 2>"$dir/err"
+is "files and rejects may be pipes of the shell" 65 $?
+ok "and what is refused comes out" wait_for 20 eval '[ "$(cat "$dir/kept")" = nonsense ]'
+"$top_builddir/headgate-publish" -c <(headgatectl config 2>"$dir/null") "$dir/unix" 2>"$dir/err"
+is "a configuration may not" 78 $?
+ok "which is said" grep -q 'not a plain file' "$dir/err"
+
 head -c 3000000 /dev/zero | tr '\0' x >"$dir/long"
 echo >>"$dir/long"
 publish --rejects "$dir/rejects" "$dir/long"

@@ -241,7 +241,8 @@ Test(publisher_convert, a_notification_is_unwrapped_once_and_its_attributes_win)
 	     "\\\"Type\\\":\\\"Notification\\\",\\\"Message\\\":\\\"{}\\\"}\"}");
 	cr_assert(is_text(
 	    envelope.body, "{\"customer_id\":\"C\",\"Type\":\"Notification\",\"Message\":\"{}\"}"));
-	refused("{\"Type\":\"Notification\",\"Message\":\"hello\"}", 400, "JSON");
+	refused("{\"Type\":\"Notification\",\"Message\":\"hello\"}", 400,
+	    "Message: invalid JSON at byte 1: a value expected");
 }
 
 /* The longest line there may be, head and tail around what has to be unescaped more than once. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "publisher/input.h"
+#include "tests/unit/mutate.h"
 
 static char names[4][32];
 static char *files[4];
@@ -161,6 +162,72 @@ Test(publisher_input, lines_are_whole_wherever_a_read_ends)
 	cr_assert(at == used);
 	input_free(input);
 	free(bytes);
+}
+
+/* Writes bytes to a pipe in pieces that the seed decides on, and reads as it goes: the lines must be those that a
+ * file with the same bytes has. */
+static void
+check_pieces(const char *bytes, size_t length)
+{
+	static char stdin_name[] = "-";
+	char *const only[] = { stdin_name };
+	struct input *whole, *pieces;
+	struct input_line a, b;
+	size_t written = 0;
+	int ends[2];
+
+	make_file(0, bytes, length);
+	whole = input_new(files, 1);
+	cr_assert(pipe2(ends, O_CLOEXEC) == 0 && dup2(ends[0], STDIN_FILENO) == STDIN_FILENO);
+	close(ends[0]);
+	pieces = input_new(only, 1);
+	while (next(whole, &a)) {
+		while (input_peek(pieces, &b) == INPUT_MORE) {
+			size_t some = 1 + mutate_below(40);
+
+			some = some < length - written ? some : length - written;
+			if (input_fd(pieces) >= 0 && some > 0)
+				cr_assert(write(ends[1], bytes + written, some) == (ssize_t)some);
+			else if (input_fd(pieces) >= 0 && ends[1] >= 0) {
+				close(ends[1]);
+				ends[1] = -1;
+			}
+			written += input_fd(pieces) >= 0 ? some : 0;
+			cr_assert(input_read(pieces) == 0);
+		}
+		cr_assert(input_peek(pieces, &b) == INPUT_LINE, "line %llu is missing",
+		    (unsigned long long)a.number);
+		cr_assert(a.number == b.number && (a.refusal == NULL) == (b.refusal == NULL));
+		/* What is refused whole comes in other pieces. */
+		if (a.refusal != NULL)
+			break;
+		cr_assert(a.text.length == b.text.length &&
+		    memcmp(a.text.data, b.text.data, a.text.length) == 0 &&
+		    strcmp(a.end, b.end) == 0);
+		input_advance(whole);
+		input_advance(pieces);
+	}
+	if (ends[1] >= 0)
+		close(ends[1]);
+	input_free(whole);
+	input_free(pieces);
+	remove_files();
+}
+
+Test(publisher_input, a_trickle_has_the_lines_of_a_file, .timeout = 600)
+{
+	static char bytes[20 * (MUTATED_BYTES + 2)];
+
+	mutate_seed("INPUT_SEED", 20261130);
+	for (int round = 0; round < 300; round++) {
+		size_t length = 0;
+
+		for (unsigned lines = mutate_below(20); lines > 0; lines--) {
+			length += mutate_line(bytes + length);
+			length += strlen(strcpy(bytes + length, mutate_below(3) ? "\n" : "\r\n"));
+		}
+		check_pieces(bytes, length);
+	}
 }
 
 static void
