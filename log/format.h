@@ -41,7 +41,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOG_MAGIC "HGLOG005"
+#define LOG_MAGIC "HGLOG006"
+
+/*
+ * Each batch ends at a multiple of it, so no block has bytes of two batches, and none is written again once it was
+ * durable: while a disk writes a sector, a power cut may take all that was in it. Sectors of disks have 512 or 4096
+ * bytes; a disk that says that its own are larger writes them in one piece (NVMe: AWUPF). Pages of the page
+ * cache are written in blocks of the file system, of 4096 mostly.
+ * The simulation makes it smaller, as all else that is in proportion to it.
+ */
+#ifndef LOG_BLOCK
+#define LOG_BLOCK 4096
+#endif
+#define LOG_BLOCK_BYTES LOG_BLOCK
 
 /* The fault tests make them smaller, so that there are many. */
 #ifndef LOG_SEGMENT_MIN
@@ -51,8 +63,6 @@
 
 enum {
 	LOG_HEADER_BYTES = 4096,
-	LOG_BLOCK_BYTES = 4096,                  /* largest unit that a write is aligned to */
-	LOG_SECTOR_BYTES = 512,                  /* smallest: each batch ends at a multiple of it */
 	LOG_SEGMENT_BYTES_MIN = LOG_SEGMENT_MIN, /* the first segment of a log */
 	LOG_SEGMENT_BYTES_MAX = LOG_SEGMENT_MAX,
 	LOG_SEGMENT_BYTES_LIMIT = 4 * LOG_SEGMENT_MAX, /* that a reader believes */

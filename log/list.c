@@ -307,11 +307,11 @@ is_stale(const struct log_list *list, size_t i, uint64_t batch)
 static struct log_segment
 guess_segment(const struct log_list *list, size_t i, uint64_t file_bytes)
 {
-	uint64_t number = list->segments[i].number, sectors = file_bytes / LOG_SECTOR_BYTES;
+	uint64_t number = list->segments[i].number, blocks = file_bytes / LOG_BLOCK_BYTES;
 	struct log_segment guess = { .number = number, .last_number = number, .damaged = true };
 	struct log_frame frame;
 
-	guess.size = guess.span = sectors * LOG_SECTOR_BYTES;
+	guess.size = guess.span = blocks * LOG_BLOCK_BYTES;
 	if (i > 0)
 		guess.position = list->segments[i - 1].position + list->segments[i - 1].span;
 	else
@@ -360,11 +360,11 @@ survey_segment(struct log_list *list, size_t i, log_list_bad *bad, void *context
 		return bad(context, number, 0, file_bytes, what + strlen("offset 0: "));
 	if (rc != 0)
 		rc = bad(context, number, file_bytes, header.size, what);
-	if (file_bytes < LOG_HEADER_BYTES + LOG_SECTOR_BYTES)
+	if (file_bytes < LOG_HEADER_BYTES + LOG_BLOCK_BYTES)
 		return rc;
 	take_header(list, i, &header);
 	if (file_bytes < header.size)
-		list->segments[i].size = file_bytes / LOG_SECTOR_BYTES * LOG_SECTOR_BYTES;
+		list->segments[i].size = file_bytes / LOG_BLOCK_BYTES * LOG_BLOCK_BYTES;
 	list->segments[i].damaged = file_bytes < header.size;
 	if (list->segments[i].damaged)
 		list->segments[i].data_bytes = 0;

@@ -167,17 +167,6 @@ fits_batch(const struct walk *walk, const struct log_frame *frame)
 	return frame->batch == walk->batch && !(frame->flags & LOG_FLAG_FIRST);
 }
 
-/* Does the batch's pad stand here? An end that ends with a sector has one where blocks are larger. */
-static bool
-pad_follows(const struct walk *walk)
-{
-	const struct log_frame *frame =
-	    walk->offset + sizeof(*frame) <= walk->limit ? frame_at(walk, walk->offset) : NULL;
-
-	return frame != NULL && frame->type == LOG_PAD && frame->batch == walk->batch &&
-	    !(frame->flags & LOG_FLAG_FIRST);
-}
-
 /* Walks on to the end of the next batch, its pad included. Returns its end frame's payload, or NULL at
  * a place where no frame of a batch in order stands. */
 static const struct log_batch_end *
@@ -197,7 +186,7 @@ next_batch(struct walk *walk)
 		walk->offset += log_frame_bytes(frame->length);
 		if (frame->type == LOG_BATCH_END)
 			end = (const void *)(frame + 1);
-		if (end != NULL && walk->offset % LOG_SECTOR_BYTES == 0 && !pad_follows(walk))
+		if (end != NULL && walk->offset % LOG_BLOCK_BYTES == 0)
 			return end;
 	}
 	return NULL;
@@ -344,7 +333,7 @@ pass_frames(struct walk *walk)
 		ended = frame->type == LOG_BATCH_END || frame->type == LOG_PAD;
 		walk->offset += log_frame_bytes(frame->length);
 	}
-	return ended && walk->offset % LOG_SECTOR_BYTES == 0;
+	return ended && walk->offset % LOG_BLOCK_BYTES == 0;
 }
 
 /* From a bad place on to where the next batch begins, or to the end; shows what is whole. */

@@ -114,6 +114,8 @@ int io_allocate(int fd, uint64_t bytes);
 int io_punch(int fd, uint64_t from, uint64_t bytes);
 /* Bytes of a directory's file system that are free for us. Returns 0 or -errno. */
 int io_free_bytes(const char *dir, uint64_t *bytes);
+/* Lets the page cache forget [from, from + bytes), as far as that is on the disk. */
+void io_forget(int fd, uint64_t from, uint64_t bytes);
 /* All of it, at an offset. Return 0 or -errno (-ENODATA at the end of the file). */
 int io_read_all(int fd, void *buffer, size_t length, uint64_t offset);
 int io_write_all(int fd, const void *buffer, size_t length, uint64_t offset);

@@ -103,6 +103,12 @@ io_punch(int fd, uint64_t from, uint64_t bytes)
 	    : -errno;
 }
 
+void
+io_forget(int fd, uint64_t from, uint64_t bytes)
+{
+	posix_fadvise(fd, (off_t)from, (off_t)bytes, POSIX_FADV_DONTNEED);
+}
+
 int
 io_free_bytes(const char *dir, uint64_t *bytes)
 {

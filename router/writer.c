@@ -28,12 +28,19 @@ enum {
 	NEXT_LEAVES = 16 /* with less, a segment is used up */
 };
 
-static _Alignas(LOG_BLOCK_BYTES) const uint8_t zeros[ZERO_PIECE_BYTES];
+static _Alignas(LOG_HEADER_BYTES) const uint8_t zeros[ZERO_PIECE_BYTES];
 
 static uint64_t
 align_up(uint64_t value, uint64_t unit)
 {
 	return (value + unit - 1) & ~(unit - 1);
+}
+
+/* Of a write that was short: what is behind them is written again, aligned. */
+static int64_t
+whole_blocks(int64_t bytes)
+{
+	return bytes - bytes % LOG_BLOCK_BYTES;
 }
 
 /* Positions behind a segment. */
@@ -137,7 +144,7 @@ next_written(struct io_request *request, int64_t result)
 		return;
 	}
 	if (writer->next_state == WRITER_NEXT_ZEROING) {
-		writer->next_written += (uint64_t)result;
+		writer->next_written += (uint64_t)whole_blocks(result);
 		next_step(writer);
 		return;
 	}
@@ -581,10 +588,11 @@ flying_written(struct io_request *request, int64_t result)
 		write_flying(writer);
 		return;
 	}
-	if (result <= 0 || (!writer->cached && (uint64_t)result % writer->block != 0)) {
+	if (result <= 0) {
 		writer->durable_done(writer, result < 0 ? (int)result : -EIO);
 		return;
 	}
+	result = whole_blocks(result);
 	writer->flying_data += result;
 	writer->flying_length -= (size_t)result;
 	writer->flying_offset += result;
@@ -601,23 +609,13 @@ flying_written(struct io_request *request, int64_t result)
 	flying_ended(writer);
 }
 
-/* A batch ends where this divides. Through the page cache that is a page, or the disk would be read for the rest of it
- * first; but not where each block may be the last. */
-static unsigned
-batch_unit(const struct writer *writer)
-{
-	if (!writer->cached)
-		return writer->block;
-	return writer_is_short(writer) ? LOG_SECTOR_BYTES : LOG_BLOCK_BYTES;
-}
-
 void
 writer_commit(struct writer *writer, const struct log_batch_end *end, const uint64_t *log_ids)
 {
 	uint32_t length = log_batch_end_bytes(end->logs, end->previous_logs);
 	struct log_frame *frame = writer_begin(writer, LOG_BATCH_END, length);
 	struct log_batch_end *payload = (void *)(frame + 1);
-	uint64_t aligned, unit = batch_unit(writer);
+	uint64_t aligned;
 
 	*payload = *end;
 	payload->batch = writer->batch;
@@ -625,9 +623,9 @@ writer_commit(struct writer *writer, const struct log_batch_end *end, const uint
 	memcpy(payload + 1, log_ids, length - sizeof(*end));
 	writer_finish(writer, frame);
 
-	aligned = align_up(writer->end, unit);
+	aligned = align_up(writer->end, LOG_BLOCK_BYTES);
 	if (aligned != writer->end && aligned - writer->end < sizeof(struct log_frame))
-		aligned += unit;
+		aligned += LOG_BLOCK_BYTES;
 	place_pad(writer, aligned);
 	writer->flying.done = flying_written;
 	writer->flying_data = tail_at(writer, writer->sealed);
@@ -647,27 +645,22 @@ writer_commit(struct writer *writer, const struct log_batch_end *end, const uint
  * Opening and closing.
  */
 
-/* How this file system lets us write: the smallest aligned unit, directly or not. */
+/* Does this file system let us write past the page cache? */
 static int
 probe_file(struct writer *writer, const char *path, bool make, uint64_t offset)
 {
-	static const struct {
-		bool direct;
-		unsigned block;
-	} ways[] = { { true, 512 }, { true, 4096 }, { false, 512 } };
 	int rc = -EIO;
 
-	for (size_t i = 0; rc != 0 && i < sizeof(ways) / sizeof(ways[0]); i++) {
-		int fd = io_open_log(path, make, ways[i].direct);
+	for (int direct = 1; rc != 0 && direct >= 0; direct--) {
+		int fd = io_open_log(path, make, direct != 0);
 
 		if (fd < 0) {
 			rc = fd;
 			continue;
 		}
-		rc = io_write_all(fd, zeros, ways[i].block, offset);
+		rc = io_write_all(fd, zeros, LOG_BLOCK_BYTES, offset);
 		io_close(fd);
-		writer->direct = ways[i].direct;
-		writer->block = ways[i].block;
+		writer->direct = direct != 0;
 	}
 	return rc;
 }
@@ -788,11 +781,6 @@ writer_open(struct writer *writer, struct io *io, const char *dir, const char *q
 	if (writer->header_block == NULL)
 		return -ENOMEM;
 	rc = probe(writer, list != NULL ? &list->segments[active] : NULL, end);
-	if (end % (rc == 0 ? writer->block : 1) != 0) {
-		/* Copied here from a disk with smaller sectors. Through the page cache all goes. */
-		writer->direct = false;
-		writer->block = LOG_SECTOR_BYTES;
-	}
 	if (rc == 0)
 		rc = map_tail(writer);
 	if (rc == 0)
@@ -979,25 +967,84 @@ writer_free(
  * Repair, before a log is opened.
  */
 
-/* Writes [from, to) of a segment again, or zeros over it. */
+/* Writes zeros over [from, to) of a segment, whole blocks. */
 static int
-rewrite(int fd, uint64_t from, uint64_t to, bool zero)
+write_zeros(int fd, uint64_t from, uint64_t to)
 {
-	uint8_t *buffer = malloc(ZERO_PIECE_BYTES);
-	int rc = buffer == NULL ? -ENOMEM : 0;
+	int rc = 0;
 
-	if (rc == 0)
-		memset(buffer, 0, ZERO_PIECE_BYTES);
-	while (rc == 0 && from < to) {
-		size_t length = to - from < ZERO_PIECE_BYTES ? to - from : ZERO_PIECE_BYTES;
-
-		if (!zero)
-			rc = io_read_all(fd, buffer, length, from);
-		if (rc == 0)
-			rc = io_write_all(fd, buffer, length, from);
-		from += length;
+	for (size_t length; rc == 0 && from < to; from += length) {
+		length = to - from < ZERO_PIECE_BYTES ? to - from : ZERO_PIECE_BYTES;
+		rc = io_write_all(fd, zeros, length, from);
 	}
-	free(buffer);
+	return rc;
+}
+
+/* A segment's file that is read for repair, and what is needed to see what of it is on the disk. */
+struct repair {
+	int fd, direct;       /* through the page cache, durably; past it, or -errno */
+	uint8_t *seen, *disk; /* ZERO_PIECE_BYTES each */
+};
+
+static void
+end_repair(struct repair *repair)
+{
+	if (repair->direct >= 0)
+		io_close(repair->direct);
+	if (repair->fd >= 0)
+		io_close(repair->fd);
+	free(repair->seen);
+	free(repair->disk);
+}
+
+static int
+begin_repair(struct repair *repair, const char *path)
+{
+	*repair = (struct repair){
+		.fd = io_open_log(path, false, false),
+		.direct = io_open_log(path, false, true),
+		.seen = aligned_alloc(LOG_BLOCK_BYTES, ZERO_PIECE_BYTES),
+		.disk = aligned_alloc(LOG_BLOCK_BYTES, ZERO_PIECE_BYTES),
+	};
+	if (repair->fd < 0)
+		return repair->fd;
+	return repair->seen != NULL && repair->disk != NULL ? 0 : -ENOMEM;
+}
+
+/* What the disk has. Where the page cache cannot be passed by, it is told to forget what is clean. */
+static int
+read_disk(const struct repair *repair, size_t length, uint64_t offset)
+{
+	int rc = -EINVAL;
+
+	if (repair->direct >= 0)
+		rc = io_read_all(repair->direct, repair->disk, length, offset);
+	if (rc != -EINVAL)
+		return rc;
+	io_forget(repair->fd, offset, length);
+	return io_read_all(repair->fd, repair->disk, length, offset);
+}
+
+/*
+ * Makes durable what was read of [from, to), whole blocks. What is dirty is written by a sync. But a sync that
+ * failed leaves pages as clean of which the disk has nothing: these blocks, and no others, are written again. A
+ * block that the disk has may have been acknowledged, and if the power goes while it is written it may be lost.
+ */
+static int
+write_missing(const struct repair *repair, uint64_t from, uint64_t to)
+{
+	int rc = io_sync(repair->fd);
+
+	for (size_t length; rc == 0 && from < to; from += length) {
+		length = to - from < ZERO_PIECE_BYTES ? to - from : ZERO_PIECE_BYTES;
+		rc = io_read_all(repair->fd, repair->seen, length, from);
+		if (rc == 0)
+			rc = read_disk(repair, length, from);
+		for (size_t at = 0; rc == 0 && at < length; at += LOG_BLOCK_BYTES)
+			if (memcmp(repair->seen + at, repair->disk + at, LOG_BLOCK_BYTES) != 0)
+				rc = io_write_all(
+				    repair->fd, repair->seen + at, LOG_BLOCK_BYTES, from + at);
+	}
 	return rc;
 }
 
@@ -1035,35 +1082,63 @@ remove_rests(const struct log_list *list)
 	return rc;
 }
 
+/* Makes durable what was read of the last whole batches. */
+static int
+prove(const struct log_list *list, uint64_t unproven, uint64_t end)
+{
+	const struct log_segment *segment = log_list_find(list, unproven);
+	char path[LOG_PATH_BYTES];
+	struct repair repair;
+	uint64_t to;
+	int rc;
+
+	if (segment == NULL)
+		return 0;
+	to = end < segment_end(segment) ? end - segment->position : segment->size;
+	log_segment_path(path, list->dir, segment->number);
+	rc = begin_repair(&repair, path);
+	if (rc == 0)
+		rc = write_missing(&repair, unproven - segment->position, to);
+	end_repair(&repair);
+	return rc;
+}
+
+/* Zeroes what may be behind the end of a batch that was under way, up to written or more. */
+static int
+clear(const struct log_list *list, uint64_t end, uint64_t written)
+{
+	uint64_t to = end + WRITER_GATHER_BYTES + WRITER_RESERVE_BYTES;
+	const struct log_segment *segment = log_list_find(list, end);
+	char path[LOG_PATH_BYTES];
+	int fd, rc;
+
+	if (segment == NULL)
+		return 0;
+	if (to < written)
+		to = written;
+	if (to > segment->position + segment->size)
+		to = segment->position + segment->size;
+	log_segment_path(path, list->dir, segment->number);
+	fd = io_open_log(path, false, false);
+	if (fd < 0)
+		return fd;
+	rc = write_zeros(
+	    fd, end - segment->position, align_up(to, LOG_BLOCK_BYTES) - segment->position);
+	if (rc == 0) /* what is before may have been written without that */
+		rc = io_sync(fd);
+	io_close(fd);
+	return rc;
+}
+
 int
 writer_repair(const struct log_list *list, uint64_t unproven, uint64_t end, uint64_t written)
 {
-	/* Behind what can be seen there may be more of the batch that was under way. */
-	uint64_t torn_end = end + WRITER_GATHER_BYTES + WRITER_RESERVE_BYTES;
-	uint64_t places[2][2] = { { unproven, unproven != 0 ? end : 0 },
-		{ end, written > torn_end ? written : torn_end } };
-	int rc = 0;
+	int rc = unproven != 0 ? prove(list, unproven, end) : 0;
 
-	for (int zero = 0; rc == 0 && zero <= 1; zero++) {
-		const struct log_segment *segment = log_list_find(list, places[zero][0]);
-		char path[LOG_PATH_BYTES];
-		uint64_t to = places[zero][1];
-		int fd;
-
-		if (segment == NULL)
-			continue;
-		if (to > segment->position + segment->size)
-			to = segment->position + segment->size;
-		log_segment_path(path, list->dir, segment->number);
-		fd = io_open_log(path, false, false);
-		if (fd < 0)
-			return fd;
-		rc = rewrite(fd, places[zero][0] - segment->position, to - segment->position, zero);
-		if (rc == 0 && zero) /* what is before may have been written without that */
-			rc = io_sync(fd);
-		io_close(fd);
-		CRASH_POINT("recovery.rewritten");
-	}
+	CRASH_POINT("recovery.rewritten");
+	if (rc == 0)
+		rc = clear(list, end, written);
+	CRASH_POINT("recovery.cleared");
 	if (rc == 0)
 		rc = remove_rests(list);
 	CRASH_POINT("recovery.tidied");

@@ -9,6 +9,9 @@
  *   ------+----------------+------------------+------------------+-------> positions
  *         |  on disk       |  being written   |  being gathered  |
  *
+ * A batch takes whole blocks of LOG_BLOCK_BYTES, and no block is written again behind it: while a disk writes a
+ * sector, a power cut may take all that was in it, so a sector never holds bytes of two batches.
+ *
  * Durable is what is so in all logs of its batch: before, it may yet be cut, and nobody is told of it. In a
  * log that is *cached* (durability = os) it is what was written, and may be in the page cache only. It becomes
  * durable for good with the next barrier (log/format.h). There is one before a segment takes no more: so only
@@ -58,7 +61,6 @@ struct writer {
 	bool cached;             /* batches are written through the page cache */
 	bool unsynced;           /* ... and some may be there only */
 	bool wants_barrier;      /* before it goes on in the next segment */
-	unsigned block;          /* writes are aligned to this many bytes */
 	struct log_segment *old; /* segments before the active one */
 	size_t old_count, old_capacity;
 	struct writer_segment active, next;
@@ -187,11 +189,10 @@ void writer_drop_next(struct writer *);
 /* Gives back the blocks behind the data of an old segment: as many as its ids take. Returns 0 or -errno. */
 int writer_punch(const struct writer *, size_t index);
 
-/* For recovery, before the log is opened; synchronous. Writes the last whole batches, [unproven, end), again,
- * so that they are on the disk and not only in the page cache, where a sync that failed may have left them as
- * clean; zeroes what was written behind it, up to
- * *written* or where a batch that was under way may end; syncs the segment; removes what is left over in the
- * directory. Returns 0 or -errno. */
+/* For recovery, before the log is opened; synchronous. Makes the last whole batches, [unproven, end), durable: of
+ * these the page cache may have what the disk has not, after a sync that failed. Zeroes what was written behind
+ * them, up to written or where a batch that was under way may end; syncs the segment; removes what is left over in
+ * the directory. Returns 0 or -errno. */
 int writer_repair(const struct log_list *, uint64_t unproven, uint64_t end, uint64_t written);
 
 #endif

@@ -3,8 +3,9 @@
  * powercut JOURNAL PREFIX CUT SEED OUT [nosync]    makes in OUT what the files below PREFIX may be when the
  *                                                  power goes during entry CUT
  *
- * A sector of 512 bytes that was written and not synced is there or is not; so is what was done to a
- * directory that was not synced, in one try of two in any choice, in the other up to some point in time, as
+ * A sector of 512 bytes that was written and not synced is there or is not, or it is garbled, and with it what
+ * else the disk keeps in one of its own sectors, of 512 or 4096 bytes; through the page cache whole pages are
+ * written. What was done to a directory that was not synced, in one try of two in any choice, in the other up to some point in time, as
  * with a journal. A write through O_DSYNC is synced when it has returned. nosync: nothing is.
  *
  * Prints "T TIME", of the cut, then "A CONNECTION NUMBER" for each message that was acknowledged before:
@@ -29,11 +30,13 @@
 #include "message/wire.h"
 #include "tests/faults/journal.h"
 
-enum { SECTOR = 512, FDS = 4096, NAMES = 4096, CHANGES = 65536, PATH_BYTES = 512 };
+enum { SECTOR = 512, PAGE = 4096, FDS = 4096, NAMES = 4096, CHANGES = 65536, PATH_BYTES = 512 };
+
+enum { CLEAN, TRUNCATED, WRITTEN }; /* of a sector that is not synced */
 
 struct node {
 	bool is_dir;
-	uint8_t *now, *disk, *dirty; /* dirty: a byte a sector */
+	uint8_t *now, *disk, *dirty; /* dirty: a byte a sector, as above */
 	uint64_t size, disk_size, capacity;
 	struct node *next; /* of all that there ever were */
 };
@@ -63,7 +66,7 @@ static size_t change_count;
 static struct {
 	struct node *node;
 	char path[PATH_BYTES];
-	bool synced;
+	bool synced, direct;
 	uint64_t offset;
 	uint8_t *stream; /* what was sent */
 	size_t stream_bytes;
@@ -73,7 +76,7 @@ static unsigned connections;
 static const char *prefix;
 static struct node *nodes;
 static bool nosync;
-static uint64_t random_state;
+static uint64_t random_state, disk_sector;
 
 /* splitmix64: https://prng.di.unimi.it/splitmix64.c */
 static uint64_t
@@ -204,7 +207,7 @@ sync_dir(const char *dir)
 static void
 grow(struct node *node, uint64_t bytes)
 {
-	uint64_t more = (bytes + SECTOR - 1) / SECTOR * SECTOR;
+	uint64_t more = (bytes + PAGE - 1) / PAGE * PAGE;
 
 	if (more <= node->capacity)
 		return;
@@ -222,23 +225,29 @@ sync_range(struct node *node, uint64_t from, uint64_t to)
 {
 	for (uint64_t s = from / SECTOR; s * SECTOR < to; s++) {
 		memcpy(node->disk + s * SECTOR, node->now + s * SECTOR, SECTOR);
-		node->dirty[s] = 0;
+		node->dirty[s] = CLEAN;
 	}
 	if (to > node->disk_size)
 		node->disk_size = to;
 }
 
 static void
-write_node(struct node *node, uint64_t offset, const uint8_t *data, uint64_t length, bool synced)
+write_node(
+    int fd, struct node *node, uint64_t offset, const uint8_t *data, uint64_t length, bool synced)
 {
-	grow(node, offset + length);
+	uint64_t unit = file[fd].direct ? SECTOR : PAGE;
+	uint64_t first = offset / unit * unit, end = (offset + length + unit - 1) / unit * unit;
+
+	grow(node, end);
 	memcpy(node->now + offset, data, length);
-	memset(node->dirty + offset / SECTOR, 1,
-	    (offset + length + SECTOR - 1) / SECTOR - offset / SECTOR);
+	memset(node->dirty + first / SECTOR, WRITTEN, (end - first) / SECTOR);
 	if (offset + length > node->size)
 		node->size = offset + length;
-	if (synced)
-		sync_range(node, offset, offset + length);
+	if (!synced)
+		return;
+	sync_range(node, first, end);
+	if (node->disk_size > node->size)
+		node->disk_size = node->size;
 }
 
 static void
@@ -247,7 +256,7 @@ truncate_node(struct node *node, uint64_t size)
 	grow(node, size);
 	if (size < node->size) {
 		memset(node->now + size, 0, node->size - size);
-		memset(node->dirty + size / SECTOR, 1,
+		memset(node->dirty + size / SECTOR, TRUNCATED,
 		    (node->size + SECTOR - 1) / SECTOR - size / SECTOR);
 	}
 	node->size = size;
@@ -281,6 +290,7 @@ open_file(const struct journal_entry *entry, const char *path)
 		truncate_node(node, 0);
 	file[entry->fd].node = node;
 	file[entry->fd].synced = (entry->offset & O_DSYNC) != 0;
+	file[entry->fd].direct = (entry->offset & O_DIRECT) != 0;
 	file[entry->fd].offset = 0;
 	snprintf(file[entry->fd].path, PATH_BYTES, "%s", path);
 }
@@ -358,7 +368,8 @@ replay(const struct journal_entry *entry, const char *a, const char *b, const ui
 		offset = entry->offset < 0 ? file[entry->fd].offset : (uint64_t)entry->offset;
 		if (entry->offset < 0)
 			file[entry->fd].offset += entry->data_bytes;
-		write_node(node, offset, data, entry->data_bytes, synced && file[entry->fd].synced);
+		write_node(entry->fd, node, offset, data, entry->data_bytes,
+		    synced && file[entry->fd].synced);
 		return;
 	case JOURNAL_ALLOCATE:
 		grow(node, (uint64_t)entry->offset + entry->length);
@@ -375,7 +386,7 @@ replay(const struct journal_entry *entry, const char *a, const char *b, const ui
 			sync_dir(file[entry->fd].path);
 			return;
 		}
-		sync_range(node, 0, node->size);
+		sync_range(node, 0, node->capacity);
 		node->disk_size = node->size;
 		return;
 	case JOURNAL_RENAME:
@@ -412,20 +423,40 @@ cut_namespace(void)
 			apply(&disk, &changes[i]);
 }
 
+/* Sectors [first, first + count), which are one of the disk's own, in so far as they are not synced. */
+static void
+cut_sector(struct node *node, uint64_t first, uint64_t count, unsigned chance, unsigned garbled)
+{
+	bool written = false;
+
+	for (uint64_t s = first; s < first + count; s++) {
+		if (node->dirty[s] != CLEAN && next_random() % 100 < chance)
+			memcpy(node->disk + s * SECTOR, node->now + s * SECTOR, SECTOR);
+		written |= node->dirty[s] == WRITTEN;
+	}
+	if (!written || next_random() % 100 >= garbled)
+		return;
+	for (uint64_t at = first * SECTOR; at < (first + count) * SECTOR; at += sizeof(uint64_t)) {
+		uint64_t word = next_random();
+
+		memcpy(node->disk + at, &word, sizeof(word));
+	}
+}
+
 static void
 write_out(const char *path, struct node *node)
 {
 	static const unsigned chances[] = { 0, 10, 50, 90, 100 }; /* that a sector is there, % */
-	unsigned chance = chances[next_random() % 5];
+	static const unsigned garbled[] = { 0, 0, 2, 50 };        /* that it is garbled, % */
+	unsigned chance = chances[next_random() % 5], garble = garbled[next_random() % 4];
 	uint64_t size = next_random() % 2 == 0 ? node->size : node->disk_size;
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
 
 	if (fd < 0)
 		err(EX_CANTCREAT, "%s", path);
 	grow(node, size);
-	for (uint64_t s = 0; s * SECTOR < node->capacity; s++)
-		if (node->dirty[s] && next_random() % 100 < chance)
-			memcpy(node->disk + s * SECTOR, node->now + s * SECTOR, SECTOR);
+	for (uint64_t s = 0; s * SECTOR < node->capacity; s += disk_sector / SECTOR)
+		cut_sector(node, s, disk_sector / SECTOR, chance, garble);
 	if (write(fd, node->disk, size) != (ssize_t)size)
 		err(EX_IOERR, "%s", path);
 	close(fd);
@@ -519,6 +550,7 @@ main(int argc, char **argv)
 		printf("%" PRIu64 "\n", n);
 		return 0;
 	}
+	disk_sector = next_random() % 2 == 0 ? SECTOR : PAGE;
 	cut_namespace();
 	write_all(argv[5]);
 	return 0;

@@ -20,7 +20,7 @@
 
 static bool acknowledges_early, delivers_early, repairs_nothing, forgets_ids, settles_next, leaks,
     keeps_chunks, reserves_nothing, trusts_names, parks_nothing, loses_given_back, tells_early,
-    reuses_sequences, cuts_alone, rewrites_nothing, names_early, probes_on;
+    reuses_sequences, cuts_alone, rewrites_nothing, rewrites_all, names_early, probes_on;
 
 static const struct {
 	const char *name, *what;
@@ -50,6 +50,9 @@ static const struct {
 	{ "cut-alone", "each log goes on where it happens to end after a power cut", &cuts_alone },
 	{ "no-rewrite", "recovery believes the page cache, also after a sync that failed",
 	    &rewrites_nothing },
+	{ "rewrite", "recovery writes again what the disk has", &rewrites_all },
+	{ "large-sectors", "the disk's sectors are larger than the log's blocks",
+	    &disk_sectors_are_large },
 	{ "no-barrier", "what is in the page cache is never synced", &disk_lies_of_syncs },
 	{ "early-name", "a log is known before it is there", &names_early },
 	{ "probe-on", "a probe goes on although its message waits with its group", &probes_on },
@@ -115,11 +118,34 @@ __wrap_batch_log_durable(struct writer *writer, int result)
 	__real_batch_log_durable(writer, result);
 }
 
+/* What is done to the last batches of a log when they are written again. */
+static void
+rewrite(const struct log_list *list, uint64_t from, uint64_t to)
+{
+	const struct log_segment *segment = log_list_find(list, from);
+	char path[LOG_PATH_BYTES];
+	uint8_t *data = malloc(to - from);
+	int fd;
+
+	if (segment == NULL || data == NULL || to > segment->position + segment->size) {
+		free(data);
+		return;
+	}
+	log_segment_path(path, list->dir, segment->number);
+	fd = io_open_log(path, false, false);
+	if (io_read_all(fd, data, to - from, from - segment->position) == 0)
+		io_write_all(fd, data, to - from, from - segment->position);
+	io_close(fd);
+	free(data);
+}
+
 int
 __wrap_writer_repair(const struct log_list *list, uint64_t unproven, uint64_t end, uint64_t written)
 {
 	if (repairs_nothing)
 		return 0;
+	if (rewrites_all && unproven != 0)
+		rewrite(list, unproven, end);
 	return __real_writer_repair(list, rewrites_nothing ? 0 : unproven, end, written);
 }
 

@@ -19,6 +19,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "log/format.h"
 #include "tests/sim/net.h"
 
 enum {
@@ -30,11 +31,14 @@ enum {
 	SYNC_FAULT = 1500         /* of 100000 */
 };
 
+/* Of a sector that is not synced. */
+enum { CLEAN, CHANGED /* given back, or made anew */, WRITTEN };
+
 struct node {
 	LIST_ENTRY(node) link;
 	bool is_dir;
 	unsigned number, references, maps;
-	uint8_t *now, *disk, *dirty, *hole; /* dirty, hole: a byte a sector */
+	uint8_t *now, *disk, *dirty, *hole; /* a byte a sector: of dirty, as above */
 	uint64_t size, disk_size, capacity, hole_bytes;
 	struct open_file *exclusive; /* who has the lock */
 	unsigned shared;
@@ -64,13 +68,13 @@ struct change { /* of a directory, not synced */
 	struct node *node;
 };
 
-bool disk_lies, disk_lies_of_names, disk_lies_of_syncs;
+bool disk_lies, disk_lies_of_names, disk_lies_of_syncs, disk_sectors_are_large;
 uint64_t disk_capacity;
 static LIST_HEAD(, node) nodes = LIST_HEAD_INITIALIZER(nodes);
 static struct names now, disk;
 static struct change changes[CHANGES];
 static size_t change_count;
-static unsigned direct_block, last_number;
+static unsigned direct_block, physical_sector, last_number;
 
 /*
  * Names.
@@ -244,11 +248,13 @@ sync_range(struct node *node, uint64_t from, uint64_t to)
 	if (disk_lies)
 		return;
 	for (uint64_t s = from / DISK_SECTOR; s * DISK_SECTOR < to; s++) {
-		if (!node->dirty[s])
-			continue; /* clean, though perhaps only since a sync failed */
+		if (node->dirty[s] == CLEAN)
+			continue; /* though perhaps only since a sync failed */
 		memcpy(node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR, DISK_SECTOR);
-		node->dirty[s] = 0;
+		node->dirty[s] = CLEAN;
 	}
+	if (to > node->size)
+		to = node->size;
 	if (to > node->disk_size)
 		node->disk_size = to;
 }
@@ -286,16 +292,17 @@ has_room(const struct open_file *file, uint64_t from, uint64_t to)
 	return false;
 }
 
-/* Into the page cache. */
+/* Not synced yet. unit: what the file is written in. */
 static void
-write_node(struct node *node, uint64_t offset, const void *data, uint64_t length)
+write_node(struct node *node, uint64_t offset, const void *data, uint64_t length, uint64_t unit)
 {
+	uint64_t first = offset / unit * unit, end = (offset + length + unit - 1) / unit * unit;
+
 	if (length == 0)
 		return;
-	grow(node, offset + length);
+	grow(node, end);
 	memcpy(node->now + offset, data, length);
-	memset(node->dirty + offset / DISK_SECTOR, 1,
-	    (offset + length - 1) / DISK_SECTOR - offset / DISK_SECTOR + 1);
+	memset(node->dirty + first / DISK_SECTOR, WRITTEN, (end - first) / DISK_SECTOR);
 	if (offset + length > node->size)
 		node->size = offset + length;
 }
@@ -306,7 +313,7 @@ empty_node(struct node *node)
 	if (node->capacity == 0)
 		return;
 	memset(node->now, 0, node->capacity);
-	memset(node->dirty, 1, node->capacity / DISK_SECTOR);
+	memset(node->dirty, CHANGED, node->capacity / DISK_SECTOR);
 	memset(node->hole, 0, node->capacity / DISK_SECTOR);
 	node->hole_bytes = 0;
 	node->size = 0;
@@ -314,7 +321,7 @@ empty_node(struct node *node)
 
 /* Some of the sectors of a write. */
 static void
-write_some(struct node *node, uint64_t offset, const uint8_t *data, uint64_t length)
+write_some(struct node *node, uint64_t offset, const uint8_t *data, uint64_t length, uint64_t unit)
 {
 	uint64_t chance = world_below(5) * 25000;
 
@@ -324,7 +331,7 @@ write_some(struct node *node, uint64_t offset, const uint8_t *data, uint64_t len
 		if (piece > length - done)
 			piece = length - done;
 		if (world_chance((unsigned)chance))
-			write_node(node, offset + done, data + done, piece);
+			write_node(node, offset + done, data + done, piece, unit);
 		done += piece;
 	}
 }
@@ -333,6 +340,12 @@ static struct open_file *
 opened(int fd)
 {
 	return (struct open_file *)descriptor_file(fd, FILE_DISK);
+}
+
+static uint64_t
+unit_of(const struct open_file *file)
+{
+	return file->flags & O_DIRECT ? DISK_SECTOR : LOG_BLOCK_BYTES;
 }
 
 static bool
@@ -348,10 +361,12 @@ disk_write(int fd, const void *buffer, size_t length, uint64_t offset)
 {
 	struct open_file *file = opened(fd);
 	struct node *node;
+	uint64_t unit;
 
 	if (file == NULL)
 		return -EBADF;
 	node = file->node;
+	unit = unit_of(file);
 	if (offset > LARGEST_FILE - length)
 		world_violation(
 		    "%s: a write at offset %llu", file->path, (unsigned long long)offset);
@@ -360,14 +375,14 @@ disk_write(int fd, const void *buffer, size_t length, uint64_t offset)
 	if (!has_room(file, offset, offset + length))
 		return -ENOSPC;
 	if (world_fault("write: EIO")) {
-		write_some(node, offset, buffer, length);
+		write_some(node, offset, buffer, length, unit);
 		return -EIO;
 	}
 	if (length > DISK_SECTOR && world_fault("write: short"))
 		length = (1 + world_below((length - 1) / DISK_SECTOR)) * DISK_SECTOR;
-	write_node(node, offset, buffer, length);
+	write_node(node, offset, buffer, length, unit);
 	if (file->flags & O_DSYNC)
-		sync_range(node, offset, offset + length);
+		sync_range(node, offset / unit * unit, (offset + length + unit - 1) / unit * unit);
 	world_trace("write %s %llu+%zu %llx", file->path, (unsigned long long)offset, length,
 	    (unsigned long long)XXH3_64bits(buffer, length));
 	return (int64_t)length;
@@ -381,7 +396,7 @@ disk_tear(int fd, const void *buffer, size_t length, uint64_t offset)
 	if (file == NULL || !is_aligned(file, buffer, length, offset))
 		return;
 	world_trace("tear %s %llu+%zu", file->path, (unsigned long long)offset, length);
-	write_some(file->node, offset, buffer, length);
+	write_some(file->node, offset, buffer, length, unit_of(file));
 }
 
 /* Of a file more often than other calls: what is written behind it is what matters. */
@@ -408,15 +423,26 @@ disk_sync(int fd)
 	if (sync_fails(file->node)) {
 		/* The kernel takes the pages for clean. */
 		if (file->node->capacity > 0)
-			memset(file->node->dirty, 0, file->node->capacity / DISK_SECTOR);
+			memset(file->node->dirty, CLEAN, file->node->capacity / DISK_SECTOR);
 		return -EIO;
 	}
 	if (file->node->is_dir)
 		sync_dir(file->path);
 	else if (!disk_lies_of_syncs)
-		sync_range(file->node, 0, file->node->size);
+		sync_range(file->node, 0, file->node->capacity);
 	world_trace("sync %s", file->path);
 	return 0;
+}
+
+/* From the page cache, or past it: then what is clean is as the disk has it. */
+static void
+read_node(const struct node *node, uint8_t *buffer, uint64_t length, uint64_t offset, bool direct)
+{
+	memcpy(buffer, node->now + offset, length);
+	for (uint64_t at = offset, end = offset + length; direct && at < end; at += DISK_SECTOR)
+		if (node->dirty[at / DISK_SECTOR] == CLEAN)
+			memcpy(buffer + (at - offset), node->disk + at,
+			    end - at < DISK_SECTOR ? end - at : DISK_SECTOR);
 }
 
 int64_t
@@ -436,7 +462,7 @@ disk_read(int fd, void *buffer, size_t length, uint64_t offset)
 		length = file->node->size - offset;
 	if (length > 1 && world_fault("read: short"))
 		length = 1 + world_below(length - 1);
-	memcpy(buffer, file->node->now + offset, length);
+	read_node(file->node, buffer, length, offset, (file->flags & O_DIRECT) != 0);
 	return (int64_t)length;
 }
 
@@ -476,6 +502,11 @@ disk_begin(unsigned block)
 	static const char *const roots[] = { "/run", "/state" };
 
 	direct_block = block;
+	physical_sector = world_chance(50000) ? LOG_BLOCK_BYTES : DISK_SECTOR;
+	if (physical_sector < block)
+		physical_sector = block;
+	if (disk_sectors_are_large)
+		physical_sector = 4 * LOG_BLOCK_BYTES;
 	last_number = 0;
 	for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {
 		struct node *node = new_node(true);
@@ -542,18 +573,45 @@ cut_names(void)
 	}
 }
 
+/* A sector was being written: nothing is left of it. */
+static void
+garble(uint8_t *sector)
+{
+	uint64_t word = world_random();
+
+	for (unsigned i = 0; i < physical_sector; i += sizeof(word)) {
+		memcpy(sector + i, &word, sizeof(word));
+		word = word * 6364136223846793005u + 1442695040888963407u;
+	}
+}
+
+/* Sectors [first, first + count), which are one of the disk's own, in so far as they are not synced. */
+static void
+cut_sector(struct node *node, uint64_t first, uint64_t count, unsigned chance, unsigned garbled)
+{
+	bool written = false;
+
+	for (uint64_t s = first; s < first + count; s++) {
+		if (node->dirty[s] != CLEAN && world_chance(chance))
+			memcpy(
+			    node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR, DISK_SECTOR);
+		written |= node->dirty[s] == WRITTEN;
+		node->dirty[s] = CLEAN;
+	}
+	if (written && world_chance(garbled))
+		garble(node->disk + first * DISK_SECTOR);
+}
+
 static void
 cut_contents(struct node *node)
 {
-	uint64_t chance = world_below(5) * 25000;
+	static const unsigned rates[] = { 0, 2000, 50000, 100000 };
+	unsigned chance = (unsigned)world_below(5) * 25000, garbled = rates[world_below(4)];
 	uint64_t size = world_chance(50000) ? node->size : node->disk_size;
+	uint64_t count = physical_sector / DISK_SECTOR;
 
-	for (uint64_t s = 0; s * DISK_SECTOR < node->capacity; s++) {
-		if (node->dirty[s] && world_chance((unsigned)chance))
-			memcpy(
-			    node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR, DISK_SECTOR);
-		node->dirty[s] = 0;
-	}
+	for (uint64_t s = 0; (s + count) * DISK_SECTOR <= node->capacity; s += count)
+		cut_sector(node, s, count, chance, garbled);
 	grow(node, size);
 	if (size < node->size) /* no hole is remembered there */
 		holes(node, size / DISK_SECTOR * DISK_SECTOR, node->size, true);
@@ -707,6 +765,8 @@ __wrap_pread(int fd, void *buffer, size_t length, off_t offset)
 ssize_t
 __wrap_pwrite(int fd, const void *buffer, size_t length, off_t offset)
 {
+	if (world.party == PARTY_ROUTER && world.dies_in == 1)
+		disk_tear(fd, buffer, length, (uint64_t)offset);
 	world_step("pwrite");
 	return result_of(disk_write(fd, buffer, length, (uint64_t)offset));
 }
@@ -811,7 +871,7 @@ __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 	     at + DISK_SECTOR <= (uint64_t)(offset + length) && at + DISK_SECTOR <= node->size;
 	     at += DISK_SECTOR) {
 		memset(node->now + at, 0, DISK_SECTOR);
-		node->dirty[at / DISK_SECTOR] = 1;
+		node->dirty[at / DISK_SECTOR] = CHANGED;
 		node->hole_bytes += node->hole[at / DISK_SECTOR] ? 0 : DISK_SECTOR;
 		node->hole[at / DISK_SECTOR] = 1;
 	}
@@ -821,7 +881,16 @@ __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 int
 __wrap_posix_fadvise(int fd, off_t offset, off_t length, int advice)
 {
-	(void)fd, (void)offset, (void)length, (void)advice;
+	const struct open_file *file = opened(fd);
+	struct node *node = file != NULL ? file->node : NULL;
+	uint64_t end = (uint64_t)(offset + length);
+
+	if (node == NULL || advice != POSIX_FADV_DONTNEED)
+		return 0;
+	for (uint64_t at = (uint64_t)offset; at + DISK_SECTOR <= end && at < node->capacity;
+	     at += DISK_SECTOR)
+		if (node->dirty[at / DISK_SECTOR] == CLEAN)
+			memcpy(node->now + at, node->disk + at, DISK_SECTOR);
 	return 0;
 }
 

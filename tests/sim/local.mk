@@ -9,7 +9,7 @@ tests_sim_run_SOURCES = tests/sim/run.c tests/sim/world.c tests/sim/world.h \
 	$(ROUTER_CORE_FILES) $(log_liblog_a_SOURCES) $(shm_libshm_a_SOURCES) \
 	$(telemetry_libtelemetry_a_SOURCES) workers/attachment.c workers/attachment.h
 tests_sim_run_CPPFLAGS = $(AM_CPPFLAGS) -DHEADGATE_CRASH_POINTS \
-	-DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072 -DLANE_DELIVERY=8192 \
+	-DLOG_BLOCK=512 -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072 -DLANE_DELIVERY=8192 \
 	-DWRITER_TAIL=262144 -DWRITER_GATHER=131072 -DQUEUE_RESERVE=512
 # Fortified calls have other names.
 tests_sim_run_CFLAGS = $(AM_CFLAGS) -U_FORTIFY_SOURCE

@@ -57,8 +57,8 @@ static int64_t longest_wait_ns;
 /* What this run is like: some have much of one thing and nothing of another. */
 static struct {
 	unsigned router, publisher, worker, asker; /* turns, of their sum */
-	unsigned kill, start_death, cut, stop, worker_death, publisher_death, lock, person, fault,
-	    full, wall, durability, policy;
+	unsigned kill, start_death, start_cut, cut, stop, worker_death, publisher_death, lock,
+	    person, fault, full, wall, durability, policy;
 } chances; /* of 100000 a step */
 
 /*
@@ -135,6 +135,8 @@ change_policies(void)
 	}
 }
 
+static void cut_power(void);
+
 static void
 start_router(void)
 {
@@ -151,7 +153,10 @@ start_router(void)
 	if (rc != 0 && rc != WORLD_DIED && world.faults == faults)
 		world_violation("P1: the router does not start: %s", strerror(-rc));
 	if (rc != 0) {
-		bury_router();
+		if (rc == WORLD_DIED && world_chance(chances.start_cut))
+			cut_power();
+		else
+			bury_router();
 		return;
 	}
 	world_trace("router is up");
@@ -537,6 +542,7 @@ draw_chances(void)
 	chances.asker = some(6);
 	chances.kill = some(400);
 	chances.start_death = some(60000);
+	chances.start_cut = some(60000);
 	chances.cut = some(300);
 	chances.stop = some(150);
 	chances.worker_death = some(400);
@@ -594,15 +600,12 @@ make_config(void)
 static uint64_t
 run_seed(uint64_t seed, uint64_t steps)
 {
-	static const unsigned blocks[] = { 512, 512, 4096, 0 };
+	const unsigned blocks[] = { DISK_SECTOR, DISK_SECTOR, LOG_BLOCK_BYTES, 0 };
 	unsigned block;
 
 	world_begin(seed);
 	block = blocks[world_below(4)];
-	/* What is left to settlements in these small segments is few blocks of 4096. */
-	disk_capacity = block == 4096 || world_chance(45000)
-	    ? UINT64_MAX
-	    : (13 + world_below(8)) * LOG_SEGMENT_MAX;
+	disk_capacity = world_chance(45000) ? UINT64_MAX : (13 + world_below(8)) * LOG_SEGMENT_MAX;
 	make_config();
 	/* All that expires stays on the disk, as dead letters. */
 	for (unsigned q = 0; q < MODEL_QUEUES; q++)

@@ -13,7 +13,7 @@
 #include "log/reader.h"
 #include "log/settled.h"
 
-enum { SEGMENT_BYTES = 16384, BLOCK = 512, SHOWN_MAX = 64 };
+enum { SEGMENT_BYTES = 131072, BLOCK = LOG_BLOCK_BYTES, SHOWN_MAX = 64 };
 
 /* A segment that is being put together. */
 struct image {

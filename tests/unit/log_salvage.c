@@ -406,7 +406,7 @@ SALVAGED(a_log_of_which_nothing_is_left_is_begun_anew)
  * A segment that is larger than any may be.
  */
 
-enum { MANY_BATCHES = 300, MANY_BYTES = 1 << 20, FROM = 2, TO = 13 };
+enum { MANY_BATCHES = 400, MANY_BYTES = 1 << 20, FROM = 2, TO = 20 };
 
 struct merged { /* the messages of several segments, as the cleaner copies what is left of them */
 	uint8_t bytes[MANY_BYTES];

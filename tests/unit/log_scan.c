@@ -11,7 +11,7 @@
 
 #include "log/scan.h"
 
-enum { SEGMENT_BYTES = 16384, BLOCK = 512 };
+enum { SEGMENT_BYTES = 131072, BLOCK = LOG_BLOCK_BYTES };
 
 struct image {
 	char dir[64];
@@ -157,7 +157,7 @@ Test(log_scan, reads_whole_batches)
 	end_log(&image);
 }
 
-/* Where blocks have 4096 bytes, a pad also follows an end that ends with a sector of 512. */
+/* Each batch ends with a block, also where its end frame ends with a sector of 512. */
 Test(log_scan, a_pad_behind_a_whole_sector_belongs_to_its_batch)
 {
 	static const char text[39];
@@ -273,7 +273,7 @@ Test(log_scan, every_cut_file_is_found)
 
 	begin_log(&image);
 	put_batch(&image, 5, 2);
-	for (size_t length = 0; length < SEGMENT_BYTES; length += 61) {
+	for (size_t length = 0; length < SEGMENT_BYTES; length += 509) {
 		int rc;
 
 		save(&image, length);
@@ -291,7 +291,7 @@ Test(log_scan, a_later_whole_batch_makes_a_bad_place_damage)
 
 	begin_log(&image);
 	put_batch(&image, 5, 3);
-	memset(image.bytes + LOG_HEADER_BYTES, 0, BLOCK); /* a lost sector */
+	memset(image.bytes + LOG_HEADER_BYTES, 0, 512); /* a lost sector */
 	put_batch(&image, 6, 1);
 	save(&image, SEGMENT_BYTES);
 	cr_assert(scan(&image, &tail, &messages) == -EBADMSG, "never skipped in silence");
