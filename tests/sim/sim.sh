@@ -15,10 +15,11 @@ holds() { # holds ARGUMENT...
 found() { # found BREAK: it ends with what must not be, by itself
   case $1 in # where it is known to be found, so that it does not take long; the others within a few from 1
     early-delivery) first=20 ;;
-    early-outcome) first=14 ;;
+    early-outcome) first=80 ;;
     no-reserve) first=100 ;;
-    no-rewrite) first=95 ;;
-    cut-alone) first=30 ;;
+    no-rewrite) first=120 ;;
+    rewrite) first=180 ;;
+    cut-alone) first=40 ;;
     *) first=1 ;;
   esac
   timeout -k 5 250 "$run" --break "$1" --seed $first --seeds 400 >"$dir/sim.log" 2>&1
