@@ -5,6 +5,6 @@ config_libconfig_a_SOURCES = config/command.c config/command.h config/config.c \
 
 check_PROGRAMS += tests/unit/test-config
 TESTS += tests/unit/test-config
-tests_unit_test_config_SOURCES = tests/unit/config.c
+tests_unit_test_config_SOURCES = tests/unit/config.c tests/unit/mutate.h
 tests_unit_test_config_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_config_LDADD = $(CONFIG_LIBS) $(CRITERION_LIBS)

@@ -133,6 +133,8 @@ note_setting(struct scanner *scanner)
 	size_t *count = &scanner->name_count[scanner->depth];
 	struct name *names = scanner->names[scanner->depth];
 
+	if (scanner->last.length == 0)
+		return fail(scanner, "no name in front of '='", (struct name){ 0 });
 	for (size_t i = 0; i < *count; i++)
 		if (names[i].length == scanner->last.length &&
 		    memcmp(names[i].at, scanner->last.at, names[i].length) == 0)

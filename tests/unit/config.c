@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "tests/unit/mutate.h"
 
 static struct config config;
 static char error[8192];
@@ -124,6 +125,8 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "max_message_size = 2M\ntopic t {}\nqueue q { topic = t }", "max_message_size" },
 		{ "topic t {}", "no queue" },
 		{ "}", "closes nothing" },
+		{ "= dev\n= prod", ":1: no name in front of '='" },
+		{ "topic t { group_by += {a} }\nqueue q { topic = t }", "no name in front of '='" },
 		{ "topic 't", "quote" },
 		{ "/* never closed", "comment" },
 	};
@@ -259,6 +262,46 @@ Test(config, more_than_there_may_be_is_refused)
 		       "{a123456789b123456789c123456789d123456789e123456789f123456789g123} }\n"
 		       "queue q { topic = t }") < 0);
 	cr_expect(strstr(error, "bad name") != NULL, "%s", error);
+}
+
+/* A good file with pieces of others in it. */
+static void
+mutate_file(char *text)
+{
+	static const char *const pieces[] = { "topic t {", "queue q {", "}", "{", "=", "+=", ",",
+		"\\", "'", "\"", "#", "/*", "*/", "\n", "${HOME}", "include(\"/dev/null\")",
+		"lanes = 4", "group_by = {a, b}", "dead_letter_queue = d", "environment = dev",
+		"99999999999999999999" };
+	size_t length;
+
+	strcpy(text,
+	    "environment = dev\ntopic t { group_by = {a} dedup_window = 5m }\n"
+	    "queue q { topic = t lanes = 4 filter_policy = '{\"a\": [\"b\"]}' on_trip = 'x y' }\n");
+	length = strlen(text);
+	for (unsigned changes = mutate_below(4); changes > 0; changes--)
+		length = mutate_once(text, length);
+	for (unsigned changes = mutate_below(3); changes > 0; changes--) {
+		const char *piece = pieces[mutate_below(sizeof(pieces) / sizeof(pieces[0]))];
+
+		length =
+		    mutate_insert(text, length, mutate_below(length + 1), piece, strlen(piece));
+	}
+	text[length] = '\0';
+}
+
+Test(config, whatever_a_file_has_is_taken_or_refused_with_words, .timeout = 600)
+{
+	static char text[MUTATED_BYTES + 1];
+
+	mutate_seed("CONFIG_SEED", 20261130);
+	for (int i = 0; i < 3000; i++) {
+		mutate_file(text);
+		error[0] = '\0';
+		if (load(text) == 0)
+			config_free(&config);
+		else
+			cr_assert(error[0] != '\0', "%s", text);
+	}
 }
 
 Test(config, a_directory_is_no_configuration)
