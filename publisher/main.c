@@ -90,7 +90,7 @@ wall_ns(void)
 }
 
 static void
-usage(FILE *out)
+print_help(void)
 {
 	fputs(
 	    "usage: headgate-publish [-hVv] [-c FILE] [-D DIR] [-t TOPIC] [--receipts]\n"
@@ -106,7 +106,7 @@ usage(FILE *out)
 	    "  -v, --verbose         say more\n"
 	    "  -V, --version         print the version\n"
 	    "  -h, --help            print this\n",
-	    out);
+	    stdout);
 }
 
 static void
@@ -164,10 +164,10 @@ read_options(struct publisher *publisher, int argc, char **argv)
 			puts("headgate-publish " VERSION_TEXT);
 			exit(output_end(0));
 		case 'h':
-			usage(stdout);
+			print_help();
 			exit(output_end(0));
 		default:
-			usage(stderr);
+			fputs("see: headgate-publish --help\n", stderr);
 			exit(EX_USAGE);
 		}
 	}
