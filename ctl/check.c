@@ -156,6 +156,18 @@ find_windows(struct check *check)
 	}
 }
 
+static void __attribute__((noreturn))
+give_up_known(const struct ctl *ctl, const char *queue, int rc)
+{
+	char path[LOG_PATH_BYTES];
+
+	log_known_path(path, ctl->config.state_dir, queue);
+	errx(rc == -EACCES   ? EX_NOPERM
+		: rc == -EIO ? EX_IOERR
+			     : EX_OSERR,
+	    "%s: %s", path, strerror(-rc));
+}
+
 static void
 open_logs(struct check *check, const struct ctl *ctl)
 {
@@ -178,7 +190,9 @@ open_logs(struct check *check, const struct ctl *ctl)
 		if (rc != 0)
 			give_up(rc, audit->error);
 		audit->key = key;
-		audit->known = log_known_end(ctl->config.state_dir, name, audit->list.log_id);
+		rc = log_known_end(ctl->config.state_dir, name, audit->list.log_id, &audit->known);
+		if (rc != 0)
+			give_up_known(ctl, name, rc);
 		check->logs[check->count] = (struct log_judge_log){
 			.log_id = audit->list.log_id,
 			.known = audit->known.batch,

@@ -3,7 +3,6 @@
 #endif
 #include "log/ids.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -41,6 +40,8 @@ read_file(FILE *file, uint64_t log_id, uint64_t number, struct log_ids_header *h
 {
 	size_t n = fread(header, 1, sizeof(*header), file);
 
+	if (ferror(file))
+		return -EIO;
 	if (n >= sizeof(header->magic) && memcmp(header->magic, LOG_IDS_MAGIC, 5) == 0 &&
 	    memcmp(header->magic, LOG_IDS_MAGIC, sizeof(header->magic)) != 0)
 		return -ESTALE;
@@ -57,7 +58,7 @@ read_file(FILE *file, uint64_t log_id, uint64_t number, struct log_ids_header *h
 	    XXH3_64bits(*ids, header->count * sizeof(**ids)) == header->checksum)
 		return 0;
 	free(*ids);
-	return -EBADMSG;
+	return ferror(file) ? -EIO : -EBADMSG;
 }
 
 int
@@ -99,13 +100,14 @@ log_ids_list(const char *dir_path, uint64_t **numbers, size_t *count)
 {
 	DIR *dir = opendir(dir_path);
 	size_t capacity = 0;
-	int rc = 0;
+	struct dirent *entry;
+	int rc;
 
 	*numbers = NULL;
 	*count = 0;
 	if (dir == NULL)
 		return -errno;
-	for (struct dirent *entry; rc == 0 && (entry = readdir(dir)) != NULL;) {
+	while ((rc = log_next_entry(dir, &entry)) == 1) {
 		uint64_t number = file_number(entry->d_name);
 		void *bigger = *numbers;
 
@@ -123,9 +125,11 @@ log_ids_list(const char *dir_path, uint64_t **numbers, size_t *count)
 		(*numbers)[(*count)++] = number;
 	}
 	closedir(dir);
-	if (rc != 0)
+	if (rc != 0) {
 		free(*numbers);
-	else if (*count > 0)
+		*numbers = NULL;
+	} else if (*count > 0) {
 		qsort(*numbers, *count, sizeof(**numbers), compare_numbers);
+	}
 	return rc;
 }

@@ -90,50 +90,64 @@ log_known_forget_end(const char *state_dir, const char *queue)
 	return rc;
 }
 
-static struct log_known_end
-read_end(const char *path)
+/* All zero when nothing is known, or it is torn. Returns 0, or -errno: it could not be read. */
+static int
+read_end(const char *path, struct log_known_end *end)
 {
-	struct log_known_end end = { .batch = 0 };
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = 0;
+	ssize_t n;
 
-	if (fd >= 0) {
-		n = pread(fd, &end, sizeof(end), 0);
-		close(fd);
-	}
-	if (n == sizeof(end) && memcmp(end.magic, LOG_KNOWN_MAGIC, sizeof(end.magic)) == 0 &&
-	    end.checksum == checksum(&end))
-		return end;
-	return (struct log_known_end){ .batch = 0 };
+	*end = (struct log_known_end){ .batch = 0 };
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	do {
+		n = pread(fd, end, sizeof(*end), 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		n = -errno;
+	close(fd);
+	if (n != sizeof(*end) || memcmp(end->magic, LOG_KNOWN_MAGIC, sizeof(end->magic)) != 0 ||
+	    end->checksum != checksum(end))
+		*end = (struct log_known_end){ .batch = 0 };
+	return n < 0 ? (int)n : 0;
 }
 
-struct log_known_end
-log_known_end(const char *state_dir, const char *queue, uint64_t log_id)
+int
+log_known_end(const char *state_dir, const char *queue, uint64_t log_id, struct log_known_end *end)
 {
-	struct log_known_end end;
 	char path[LOG_PATH_BYTES];
+	int rc;
 
 	log_known_path(path, state_dir, queue);
-	end = read_end(path);
-	return end.log_id == log_id ? end : (struct log_known_end){ .batch = 0 };
+	rc = read_end(path, end);
+	if (end->log_id != log_id)
+		*end = (struct log_known_end){ .batch = 0 };
+	return rc;
 }
 
-struct log_known_end
-log_known_end_of(const char *queue_dir, uint64_t log_id)
+int
+log_known_end_of(const char *queue_dir, uint64_t log_id, struct log_known_end *end, char *error,
+    size_t error_bytes)
 {
-	char state_dir[LOG_PATH_BYTES], queue[LOG_PATH_BYTES];
+	char state_dir[LOG_PATH_BYTES], queue[LOG_PATH_BYTES], path[LOG_PATH_BYTES];
 	char *slash;
+	int rc;
 
+	*end = (struct log_known_end){ .batch = 0 };
 	strlcpy(state_dir, queue_dir, sizeof(state_dir));
 	for (int names = 0; names < 2; names++) { /* NAME, then queues */
 		slash = strrchr(state_dir, '/');
 		if (slash == NULL)
-			return (struct log_known_end){ .batch = 0 };
+			return 0;
 		if (names == 0)
 			strlcpy(queue, slash + 1, sizeof(queue));
 		*slash = '\0';
 	}
-	return log_known_end(state_dir, queue, log_id);
+	rc = log_known_end(state_dir, queue, log_id, end);
+	log_known_path(path, state_dir, queue);
+	if (rc != 0)
+		snprintf(error, error_bytes, "%s: %s", path, strerror(-rc));
+	return rc;
 }
 
 int
@@ -149,29 +163,33 @@ log_known_check(const char *queue_dir, const struct log_known_end *end, uint64_t
 	return -EBADMSG;
 }
 
-uint64_t
-log_known_highest(const char *state_dir)
+int
+log_known_highest(const char *state_dir, uint64_t *highest)
 {
 	char path[LOG_PATH_BYTES];
 	struct dirent *entry;
-	uint64_t highest = 0;
 	DIR *dir;
+	int rc;
 
+	*highest = 0;
 	snprintf(path, sizeof(path), "%.4000s/known", state_dir);
 	dir = opendir(path);
-	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	while ((rc = log_next_entry(dir, &entry)) == 1) {
 		struct log_known_end end;
 
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "%.4000s/known/%.255s", state_dir, entry->d_name);
-		end = read_end(path);
-		if (end.batch > highest)
-			highest = end.batch;
+		rc = read_end(path, &end);
+		if (rc != 0)
+			break;
+		if (end.batch > *highest)
+			*highest = end.batch;
 	}
-	if (dir != NULL)
-		closedir(dir);
-	return highest;
+	closedir(dir);
+	return rc;
 }
 
 /* Returns 1, 0 or -errno. */

@@ -32,18 +32,21 @@ int log_known_set_end(const char *state_dir, const char *queue, struct log_known
 /* Of a log that was salvaged: what was known of its end is of no use. Returns 0 or -errno. */
 int log_known_forget_end(const char *state_dir, const char *queue);
 /* Anyone. How the log with this id ended at least: routers may have gone on with it since. All zero when nothing is
- * known. */
-struct log_known_end log_known_end(const char *state_dir, const char *queue, uint64_t log_id);
+ * known. Returns 0, or -errno: it could not be read. */
+int log_known_end(
+    const char *state_dir, const char *queue, uint64_t log_id, struct log_known_end *);
 
 /* Anyone who reads one log alone, and knows only its directory, STATE/queues/NAME: is its end there? *end: as
  * log_known_end() has it, read before the log, which a router may go on with meanwhile. last_batch: of log_scan_tail().
- * Returns 0, or -EBADMSG with error filled. */
-struct log_known_end log_known_end_of(const char *queue_dir, uint64_t log_id);
+ * Each returns 0; or -EBADMSG, or the reader another -errno, with error filled. */
+int log_known_end_of(const char *queue_dir, uint64_t log_id, struct log_known_end *end, char *error,
+    size_t error_bytes);
 int log_known_check(const char *queue_dir, const struct log_known_end *end, uint64_t last_batch,
     char *error, size_t error_bytes);
 
-/* The highest batch of all that are known, also of queues that are not in the configuration: theirs may be put back. */
-uint64_t log_known_highest(const char *state_dir);
+/* The highest batch of all that are known, also of queues that are not in the configuration: theirs may be put back.
+ * Returns likewise. */
+int log_known_highest(const char *state_dir, uint64_t *batch);
 
 /* Anyone. Of a queue of which log_list_open() says that it has no log: returns 0 when it never had one; -EBADMSG, with
  * error filled, when it had, for it is known or ids of its segments are left; or another -errno, likewise. */

@@ -30,6 +30,14 @@ log_sync_dir(const char *path)
 	return rc;
 }
 
+int
+log_next_entry(DIR *dir, struct dirent **entry)
+{
+	errno = 0;
+	*entry = readdir(dir);
+	return *entry != NULL ? 1 : -errno;
+}
+
 void
 log_segment_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number)
 {
@@ -120,11 +128,12 @@ list_numbers(struct log_list *list)
 {
 	DIR *dir = opendir(list->dir);
 	size_t capacity = 0;
-	int rc = 0;
+	struct dirent *entry;
+	int rc;
 
 	if (dir == NULL)
 		return -errno;
-	for (struct dirent *entry; rc == 0 && (entry = readdir(dir)) != NULL;) {
+	while ((rc = log_next_entry(dir, &entry)) == 1) {
 		uint64_t number = segment_number(entry->d_name);
 
 		if (number == 0)
@@ -270,56 +279,67 @@ log_list_open(struct log_list *list, const char *dir, char *error, size_t error_
  * A list of what is damaged.
  */
 
-/* Reads the first frame's header of a segment's file. */
-static bool
+/* Reads the first frame's header of a segment's file. Returns 1; 0: there is none that is whole; or -errno. */
+static int
 read_first_frame(const struct log_list *list, uint64_t number, struct log_frame *frame)
 {
 	char path[LOG_PATH_BYTES];
-	bool good;
-	int fd;
+	int fd, rc;
 
 	log_segment_path(path, list->dir, number);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return false;
-	good = read_whole(fd, frame, sizeof(*frame), LOG_HEADER_BYTES) == 0 &&
-	    log_frame_header_valid(frame, LOG_SEGMENT_BYTES_LIMIT, frame->salt);
+		return -errno;
+	rc = read_whole(fd, frame, sizeof(*frame), LOG_HEADER_BYTES);
 	close(fd);
-	return good;
+	if (rc != 0)
+		return rc == -ENODATA ? 0 : rc;
+	return log_frame_header_valid(frame, LOG_SEGMENT_BYTES_LIMIT, frame->salt);
 }
 
-/* Is what stands in segment i from before its file was made ready to be used again? Batches go up. */
-static bool
+/* Is what stands in segment i from before its file was made ready to be used again? Batches go up. Returns 1, 0 or
+ * -errno. */
+static int
 is_stale(const struct log_list *list, size_t i, uint64_t batch)
 {
 	while (i-- > 0) {
 		const struct log_segment *segment = &list->segments[i];
 		struct log_frame frame;
+		int rc;
 
-		if (segment->salt != 0 && !log_segment_replaces(segment) &&
-		    read_first_frame(list, segment->number, &frame) && frame.salt == segment->salt)
+		if (segment->salt == 0 || log_segment_replaces(segment))
+			continue;
+		rc = read_first_frame(list, segment->number, &frame);
+		if (rc < 0)
+			return rc;
+		if (rc == 1 && frame.salt == segment->salt)
 			return batch < frame.batch;
 	}
-	return false;
+	return 0;
 }
 
-/* What is known of a segment whose header is not whole: salt 0 is nothing. */
-static struct log_segment
-guess_segment(const struct log_list *list, size_t i, uint64_t file_bytes)
+/* What is known of a segment whose header is not whole: salt 0 is nothing. Returns 0 or -errno. */
+static int
+guess_segment(struct log_list *list, size_t i, uint64_t file_bytes)
 {
 	uint64_t number = list->segments[i].number, blocks = file_bytes / LOG_BLOCK_BYTES;
 	struct log_segment guess = { .number = number, .last_number = number, .damaged = true };
 	struct log_frame frame;
+	int rc = 0, stale = 0;
 
 	guess.size = guess.span = blocks * LOG_BLOCK_BYTES;
 	if (i > 0)
 		guess.position = list->segments[i - 1].position + list->segments[i - 1].span;
 	else
 		guess.position = LOG_BLOCK_BYTES;
-	if (guess.size > LOG_HEADER_BYTES && guess.size <= LOG_SEGMENT_BYTES_LIMIT &&
-	    read_first_frame(list, number, &frame) && !is_stale(list, i, frame.batch))
+	if (guess.size > LOG_HEADER_BYTES && guess.size <= LOG_SEGMENT_BYTES_LIMIT)
+		rc = read_first_frame(list, number, &frame);
+	if (rc == 1)
+		stale = is_stale(list, i, frame.batch);
+	if (rc == 1 && stale == 0)
 		guess.salt = frame.salt;
-	return guess;
+	list->segments[i] = guess;
+	return rc < 0 ? rc : stale < 0 ? stale : 0;
 }
 
 /* Is it only the words that tell the version that are damaged? */
@@ -350,7 +370,9 @@ survey_segment(struct log_list *list, size_t i, log_list_bad *bad, void *context
 	    (rc != -ESTALE || !is_of_this_version(&header)))
 		return rc;
 	if (rc != 0) {
-		list->segments[i] = guess_segment(list, i, file_bytes);
+		rc = guess_segment(list, i, file_bytes);
+		if (rc != 0)
+			return rc;
 		return bad(context, number, 0,
 		    list->segments[i].salt != 0 ? LOG_HEADER_BYTES : file_bytes,
 		    "damaged segment header");

@@ -4,6 +4,8 @@
 #ifndef HEADGATE_LOG_LIST_H
 #define HEADGATE_LOG_LIST_H
 
+#include <dirent.h>
+
 #include "log/format.h"
 
 enum { LOG_PATH_BYTES = 4352, LOG_ERROR_BYTES = 4800 };
@@ -68,6 +70,8 @@ int log_list_survey(struct log_list *, const char *dir, log_list_bad *, void *co
 
 /* Makes durable what was made, renamed or removed in a directory. Returns 0 or -errno. */
 int log_sync_dir(const char *path);
+/* The next entry of a directory. Returns 1, 0 behind the last, or -errno: what was read is not all. */
+int log_next_entry(DIR *, struct dirent **entry);
 
 /* Does segment i, which is not the first, follow the one before, and is not put together of others? */
 bool log_list_follows(const struct log_list *, size_t i);

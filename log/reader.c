@@ -71,12 +71,15 @@ static int
 read_settled(struct picture *picture)
 {
 	const char *dir = picture->list.dir;
-	struct log_known_end known = log_known_end_of(dir, picture->list.log_id);
 	struct log_reader *reader = picture->reader;
+	struct log_known_end known;
 	struct log_tail tail;
 	struct log_base base;
-	int rc = log_scan_tail(&picture->scan, NULL, &tail);
+	int rc = log_known_end_of(
+	    dir, picture->list.log_id, &known, reader->error, sizeof(reader->error));
 
+	if (rc == 0)
+		rc = log_scan_tail(&picture->scan, NULL, &tail);
 	if (rc != 0)
 		return rc;
 	picture->last = tail.segment;

@@ -504,14 +504,17 @@ remove_unfinished(const struct copy *copy)
 {
 	DIR *dir = opendir(copy->dir);
 	struct dirent *entry;
+	int rc;
 
 	if (dir == NULL)
 		return errno == ENOENT ? 0 : -errno;
-	while ((entry = readdir(dir)) != NULL)
+	while ((rc = log_next_entry(dir, &entry)) == 1)
 		if (strlen(entry->d_name) == NAME_DIGITS + 4 &&
 		    strspn(entry->d_name, "0123456789abcdef") == NAME_DIGITS)
 			unlinkat(dirfd(dir), entry->d_name, 0);
 	closedir(dir);
+	if (rc != 0)
+		return rc;
 	return rmdir(copy->dir) == 0 ? 0 : -errno;
 }
 

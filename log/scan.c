@@ -529,8 +529,9 @@ read_checkpoint_frame(void *context, const struct log_frame *frame, uint64_t pos
 	if (frame->type == LOG_CHECKPOINT) {
 		reader->begun = true;
 		memcpy(&base->head, frame + 1, sizeof(base->head));
-		if (settled_restore(&base->settled, base->head.through, base->head.highest) != 0)
-			return -EBADMSG;
+		rc = settled_restore(&base->settled, base->head.through, base->head.highest);
+		if (rc != 0)
+			return rc == -EINVAL ? -EBADMSG : rc;
 	} else if (frame->type == LOG_SEGMENTS) {
 		for (size_t i = 0; i < frame->length / sizeof(*entry); i++)
 			log_list_describe(reader->list, &entry[i]);

@@ -87,10 +87,13 @@ read_log(struct log_scan *scan, struct reader *reader)
 	struct log_visitor visitor = { .frame = read_frame, .context = reader };
 	struct log_summary *summary = reader->summary;
 	const struct log_list *list = scan->list;
-	struct log_known_end known = log_known_end_of(list->dir, list->log_id);
+	struct log_known_end known;
 	struct log_tail tail;
 	struct log_base base;
-	int rc = log_scan_tail(scan, NULL, &tail);
+	int rc = log_known_end_of(list->dir, list->log_id, &known, scan->error, scan->error_bytes);
+
+	if (rc == 0)
+		rc = log_scan_tail(scan, NULL, &tail);
 
 	if (rc != 0)
 		return rc;

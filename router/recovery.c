@@ -102,22 +102,42 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 	return rc;
 }
 
+/* What routers before us left word of. */
+static int
+read_known(struct recovery *recovery)
+{
+	const char *state_dir = recovery->router->config->state_dir;
+	char path[LOG_PATH_BYTES];
+	struct log_known_end end;
+	int rc = 0;
+
+	snprintf(path, sizeof(path), "%.4000s/known", state_dir);
+	for (unsigned i = 0; rc == 0 && i < recovery->count; i++) {
+		const char *name = recovery->router->queues[i].config->name;
+
+		log_known_path(path, state_dir, name);
+		rc = log_known_end(state_dir, name, recovery->found[i].list.log_id, &end);
+		recovery->logs[i].known = end.batch;
+	}
+	if (rc == 0)
+		rc = log_known_highest(state_dir, &recovery->highest_batch);
+	return rc == 0 ? 0 : complain(recovery, rc, path, strerror(-rc));
+}
+
 /* Decides, before anything is written, whether what is not whole was torn: that can only be the batch
  * that was being written, the highest of all. */
 static int
 judge(struct recovery *recovery)
 {
 	uint64_t lost, later;
+	int rc = read_known(recovery);
 
-	for (unsigned i = 0; i < recovery->count; i++)
-		recovery->logs[i] = (struct log_judge_log){
-			.log_id = recovery->found[i].list.log_id,
-			.known = log_known_end(recovery->router->config->state_dir,
-			    recovery->router->queues[i].config->name,
-			    recovery->found[i].list.log_id)
-				     .batch,
-			.tail = &recovery->found[i].tail,
-		};
+	if (rc != 0)
+		return rc;
+	for (unsigned i = 0; i < recovery->count; i++) {
+		recovery->logs[i].log_id = recovery->found[i].list.log_id;
+		recovery->logs[i].tail = &recovery->found[i].tail;
+	}
 	recovery->judge.logs = recovery->logs;
 	recovery->judge.count = recovery->count;
 	log_judge_decide(&recovery->judge);
@@ -131,7 +151,6 @@ judge(struct recovery *recovery)
 				 : ": it was whole when the router ended");
 		return -EBADMSG;
 	}
-	recovery->highest_batch = log_known_highest(recovery->router->config->state_dir);
 	if (recovery->highest_batch < recovery->judge.begun)
 		recovery->highest_batch = recovery->judge.begun;
 	return 0;
@@ -603,7 +622,8 @@ check_unconfigured(const struct recovery *recovery)
 	dir = opendir(path);
 	if (dir == NULL)
 		return complain(recovery, -errno, path, strerror(errno));
-	while (rc == 0 && (entry = readdir(dir)) != NULL) {
+	while (rc == 0 && (rc = log_next_entry(dir, &entry)) == 1) {
+		rc = 0;
 		if (entry->d_name[0] == '.' || config_find_queue(router->config, entry->d_name))
 			continue;
 		snprintf(path, sizeof(path), "%.4000s/queues/%.64s", router->config->state_dir,
@@ -615,8 +635,8 @@ check_unconfigured(const struct recovery *recovery)
 		}
 		if (rc != 0) {
 			snprintf(recovery->error, recovery->error_bytes,
-			    "%.64s: is not in the configuration, and not whole: %.4600s",
-			    entry->d_name, log_error);
+			    "%.64s: is not in the configuration, and %s: %.4600s", entry->d_name,
+			    rc == -EBADMSG ? "not whole" : "cannot be read", log_error);
 			continue;
 		}
 		snprintf(recovery->error, recovery->error_bytes,
@@ -625,6 +645,8 @@ check_unconfigured(const struct recovery *recovery)
 		    entry->d_name, summary.depth, path);
 		rc = -EINVAL;
 	}
+	if (rc < 0 && recovery->error[0] == '\0')
+		complain(recovery, rc, path, strerror(-rc));
 	closedir(dir);
 	return rc;
 }

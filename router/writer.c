@@ -1072,7 +1072,8 @@ remove_rests(const struct log_list *list)
 		log_segment_path(path, list->dir, list->leftovers[i]);
 		rc = io_unlink(path);
 	}
-	while (rc == 0 && (entry = readdir(dir)) != NULL) {
+	while (rc == 0 && (rc = log_next_entry(dir, &entry)) == 1) {
+		rc = 0;
 		if (!is_rest(entry->d_name))
 			continue;
 		snprintf(path, sizeof(path), "%.4000s/%.255s", list->dir, entry->d_name);
