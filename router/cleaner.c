@@ -76,6 +76,7 @@ struct cleaner {
 
 	/* The new segment. */
 	struct log_segment segment;
+	bool in_place; /* it has the name of the first that it replaces */
 	int out_fd;
 	uint8_t *out;
 	size_t out_used;
@@ -702,27 +703,52 @@ finish_ids(struct cleaner *cleaner)
  * Freeing.
  */
 
+/* The new segment has its name: there is no way back. A sync that cannot even begin, for want of a descriptor, is
+ * tried again; one that failed is final, as each is. */
+static void
+sync_later(struct cleaner *cleaner, int rc)
+{
+	cleaner->step = WAITING_TO_FREE;
+	if (rc != -EMFILE && rc != -ENFILE && rc != -ENOMEM && rc != -EINTR)
+		cleaner->router->failed = rc;
+}
+
+/* The new segment takes the place of the first of those that it replaces. */
+static int
+take_place(struct cleaner *cleaner)
+{
+	const char *dir = cleaner->queue->writer.dir;
+	char from[LOG_PATH_BYTES], to[LOG_PATH_BYTES];
+	int rc = 0;
+
+	if (!cleaner->in_place) {
+		new_segment_path(cleaner, from);
+		log_segment_path(to, dir, cleaner->segment.number);
+		close_fd(&cleaner->out_fd);
+		CRASH_POINT("move.header_written");
+		rc = io_rename(from, to);
+		CRASH_POINT("move.renamed");
+	}
+	cleaner->in_place = rc == 0;
+	if (rc == 0)
+		rc = log_sync_dir(dir);
+	CRASH_POINT("move.durable");
+	return rc;
+}
+
 static int
 free_segments(struct cleaner *cleaner)
 {
 	struct queue *queue = cleaner->queue;
 	const struct log_segment *segment =
 	    cleaner->segment.messages > 0 ? &cleaner->segment : NULL;
-	char from[LOG_PATH_BYTES], to[LOG_PATH_BYTES];
 	uint64_t bytes = writer_bytes(&queue->writer);
 	struct worker *worker;
-	int rc = 0;
+	int rc = segment != NULL ? take_place(cleaner) : 0;
 
-	if (segment != NULL) {
-		new_segment_path(cleaner, from);
-		log_segment_path(to, queue->writer.dir, segment->number);
-		close_fd(&cleaner->out_fd);
-		CRASH_POINT("move.header_written");
-		rc = io_rename(from, to);
-		CRASH_POINT("move.renamed");
-		if (rc == 0)
-			rc = log_sync_dir(queue->writer.dir);
-		CRASH_POINT("move.durable");
+	if (rc != 0 && cleaner->in_place) {
+		sync_later(cleaner, rc);
+		return 0;
 	}
 	if (rc != 0)
 		return rc;
@@ -797,7 +823,7 @@ begin_copy(struct cleaner *cleaner)
 	cleaner->ids_bytes = cleaner->ids_capacity = cleaner->ids_written = 0;
 	cleaner->newest_clock_s = 0;
 	cleaner->left_bytes = cleaner->segment_left = cleaner->segment_left_bytes = 0;
-	cleaner->made_room = false;
+	cleaner->made_room = cleaner->in_place = false;
 	if (!cleaner->move && !cleaner->keep_ids)
 		return free_segments(cleaner);
 	cleaner->at = cleaner->first;
