@@ -286,6 +286,8 @@ receive_all(int fd, void *buffer, size_t length, int *fds, size_t capacity, size
 		if (n == 0)
 			return -EPIPE;
 		take_fds(&message, fds, capacity, count);
+		if (message.msg_flags & MSG_CTRUNC) /* the room was enough: descriptors were not */
+			return -EMFILE;
 		done += (size_t)n;
 	}
 	return 0;

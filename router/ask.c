@@ -146,7 +146,7 @@ has_worker(const struct queue *queue, const struct group *group)
 
 /* May it be done, to the message at the group's head? Returns BLOCKED_ENDED for yes. */
 static enum blocked_outcome
-judge(struct blocked_tried *tried, const struct queue *queue, const struct group *group,
+judge(struct blocked_tried *tried, struct queue *queue, const struct group *group,
     const struct blocked_try *try)
 {
 	enum control_state state = control_word_state(queue_state_word(queue));
@@ -163,7 +163,7 @@ judge(struct blocked_tried *tried, const struct queue *queue, const struct group
 		return refuse(tried, "a worker was attached just now: ask again");
 	tried->sequence = head->sequence;
 	if (!blocking_message_id(queue, *head, tried->message_id))
-		return refuse(tried, "the message at its head cannot be read");
+		return refuse(tried, "the message at its head cannot be read now");
 	if (try->message_id[0] != '\0' && strcmp(try->message_id, tried->message_id) != 0)
 		return BLOCKED_OTHER_HEAD;
 	if (try->skip && group->sequence != head->sequence)

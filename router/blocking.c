@@ -39,16 +39,6 @@ blocking_hash(const struct log_frame *frame, uint64_t *hash)
 	return 0;
 }
 
-/* Where it stands; it may have been moved since. */
-static const struct log_frame *
-find_frame(const struct queue *queue, struct parked parked)
-{
-	const struct log_frame *frame =
-	    queue_frame(queue, parked.position, parked.sequence, queue->router->scratch);
-
-	return frame != NULL ? frame : queue_find(queue, parked.sequence, queue->router->scratch);
-}
-
 int
 blocking_park(struct worker *worker, const struct log_frame *frame)
 {
@@ -114,15 +104,17 @@ note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16
 	    "d:status", (int)status, "s:error", reason, "u:tries", (uint64_t)group->tries, NULL);
 }
 
-/* The group of a message that was delivered for the first time. */
-static int
-find_group(struct queue *queue, struct parked parked, bool block, struct group **group)
+int
+blocking_group(struct queue *queue, struct parked parked, bool block, struct group **group)
 {
-	const struct log_frame *frame = find_frame(queue, parked);
+	const struct log_frame *frame;
 	uint64_t hash;
+	int rc = queue_message(queue, parked.position, parked.sequence, &frame);
 
-	if (frame == NULL || blocking_hash(frame, &hash) != 0)
-		return -EBADMSG;
+	if (rc == 1)
+		rc = blocking_hash(frame, &hash);
+	if (rc != 0)
+		return rc;
 	*group = block ? groups_block(&queue->groups, hash) : groups_find(&queue->groups, hash);
 	if (*group == NULL)
 		return block ? -ENOMEM : -EPROTO;
@@ -134,28 +126,19 @@ blocking_failed(struct worker *worker, struct group *group, struct parked parked
     const char *reason)
 {
 	struct queue *queue = worker->queue;
-	int rc = group != NULL ? 0 : find_group(queue, parked, true, &group);
 
-	if (rc == 0 && !group_give_back(&queue->groups, group, parked))
-		rc = -ENOMEM;
-	if (rc == 0)
-		note_failure(queue, group, parked.sequence, status, reason);
-	if (rc == 0) {
-		ask_failed(queue, parked.sequence, status, reason);
-		probe_blocked(queue, group, parked.sequence);
-	}
-	return rc;
+	if (!group_give_back(&queue->groups, group, parked))
+		return -ENOMEM;
+	note_failure(queue, group, parked.sequence, status, reason);
+	ask_failed(queue, parked.sequence, status, reason);
+	probe_blocked(queue, group, parked.sequence);
+	return 0;
 }
 
 int
 blocking_given_back(struct worker *worker, struct group *group, struct parked parked)
 {
-	struct queue *queue = worker->queue;
-	int rc = group != NULL ? 0 : find_group(queue, parked, false, &group);
-
-	if (rc == 0 && !group_give_back(&queue->groups, group, parked))
-		rc = -ENOMEM;
-	return rc;
+	return group_give_back(&worker->queue->groups, group, parked) ? 0 : -ENOMEM;
 }
 
 /* Nothing of the group is parked or in flight: it is as all others. */
@@ -201,13 +184,13 @@ blocking_order(struct queue *queue, struct group *group, uint64_t skip)
 }
 
 bool
-blocking_message_id(const struct queue *queue, struct parked parked, char id[ENVELOPE_ID_BYTES + 1])
+blocking_message_id(struct queue *queue, struct parked parked, char id[ENVELOPE_ID_BYTES + 1])
 {
-	const struct log_frame *frame = find_frame(queue, parked);
+	const struct log_frame *frame;
 	struct log_content content;
 	struct envelope envelope;
 
-	if (frame == NULL)
+	if (queue_message(queue, parked.position, parked.sequence, &frame) != 1)
 		return false;
 	content = log_content(frame);
 	if (envelope_open(
@@ -222,22 +205,22 @@ blocking_message_id(const struct queue *queue, struct parked parked, char id[ENV
  * Trying again.
  */
 
-/* The next message of a group. Returns as delivery_put(). */
+/* The next message of a group. Returns as delivery_put(); 0 also when it could not be read for now. */
 static int
 deliver_next(struct worker *worker, struct group *group)
 {
 	struct queue *queue = worker->queue;
 	const struct parked next = *group_next(group);
-	const struct log_frame *frame = find_frame(queue, next);
+	const struct log_frame *frame;
 	struct lane_delivery delivery = {
 		.sequence = next.sequence,
 		.receive_count = received_count(&queue->received, next.sequence),
 		.flags = group->releasing ? 0 : LANE_AGAIN,
 	};
-	int rc;
+	int rc = queue_message(queue, next.position, next.sequence, &frame);
 
-	if (frame == NULL)
-		return -EBADMSG;
+	if (rc != 1)
+		return rc == -EBADMSG ? rc : 0; /* it stays ready: the next turn tries again */
 	if (is_given_up(queue->config, group, next.sequence)) {
 		delivery.flags |= LANE_GIVE_UP;
 		delivery.status = group->status;

@@ -20,8 +20,11 @@
 /* The cursor has come to this message: parks it if its group is blocked. Returns 1, 0, or -ENOMEM. */
 int blocking_park(struct worker *, const struct log_frame *);
 
-/* What a worker says of a message. parked: where it stands. Each returns 0, -EPROTO, -EBADMSG when the
- * message cannot be read, or -ENOMEM. group: NULL unless it was delivered again. */
+/* The group of a message that stands at parked; block: a new one, if it was open. Returns 0; -EPROTO when it was and
+ * is not to be blocked; -ENOMEM; or -EBADMSG or -EAGAIN, as queue_find(). */
+int blocking_group(struct queue *, struct parked, bool block, struct group **group);
+
+/* What a worker says of a message. parked: where it stands. Each returns 0 or -ENOMEM. */
 int blocking_failed(
     struct worker *, struct group *, struct parked, uint16_t status, const char *reason);
 int blocking_given_back(struct worker *, struct group *, struct parked);
@@ -33,7 +36,7 @@ int blocking_hash(const struct log_frame *, uint64_t *hash);
 /* Tries the message at a group's head now; skip: its sequence, when it is to be given up, or 0. */
 void blocking_order(struct queue *, struct group *, uint64_t skip);
 /* The id of a message that is parked or in flight. False when it cannot be read. May read the disk. */
-bool blocking_message_id(const struct queue *, struct parked, char id[ENVELOPE_ID_BYTES + 1]);
+bool blocking_message_id(struct queue *, struct parked, char id[ENVELOPE_ID_BYTES + 1]);
 
 /* Delivers what is ready, as far as there is room. Returns as delivery_put(). */
 int blocking_deliver(struct worker *);

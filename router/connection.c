@@ -296,12 +296,25 @@ find_topic(struct router *router, const char *name)
 	return NULL;
 }
 
+/* Is this one of the last kept descriptors? The lowest that is free is given, so all below are in use. */
+static bool
+is_kept(const struct router *router, int fd, uint64_t kept)
+{
+	return router->descriptors != 0 && (uint64_t)fd + kept >= router->descriptors;
+}
+
 static void
 welcome_publisher(struct connection *connection, const struct hello *hello)
 {
+	const struct router *router = connection->router;
+
 	connection->topic = find_topic(connection->router, hello->name);
 	connection->wants_receipts = hello->wants_receipts;
-	if (connection->topic == NULL)
+	if (is_kept(router, connection->fd, router->kept_own + router->kept_workers))
+		connection_refuse(connection, 503,
+		    "the router has no descriptor left for publishers (RLIMIT_NOFILE): too many "
+		    "are connected");
+	else if (connection->topic == NULL)
 		connection_refuse(connection, 404, "no topic of this name in the configuration");
 	else
 		publish_welcome(connection);
@@ -457,6 +470,7 @@ received(struct io_request *request, int64_t result)
 	    (void *)((char *)request - offsetof(struct connection, receive.request));
 
 	io_message_finish(&connection->receive, result);
+	connection->fd_was_cut |= connection->receive.cut;
 	if (connection->receive.fd >= 0) {
 		if (connection->received_fd >= 0)
 			close(connection->received_fd);
@@ -536,6 +550,9 @@ connection_accept(struct router *router, int fd)
 		event(EVENT_WARN, "connection.not_permitted", "u:uid",
 		    (uint64_t)connection->peer_uid, NULL);
 		connection_refuse(connection, 403, "not permitted: run as the router's user");
+	} else if (is_kept(router, fd, router->kept_own)) {
+		connection_refuse(
+		    connection, 503, "the router has no descriptor left (RLIMIT_NOFILE)");
 	} else {
 		receive_more(connection);
 	}

@@ -40,6 +40,7 @@ struct connection {
 	size_t in_capacity, in_start, in_end;
 	struct io_message receive;
 	int received_fd; /* a worker's lock file, -1 */
+	bool fd_was_cut; /* it was sent, and there was no descriptor for it */
 
 	struct buffer out; /* what is drawn above */
 	size_t out_durable, out_closed;

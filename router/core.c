@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,9 @@ enum {
 	TICK_NS = 100000000,      /* figures in the control segment are no older */
 	TICK_UNSEEN_NS = 5000000, /* ... while a worker has not seen a new state */
 	BACKLOG = 128,
-	SWEEP_PAGES = 64 /* of each window, a tick: all of 50,000,000 ids in 2 minutes */
+	DESCRIPTORS_A_QUEUE = 4, /* segments: active, next, closing; the output of on_trip */
+	DESCRIPTORS_SPARE = 32,  /* the cleaner's, locks, standard ones; headgatectl */
+	SWEEP_PAGES = 64         /* of each window, a tick: all of 50,000,000 ids in 2 minutes */
 };
 
 _Static_assert((int)LOG_KEY_SECRET_BYTES == (int)DEDUP_KEY_BYTES, "one secret");
@@ -218,9 +221,9 @@ take_over_states(struct router *router, struct recovered_state states[CONFIG_QUE
 
 /* Nobody else says that a probe was cut short, and that it counts as none. */
 static void
-end_probe(struct recovered_state *state)
+end_probe(const struct queue *queue, struct recovered_state *state)
 {
-	queue_detail_by_router(&state->detail);
+	queue_detail_by_router(queue, &state->detail);
 	state->detail.flags = 0;
 	strlcpy(state->detail.reason, "the router was restarted during a probe",
 	    sizeof(state->detail.reason));
@@ -235,7 +238,7 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 	if (state->generation == 0)
 		*state = (struct recovered_state){ .state = CONTROL_RUNNING, .generation = 1 };
 	if (state->state == CONTROL_PROBING)
-		end_probe(state);
+		end_probe(queue, state);
 	state->state = gate_next(state->state, GATE_RESTART);
 	if (state->state == 0) { /* the log's frame is whole: a later version's? */
 		state->state = CONTROL_STOPPED;
@@ -320,6 +323,16 @@ publish_segment(struct router *router, char *error, size_t error_bytes)
 	return rc == 0 ? 0 : complain(error, error_bytes, rc, to, strerror(-rc));
 }
 
+/* Once: a directory service may take its time. */
+static void
+note_user(struct router *router)
+{
+	const struct passwd *user = getpwuid(geteuid());
+
+	if (user != NULL)
+		strlcpy(router->user, user->pw_name, sizeof(router->user));
+}
+
 int
 router_open(struct router *router, struct io *io, const struct config *config, char *error,
     size_t error_bytes)
@@ -334,6 +347,7 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	memset(router, 0, sizeof(*router));
 	router->io = io;
 	router->config = config;
+	note_user(router);
 	router->listen_fd = router->run_lock = router->state_lock = -1;
 	router->clock_base_ns = io_monotonic_ns();
 	TAILQ_INIT(&router->connections);
@@ -389,6 +403,35 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	atomic_store_explicit(&shared->router_pid, (uint32_t)getpid(), memory_order_relaxed);
 	atomic_store_explicit(&shared->ready, 1, memory_order_relaxed);
 	return publish_segment(router, error, error_bytes);
+}
+
+/* A worker's: its connection (of kept_workers), eventfd, pidfd, and the file that it is behind in. */
+void
+router_set_descriptors(struct router *router, uint64_t limit, uint64_t before)
+{
+	uint64_t workers = 0, lanes = 0;
+
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		uint64_t its = router->queues[i].config->lanes;
+
+		workers += its;
+		lanes = its > lanes ? its : lanes;
+	}
+	if (workers > CONTROL_WORKERS)
+		workers = CONTROL_WORKERS;
+	router->descriptors = limit;
+	router->descriptors_before = before;
+	router->kept_own =
+	    router->queue_count * DESCRIPTORS_A_QUEUE + lanes + 3 * workers + DESCRIPTORS_SPARE;
+	router->kept_workers = workers + DESCRIPTORS_SPARE;
+	if (router->kept_own + router->kept_workers <= limit / 2)
+		return;
+	event(EVENT_WARN, "router.few_descriptors", "u:limit", limit, "u:wanted",
+	    2 * (router->kept_own + router->kept_workers), NULL);
+	if (router->kept_own > limit / 2)
+		router->kept_own = limit / 2;
+	if (router->kept_workers > limit / 4)
+		router->kept_workers = limit / 4;
 }
 
 /*

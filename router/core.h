@@ -80,6 +80,7 @@ struct queue {
 	uint64_t head_sequence; /* that the oldest age was worked out for */
 	bool over_max_bytes;    /* takes no message until some are settled */
 	uint64_t looked_ns;     /* when it was looked for room in vain last */
+	int read_error;         /* -errno of the last read of a message, if it failed */
 
 	uint64_t state_gathered, state_flying; /* generations in the batches; 0: none */
 	uint64_t state_appended;               /* newest generation in the log's memory */
@@ -87,6 +88,7 @@ struct queue {
 	uint64_t probe_sequence; /* ... of this message */
 	uint16_t probe_status;   /* as what it was ended; 0: it was not */
 	uint64_t probe_group;    /* ... of the group with this hash; 0: it is not known */
+	bool probe_looked_up;    /* ... or was not looked up yet */
 	uint64_t probe_generation, probe_delay_ns, probe_due_ns; /* auto_probe */
 
 	/* The checkpoint of the active segment, while parts of it are not appended yet. */
@@ -124,7 +126,12 @@ struct router {
 	unsigned orders; /* connections that wait for what becomes of a message */
 	struct cleaner *cleaner;
 	uint8_t *scratch; /* for queue_frame() and queue_find(): what is read from the disk */
+	char user[CONTROL_NAME_BYTES]; /* whose process this is; "": the name is not known */
 	int listen_fd, run_lock, state_lock;
+	/* RLIMIT_NOFILE, and what it was before it was raised; 0: there is none. Of these descriptors some are kept for
+	 * the router's own files, and some for workers and headgatectl, whatever publishers do. */
+	uint64_t descriptors, descriptors_before;
+	uint64_t kept_own, kept_workers;
 	struct io_request accept_request;
 	uint64_t accept_again_ns; /* accepting ended: when to go on; 0: it did not */
 	bool accept_failing;      /* ... with an error, and that was said */
@@ -152,6 +159,8 @@ struct router {
  * Returns 0, or -errno; -EBADMSG for a damaged log; -EBUSY when another router runs. */
 int router_open(
     struct router *, struct io *, const struct config *, char *error, size_t error_bytes);
+/* How many descriptors there may be, and were before that was raised. When it is open. */
+void router_set_descriptors(struct router *, uint64_t limit, uint64_t before);
 /* One turn; waits at most max_wait_ns for something to do. Returns 0, or -errno: stop at once. */
 int router_step(struct router *, int64_t max_wait_ns);
 /* Takes nothing new from now on. */

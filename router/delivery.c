@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <msgpack.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -31,6 +32,7 @@
 enum {
 	WINDOW_BYTES = 2 << 20, /* holds the longest frame and more */
 	WINDOW_READ_BYTES = 512 << 10,
+	WINDOW_RETRY_NS = 100000000,
 	FLIGHTS_MIN = 4096,
 	SETTLE_MAX = 65536, /* completions in one turn ... */
 	/* ... and turns that all completion rings can fill */
@@ -185,34 +187,48 @@ new_worker(struct connection *connection, struct queue *queue)
 		return NULL;
 	worker->queue = queue;
 	worker->connection = connection;
-	worker->window_fd = worker->full_lane = -1;
-	worker->pid_fd = pidfd_open((pid_t)connection->peer_pid, 0);
+	worker->window_fd = worker->full_lane = worker->pid_fd = worker->bell_fd = -1;
 	worker->bell_request.done = bell_rang;
-	worker->bell_fd = eventfd(0, EFD_CLOEXEC);
 	for (unsigned i = 0; i < CONFIG_LANES_MAX; i++)
 		worker->lane_index[i] = -1;
 	return worker;
+}
+
+/* Where pidfds are forbidden a worker is taken all the same: it sets itself an alarm, too. */
+static int
+open_descriptors(struct worker *worker)
+{
+	worker->bell_fd = eventfd(0, EFD_CLOEXEC);
+	if (worker->bell_fd < 0)
+		return -errno;
+	worker->pid_fd = pidfd_open((pid_t)worker->connection->peer_pid, 0);
+	if (worker->pid_fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+		return -errno;
+	return 0;
 }
 
 static int
 start(struct worker *worker, uint64_t lanes)
 {
 	struct queue *queue = worker->queue;
-	int rc;
+	int rc = open_descriptors(worker);
 
-	if (worker->bell_fd < 0)
-		return -EMFILE;
+	if (rc != 0)
+		return rc;
 	worker->window = malloc(WINDOW_BYTES);
 	if (worker->window == NULL)
 		return -ENOMEM;
 	queue->lane_generation++;
 	rc = create_lanes(worker, lanes);
-	if (rc == 0)
-		rc = send_welcome(worker);
 	if (rc != 0)
 		return rc;
 	worker->control = claim_entry(worker);
-	return worker->control == NULL ? -EUSERS : 0;
+	if (worker->control == NULL)
+		return -EUSERS;
+	rc = send_welcome(worker);
+	for (unsigned i = 0; i < worker->lane_count; i++)
+		lane_close_fd(&worker->lane[i]);
+	return rc;
 }
 
 /* Its end is seen when its connection closes. One that is gone already is fine, too. */
@@ -266,6 +282,19 @@ end_others(struct queue *queue, uint64_t lanes, const struct connection *connect
 	return why;
 }
 
+/* Something was wanting: the worker tries again. */
+static void
+refuse_for_now(struct connection *connection, const char *queue, int rc)
+{
+	char text[128];
+
+	event(EVENT_ERROR, "worker.not_attached", "s:queue", queue, "u:pid",
+	    (uint64_t)connection->peer_pid, "s:error", strerror(-rc), NULL);
+	snprintf(text, sizeof(text), "not now: %s",
+	    rc == -EUSERS ? "as many workers are attached as there can be" : strerror(-rc));
+	connection_refuse(connection, 503, text);
+}
+
 void
 delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 {
@@ -273,14 +302,27 @@ delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 	struct queue *queue = find_queue(router, name);
 	struct worker *worker;
 	const char *why;
-	int rc;
+	int rc = 0;
 
 	if (queue == NULL) {
 		connection_refuse(connection, 404, "no queue of this name in the configuration");
 		return;
 	}
-	if (connection->received_fd < 0 ||
-	    !lane_lock_holds(router->config->run_dir, name, connection->received_fd, lanes)) {
+	if (connection->peer_pid == 0) {
+		connection_refuse(connection, 403,
+		    "the worker is in another pid namespace, so the router could not end a handler "
+		    "that hangs: run both in one (containers: share the router's pid namespace)");
+		return;
+	}
+	if (connection->received_fd >= 0)
+		rc = lane_lock_holds(router->config->run_dir, name, connection->received_fd, lanes);
+	else if (connection->fd_was_cut)
+		rc = -EMFILE;
+	if (rc < 0) {
+		refuse_for_now(connection, name, rc);
+		return;
+	}
+	if (rc == 0) {
 		connection_refuse(connection, 409, "the lock of these lanes is not held");
 		return;
 	}
@@ -293,16 +335,15 @@ delivery_attach(struct connection *connection, const char *name, uint64_t lanes)
 	}
 	worker = new_worker(connection, queue);
 	if (worker == NULL) {
-		connection_refuse(connection, 503, "out of memory");
+		refuse_for_now(connection, name, -ENOMEM);
 		return;
 	}
 	connection->worker = worker;
 	TAILQ_INSERT_TAIL(&queue->workers, worker, link);
 	rc = start(worker, lanes);
 	if (rc != 0) {
-		event(EVENT_ERROR, "worker.not_attached", "s:queue", name, "s:error", strerror(-rc),
-		    NULL);
-		connection_close(connection);
+		delivery_detach(worker);
+		refuse_for_now(connection, name, rc);
 		return;
 	}
 	worker->attached_ns = io_monotonic_ns();
@@ -371,14 +412,16 @@ count_receive(struct worker *worker)
 {
 	struct redelivery *redelivery;
 	uint64_t sequence, since_ns;
+	struct parked given;
 
 	if (worker->lane_count == 0 || worker->broken || worker->let_go)
 		return;
 	sequence = start_get(&worker->lane[0].shared->worker.starting, &since_ns);
-	if (settled_has(&worker->queue->settled, sequence) ||
-	    find_given(worker, sequence, &redelivery).position == 0)
+	if (settled_has(&worker->queue->settled, sequence))
 		return;
-	if (queue_count_receive(worker->queue, sequence) != 0)
+	given = find_given(worker, sequence, &redelivery);
+	if (given.position != 0 &&
+	    queue_count_receive(worker->queue, given.position, sequence) != 0)
 		worker->queue->router->failed = -ENOMEM;
 }
 
@@ -416,8 +459,9 @@ delivery_detach(struct worker *worker)
 	groups_forget_messages(&queue->groups, worker->lanes, queue->config->lanes);
 	if (worker->bell_request.pending)
 		io->operations->cancel(io, &worker->bell_request);
-	event(EVENT_INFO, "worker.gone", "s:queue", queue->config->name, "u:pid",
-	    (uint64_t)worker->connection->peer_pid, NULL);
+	if (worker->attached_ns != 0)
+		event(EVENT_INFO, "worker.gone", "s:queue", queue->config->name, "u:pid",
+		    (uint64_t)worker->connection->peer_pid, NULL);
 }
 
 bool
@@ -480,10 +524,11 @@ read_completion(const struct worker *worker, const struct ring_record *record,
 	return true;
 }
 
-/* A 5xx: the gate closes, or stays closed, unless the state has changed since the handler was started. When
- * two workers fail at once, the message that comes first is the head. */
+/* A 5xx of the message at position: the gate closes, or stays closed, unless the state has changed since the handler
+ * was started. When two workers fail at once, the message that comes first is the head. */
 static void
-trip(struct worker *worker, const struct lane_completion *completion, const char *reason)
+trip(struct worker *worker, const struct lane_completion *completion, uint64_t position,
+    const char *reason)
 {
 	struct queue *queue = worker->queue;
 	struct control_detail detail = { 0 };
@@ -491,12 +536,12 @@ trip(struct worker *worker, const struct lane_completion *completion, const char
 	if (received_set(&queue->answered, completion->sequence,
 		received_count(&queue->answered, completion->sequence) + 1) != 0)
 		queue->router->failed = -ENOMEM;
-	queue_detail_by_router(&detail);
+	queue_detail_by_router(queue, &detail);
 	detail.sequence = completion->sequence;
 	detail.status = completion->status;
 	strlcpy(detail.error, reason, sizeof(detail.error));
 	strlcpy(detail.reason, "server error", sizeof(detail.reason));
-	queue_find_message_id(queue, completion->sequence, detail.message_id);
+	queue_message_id(queue, position, completion->sequence, detail.message_id);
 	queue_gate(queue, completion->state_seen, GATE_FAILED, &detail);
 	queue_lower_head(queue, completion->state_seen, &detail);
 }
@@ -519,7 +564,7 @@ count_handlers(const struct queue *queue, const struct lane_completion *completi
 }
 
 /* Ends a message by its outcome. Returns 1; 0 when it was settled before; -EAGAIN when there is no room for
- * that now; or another -errno. */
+ * that now, or the message could not be read; -EBADMSG; or -ENOMEM. */
 static int
 settle(struct worker *worker, const struct lane_completion *completion, uint64_t position,
     const struct redelivery *redelivery, const char *reason)
@@ -582,7 +627,7 @@ stop_unreadable(struct queue *queue, uint64_t sequence)
 {
 	struct control_detail detail = { .sequence = sequence };
 
-	queue_detail_by_router(&detail);
+	queue_detail_by_router(queue, &detail);
 	snprintf(detail.reason, sizeof(detail.reason),
 	    "log damaged: message %" PRIu64 " cannot be read again", sequence);
 	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
@@ -597,16 +642,21 @@ lose(struct worker *worker, uint64_t sequence)
 	worker->lost = true;
 }
 
-/* A message that is to be tried again, or that comes behind one in its group. Returns 0, -EPROTO, or
- * -ENOMEM. */
+/* A message that is to be tried again, or that comes behind one in its group. Returns as take_completion(). */
 static int
 take_blocked(struct worker *worker, const struct lane_completion *completion, struct parked parked,
     struct redelivery *redelivery, const char *reason)
 {
+	bool given_back = completion->flags & LANE_GIVEN_BACK;
 	struct queue *queue = worker->queue;
 	struct group *group = NULL;
-	int rc;
+	int rc = 0;
 
+	/* First what may fail for now: then nothing has changed. */
+	if (redelivery == NULL)
+		rc = blocking_group(queue, parked, !given_back, &group);
+	if (rc == -ENOMEM || rc == -EAGAIN)
+		return rc;
 	if (redelivery != NULL)
 		group = groups_land(&queue->groups, redelivery);
 	else
@@ -615,14 +665,14 @@ take_blocked(struct worker *worker, const struct lane_completion *completion, st
 	count_returned(worker, 1);
 	if (worker->alone == parked.sequence) /* it may wait for long: the others do not */
 		worker->alone = 0;
-	if (completion->flags & LANE_GIVEN_BACK)
-		rc = blocking_given_back(worker, group, parked);
-	else
-		rc = blocking_failed(worker, group, parked, completion->status, reason);
 	if (rc == -EBADMSG) {
 		lose(worker, parked.sequence);
-		rc = 0;
+		return 0;
 	}
+	if (rc == 0)
+		rc = given_back
+		    ? blocking_given_back(worker, group, parked)
+		    : blocking_failed(worker, group, parked, completion->status, reason);
 	return rc;
 }
 
@@ -670,7 +720,7 @@ take_completion(struct worker *worker, const struct ring_record *record)
 	    (!ended && policy_blocks(&queue->policy, completion.status)))
 		return take_blocked(worker, &completion, given, redelivery, reason);
 	if (completion.status >= 500 && !ended) {
-		trip(worker, &completion, reason);
+		trip(worker, &completion, given.position, reason);
 		return 0;
 	}
 	if (!ended) /* it was told that a 4xx is recorded, and has not done it */
@@ -752,6 +802,14 @@ delivery_settle(struct worker *worker)
  * Delivery.
  */
 
+/* Something was wanting, or the disk did not answer: that is no damage, and tried again. */
+static void
+window_failed(struct worker *worker, int rc)
+{
+	queue_note_read(worker->queue, rc);
+	worker->window_retry_ns = io_monotonic_ns() + WINDOW_RETRY_NS;
+}
+
 static void
 window_read(struct io_request *request, int64_t result)
 {
@@ -759,10 +817,13 @@ window_read(struct io_request *request, int64_t result)
 
 	if (worker->detached)
 		return;
+	worker->window_short = result == 0;
 	if (result > 0)
 		worker->window_length += (size_t)result;
-	else if (result != -EINTR && result != -EAGAIN)
-		let_go(worker, result < 0 ? strerror((int)-result) : "log file too short");
+	else if (result < 0 && result != -EINTR && result != -EAGAIN)
+		window_failed(worker, (int)result);
+	else if (result >= 0)
+		queue_note_read(worker->queue, 0);
 }
 
 static int
@@ -778,6 +839,7 @@ open_window(struct worker *worker, const struct log_segment *segment)
 	worker->window_fd = open(path, O_RDONLY | O_CLOEXEC);
 	worker->window_segment = segment->number;
 	worker->window_length = 0;
+	worker->window_short = false;
 	return worker->window_fd < 0 ? -errno : 0;
 }
 
@@ -788,10 +850,14 @@ read_window(struct worker *worker, const struct log_segment *segment, uint64_t l
 	struct io *io = worker->queue->router->io;
 	size_t length = WINDOW_READ_BYTES;
 	size_t keep = 0;
-	int rc = open_window(worker, segment);
+	int rc;
 
+	if (worker->window_retry_ns != 0 && io_monotonic_ns() < worker->window_retry_ns)
+		return;
+	worker->window_retry_ns = 0;
+	rc = open_window(worker, segment);
 	if (rc != 0) {
-		let_go(worker, strerror(-rc));
+		window_failed(worker, rc);
 		return;
 	}
 	if (worker->cursor >= worker->window_position &&
@@ -845,7 +911,7 @@ stop_for_damage(struct worker *worker, const struct log_segment *segment)
 	struct queue *queue = worker->queue;
 	struct control_detail detail = { 0 };
 
-	queue_detail_by_router(&detail);
+	queue_detail_by_router(queue, &detail);
 	snprintf(detail.reason, sizeof(detail.reason),
 	    "log damaged: segment %016" PRIx64 ".log, offset %" PRIu64, segment->number,
 	    worker->cursor - segment->position);
@@ -858,7 +924,7 @@ stop_for_size(struct worker *worker, uint64_t sequence)
 {
 	struct control_detail detail = { .sequence = sequence };
 
-	queue_detail_by_router(&detail);
+	queue_detail_by_router(worker->queue, &detail);
 	snprintf(detail.reason, sizeof(detail.reason),
 	    "message %" PRIu64 " is longer than max_message_size: set it as high as it was, and "
 	    "restart the router",
@@ -886,10 +952,12 @@ frame_at_cursor(struct worker *worker)
 		return NULL;
 	}
 	frame = frame_in_window(worker, segment, &damaged);
-	if (damaged)
+	if (damaged || (frame == NULL && worker->window_short)) { /* short: the file was cut */
 		stop_for_damage(worker, segment);
-	else if (frame == NULL)
+		worker->window_segment = 0; /* whoever opens the gate again may have mended it */
+	} else if (frame == NULL) {
 		read_window(worker, segment, end);
+	}
 	return frame;
 }
 

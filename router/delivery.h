@@ -51,6 +51,8 @@ struct worker {
 	int window_fd;
 	uint64_t window_segment;
 	struct io_request window_request;
+	uint64_t window_retry_ns; /* CLOCK_MONOTONIC: not to be read before; 0: at once */
+	bool window_short;        /* the file ends where there should be more */
 	bool lost;     /* it answered for a message that cannot be read: it is to be let go */
 	bool let_go;   /* its log could not be read */
 	bool broken;   /* it broke the rules: nothing more is settled for it */

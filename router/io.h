@@ -44,7 +44,8 @@ struct io_message {
 	struct io_request request;
 	void *buffer;
 	size_t length;
-	int fd; /* received, or -1; the receiver's to close */
+	int fd;   /* received, or -1; the receiver's to close */
+	bool cut; /* one was sent, and there was no descriptor left for it */
 	struct msghdr header;
 	struct iovec iov;
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];

@@ -27,6 +27,7 @@ void
 io_message_prepare(struct io_message *message)
 {
 	message->fd = -1;
+	message->cut = false;
 	message->iov = (struct iovec){ .iov_base = message->buffer, .iov_len = message->length };
 	message->header = (struct msghdr){
 		.msg_iov = &message->iov,
@@ -48,6 +49,9 @@ io_message_finish(struct io_message *message, int64_t result)
 	if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
 	    header->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&message->fd, CMSG_DATA(header), sizeof(int));
+	else
+		message->cut = message->header.msg_flags & MSG_CTRUNC;
+	message->header.msg_flags = 0;
 	message->header.msg_controllen = 0; /* a later receive() must not find it again */
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@
 #define STOP_WAIT_NS 8000000000ull /* a stop takes no longer, whatever the disk does */
 
 enum { OPTION_IO = 256, OPTION_LOG, OPTION_WAIT }; /* have no letter */
+enum { DESCRIPTORS = 65536 };
 
 static volatile sig_atomic_t stop_signal;
 
@@ -202,6 +204,22 @@ catch_signals(void)
 	sigaction(SIGCHLD, &action, NULL);
 }
 
+/* No more than that: each connection may take 256 KiB of memory. Returns what the limit is now. */
+static uint64_t
+raise_descriptors(uint64_t *before)
+{
+	struct rlimit limit;
+
+	*before = 0;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 0;
+	*before = limit.rlim_cur;
+	if (limit.rlim_cur >= DESCRIPTORS || limit.rlim_cur == limit.rlim_max)
+		return limit.rlim_cur;
+	limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+	return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : *before;
+}
+
 static int
 run(struct router *router)
 {
@@ -232,6 +250,7 @@ main(int argc, char **argv)
 	static struct config config;
 	static struct router router;
 	char error[LOG_ERROR_BYTES];
+	uint64_t descriptors, descriptors_before;
 	struct io *io;
 	int rc;
 
@@ -249,6 +268,7 @@ main(int argc, char **argv)
 	title_set(config.state_dir, "");
 	(void)pidfile_hold(config.run_dir, daemon->program); /* without, the segment has its number */
 	catch_signals();
+	descriptors = raise_descriptors(&descriptors_before);
 	rc = open_io(settings.io, &io, error, sizeof(error));
 	if (rc != 0) {
 		int status = settings.io == IO_URING ? EX_UNAVAILABLE : EX_OSERR;
@@ -261,6 +281,7 @@ main(int argc, char **argv)
 		daemon_ready(daemon, exit_status(rc));
 		errx(exit_status(rc), "%s", error);
 	}
+	router_set_descriptors(&router, descriptors, descriptors_before);
 	event(EVENT_INFO, "router.ready", "s:io", io->operations->name, "s:run", config.run_dir,
 	    "s:state", config.state_dir, "u:queues", (uint64_t)router.queue_count, NULL);
 	daemon_ready(daemon, 0);

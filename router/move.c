@@ -75,11 +75,9 @@ move_to_dead_letters(struct queue *queue, const struct failure *failure)
 
 	if (rc != 1)
 		return 0;
-	frame = queue_frame(queue, failure->position, failure->sequence, router->scratch);
-	if (frame == NULL) /* the cleaner has moved it */
-		frame = queue_find(queue, failure->sequence, router->scratch);
-	if (frame == NULL)
-		return -EBADMSG;
+	rc = queue_message(queue, failure->position, failure->sequence, &frame);
+	if (rc != 1)
+		return rc;
 	content = log_content(frame);
 	origin = describe(queue, failure, content.origin);
 	content.origin = &origin;
@@ -185,12 +183,16 @@ move_one(const struct request *request, const msgpack_object *place, struct answ
 	struct queue *from = request->from;
 	struct log_content content = { 0 };
 	const struct log_frame *frame;
-	int rc = room_to_settle(from);
+	int rc = room_to_settle(from), found;
 
 	if (settled_has(&from->settled, sequence))
 		return 0;
-	frame = queue_frame(from, position, sequence, from->router->scratch);
-	if (frame != NULL)
+	found = queue_frame(from, position, sequence, &frame);
+	if (found < 0) {
+		*answer = refusal(503, "the log cannot be read now");
+		return -1;
+	}
+	if (found == 1)
 		content = log_content(frame);
 	if (content.origin == NULL) {
 		*answer = refusal(409, "the message is not at this place: look again");

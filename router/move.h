@@ -23,7 +23,7 @@ struct failure {
 bool move_takes(const struct queue *, uint16_t status);
 
 /* Ends a message, which is not settled, as failed, and puts it into its queue's dead-letter queue.
- * Returns 1; 0 when there is no room now; -EBADMSG when it cannot be read; or -ENOMEM. */
+ * Returns 1; 0 when there is no room now; -EBADMSG or -EAGAIN, as queue_find(); or -ENOMEM. */
 int move_to_dead_letters(struct queue *, const struct failure *);
 
 /* A MOVE frame (message/wire.h). Returns 0, or -EPROTO. */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -199,6 +200,18 @@ set_descriptors(posix_spawn_file_actions_t *actions, int output_fd)
 	return rc == 0 ? posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1) : rc;
 }
 
+/* The limit that the router was started with: programs that use select(2) need it. */
+static void
+set_descriptors_limit(uint64_t limit)
+{
+	struct rlimit limits;
+
+	if (limit == 0 || getrlimit(RLIMIT_NOFILE, &limits) != 0)
+		return;
+	limits.rlim_cur = limit;
+	setrlimit(RLIMIT_NOFILE, &limits);
+}
+
 /* Not fork(): it would copy the tables of all of the router's memory. Returns 0 or an errno. */
 static int
 spawn(pid_t *pid, const char *command, char **environment, int output_fd)
@@ -227,6 +240,7 @@ spawn(pid_t *pid, const char *command, char **environment, int output_fd)
 static void
 start(struct queue *queue, struct notify *notify, uint64_t now_ns)
 {
+	const struct router *router = queue->router;
 	char *text[VARIABLES] = { NULL };
 	char **environment;
 	int ends[2], rc;
@@ -239,8 +253,10 @@ start(struct queue *queue, struct notify *notify, uint64_t now_ns)
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
 	fill_variables(text, queue, &notify->next);
 	environment = make_environment(text);
+	set_descriptors_limit(router->descriptors_before);
 	rc = environment != NULL ? spawn(&notify->pid, queue->config->on_trip, environment, ends[1])
 				 : ENOMEM;
+	set_descriptors_limit(router->descriptors);
 	free(environment);
 	free_variables(text);
 	close(ends[1]);

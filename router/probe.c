@@ -3,6 +3,7 @@
 #endif
 #include "router/probe.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static void
 change(struct queue *queue, uint64_t word, enum gate_event what, struct control_detail *detail,
     const char *reason)
 {
-	queue_detail_by_router(detail);
+	queue_detail_by_router(queue, detail);
 	detail->flags = 0;
 	strlcpy(detail->reason, reason, sizeof(detail->reason));
 	queue_gate(queue, word, what, detail);
@@ -32,25 +33,31 @@ open_gate(struct queue *queue, uint64_t word, struct control_detail *detail, con
 	change(queue, word, GATE_PASSED, detail, reason);
 }
 
-/* Its group is looked up once: the message may have to be read from the disk. One that cannot be read closes
- * the gate when it is to be delivered. */
+/* Its group is looked up once: the message may have to be read from the disk. One that is damaged closes the gate
+ * when it is to be delivered; one that cannot be read for now is looked up again in the next turn. */
 static void
-begin(struct queue *queue, uint64_t word, uint64_t sequence)
+look_up_group(struct queue *queue)
 {
 	const struct log_frame *frame;
 	struct group *group = NULL;
+	int rc = queue_find(queue, queue->probe_sequence, &frame);
 
+	queue->probe_looked_up = rc == 1 || rc == -EBADMSG;
+	if (rc == 1 && blocking_hash(frame, &queue->probe_group) == 0)
+		group = groups_find(&queue->groups, queue->probe_group);
+	if (group != NULL)
+		blocking_order(queue, group, 0);
+}
+
+static void
+begin(struct queue *queue, uint64_t word, uint64_t sequence)
+{
 	queue->probing_word = word;
 	queue->probe_sequence = sequence;
 	queue->probe_status = 0;
 	queue->probe_group = 0;
-	if (queue->policy.blocks_server_error || queue->policy.blocks_client_error) {
-		frame = queue_find(queue, sequence, queue->router->scratch);
-		if (frame != NULL && blocking_hash(frame, &queue->probe_group) == 0)
-			group = groups_find(&queue->groups, queue->probe_group);
-	}
-	if (group != NULL)
-		blocking_order(queue, group, 0);
+	queue->probe_looked_up =
+	    !queue->policy.blocks_server_error && !queue->policy.blocks_client_error;
 }
 
 /* What came of the message. That it was ended before the probe began: it was lost, and a salvage went on
@@ -83,7 +90,7 @@ repair(struct queue *queue, uint64_t word)
 	struct control_detail detail = { .since_ns = 0 };
 	uint64_t now;
 
-	queue_detail_by_router(&detail);
+	queue_detail_by_router(queue, &detail);
 	strlcpy(detail.reason, "somebody wrote into the control segment", sizeof(detail.reason));
 	control_change_state(
 	    &queue->router->control, queue->index, 0, word, CONTROL_STOPPED, &detail, &now);
@@ -107,10 +114,14 @@ probe_look(struct queue *queue)
 	}
 	if (control_word_state(word) != CONTROL_PROBING)
 		return;
-	if (settled_has(&queue->settled, detail.sequence))
+	if (settled_has(&queue->settled, detail.sequence)) {
 		open_ended(queue, word, &detail);
-	else if (word != queue->probing_word)
+		return;
+	}
+	if (word != queue->probing_word)
 		begin(queue, word, detail.sequence);
+	if (!queue->probe_looked_up)
+		look_up_group(queue);
 }
 
 void

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -394,16 +393,13 @@ queue_checkpoint_due(struct queue *queue)
 }
 
 void
-queue_detail_by_router(struct control_detail *detail)
+queue_detail_by_router(const struct queue *queue, struct control_detail *detail)
 {
-	const struct passwd *user = getpwuid(geteuid());
-
 	detail->since_ns = io_wall_ns();
 	detail->uid = geteuid();
 	detail->pid = (uint32_t)getpid();
 	strlcpy(detail->program, "headgate-router", sizeof(detail->program));
-	if (user != NULL)
-		strlcpy(detail->user, user->pw_name, sizeof(detail->user));
+	strlcpy(detail->user, queue->router->user, sizeof(detail->user));
 }
 
 /*
@@ -555,20 +551,20 @@ queue_tick_retention(struct queue *queue)
 }
 
 static void
-trip_for_receives(struct queue *queue, uint64_t sequence, uint32_t count_now)
+trip_for_receives(struct queue *queue, uint64_t position, uint64_t sequence, uint32_t count_now)
 {
 	struct control_detail detail = { .sequence = sequence, .status = 500 };
 
-	queue_detail_by_router(&detail);
+	queue_detail_by_router(queue, &detail);
 	snprintf(detail.error, sizeof(detail.error),
 	    "the worker died, or took too long, %u times while it handled this message", count_now);
 	strlcpy(detail.reason, "max_receive_count", sizeof(detail.reason));
-	queue_find_message_id(queue, sequence, detail.message_id);
+	queue_message_id(queue, position, sequence, detail.message_id);
 	queue_gate(queue, queue_state_word(queue), GATE_FAILED, &detail);
 }
 
 int
-queue_count_receive(struct queue *queue, uint64_t sequence)
+queue_count_receive(struct queue *queue, uint64_t position, uint64_t sequence)
 {
 	struct log_received received = {
 		.sequence = sequence,
@@ -584,7 +580,7 @@ queue_count_receive(struct queue *queue, uint64_t sequence)
 		append_received(queue, &received, 1);
 	/* Of others the worker is told to give it up. Dead letters have nowhere to go. */
 	if (queue->config->dead_letters && received.count >= queue->config->max_receive_count)
-		trip_for_receives(queue, sequence, received.count);
+		trip_for_receives(queue, position, sequence, received.count);
 	return 0;
 }
 
@@ -625,21 +621,28 @@ queue_add_mark(struct queue *queue, uint64_t position, uint64_t sequence, uint64
 	return 0;
 }
 
-/* Index of the newest mark at or before the oldest unsettled message. */
+/* Index of the newest mark at or before the message with this sequence. */
 static size_t
-first_mark(const struct queue *queue)
+find_mark(const struct queue *queue, uint64_t sequence)
 {
 	size_t low = 0, high = queue->mark_count;
 
 	while (high - low > 1) {
 		size_t middle = low + (high - low) / 2;
 
-		if (queue->marks[middle].sequence <= queue->settled.through + 1)
+		if (queue->marks[middle].sequence <= sequence)
 			low = middle;
 		else
 			high = middle;
 	}
 	return low;
+}
+
+/* Index of the newest mark at or before the oldest unsettled message. */
+static size_t
+first_mark(const struct queue *queue)
+{
+	return find_mark(queue, queue->settled.through + 1);
 }
 
 uint64_t
@@ -817,46 +820,53 @@ frame_in_piece(const struct piece *piece, const struct log_segment *segment, uin
 	    : NULL;
 }
 
-static void
+/* As many bytes as there are, up to bytes. Returns 0 or -errno. */
+static int
 read_piece(const struct queue *queue, const struct log_segment *segment, uint64_t position,
     struct piece *piece, size_t bytes)
 {
 	char path[LOG_PATH_BYTES];
 	ssize_t n;
-	int fd;
+	int fd, rc;
 
 	piece->length = 0;
 	log_segment_path(path, queue->writer.dir, segment->number);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return;
-	n = pread(fd, piece->data, bytes, (off_t)(position - segment->position));
+		return -errno;
+	do {
+		n = pread(fd, piece->data, bytes, (off_t)(position - segment->position));
+	} while (n < 0 && errno == EINTR);
+	rc = n < 0 ? -errno : 0;
 	close(fd);
 	piece->position = position;
 	piece->length = n < 0 ? 0 : (size_t)n;
+	return rc;
 }
 
-/* The frame at a position, from the piece, or from disk: then so many bytes are read, or more for one that is
- * longer. */
-static const struct log_frame *
-read_frame(const struct queue *queue, uint64_t position, struct piece *piece, size_t bytes)
+/* The frame at a position, from the piece, or from disk: then so many bytes are read, or more for a frame that is
+ * longer. Returns 0; -EBADMSG when no whole frame stands there; or another -errno: it could not be read. */
+static int
+read_frame(const struct queue *queue, uint64_t position, struct piece *piece, size_t bytes,
+    const struct log_frame **frame)
 {
 	uint64_t end;
 	const struct log_segment *segment = writer_find(&queue->writer, position, &end);
-	const struct log_frame *frame;
+	int rc = 0;
 
+	*frame = NULL;
 	if (segment == NULL)
-		return NULL;
-	frame = frame_in_piece(piece, segment, position);
-	if (frame == NULL) {
-		read_piece(queue, segment, position, piece, bytes);
-		frame = frame_in_piece(piece, segment, position);
+		return -EBADMSG;
+	*frame = frame_in_piece(piece, segment, position);
+	if (*frame == NULL) {
+		rc = read_piece(queue, segment, position, piece, bytes);
+		*frame = frame_in_piece(piece, segment, position);
 	}
-	if (frame == NULL) {
-		read_piece(queue, segment, position, piece, QUEUE_FRAME_BYTES);
-		frame = frame_in_piece(piece, segment, position);
+	if (*frame == NULL && rc == 0) {
+		rc = read_piece(queue, segment, position, piece, QUEUE_FRAME_BYTES);
+		*frame = frame_in_piece(piece, segment, position);
 	}
-	return frame;
+	return *frame != NULL ? 0 : rc != 0 ? rc : -EBADMSG;
 }
 
 static bool
@@ -870,84 +880,119 @@ tail_frame_valid(const struct queue *queue, const struct log_frame *frame, uint6
 	    frame->type != LOG_PAD && log_frame_payload_valid(frame);
 }
 
-const struct log_frame *
-queue_frame(const struct queue *queue, uint64_t position, uint64_t sequence, uint8_t *buffer)
+int
+queue_note_read(struct queue *queue, int rc)
 {
-	struct piece piece = { .data = buffer };
-	const struct log_frame *frame;
+	bool failed = rc != 0 && rc != -EBADMSG;
+
+	if (failed && rc != queue->read_error)
+		event(EVENT_ERROR, "log.not_read", "s:queue", queue->config->name, "s:error",
+		    strerror(-rc), NULL);
+	queue->read_error = failed ? rc : 0;
+	return failed ? -EAGAIN : rc;
+}
+
+int
+queue_frame(
+    struct queue *queue, uint64_t position, uint64_t sequence, const struct log_frame **found)
+{
+	struct piece piece = { .data = queue->router->scratch };
+	int rc = 0;
 
 	if (position % 8 != 0 || position >= queue->writer.durable)
-		return NULL;
+		return 0;
 	/* Is this a place at which a frame begins? Someone else says so: its checksums must. */
-	frame = (const void *)writer_tail(&queue->writer, position);
-	if (frame == NULL)
-		frame = read_frame(queue, position, &piece, SHORT_READ_BYTES);
-	else if (!tail_frame_valid(queue, frame, position))
-		return NULL;
-	return frame != NULL && log_is_message(frame) && frame->sequence == sequence ? frame : NULL;
+	*found = (const void *)writer_tail(&queue->writer, position);
+	if (*found == NULL)
+		rc = queue_note_read(
+		    queue, read_frame(queue, position, &piece, SHORT_READ_BYTES, found));
+	else if (!tail_frame_valid(queue, *found, position))
+		return 0;
+	if (rc != 0)
+		return rc == -EBADMSG ? 0 : rc;
+	return log_is_message(*found) && (*found)->sequence == sequence;
 }
 
-/* The message with this sequence, which is not settled, looked for from *position on. That is where it stands
- * then; or not before writer.durable, when it is not there yet. */
-static const struct log_frame *
-find(const struct queue *queue, uint64_t sequence, uint8_t *buffer, uint64_t *position)
+/* The message with this sequence, which is not settled, looked for from *position on. Returns 1: that is where it
+ * stands; 0: it is not durable yet; -EBADMSG: it is not there; -EAGAIN: it could not be read. */
+static int
+find(struct queue *queue, uint64_t sequence, uint64_t *position, const struct log_frame **found)
 {
-	struct piece piece = { .data = buffer };
-	const struct log_frame *frame = find_in_tail(queue, sequence, position);
+	struct piece piece = { .data = queue->router->scratch };
 
-	while (frame == NULL &&
+	*found = find_in_tail(queue, sequence, position);
+	while (*found == NULL &&
 	    (*position = writer_position(&queue->writer, *position)) < queue->writer.durable) {
-		frame = read_frame(queue, *position, &piece, WALK_READ_BYTES);
-		if (frame == NULL)
-			return NULL;
-		if (log_is_message(frame) && frame->sequence >= sequence)
+		int rc = queue_note_read(
+		    queue, read_frame(queue, *position, &piece, WALK_READ_BYTES, found));
+
+		if (rc != 0)
+			return rc;
+		if (log_is_message(*found) && (*found)->sequence >= sequence)
 			break;
-		*position += log_frame_bytes(frame->length);
-		frame = NULL;
+		*position += log_frame_bytes((*found)->length);
+		*found = NULL;
 	}
-	return frame != NULL && frame->sequence == sequence ? frame : NULL;
+	if (*found == NULL)
+		return 0;
+	return (*found)->sequence == sequence ? 1 : -EBADMSG;
 }
 
-const struct log_frame *
-queue_find(const struct queue *queue, uint64_t sequence, uint8_t *buffer)
+int
+queue_find(struct queue *queue, uint64_t sequence, const struct log_frame **found)
 {
-	uint64_t position = queue_first_position(queue);
+	uint64_t position = queue->mark_count == 0
+	    ? queue->writer.durable
+	    : queue->marks[find_mark(queue, sequence)].position;
+	int rc = find(queue, sequence, &position, found);
 
-	return find(queue, sequence, buffer, &position);
+	return rc == 0 ? -EBADMSG : rc;
+}
+
+int
+queue_message(
+    struct queue *queue, uint64_t position, uint64_t sequence, const struct log_frame **found)
+{
+	int rc = queue_frame(queue, position, sequence, found);
+
+	return rc == 0 ? queue_find(queue, sequence, found) : rc;
 }
 
 /* Publish time of the head, the oldest message that is not settled; when it cannot be read that of its mark, and
- * 0 while it is not durable. The mark is moved there: what is before it is not walked through again. */
+ * 0 while it is not durable. The mark is moved there: what is before it is not walked through again. *again: it
+ * is to be looked for once more. */
 static uint64_t
-oldest_ns(struct queue *queue, uint64_t head)
+oldest_ns(struct queue *queue, uint64_t head, bool *again)
 {
 	struct mark *mark = &queue->marks[first_mark(queue)];
 	uint64_t position = mark->position;
-	const struct log_frame *frame = find(queue, head, queue->router->scratch, &position);
+	const struct log_frame *frame;
 	struct envelope envelope;
+	int rc = find(queue, head, &position, &frame);
 
-	if (frame == NULL && position >= queue->writer.durable)
-		return 0;
-	if (frame != NULL && open_frame(frame, &envelope) == 0)
+	*again = rc != 1 && rc != -EBADMSG;
+	if (rc == 1 && open_frame(frame, &envelope) == 0)
 		*mark = (struct mark){
 			.position = position,
 			.sequence = head,
 			.time_ns = envelope.published_ns,
 		};
-	return mark->time_ns;
+	return rc == 0 ? 0 : mark->time_ns;
 }
 
 void
-queue_find_message_id(const struct queue *queue, uint64_t sequence, char id[CONTROL_ID_BYTES])
+queue_message_id(
+    struct queue *queue, uint64_t position, uint64_t sequence, char id[CONTROL_ID_BYTES])
 {
-	const struct log_frame *frame = queue_find(queue, sequence, queue->router->scratch);
+	const struct log_frame *frame;
 	struct envelope envelope;
 
 	id[0] = '\0';
-	if (frame != NULL && open_frame(frame, &envelope) == 0) {
-		memcpy(id, envelope.message_id.data, envelope.message_id.length);
-		id[envelope.message_id.length] = '\0';
-	}
+	if (queue_message(queue, position, sequence, &frame) != 1 ||
+	    open_frame(frame, &envelope) != 0)
+		return;
+	memcpy(id, envelope.message_id.data, envelope.message_id.length);
+	id[envelope.message_id.length] = '\0';
 }
 
 static uint64_t
@@ -1016,6 +1061,7 @@ queue_publish_figures(struct queue *queue)
 	uint64_t ended = atomic_load_explicit(&counters->done, memory_order_relaxed) +
 	    atomic_load_explicit(&counters->failed, memory_order_relaxed);
 	uint64_t head = queue->settled.through + 1, oldest;
+	bool again;
 
 	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);
 	atomic_store_explicit(
@@ -1029,8 +1075,8 @@ queue_publish_figures(struct queue *queue)
 		atomic_store_explicit(&counters->oldest_ns, 0, memory_order_relaxed);
 		queue->head_sequence = 0;
 	} else if (head != queue->head_sequence) {
-		oldest = oldest_ns(queue, head);
+		oldest = oldest_ns(queue, head, &again);
 		atomic_store_explicit(&counters->oldest_ns, oldest, memory_order_relaxed);
-		queue->head_sequence = oldest == 0 ? 0 : head;
+		queue->head_sequence = again ? 0 : head;
 	}
 }

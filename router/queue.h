@@ -33,9 +33,9 @@ bool queue_settlements_due(const struct queue *);
 /* Puts what is settled into the gathered batch, as far as there is room. */
 void queue_log_settled(struct queue *);
 
-/* A worker died, or was ended, while it handled this message: counts it, and stops a dead-letter
- * queue when that was too often: of others the worker gives the message up. Returns 0 or -ENOMEM. */
-int queue_count_receive(struct queue *, uint64_t sequence);
+/* A worker died, or was ended, while it handled this message, which stands at position: counts it, and stops a
+ * dead-letter queue when that was too often: of others the worker gives the message up. Returns 0 or -ENOMEM. */
+int queue_count_receive(struct queue *, uint64_t position, uint64_t sequence);
 
 /* A new segment became the active one: describes the one before and begins its checkpoint. Callback of
  * the writer. */
@@ -87,15 +87,25 @@ uint64_t queue_first_position(const struct queue *);
 
 /* Segments were replaced by one, [from, to): all marks in there become one at its start. */
 void queue_move_marks(struct queue *, uint64_t from, uint64_t to, uint64_t sequence);
-/* The frame of the message that is said to stand at a position: from memory, or read from the disk into
- * buffer, QUEUE_FRAME_BYTES long. NULL when it is not there. */
-const struct log_frame *queue_frame(
-    const struct queue *, uint64_t position, uint64_t sequence, uint8_t *buffer);
-/* The frame of a message that is not settled, looked for from the oldest on: slower. buffer likewise. */
-const struct log_frame *queue_find(const struct queue *, uint64_t sequence, uint8_t *buffer);
-/* Message id of a message that is not settled; "" when it cannot be read. Reads the disk when it must:
- * for rare events. */
-void queue_find_message_id(const struct queue *, uint64_t sequence, char id[CONTROL_ID_BYTES]);
+/*
+ * Reading messages back, from memory or, in short synchronous reads, from the disk. A frame is valid until the next
+ * of these calls, or the next room in a log. Only -EBADMSG is damage; -EAGAIN: something was wanting (a descriptor,
+ * memory, a disk that answers), which is logged, and it is to be tried again.
+ */
+/* A read of the log ended so. Logs a failure once for each reason, until a read succeeds. Returns 0, -EBADMSG or
+ * -EAGAIN. */
+int queue_note_read(struct queue *, int rc);
+/* The message that somebody says stands at a position. Returns 1; 0: it is not there; or -EAGAIN. */
+int queue_frame(
+    struct queue *, uint64_t position, uint64_t sequence, const struct log_frame **frame);
+/* A message that is not settled, wherever it stands: slower. Returns 1, -EBADMSG or -EAGAIN. */
+int queue_find(struct queue *, uint64_t sequence, const struct log_frame **frame);
+/* A message that is not settled and stood at a position once. Returns as queue_find(). */
+int queue_message(
+    struct queue *, uint64_t position, uint64_t sequence, const struct log_frame **frame);
+/* Its message id; "" when it cannot be read. */
+void queue_message_id(
+    struct queue *, uint64_t position, uint64_t sequence, char id[CONTROL_ID_BYTES]);
 
 /* Bytes of log that messages take which are not settled; from the mean length in each segment. */
 uint64_t queue_unsettled_bytes(const struct queue *);
@@ -108,7 +118,7 @@ void queue_look_for_room(struct queue *, uint64_t now_ns);
 void queue_publish_groups(struct queue *);
 
 /* Fills the fields of a detail that say that the router did it, now. */
-void queue_detail_by_router(struct control_detail *);
+void queue_detail_by_router(const struct queue *, struct control_detail *);
 
 static inline uint64_t
 queue_state_word(const struct queue *queue)

@@ -194,11 +194,21 @@ lane_attach(struct lane *lane, int fd, const char *queue)
 	rc = check_header(lane, &header, queue);
 	if (rc == 0)
 		rc = map_lane(lane, header.delivery_capacity, header.completion_capacity);
-	if (rc == 0)
+	if (rc == 0) {
+		lane_close_fd(lane);
 		return 0;
+	}
 fail:
 	lane_drop(lane);
 	return rc;
+}
+
+void
+lane_close_fd(struct lane *lane)
+{
+	if (lane->fd >= 0)
+		close(lane->fd);
+	lane->fd = -1;
 }
 
 void
@@ -210,7 +220,6 @@ lane_drop(struct lane *lane)
 		munmap(lane->completion_data, 2 * lane->completion_capacity);
 	if (lane->shared != NULL)
 		munmap(lane->shared, LANE_DATA_OFFSET);
-	if (lane->fd >= 0)
-		close(lane->fd);
+	lane_close_fd(lane);
 	*lane = (struct lane){ .fd = -1 };
 }

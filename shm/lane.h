@@ -137,9 +137,11 @@ uint32_t lane_fingerprint(void);
  * seals it against shrinking and growing, maps it. Returns 0 or -errno; *lane is then unmapped. */
 int lane_create(struct lane *lane, const struct lane_params *);
 
-/* Worker. Maps a lane that the router handed over; takes the fd. Returns 0, -EPROTO for a wrong
- * magic, size, seal or queue name, -ESTALE for another version or fingerprint, or -errno. The fd is
- * closed when it fails. */
+/* Closes the memfd: the mappings stay. */
+void lane_close_fd(struct lane *);
+
+/* Worker. Maps a lane that the router handed over, and closes the fd. Returns 0, -EPROTO for a wrong
+ * magic, size, seal or queue name, -ESTALE for another version or fingerprint, or -errno. */
 int lane_attach(struct lane *lane, int fd, const char *queue);
 
 /* Unmaps and closes. Safe on a lane that failed to attach. */

@@ -56,33 +56,36 @@ lane_lock_take(int fd, uint64_t lanes)
 	return rc;
 }
 
-/* Opens the file once more, if it is the one that fd is of. */
+/* Opens the file once more, if it is the one that fd is of. Returns the new descriptor; -ENOENT when it is not, or
+ * is gone; or another -errno. */
 static int
 open_same(const char *run_dir, const char *queue, int fd)
 {
 	char path[PATH_MAX];
 	struct stat ours, theirs;
-	int own;
+	int own, rc = -ENOENT;
 
 	lock_path(path, run_dir, queue);
 	own = open(path, O_RDONLY | O_CLOEXEC);
-	if (own >= 0 && fstat(own, &ours) == 0 && fstat(fd, &theirs) == 0 &&
-	    ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev)
+	if (own < 0)
+		return -errno;
+	if (fstat(own, &ours) != 0 || fstat(fd, &theirs) != 0)
+		rc = -errno;
+	else if (ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev)
 		return own;
-	if (own >= 0)
-		close(own);
-	return -1;
+	close(own);
+	return rc;
 }
 
 /* If it can be taken through their descriptor, and not through one of our own, they have it. */
-bool
+int
 lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes)
 {
 	int own = open_same(run_dir, queue, fd);
 	bool good;
 
 	if (own < 0)
-		return false;
+		return own == -ENOENT ? 0 : own;
 	good = set(fd, lanes, F_WRLCK) == 0 && set(own, lanes, F_RDLCK) == -EAGAIN;
 	close(own);
 	return good;
@@ -95,5 +98,5 @@ lane_lock_is_there(const char *run_dir, const char *queue, int fd)
 
 	if (own >= 0)
 		close(own);
-	return own >= 0;
+	return own != -ENOENT;
 }

@@ -21,10 +21,10 @@ int lane_lock_open(const char *run_dir, const char *queue);
 int lane_lock_take(int fd, uint64_t lanes);
 
 /* Does this descriptor, which came from somebody else, hold the lanes? One that could hold them does so
- * from now on. */
-bool lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes);
+ * from now on. Returns 1, 0, or -errno: it could not be looked (-EMFILE ...). */
+int lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes);
 
-/* Is the file that this descriptor is of still the queue's? It may have been removed. */
+/* Is the file that this descriptor is of still the queue's? It may have been removed. Yes when that cannot be seen. */
 bool lane_lock_is_there(const char *run_dir, const char *queue, int fd);
 
 #endif

@@ -15,6 +15,9 @@ tests_layout_LDADD = $(LOG_LIBS) $(SHM_LIBS)
 tests_flip_control_SOURCES = tests/flip-control.c
 tests_forbid_SOURCES = tests/forbid.c
 tests_nonblock_SOURCES = tests/nonblock.c
+check_PROGRAMS += tests/crowd
+tests_crowd_SOURCES = tests/crowd.c
+tests_crowd_LDADD = $(MESSAGE_LIBS)
 tests_journal_worker_SOURCES = tests/journal-worker.c
 tests_journal_worker_LDADD = $(WORKER_LIBS)
 
@@ -46,6 +49,7 @@ E2E_TESTS = \
 	tests/e2e/limits.sh \
 	tests/e2e/retention.sh \
 	tests/e2e/io.sh \
+	tests/e2e/crowd.sh \
 	tests/e2e/peek.sh \
 	tests/e2e/dead.sh \
 	tests/e2e/redrive.sh \

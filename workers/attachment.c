@@ -141,8 +141,12 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const char *
 	int rc =
 	    wire_receive(attachment->socket, &type, payload, &length, fds, &fd_count, ANSWER_MS);
 
+	if (rc == -EMFILE)
+		snprintf(error, error_bytes,
+		    "no descriptors are left for the lanes that the router hands over: raise the "
+		    "limit (ulimit -n)");
 	if (rc != 0)
-		return complain(error, error_bytes, rc, "router");
+		return rc == -EMFILE ? rc : complain(error, error_bytes, rc, "router");
 	if (type == WIRE_ERROR)
 		return read_refusal(payload, length, error, error_bytes);
 	if (type != WIRE_WELCOME || fd_count < 2)

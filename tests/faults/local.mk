@@ -31,7 +31,7 @@ tests_faults_flip_SOURCES = tests/faults/flip.c
 tests_faults_flip_LDADD = $(WORKER_LIBS)
 
 FAULTS_TESTS = tests/faults/crash.sh tests/faults/policies.sh tests/faults/calls.sh \
-	tests/faults/powercut.sh tests/faults/flip.sh tests/faults/damage.sh
+	tests/faults/powercut.sh tests/faults/flip.sh tests/faults/damage.sh tests/faults/want.sh
 dist_check_SCRIPTS += $(FAULTS_TESTS) tests/faults/gates.sh
 TESTS += $(FAULTS_TESTS) tests/faults/gates.sh
 EXTRA_DIST += tests/faults/lib.sh tests/faults/soak.sh
