@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,8 +67,11 @@ main(int argc, char **argv)
 		    stderr);
 		return EX_USAGE;
 	}
-	service.queue = argv[1];
-	journal = argv[2];
+	/* worker_main() writes the process's title over its arguments. */
+	service.queue = strdup(argv[1]);
+	journal = strdup(argv[2]);
+	if (service.queue == NULL || journal == NULL)
+		err(EX_OSERR, NULL);
 	fd = open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		err(EX_CANTCREAT, "%s", journal);
