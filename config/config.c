@@ -15,6 +15,7 @@
 
 #include "config/command.h"
 #include "config/paths.h"
+#include "config/suggest.h"
 #include "config/text.h"
 #include "message/envelope.h"
 
@@ -155,16 +156,20 @@ read_word(
     struct loader *loader, cfg_t *section, const char *option, const struct word *words, int *value)
 {
 	const char *text = cfg_getstr(section, option);
+	char all[128] = "";
 
 	if (text == NULL)
 		return 0;
 	for (; words->name != NULL; words++) {
-		if (strcmp(words->name, text) != 0)
-			continue;
-		*value = words->value;
-		return 0;
+		if (strcmp(words->name, text) == 0) {
+			*value = words->value;
+			return 0;
+		}
+		strlcat(all, all[0] != '\0' ? ", " : "", sizeof(all));
+		strlcat(all, words->name, sizeof(all));
 	}
-	return fail(loader, section->line, "%s: \"%s\" is no value for it", option, text);
+	return fail(loader, section->line, "%s: \"%s\" is no value for it: there are %s", option,
+	    text, all);
 }
 
 static int
@@ -312,6 +317,7 @@ find_topic(struct loader *loader, cfg_t *section, unsigned *topic)
 {
 	const struct config *config = loader->config;
 	const char *name = cfg_getstr(section, "topic");
+	struct suggestion meant = { .word = name };
 
 	*topic = CONFIG_TOPICS;
 	if (name == NULL)
@@ -321,9 +327,11 @@ find_topic(struct loader *loader, cfg_t *section, unsigned *topic)
 			*topic = i;
 			return 0;
 		}
+		suggest_consider(&meant, config->topics[i].name);
 	}
-	return fail(
-	    loader, section->line, "queue %s: there is no topic \"%s\"", cfg_title(section), name);
+	return fail(loader, section->line, "queue %s: there is no topic \"%s\"%s%s%s",
+	    cfg_title(section), name, meant.best != NULL ? "; did you mean " : "",
+	    meant.best != NULL ? meant.best : "", meant.best != NULL ? "?" : "");
 }
 
 static int
@@ -618,11 +626,17 @@ static struct loader *parsing;
 static void __attribute__((format(printf, 2, 0)))
 parse_error(cfg_t *cfg, const char *format, va_list arguments)
 {
-	char text[512];
+	char text[512], name[128];
+	struct suggestion meant = { .word = name };
 
 	vsnprintf(text, sizeof(text), format, arguments);
+	if (cfg != NULL && sscanf(text, "no such option '%127[^']'", name) == 1)
+		for (const cfg_opt_t *option = cfg->opts; option->name != NULL; option++)
+			suggest_consider(&meant, option->name);
 	if (parsing->error[0] == '\0')
-		fail(parsing, cfg != NULL ? (int)cfg->line : 0, "%s", text);
+		fail(parsing, cfg != NULL ? (int)cfg->line : 0, "%s%s%s%s", text,
+		    meant.best != NULL ? "; did you mean " : "",
+		    meant.best != NULL ? meant.best : "", meant.best != NULL ? "?" : "");
 }
 
 static int

@@ -15,6 +15,8 @@
 
 enum { FILE_BYTES = 1 << 20, NAMES = 64, DEPTH = 3 };
 
+static const char byte_order_mark[] = "\xef\xbb\xbf"; /* passed over */
+
 static int
 read_all(int fd, char *text, size_t length)
 {
@@ -32,7 +34,11 @@ read_all(int fd, char *text, size_t length)
 		done += (size_t)n;
 	}
 	text[done] = '\0';
-	return strlen(text) == done ? 0 : -EILSEQ;
+	if (strlen(text) != done)
+		return -EILSEQ;
+	if (strncmp(text, byte_order_mark, strlen(byte_order_mark)) == 0)
+		memset(text, ' ', strlen(byte_order_mark));
+	return 0;
 }
 
 int

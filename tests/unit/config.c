@@ -95,7 +95,14 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "topic t {}\nqueue ../q { topic = t }", "a name is" },
 		{ "topic t {}\nqueue Q { topic = t }", "a name is" },
 		{ "topic t {}\nqueue q { }", "topic is missing" },
-		{ "topic t {}\nqueue q { topic = t colour = red }", "colour" },
+		{ "topic t {}\nqueue q { topic = t colour = red }", ":2: no such option 'colour'" },
+		{ "topic t {}\nqueue q { topic = t\nserver_eror = stop }",
+		    "no such option 'server_eror'; did you mean server_error?" },
+		{ "topic t {}\nqeue q { topic = t }", "did you mean queue?" },
+		{ "topic orders {}\nqueue q { topic = order }",
+		    ":2: queue q: there is no topic \"order\"; did you mean orders?" },
+		{ "topic t {}\nqueue q { topic = t server_error = block }",
+		    "no value for it: there are stop, block-group, retry" },
 		{ "topic t {}\nqueue q { topic = t require_account = maybe }", "no value" },
 		{ "topic t {}\nqueue q { topic = t retry_max = 0 }", "retry_max" },
 		{ "topic t {}\nqueue q { topic = t retry_base = soon }", "retry_base" },
@@ -302,6 +309,15 @@ Test(config, whatever_a_file_has_is_taken_or_refused_with_words, .timeout = 600)
 		else
 			cr_assert(error[0] != '\0', "%s", text);
 	}
+}
+
+Test(config, files_from_other_systems_are_read)
+{
+	cr_assert(
+	    load("\xef\xbb\xbftopic t {}\r\nqueue q {\r\n topic = t\r\n lanes = 7\r\n}\r\n") == 0,
+	    "%s", error);
+	cr_expect(config.queues[0].lanes == 7);
+	config_free(&config);
 }
 
 Test(config, a_directory_is_no_configuration)
