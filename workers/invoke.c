@@ -11,6 +11,7 @@
 
 #include "config/output.h"
 
+/* One message, as headgate-publish would read it: without a byte order mark, and the end of its line. */
 static size_t
 read_input(char *text, size_t capacity)
 {
@@ -25,6 +26,8 @@ read_input(char *text, size_t capacity)
 	}
 	while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r'))
 		length--;
+	if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+		memmove(text, text + 3, length -= 3);
 	return length;
 }
 
