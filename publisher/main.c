@@ -22,6 +22,7 @@
 #include "config/config.h"
 #include "config/output.h"
 #include "config/process.h"
+#include "config/suggest.h"
 #include "publisher/convert.h"
 #include "publisher/input.h"
 #include "publisher/look.h"
@@ -109,6 +110,20 @@ print_help(void)
 	    stdout);
 }
 
+/* getopt_long() said what is wrong. */
+static void
+tell_option(const struct option *options, const char *given)
+{
+	struct suggestion meant = { .word = given + 2 };
+
+	if (strncmp(given, "--", 2) == 0)
+		for (; options->name != NULL; options++)
+			suggest_consider(&meant, options->name);
+	if (meant.best != NULL && strcmp(meant.best, meant.word) != 0)
+		warnx("did you mean --%s?", meant.best);
+	warnx("see headgate-publish --help");
+}
+
 static void
 read_options(struct publisher *publisher, int argc, char **argv)
 {
@@ -167,7 +182,7 @@ read_options(struct publisher *publisher, int argc, char **argv)
 			print_help();
 			exit(output_end(0));
 		default:
-			fputs("see: headgate-publish --help\n", stderr);
+			tell_option(options, argv[optind - 1]);
 			exit(EX_USAGE);
 		}
 	}
@@ -270,6 +285,10 @@ tell_outage(const struct publisher *publisher)
 		warnx("the router is gone and did not come back: %s: start it with: "
 		      "headgate-router%s -d",
 		    publisher->error, options);
+	else if (access(publisher->config.run_dir, F_OK) != 0 && errno == ENOENT)
+		warnx("no router: there is no directory %s: give the router's with -D, or start it "
+		      "with: headgate-router%s -d",
+		    publisher->config.run_dir, options);
 	else
 		warnx("no router: %s: start it with: headgate-router%s -d, or give its directory "
 		      "with -D",
@@ -350,13 +369,26 @@ answer_ms(const struct publisher *publisher, uint64_t now_ns)
 	return left_ms < RETRY_MS ? RETRY_MS : left_ms > INT_MAX ? INT_MAX : (int)left_ms;
 }
 
+/* The router knows no such topic. What is in the configuration may be the name that was meant. */
+static void
+tell_topic(const struct publisher *publisher)
+{
+	const struct config *config = &publisher->config;
+	struct suggestion meant = { .word = publisher->topic_name };
+
+	for (size_t i = 0; i < config->topic_count; i++)
+		suggest_consider(&meant, config->topics[i].name);
+	warnx("%s: %s%s%s%s", publisher->topic_name[0] ? publisher->topic_name : "topic",
+	    publisher->error, meant.best != NULL ? "; did you mean " : "",
+	    meant.best != NULL ? meant.best : "", meant.best != NULL ? "?" : "");
+}
+
 /* Trying again would not help. */
 static void __attribute__((noreturn)) end_without_router(struct publisher *publisher, int status)
 {
 	report_end_progress(&publisher->report);
 	if (status == EX_USAGE)
-		warnx("%s: %s", publisher->topic_name[0] ? publisher->topic_name : "topic",
-		    publisher->error);
+		tell_topic(publisher);
 	else
 		warnx("%s", publisher->error);
 	if (publisher->connected_once)

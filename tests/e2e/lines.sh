@@ -92,6 +92,12 @@ ok "with what is durable" grep -q 'lines are durable' "$dir/headgate-publish.log
 exec 3>&-
 publish -t no-such-topic </dev/null
 is "a topic that is not there" 64 $?
+"$top_builddir/headgate-publish" -t transaction-procesing </dev/null 2>"$dir/err"
+ok "the one that was meant is named" grep -q 'did you mean transaction-processing?' "$dir/err"
+"$top_builddir/headgate-publish" --receits </dev/null 2>"$dir/err"
+is "an option that is not there" 64 $?
+ok "is said in few lines" [ "$(wc -l <"$dir/err")" -le 3 ]
+ok "with the one that was meant" grep -q 'did you mean --receipts?' "$dir/err"
 timeout -k 1 10 "$top_builddir/headgate-publish" <&- 2>"$dir/err"
 is "standard input that is closed" 66 $?
 timeout -k 1 10 "$top_builddir/headgate-publish" --receipts <"$dir/sns" 2>"$dir/err" >&-
@@ -99,6 +105,7 @@ is "standard output that is closed" 74 $?
 "$top_builddir/headgate-publish" -D "$dir/none" --wait 100ms "$dir/sns" 2>"$dir/err"
 is "no router" 69 $?
 ok "says what to do" grep -q 'start it with: headgate-router' "$dir/err"
+ok "and that the directory is not there" grep -q "there is no directory $dir/none/run" "$dir/err"
 
 kill -STOP "$router"
 "$top_builddir/headgate-publish" --wait 300ms "$dir/sns" 2>"$dir/err"
