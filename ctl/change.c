@@ -306,6 +306,11 @@ change_main(struct ctl *ctl, enum gate_event what)
 		    ctl->config.run_dir, ctl->config.options);
 	queues_of_router(ctl, &control);
 	rc = control_lock(&control);
+	if (rc == -ETIMEDOUT)
+		errx(EX_TEMPFAIL,
+		    "%s/control: another headgatectl, or the subscription manager, keeps it "
+		    "locked: nothing was changed",
+		    ctl->config.run_dir);
 	if (rc != 0)
 		errc(EX_OSERR, -rc, "%s/control: lock", ctl->config.run_dir);
 	for (unsigned i = 0; i < control.facts.queues; i++)

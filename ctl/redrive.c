@@ -144,6 +144,20 @@ interrupted(struct move *move)
 	return move->signal != 0;
 }
 
+/* The work is done: from here on a signal ends the program, whoever does not read what it says. */
+static void
+release_signals(struct move *move)
+{
+	sigset_t set;
+
+	(void)interrupted(move);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void
 pause_ms(struct move *move, uint64_t ms)
 {
@@ -416,6 +430,7 @@ run(struct move *move)
 		move->window = move->ctl->rate / 10 > 0 ? move->ctl->rate / 10 : 1;
 	move->started_ns = ctl_monotonic_ns();
 	move_all(move);
+	release_signals(move);
 	print_progress(move, true);
 	report(move);
 	if (move->signal != 0) {

@@ -68,7 +68,7 @@ router_connect(const struct ctl *ctl)
 	};
 	enum wire_type type;
 	size_t length;
-	int fd = wire_connect(dir), rc;
+	int fd = wire_connect(dir, ANSWER_MS), rc;
 
 	if (fd == -EACCES || fd == -EPERM)
 		errx(EX_NOPERM, "%s/router.sock: %s", dir, strerror(-fd));

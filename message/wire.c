@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -132,8 +133,18 @@ check_peer(int fd)
 	return geteuid() == 0 || peer.uid == 0 || peer.uid == geteuid() ? 0 : -EPERM;
 }
 
+/* Also connect(2) to a Unix socket goes by it, where the listener's queue is full. */
+static int
+limit_sending(int fd, int timeout_ms)
+{
+	int ms = timeout_ms > 0 ? timeout_ms : 1;
+	struct timeval limit = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000L };
+
+	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0 ? 0 : -errno;
+}
+
 int
-wire_connect(const char *run_dir)
+wire_connect(const char *run_dir, int timeout_ms)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd, rc;
@@ -144,10 +155,11 @@ wire_connect(const char *run_dir)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	do {
-		rc = connect(fd, (struct sockaddr *)&address, sizeof(address));
-	} while (rc != 0 && errno == EINTR);
-	rc = rc != 0 ? -errno : check_peer(fd);
+	rc = limit_sending(fd, timeout_ms);
+	if (rc == 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
+		rc = errno == EAGAIN ? -ETIMEDOUT : -errno;
+	if (rc == 0)
+		rc = check_peer(fd);
 	if (rc != 0)
 		close(fd);
 	return rc != 0 ? rc : fd;
@@ -159,10 +171,8 @@ send_all(int fd, struct msghdr *message)
 	while (message->msg_iovlen > 0) {
 		ssize_t sent = sendmsg(fd, message, MSG_NOSIGNAL);
 
-		if (sent < 0 && errno == EINTR)
-			continue;
 		if (sent < 0)
-			return -errno;
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
 		/* The descriptors went with the first byte. */
 		message->msg_control = NULL;
 		message->msg_controllen = 0;
@@ -358,7 +368,7 @@ wire_poke(const char *run_dir, const char *program, int timeout_ms)
 	const struct wire_hello hello = { .role = WIRE_CONTROL, .program = program, .name = "" };
 	enum wire_type type;
 	size_t length;
-	int fd = wire_connect(run_dir);
+	int fd = wire_connect(run_dir, timeout_ms);
 
 	if (fd < 0)
 		return;

@@ -101,12 +101,14 @@ bool wire_header_valid(const struct wire_header *);
 bool wire_check(const void *data, size_t length, unsigned depth);
 
 /* RUN/router.sock: connects. Returns the fd (close-on-exec, blocking), or -errno: -ENOENT and
- * -ECONNREFUSED when no router is there, -ENAMETOOLONG when the path is beyond 107 bytes, -EPERM when who
- * listens is another user, who is not root either. */
-int wire_connect(const char *run_dir);
+ * -ECONNREFUSED when no router is there, -ETIMEDOUT when a router does not take connections within timeout_ms, -EINTR when a
+ * signal came first, -ENAMETOOLONG when the path is beyond 107 bytes, -EPERM when who listens is another user, who is not
+ * root either. Each later write to the fd has the same limit. */
+int wire_connect(const char *run_dir, int timeout_ms);
 
 /* Blocking exchange for simple clients (workers, ctl). Sends header and payload, with fd_count
- * descriptors. Returns 0 or -errno. */
+ * descriptors. Returns 0 or -errno: -ETIMEDOUT when the router takes nothing for the limit that wire_connect() was given,
+ * -EINTR when a signal came first. The connection is of no use then. */
 int wire_send(int fd, enum wire_type type, const void *payload, size_t length, const int *fds,
     size_t fd_count);
 

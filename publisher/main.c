@@ -34,6 +34,7 @@ enum {
 	RETRY_MS = 50, /* between two attempts to reach the router */
 	TICK_MS = 500,
 	SIGNAL_WAIT_MS = 2000, /* what is under way may still be answered after a signal */
+	SIGNAL_LIMIT_S = 10,   /* and the end is not waited for longer, whoever does not read */
 	BATCH_LINES = 512      /* converted before the socket is looked at again */
 };
 
@@ -70,6 +71,15 @@ static void
 on_signal(int signal)
 {
 	stop_signal = signal;
+	alarm(SIGNAL_LIMIT_S);
+}
+
+static void
+on_alarm(int number)
+{
+	(void)number;
+	signal(stop_signal, SIG_DFL);
+	raise(stop_signal);
 }
 
 static uint64_t
@@ -319,15 +329,6 @@ static void __attribute__((noreturn)) end_refused(struct publisher *publisher)
 	exit(EX_PROTOCOL);
 }
 
-/* Receipts that nobody reads are not gone on with. */
-static void __attribute__((noreturn)) end_without_output(struct publisher *publisher)
-{
-	report_end_progress(&publisher->report);
-	warnx("stdout: %s: stopped", output_error());
-	say_durable(publisher);
-	exit(EX_IOERR);
-}
-
 static void __attribute__((noreturn)) die_by_signal(struct publisher *publisher)
 {
 	report_end_progress(&publisher->report);
@@ -336,6 +337,17 @@ static void __attribute__((noreturn)) die_by_signal(struct publisher *publisher)
 	signal(stop_signal, SIG_DFL);
 	raise(stop_signal);
 	_exit(128 + stop_signal);
+}
+
+/* Receipts that nobody reads are not gone on with. */
+static void __attribute__((noreturn)) end_without_output(struct publisher *publisher)
+{
+	if (stop_signal != 0) /* which ended the write */
+		die_by_signal(publisher);
+	report_end_progress(&publisher->report);
+	warnx("stdout: %s: stopped", output_error());
+	say_durable(publisher);
+	exit(EX_IOERR);
 }
 
 /*
@@ -734,6 +746,8 @@ prepare(struct publisher *publisher, int argc, char **argv)
 	sigaction(SIGTERM, &action, NULL);
 	if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* nohup */
 		sigaction(SIGHUP, &action, NULL);
+	action.sa_handler = on_alarm;
+	sigaction(SIGALRM, &action, NULL);
 }
 
 int

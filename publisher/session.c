@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "publisher/unpack.h"
@@ -68,6 +69,8 @@ connect_error(int rc)
 		return "permission denied: publish as the router's user, or as root";
 	case -EPERM:
 		return "another user listens there, who is neither you nor root";
+	case -ETIMEDOUT:
+		return "the router does not answer";
 	default:
 		return strerror(-rc);
 	}
@@ -84,6 +87,23 @@ note_peer(struct session *session)
 		session->router_pid = (uint32_t)peer.pid;
 }
 
+static int64_t
+monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int
+left_ms(int64_t begin_ms, int timeout_ms)
+{
+	int64_t spent_ms = monotonic_ms() - begin_ms;
+
+	return spent_ms < timeout_ms ? timeout_ms - (int)spent_ms : 0;
+}
+
 int
 session_open(struct session *session, const char *run_dir, const char *topic_name,
     bool wants_receipts, int timeout_ms, struct topic_settings *topic, char *error,
@@ -97,13 +117,14 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 	};
 	enum wire_type type;
 	size_t length;
+	int64_t begin_ms = monotonic_ms();
 	int rc;
 
 	session_close(session);
 	session->router_pid = 0;
 	session->next_number = 1;
 	session->settled = 0;
-	session->fd = wire_connect(run_dir);
+	session->fd = wire_connect(run_dir, timeout_ms);
 	if (session->fd < 0) {
 		rc = session->fd;
 		snprintf(error, error_bytes, "%s/router.sock: %s", run_dir, connect_error(rc));
@@ -113,7 +134,8 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 	snprintf(error, error_bytes, "the router hung up");
 	rc = wire_send_hello(session->fd, &hello, -1);
 	if (rc == 0)
-		rc = wire_receive(session->fd, &type, session->in, &length, NULL, NULL, timeout_ms);
+		rc = wire_receive(session->fd, &type, session->in, &length, NULL, NULL,
+		    left_ms(begin_ms, timeout_ms));
 	if (rc == -ETIMEDOUT)
 		snprintf(error, error_bytes, "the router does not answer");
 	if (rc == 0 && type == WIRE_ERROR)

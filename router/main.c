@@ -31,10 +31,14 @@ enum { OPTION_IO = 256, OPTION_LOG, OPTION_WAIT }; /* have no letter */
 enum { DESCRIPTORS = 65536 };
 
 static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t running; /* recovery is over */
 
+/* Recovery may be interrupted anywhere: nothing was taken yet, and the next start begins it anew. */
 static void
 on_signal(int signal)
 {
+	if (!running)
+		_exit(0);
 	stop_signal = signal;
 }
 
@@ -282,6 +286,7 @@ main(int argc, char **argv)
 		errx(exit_status(rc), "%s", error);
 	}
 	router_set_descriptors(&router, descriptors, descriptors_before);
+	running = 1;
 	event(EVENT_INFO, "router.ready", "s:io", io->operations->name, "s:run", config.run_dir,
 	    "s:state", config.state_dir, "u:queues", (uint64_t)router.queue_count, NULL);
 	daemon_ready(daemon, 0);

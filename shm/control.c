@@ -14,11 +14,16 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ENDIAN_WORD 0x01020304u
 
-enum { READ_TRIES = 100 };
+enum {
+	READ_TRIES = 100,
+	LOCK_MS = 5, /* between two tries */
+	LOCK_MS_MAX = 5000
+};
 
 static const char *const state_names[] = {
 	[CONTROL_RUNNING] = "RUNNING",
@@ -331,9 +336,15 @@ control_change_state(struct control *control, unsigned index, unsigned first_slo
 int
 control_lock(struct control *control)
 {
-	while (flock(control->fd, LOCK_EX) != 0)
-		if (errno != EINTR)
+	const struct timespec pause = { .tv_nsec = LOCK_MS * 1000000L };
+
+	for (int waited_ms = 0; flock(control->fd, LOCK_EX | LOCK_NB) != 0; waited_ms += LOCK_MS) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
+		if (waited_ms >= LOCK_MS_MAX)
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+	}
 	return 0;
 }
 

@@ -235,7 +235,8 @@ void control_read_state(
 int control_change_state(struct control *, unsigned queue, unsigned first_slot, uint64_t expected,
     enum control_state to, const struct control_detail *detail, uint64_t *now);
 
-/* headgatectl, subscription manager: the lock that makes it the only one to use its slots. */
+/* headgatectl, subscription manager: the lock that makes it the only one to use its slots. Returns 0, -ETIMEDOUT when
+ * another process keeps it for 5 seconds, or -errno. */
 int control_lock(struct control *);
 void control_unlock(struct control *);
 

@@ -38,7 +38,7 @@ main(int argc, char **argv)
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	for (int n = atoi(argv[2]); n > 0; n--) {
-		int fd = wire_connect(argv[1]);
+		int fd = wire_connect(argv[1], ANSWER_MS);
 
 		if (is_welcome(fd)) {
 			welcomed++;

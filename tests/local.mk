@@ -7,7 +7,8 @@ SH_LOG_COMPILER = timeout -k 10 300 bash
 AM_TESTS_ENVIRONMENT = top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	export top_srcdir top_builddir;
 
-check_PROGRAMS += tests/generate tests/forbid tests/journal-worker tests/layout tests/nonblock tests/flip-control
+check_PROGRAMS += tests/generate tests/forbid tests/journal-worker tests/layout tests/nonblock tests/backlog \
+	tests/flip-control
 tests_generate_SOURCES = tests/generate.c
 tests_generate_LDADD = $(BSD_LIBS)
 tests_layout_SOURCES = tests/layout.c
@@ -18,6 +19,7 @@ tests_nonblock_SOURCES = tests/nonblock.c
 check_PROGRAMS += tests/crowd
 tests_crowd_SOURCES = tests/crowd.c
 tests_crowd_LDADD = $(MESSAGE_LIBS)
+tests_backlog_SOURCES = tests/backlog.c
 tests_journal_worker_SOURCES = tests/journal-worker.c
 tests_journal_worker_LDADD = $(WORKER_LIBS)
 
@@ -32,6 +34,7 @@ E2E_TESTS = \
 	tests/e2e/shutdown.sh \
 	tests/e2e/startup.sh \
 	tests/e2e/descriptors.sh \
+	tests/e2e/waits.sh \
 	tests/e2e/order.sh \
 	tests/e2e/kill.sh \
 	tests/e2e/resend.sh \

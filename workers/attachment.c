@@ -181,7 +181,7 @@ attachment_open(struct attachment *attachment, const char *run_dir, const char *
 
 	memset(attachment, 0, sizeof(*attachment));
 	attachment->bell_fd = attachment->control.fd = attachment->control.lock_fd = -1;
-	attachment->socket = wire_connect(run_dir);
+	attachment->socket = wire_connect(run_dir, ANSWER_MS);
 	if (attachment->socket < 0)
 		return complain(error, error_bytes, attachment->socket, run_dir);
 	rc = wire_send_hello(attachment->socket, &hello, lock_fd);

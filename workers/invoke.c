@@ -4,6 +4,8 @@
 #include "workers/invoke.h"
 
 #include <err.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -20,9 +22,12 @@ read_input(char *text, size_t capacity)
 
 	while (
 	    length < capacity && (n = read(STDIN_FILENO, text + length, capacity - length)) != 0) {
-		if (n < 0)
+		struct pollfd poller = { .fd = STDIN_FILENO, .events = POLLIN };
+
+		if (n >= 0)
+			length += (size_t)n;
+		else if (errno != EAGAIN || poll(&poller, 1, -1) < 0)
 			err(EX_IOERR, "stdin");
-		length += (size_t)n;
 	}
 	while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r'))
 		length--;

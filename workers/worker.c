@@ -37,7 +37,8 @@ enum {
 	CONNECT_MS_MAX = 1000,
 	RESPAWN_MS_MIN = 100,
 	RESPAWN_MS_MAX = 5000,
-	HEALTHY_S = 10 /* a child that lived so long may be respawned at once */
+	STOP_MS = 10000, /* that a child may take to end, beside its handler */
+	HEALTHY_S = 10   /* a child that lived so long may be respawned at once */
 };
 
 struct settings {
@@ -264,6 +265,8 @@ serve(const struct service *service, const struct config *config, struct consume
 		int rc = attachment_open(&attachment, config->run_dir, service->program,
 		    service->queue, lanes, lock_fd, error, sizeof(error));
 
+		if (rc == -EINTR)
+			continue;
 		if (rc != 0) {
 			if (!said)
 				event(EVENT_INFO, "worker.waiting", "s:queue", service->queue,
@@ -418,23 +421,29 @@ reap(struct child *child, const char *queue)
 	return status;
 }
 
-/* Sleeps until a signal comes, the caller of -d waits no more, or one of them is to be started again. Signals are
- * blocked otherwise, so that none comes between the look at what they changed and the sleep. */
+/* Sleeps until a signal comes, the caller of -d waits no more, or it is due_ms. Signals are blocked otherwise, so that none
+ * comes between the look at what they changed and the sleep. */
 static void
-wait_for_children(const struct child *children, unsigned count, const sigset_t *unblocked,
-    const struct daemon *daemon)
+wait_until(uint64_t due_ms, const sigset_t *unblocked, const struct daemon *daemon)
 {
 	struct pollfd caller = { .fd = daemon->ready_fd };
-	uint64_t now = now_ms(), due = UINT64_MAX;
-	struct timespec left;
+	uint64_t now = now_ms(), left_ms = due_ms > now ? due_ms - now : 0;
+	struct timespec left = { .tv_sec = (time_t)(left_ms / 1000),
+		.tv_nsec = (long)(left_ms % 1000 * 1000000) };
+
+	ppoll(&caller, 1, left_ms > INT_MAX ? NULL : &left, unblocked);
+}
+
+/* When the next child is to be started again; UINT64_MAX: none is. */
+static uint64_t
+next_due_ms(const struct child *children, unsigned count)
+{
+	uint64_t due_ms = UINT64_MAX;
 
 	for (unsigned i = 0; i < count; i++)
-		if (children[i].pid == 0 && children[i].due_ms < due)
-			due = children[i].due_ms;
-	due = due > now ? due - now : 0;
-	left = (struct timespec){ .tv_sec = (time_t)(due / 1000),
-		.tv_nsec = (long)(due % 1000 * 1000000) };
-	ppoll(&caller, 1, due > INT_MAX || stop_signal != 0 ? NULL : &left, unblocked);
+		if (children[i].pid == 0 && children[i].due_ms < due_ms)
+			due_ms = children[i].due_ms;
+	return due_ms;
 }
 
 static unsigned
@@ -450,14 +459,37 @@ tell(const struct child *children, unsigned count, int signal)
 	return alive;
 }
 
+/* Has the children end; a handler may take its time, but a child that does not stir is killed. */
+static void
+stop_children(struct child *children, unsigned count, const struct config_queue *queue,
+    const sigset_t *unblocked, const struct daemon *daemon)
+{
+	uint64_t limit_ms = now_ms() + queue->visibility_ns / 1000000 + STOP_MS;
+	int signal = SIGTERM;
+
+	for (;;) {
+		for (unsigned i = 0; i < count; i++)
+			(void)reap(&children[i], queue->name);
+		if (tell(children, count, signal) == 0)
+			return;
+		signal = 0;
+		wait_until(limit_ms, unblocked, daemon);
+		if (now_ms() < limit_ms)
+			continue;
+		event(EVENT_WARN, "worker.killed", "s:queue", queue->name, NULL);
+		signal = SIGKILL;
+		limit_ms = UINT64_MAX;
+	}
+}
+
 /* Keeps the children alive until it is told to stop, or one of them says that it never will be. */
 static int
 supervise(const struct service *service, const struct config *config, struct settings *settings)
 {
 	static struct child children[CONFIG_LANES_MAX];
+	struct daemon *daemon = &settings->daemon;
 	unsigned count = settings->processes;
 	sigset_t blocked, before;
-	bool told = false;
 	int rc = 0;
 
 	for (unsigned i = 0; i < count; i++)
@@ -471,28 +503,25 @@ supervise(const struct service *service, const struct config *config, struct set
 	sigaddset(&blocked, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &blocked, &before);
 	sigdelset(&before, SIGCHLD);
-	for (;;) {
+	while (stop_signal == 0) {
 		for (unsigned i = 0; i < count; i++) {
 			int status = reap(&children[i], service->queue);
 
 			if (status >= 0 && stop_signal == 0 && is_final(status)) {
 				rc = WEXITSTATUS(status);
-				daemon_ready(&settings->daemon, rc);
+				daemon_ready(daemon, rc);
 				stop_signal = SIGTERM;
 			}
 		}
-		if (stop_signal != 0 && tell(children, count, told ? 0 : SIGTERM) == 0)
-			break;
-		told = stop_signal != 0;
-		for (unsigned i = 0; i < count && !told; i++) {
-			if (children[i].pid != 0 || children[i].due_ms > now_ms())
-				continue;
-			spawn(&children[i], service, config, &settings->config, &before,
-			    &settings->daemon);
-		}
-		wait_for_children(children, count, &before, &settings->daemon);
-		daemon_look(&settings->daemon);
+		for (unsigned i = 0; i < count && stop_signal == 0; i++)
+			if (children[i].pid == 0 && children[i].due_ms <= now_ms())
+				spawn(&children[i], service, config, &settings->config, &before,
+				    daemon);
+		if (stop_signal == 0)
+			wait_until(next_due_ms(children, count), &before, daemon);
+		daemon_look(daemon);
 	}
+	stop_children(children, count, config_find_queue(config, service->queue), &before, daemon);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }

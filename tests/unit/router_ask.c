@@ -186,7 +186,7 @@ client(enum wire_role role, const char *name)
 	size_t length;
 	int fd, rc;
 
-	while ((fd = wire_connect(path("run"))) < 0)
+	while ((fd = wire_connect(path("run"), 10000)) < 0)
 		look_again(began_ns, "no router");
 	rc = wire_send_hello(fd, &hello, -1);
 	if (rc == 0)
@@ -544,7 +544,7 @@ Test(router_ask, what_cannot_be_is_hung_up_on)
 	publish(3, 1);
 	block(3, 3);
 	wait_for_blocked(3);
-	fd = wire_connect(path("run"));
+	fd = wire_connect(path("run"), 10000);
 	send_ask(fd, queue, 0);
 	is_hung_up_on(fd, "no hello");
 	fd = client(WIRE_PUBLISHER, "");
