@@ -524,6 +524,21 @@ read_completion(const struct worker *worker, const struct ring_record *record,
 	return true;
 }
 
+/* A worker that answered 5xx under the gate starts nothing before the state is another one: so there is one such answer
+ * a state. One more, or under a state that never was, is not to be had by waiting, and would cost the router a trip each
+ * time. */
+static bool
+may_trip(struct worker *worker, uint64_t state_seen)
+{
+	uint64_t generation = control_word_generation(state_seen);
+
+	if (generation <= worker->failed_generation ||
+	    generation > control_word_generation(queue_state_word(worker->queue)))
+		return false;
+	worker->failed_generation = generation;
+	return true;
+}
+
 /* A 5xx of the message at position: the gate closes, or stays closed, unless the state has changed since the handler
  * was started. When two workers fail at once, the message that comes first is the head. */
 static void
@@ -720,6 +735,8 @@ take_completion(struct worker *worker, const struct ring_record *record)
 	    (!ended && policy_blocks(&queue->policy, completion.status)))
 		return take_blocked(worker, &completion, given, redelivery, reason);
 	if (completion.status >= 500 && !ended) {
+		if (!may_trip(worker, completion.state_seen))
+			return -EPROTO;
 		trip(worker, &completion, given.position, reason);
 		return 0;
 	}

@@ -37,6 +37,8 @@ struct worker {
 	uint64_t delivered; /* highest sequence that was put into a ring or parked */
 	uint64_t in_flight; /* delivered and not completed */
 	struct flights flights;
+	uint64_t
+	    failed_generation; /* of the state under which it answered the last 5xx that closes the gate */
 	uint64_t alone; /* a message that has cost a worker's life: nothing beside it; 0: none */
 	int pid_fd;     /* to end the worker by; -1 */
 	bool killed;

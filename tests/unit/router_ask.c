@@ -1009,6 +1009,44 @@ answer_next(int status)
 	answer(lane, sequence, status, 0);
 }
 
+static void
+answer_under(unsigned lane, uint64_t sequence, uint64_t state)
+{
+	cr_assert(
+	    attachment_complete(&worker, lane, sequence, state, 503, 0, "again") == 1, "room");
+	attachment_publish(&worker);
+}
+
+/* A worker that answers 5xx again and again would keep the router at work: it is dropped, and the queue goes on with the
+ * next one. */
+Test(router_probe, a_5xx_that_no_handler_can_have_answered_breaks_the_protocol)
+{
+	restart_router("server_error = stop");
+	publish(1, 1);
+	for (int lie = 0; lie < 4; lie++) {
+		uint64_t began_ns = now_ns(), word = attachment_state(&worker), now;
+		struct control_detail detail;
+		unsigned lane;
+
+		expect(1, 0, &lane);
+		attachment_release(&worker);
+		if (lie < 3) {
+			answer_under(lane, 1, word);
+			cr_assert(wait_for_change(word, &detail) == CONTROL_TRIPPED, "tripped");
+		}
+		now = attachment_state(&worker);
+		/* The same state again; an older one; one that never was, before and after an honest answer. */
+		answer_under(lane, 1, lie == 0 ? word : lie == 1 ? word - 1 : now + 1);
+		while (attachment_alive(&worker))
+			look_again(began_ns, "it is not dropped");
+		cr_assert(attachment_state(&worker) == now, "lie %d changed the state", lie);
+		attachment_close(&worker);
+		attach();
+		change(CONTROL_RUNNING, 0, 0);
+	}
+	answer_next(200);
+}
+
 /* Whatever comes of it leads out of PROBING, under each policy, and what is behind goes on. */
 static void
 probe_all(const char *more, bool by_itself)
