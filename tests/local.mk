@@ -72,6 +72,17 @@ check-poll:
 	HEADGATE_IO=poll $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(E2E_TESTS)'
 .PHONY: check-poll
 
+# The unit tests of what handles messages, with all that they start, under valgrind; the router on poll(2), since
+# valgrind does not see what io_uring writes (so tests/unit/test-io is not among them).
+VALGRIND_TESTS = $(SHM_TESTS) $(WORKER_TESTS) tests/unit/test-json tests/unit/test-envelope tests/unit/test-mask \
+	tests/unit/test-blocked tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader \
+	tests/unit/test-log_judge tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends \
+	tests/unit/test-dedup tests/unit/test-retention tests/unit/test-writer tests/unit/test-cleaner \
+	tests/unit/test-router-run tests/unit/test-groups tests/unit/test-router-ask
+check-valgrind:
+	HEADGATE_VALGRIND=1 HEADGATE_IO=poll $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(VALGRIND_TESTS)'
+.PHONY: check-valgrind
+
 # A million messages while the router and the workers are killed, every half second, and 200 ms after they are ready.
 check-million: all tests/generate
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' KILL_COUNT=1000000 KILL_PAUSE=0.5 \

@@ -131,6 +131,8 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 	memcpy(&delivery, record->payload, sizeof(delivery));
 	memcpy(consumer->arena + consumer->used, (const char *)record->payload + sizeof(delivery),
 	    length);
+	/* Readers of JSON look at what follows, without consequence: not at what happens to stand there. */
+	memset(consumer->arena + consumer->used + length, 0, JSON_PADDING);
 	*item = (struct item){
 		.sequence = delivery.sequence,
 		.offset = consumer->used,

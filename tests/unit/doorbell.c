@@ -210,8 +210,11 @@ ring_without_system_calls(struct doorbell *bell)
 Test(doorbell, ringing_where_nobody_sleeps_makes_no_system_call, .timeout = 60)
 {
 	struct court *court = open_court();
-	int status = ring_without_system_calls(&court->bell[0]);
+	int status;
 
+	if (getenv("HEADGATE_VALGRIND") != NULL)
+		cr_skip("valgrind makes system calls of its own");
+	status = ring_without_system_calls(&court->bell[0]);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		cr_skip("no seccomp here");
 	cr_assert(status == 0, "status %x", status);
