@@ -137,7 +137,7 @@ send_welcome(struct worker *worker)
 	msgpack_pack_uint32(&packer, worker->queue->index);
 	msgpack_pack_array(&packer, worker->lane_count);
 	for (unsigned i = 0; i < worker->lane_count; i++) {
-		msgpack_pack_uint32(&packer, worker->lane[i].shared->lane);
+		msgpack_pack_uint32(&packer, worker->lane[i].number);
 		fds[1 + i] = worker->lane[i].fd;
 	}
 	msgpack_pack_array(&packer, 4);
@@ -1025,7 +1025,7 @@ delivery_put(struct worker *worker, const struct log_frame *frame,
 	}
 	front = (uint32_t)sizeof(*delivery) + delivery->reason_length;
 	if (content.length >
-	    worker->lane[lane].shared->max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
+	    worker->lane[lane].max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
 		stop_for_size(worker, frame->sequence);
 		return 0;
 	}

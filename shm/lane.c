@@ -94,6 +94,15 @@ map_lane(struct lane *lane, uint64_t delivery_capacity, uint64_t completion_capa
 	    &lane->completion_data);
 }
 
+/* What is believed from here on, whatever the other side writes there. */
+static void
+copy_header(struct lane *lane, const struct lane_shared *header)
+{
+	lane->log_id = header->log_id;
+	lane->number = header->lane;
+	lane->max_message_bytes = header->max_message_bytes;
+}
+
 static void
 fill_header(struct lane *lane, const struct lane_params *params)
 {
@@ -112,6 +121,7 @@ fill_header(struct lane *lane, const struct lane_params *params)
 	shared->lanes = params->lanes;
 	shared->max_message_bytes = params->max_message_bytes;
 	snprintf(shared->queue, sizeof(shared->queue), "%s", params->queue);
+	copy_header(lane, shared);
 }
 
 int
@@ -195,6 +205,7 @@ lane_attach(struct lane *lane, int fd, const char *queue)
 	if (rc == 0)
 		rc = map_lane(lane, header.delivery_capacity, header.completion_capacity);
 	if (rc == 0) {
+		copy_header(lane, &header);
 		lane_close_fd(lane);
 		return 0;
 	}

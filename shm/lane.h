@@ -118,7 +118,9 @@ struct lane {
 	struct lane_shared *shared;
 	size_t size;
 	int fd;                                        /* the memfd; -1 when closed */
-	size_t delivery_capacity, completion_capacity; /* as checked; what is shared may change */
+	size_t delivery_capacity, completion_capacity; /* as checked; what is shared may change ... */
+	uint64_t log_id;                               /* ... as it stood there */
+	uint32_t number, max_message_bytes;
 	void *delivery_data;                           /* mapped twice */
 	void *completion_data;                         /* mapped twice */
 };

@@ -11,7 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "message/envelope.h"
 #include "message/wire.h"
+
+/* More than the configuration allows. In seconds it is an int: alarm() takes it. */
+#define VISIBILITY_NS_MAX (INT32_MAX * 1000000000ull)
 
 enum { ANSWER_MS = 5000 };
 
@@ -65,7 +69,8 @@ read_policy(struct policy *policy, const msgpack_object *from)
 	if (from->type != MSGPACK_OBJECT_ARRAY || from->via.array.size != 4 ||
 	    field[0].type != MSGPACK_OBJECT_BOOLEAN || field[1].type != MSGPACK_OBJECT_BOOLEAN ||
 	    field[2].type != MSGPACK_OBJECT_POSITIVE_INTEGER || field[2].via.u64 > UINT32_MAX ||
-	    field[3].type != MSGPACK_OBJECT_POSITIVE_INTEGER)
+	    field[3].type != MSGPACK_OBJECT_POSITIVE_INTEGER || field[3].via.u64 == 0 ||
+	    field[3].via.u64 > VISIBILITY_NS_MAX)
 		return false;
 	*policy = (struct policy){
 		.blocks_server_error = field[0].via.boolean,
@@ -116,6 +121,27 @@ attach_lane(struct attachment *attachment, int fd, const char *queue)
 	return rc;
 }
 
+/* What the lanes say of themselves: they are those that were asked for, each once, of one log, and their rings take the
+ * longest message. */
+static bool
+check_lanes(const struct attachment *attachment, uint64_t asked)
+{
+	uint64_t seen = 0;
+
+	for (unsigned i = 0; i < attachment->lane_count; i++) {
+		const struct lane *lane = &attachment->lane[i];
+
+		if (lane->number >= CONFIG_LANES_MAX || !(asked >> lane->number & 1) ||
+		    seen >> lane->number & 1 || lane->log_id == 0 ||
+		    lane->log_id != attachment->lane[0].log_id || lane->max_message_bytes == 0 ||
+		    lane->max_message_bytes > ENVELOPE_BODY_BYTES_MAX ||
+		    lane->max_message_bytes > lane->delivery_capacity)
+			return false;
+		seen |= 1ull << lane->number;
+	}
+	return true;
+}
+
 static int
 open_control(struct attachment *attachment, const char *run_dir, const char *queue)
 {
@@ -131,8 +157,8 @@ open_control(struct attachment *attachment, const char *run_dir, const char *que
 
 /* Receives the answer and takes over what comes with it. */
 static int
-receive_welcome(struct attachment *attachment, const char *run_dir, const char *queue, char *error,
-    size_t error_bytes)
+receive_welcome(struct attachment *attachment, const char *run_dir, const struct wire_hello *hello,
+    char *error, size_t error_bytes)
 {
 	static uint8_t payload[WIRE_SMALL_BYTES];
 	int fds[1 + CONFIG_LANES_MAX];
@@ -156,14 +182,16 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const char *
 	if (rc == 0) {
 		attachment->bell_fd = fds[0];
 		for (; rc == 0 && taken < fd_count; taken++)
-			rc = attach_lane(attachment, fds[taken], queue);
+			rc = attach_lane(attachment, fds[taken], hello->name);
 	} else {
 		taken = 0;
 	}
 	while (taken < fd_count)
 		close(fds[taken++]);
+	if (rc == 0 && !check_lanes(attachment, hello->lanes))
+		rc = -EPROTO;
 	if (rc == 0)
-		rc = open_control(attachment, run_dir, queue);
+		rc = open_control(attachment, run_dir, hello->name);
 	return rc == 0 ? 0 : complain(error, error_bytes, rc, "router's welcome");
 }
 
@@ -188,13 +216,12 @@ attachment_open(struct attachment *attachment, const char *run_dir, const char *
 	if (rc != 0)
 		complain(error, error_bytes, rc, "router");
 	else
-		rc = receive_welcome(attachment, run_dir, queue, error, error_bytes);
+		rc = receive_welcome(attachment, run_dir, &hello, error, error_bytes);
 	if (rc != 0) {
 		attachment_close(attachment);
 		return rc;
 	}
-	attachment->log_id = attachment->lane[0].shared->log_id;
-	attachment->max_message_bytes = attachment->lane[0].shared->max_message_bytes;
+	attachment->log_id = attachment->lane[0].log_id;
 	return 0;
 }
 

@@ -19,7 +19,6 @@ struct attachment {
 	struct control control;
 	unsigned queue;
 	uint64_t log_id;
-	uint32_t max_message_bytes;
 	struct policy policy; /* the router's */
 };
 

@@ -22,6 +22,10 @@ enum {
 	ALARM_S = 2
 };
 
+_Static_assert(CONSUMER_ARENA_BYTES >=
+	ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES + LANE_REASON_BYTES + JSON_PADDING,
+    "an empty arena takes any message");
+
 /* A message in the arena. */
 struct item {
 	uint64_t sequence;
@@ -116,19 +120,35 @@ consumer_free(struct consumer *consumer)
  * Taking.
  */
 
-/* Copies a delivery out of the ring: from here on nobody else can change it. */
+/* Can the router have said this? What it wants otherwise than is understood is not guessed at. */
 static bool
-copy_item(struct consumer *consumer, const struct ring_record *record, unsigned lane)
+is_delivery(const struct lane_delivery *delivery, size_t length, uint32_t max_message_bytes)
+{
+	bool give_up = delivery->flags & LANE_GIVE_UP;
+
+	return delivery->sequence != 0 && delivery->flags <= (LANE_AGAIN | LANE_GIVE_UP) &&
+	    delivery->reason_length <= (give_up ? LANE_REASON_BYTES : 0) &&
+	    delivery->reason_length <= length &&
+	    length - delivery->reason_length <= max_message_bytes + ENVELOPE_OVERHEAD_BYTES &&
+	    (!give_up || (delivery->status >= 400 && delivery->status < 600));
+}
+
+/* Copies a delivery out of the ring: from here on nobody else can change it. Returns 1, 0 when there is no room for it,
+ * or -EPROTO. */
+static int
+copy_item(struct consumer *consumer, const struct ring_record *record, unsigned lane,
+    uint32_t max_message_bytes)
 {
 	struct lane_delivery delivery;
 	struct item *item = &consumer->items[consumer->count];
 	size_t length = record->length - sizeof(delivery);
-	bool give_up;
 
+	memcpy(&delivery, record->payload, sizeof(delivery));
+	if (!is_delivery(&delivery, length, max_message_bytes))
+		return -EPROTO;
 	if (consumer->count == CONSUMER_MESSAGES ||
 	    consumer->used + length + JSON_PADDING > CONSUMER_ARENA_BYTES)
-		return false;
-	memcpy(&delivery, record->payload, sizeof(delivery));
+		return 0;
 	memcpy(consumer->arena + consumer->used, (const char *)record->payload + sizeof(delivery),
 	    length);
 	/* Readers of JSON look at what follows, without consequence: not at what happens to stand there. */
@@ -141,17 +161,15 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 		.receives = delivery.receive_count,
 		.again = delivery.flags & LANE_AGAIN,
 	};
-	give_up = delivery.flags & LANE_GIVE_UP && delivery.reason_length < length;
-	if (give_up) {
-		item->order =
-		    delivery.status >= 400 && delivery.status < 600 ? delivery.status : 500;
+	if (delivery.flags & LANE_GIVE_UP) {
+		item->order = delivery.status;
 		item->order_length = delivery.reason_length;
 		item->offset += delivery.reason_length;
 		item->length -= delivery.reason_length;
 	}
 	consumer->used += (length + JSON_PADDING + 7) & ~(size_t)7;
 	consumer->count++;
-	return true;
+	return 1;
 }
 
 /* Fills the empty arena with what is in the lanes. */
@@ -165,10 +183,11 @@ take(struct consumer *consumer, struct attachment *attachment)
 	forget_items(consumer);
 	consumer->one_by_one = false;
 	while ((rc = attachment_take(attachment, &record, &lane)) == 1) {
-		if (!copy_item(consumer, &record, lane)) {
-			attachment_untake(attachment, &record, lane);
-			break;
-		}
+		rc = copy_item(consumer, &record, lane, attachment->lane[lane].max_message_bytes);
+		if (rc == 1)
+			continue;
+		attachment_untake(attachment, &record, lane);
+		break;
 	}
 	if (rc < 0)
 		return rc;
@@ -193,7 +212,7 @@ open_message(struct consumer *consumer, const struct attachment *attachment,
 	*message = (struct message){
 		.log = attachment->log_id,
 		.sequence = item->sequence,
-		.lane = attachment->lane[item->lane].shared->lane,
+		.lane = attachment->lane[item->lane].number,
 	};
 	if (envelope_open(&message->envelope, consumer->arena + item->offset, item->length,
 		consumer->max_message_bytes, &why) == 0)

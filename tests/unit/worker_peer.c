@@ -35,6 +35,7 @@ pid_t peer;
 unsigned generation;
 uint64_t first_name;
 size_t completion_bytes = LANE_COMPLETION_BYTES;
+void (*spoil)(void);
 struct policy policy;
 struct lane_delivery front;
 struct lane lane[LANES];
@@ -327,6 +328,8 @@ router_welcome(void)
 		    "completion");
 		fds[1 + i] = lane[i].fd;
 	}
+	if (spoil != NULL)
+		spoil();
 	msgpack_pack_array(&packer, 4);
 	pack_bool(&packer, policy.blocks_server_error);
 	pack_bool(&packer, policy.blocks_client_error);

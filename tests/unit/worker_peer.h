@@ -38,6 +38,7 @@ extern pid_t peer; /* the working child */
 extern unsigned generation;
 extern uint64_t first_name; /* the message with sequence n is named m(first_name + n) */
 extern size_t completion_bytes;
+extern void (*spoil)(void); /* what is written into the lanes before they are handed over, if not NULL */
 extern struct policy policy; /* that it says */
 extern struct lane_delivery front; /* of what it delivers; the sequence is filled in */
 extern struct lane lane[LANES];

@@ -8,12 +8,14 @@
 #include "tests/unit/worker_peer.h"
 
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "message/envelope.h"
 #include "message/wire.h"
 
 TestSuite(worker_run, .init = setup_payment, .fini = teardown, .timeout = 120);
@@ -629,6 +631,114 @@ Test(worker_run, garbage_in_the_lanes_is_reported)
 	show();
 	expect_done(2, 200, "");
 	cr_assert(rows() == 1, "%ld rows", rows());
+	stop_worker();
+}
+
+/* What a lane says of itself, and cannot be. */
+static unsigned lie;
+
+static void
+spoil_lanes(void)
+{
+	struct lane_shared *shared = lane[lie % 2].shared;
+
+	switch (lie / 2) {
+	case 0:
+		shared->max_message_bytes = 0;
+		break;
+	case 1:
+		shared->max_message_bytes = ENVELOPE_BODY_BYTES_MAX + 1;
+		break;
+	case 2:
+		shared->log_id++;
+		break;
+	case 3:
+		lane[0].shared->log_id = lane[1].shared->log_id = 0;
+		break;
+	case 4:
+		shared->lane = 1 - shared->lane; /* both are the same one */
+		break;
+	case 5:
+		shared->lane = CONFIG_LANES_MAX;
+		break;
+	case 6:
+		shared->delivery_capacity *= 2;
+		break;
+	case 7:
+		shared->queue[0] ^= 1;
+		break;
+	}
+}
+
+Test(worker_run, a_lane_that_cannot_be_is_not_used)
+{
+	struct pollfd polled = { .events = POLLRDHUP };
+
+	start_worker(0);
+	spoil = spoil_lanes;
+	for (lie = 0; lie < 16; lie++) {
+		router_attach();
+		polled.fd = router_fd;
+		cr_assert(poll(&polled, 1, DEADLINE_MS) == 1, "lie %u: %s", lie, read_errors());
+		router_hang_up();
+	}
+	spoil = NULL;
+	for (int i = 0; i < 2; i++) {
+		policy.visibility_ns = i ? 300000000000 : UINT64_MAX;
+		router_attach();
+		if (i)
+			break;
+		polled.fd = router_fd;
+		cr_assert(poll(&polled, 1, DEADLINE_MS) == 1, "visibility: %s", read_errors());
+		router_hang_up();
+	}
+	deliver_payment(1, "C", "5");
+	show();
+	expect_done(1, 200, "");
+	stop_worker();
+}
+
+/* What a delivery says, and cannot be: above all, an order that is not understood is not taken for none. */
+static const struct {
+	uint64_t sequence;
+	uint16_t flags, status, reason_length;
+	size_t length;
+} deliveries[] = {
+	{ 0, 0, 0, 0, 100 },
+	{ 2, 4, 0, 0, 100 },
+	{ 2, 0x8000, 0, 0, 100 },
+	{ 2, 0, 0, 1, 100 },
+	{ 2, LANE_GIVE_UP, 0, 0, 100 },
+	{ 2, LANE_GIVE_UP, 200, 0, 100 },
+	{ 2, LANE_GIVE_UP, 600, 0, 100 },
+	{ 2, LANE_GIVE_UP, 500, 101, 100 },
+	{ 2, LANE_GIVE_UP, 500, LANE_REASON_BYTES + 1, 2000 },
+	{ 2, LANE_GIVE_UP, 500, 0xffff, 100 },
+	{ 2, 0, 0, 0, ENVELOPE_BODY_BYTES + ENVELOPE_OVERHEAD_BYTES + 1 },
+};
+
+Test(worker_run, a_delivery_that_cannot_be_is_not_taken)
+{
+	static char bytes[ENVELOPE_BODY_BYTES + ENVELOPE_OVERHEAD_BYTES + 1];
+	struct taken taken;
+
+	start_worker(0);
+	for (unsigned i = 0; i < sizeof(deliveries) / sizeof(deliveries[0]); i++) {
+		router_attach();
+		front.flags = deliveries[i].flags;
+		front.status = deliveries[i].status;
+		front.reason_length = deliveries[i].reason_length;
+		deliver_bytes(0, deliveries[i].sequence, bytes, deliveries[i].length);
+		show();
+		cr_assert(!take(0, &taken), "row %u: %d", i, taken.status);
+		router_hang_up();
+	}
+	front = (struct lane_delivery){ 0 };
+	router_attach();
+	deliver_payment(2, "C", "5");
+	show();
+	expect_done(2, 200, "");
+	cr_assert(rows() == 1 && count("failures") == 0, "%ld rows", rows());
 	stop_worker();
 }
 
