@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -146,20 +148,75 @@ make_path(const char *path)
 	return mkdir(copy, 0700) == 0 || errno == EEXIST ? sync_parent(copy) : -errno;
 }
 
+/* Of a path, or, where it is not there, of the directory that it would be made in. */
+static uid_t
+owner(const char *path, char place[CONFIG_PATH_BYTES])
+{
+	struct stat st;
+
+	strlcpy(place, path, CONFIG_PATH_BYTES);
+	while (lstat(place, &st) != 0) {
+		char *slash = strrchr(place, '/');
+
+		if (slash == NULL || slash == place)
+			return geteuid();
+		*slash = '\0';
+	}
+	return st.st_uid;
+}
+
+/* Files of one user in the directory of another stop that one's router later. This holds for root too, who could
+ * make them anywhere. */
+static int
+complain_of_owner(char *error, size_t error_bytes, const char *path, const char *place, uid_t uid)
+{
+	const struct passwd *user = getpwuid(uid);
+	char name[64], run[128];
+
+	snprintf(name, sizeof(name), "%u", (unsigned)uid);
+	snprintf(run, sizeof(run), "setpriv --reuid=%u --clear-groups", (unsigned)uid);
+	if (user != NULL) {
+		snprintf(name, sizeof(name), "%.60s", user->pw_name);
+		snprintf(run, sizeof(run), "runuser -u %.60s --", user->pw_name);
+	}
+	if (geteuid() != 0)
+		snprintf(error, error_bytes,
+		    "%s: belongs to user %s: run this as that user, or choose "
+		    "another directory with -D",
+		    place, name);
+	else if (strcmp(path, place) == 0)
+		snprintf(error, error_bytes,
+		    "%s: belongs to user %s, and this is root: run this as that "
+		    "user: %s COMMAND",
+		    place, name, run);
+	else
+		snprintf(error, error_bytes,
+		    "%s: belongs to user %s, and this is root: run this as that "
+		    "user: %s COMMAND; or, if root is meant, make %s first",
+		    place, name, run, path);
+	return -EPERM;
+}
+
 static int
 make_and_check(const char *path, char *error, size_t error_bytes)
 {
+	char place[CONFIG_PATH_BYTES];
+	uid_t uid = owner(path, place);
 	struct stat st;
-	int rc = make_path(path);
+	int rc;
 
+	/* Others than root cannot make anything there, or may. */
+	if (uid != geteuid() && (geteuid() == 0 || strcmp(path, place) == 0))
+		return complain_of_owner(error, error_bytes, path, place, uid);
+	rc = make_path(path);
 	if (rc != 0)
 		return complain(error, error_bytes, rc, path, strerror(-rc));
 	if (lstat(path, &st) != 0)
 		return complain(error, error_bytes, -errno, path, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
 		return complain(error, error_bytes, -ENOTDIR, path, "not a directory");
-	if (st.st_uid != geteuid() && geteuid() != 0)
-		return complain(error, error_bytes, -EPERM, path, "belongs to another user");
+	if (st.st_uid != geteuid())
+		return complain_of_owner(error, error_bytes, path, path, st.st_uid);
 	if (st.st_mode & 022)
 		return complain(
 		    error, error_bytes, -EPERM, path, "others may write to it: chmod go-w");

@@ -78,6 +78,8 @@ lock_state(const struct ctl *ctl)
 	fd = open_lock(ctl, path);
 	if (fd < 0 && errno == ENOENT)
 		return; /* or there is no such directory, and so no log */
+	if (fd < 0 && errno == ENOTDIR)
+		errx(EX_NOINPUT, "%s: not a directory: nothing was checked", ctl->config.state_dir);
 	if (fd < 0)
 		err(errno == EACCES || errno == EPERM ? EX_NOPERM : EX_OSERR, "%s", path);
 	if (flock(fd, (ctl->salvage ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)

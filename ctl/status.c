@@ -161,7 +161,7 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	rc = log_summarize(path, &summary, out->error, sizeof(out->error));
 	if (rc == -EACCES || rc == -EPERM)
 		ctl_no_permission(path);
-	if (rc == -ENOENT)
+	if (rc == -ENOENT || rc == -ENOTDIR)
 		rc = look_for_lost(out, ctl, name);
 	if (rc != 0 && out->error[0] == '\0')
 		snprintf(out->error, sizeof(out->error), "its log: %s", strerror(-rc));
@@ -186,7 +186,8 @@ look_at_state(struct status *status, const struct ctl *ctl)
 	const struct passwd *owner;
 	struct stat st;
 
-	if (stat(ctl->config.state_dir, &st) != 0) {
+	errno = 0;
+	if (stat(ctl->config.state_dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
 		if (errno == EACCES)
 			ctl_no_permission(ctl->config.state_dir);
 		status->no_state = true;

@@ -216,7 +216,7 @@ has_ids(const char *queue_dir)
 	int rc = log_ids_list(queue_dir, &numbers, &count);
 
 	if (rc != 0)
-		return rc == -ENOENT ? 0 : rc;
+		return rc == -ENOENT || rc == -ENOTDIR ? 0 : rc;
 	free(numbers);
 	return count > 0;
 }

@@ -579,6 +579,8 @@ put_in_place(struct copy *copy, const char *aside_dir, const char *name)
 	CRASH_POINT("salvage.named");
 	if (rc == 0)
 		rc = log_sync_dir(aside_dir);
+	if (rc == 0) /* what is put there is to last as well */
+		rc = sync_parent(aside_dir);
 	if (rc == 0 && renameat2(AT_FDCWD, aside, AT_FDCWD, dir, RENAME_EXCHANGE) != 0)
 		rc = -errno;
 	CRASH_POINT("salvage.exchanged");

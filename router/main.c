@@ -160,6 +160,9 @@ exit_status(int rc)
 	case -EACCES:
 	case -EPERM:
 		return EX_NOPERM;
+	case -ENOTDIR:
+	case -EROFS:
+		return EX_CANTCREAT;
 	case -EINVAL:
 		return EX_CONFIG;
 	case -EBADMSG:

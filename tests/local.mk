@@ -33,6 +33,7 @@ E2E_TESTS = \
 	tests/e2e/instance.sh \
 	tests/e2e/shutdown.sh \
 	tests/e2e/startup.sh \
+	tests/e2e/places.sh \
 	tests/e2e/descriptors.sh \
 	tests/e2e/waits.sh \
 	tests/e2e/order.sh \

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "log/list.h"
 #include "workers/service.h"
 
 enum {
@@ -286,8 +287,8 @@ store_open(struct store **out, const char *state_dir, const struct service *serv
 
 	*out = NULL;
 	snprintf(path, sizeof(path), "%s/stores", state_dir);
-	if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-		rc = -errno;
+	rc = mkdir(path, 0700) == 0 || errno == EEXIST ? log_sync_dir(state_dir) : -errno;
+	if (rc != 0) {
 		snprintf(error, error_bytes, "%s: %s", path, strerror(-rc));
 		return rc;
 	}

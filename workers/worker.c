@@ -209,6 +209,13 @@ pause_ms(int ms)
  * The child.
  */
 
+/* Exit status of what cannot be made in the run or state directory. */
+static int
+place_status(int rc)
+{
+	return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT;
+}
+
 /* Takes the lock of these lanes; as a standby looks again and again. Returns the fd, or -1 when told to
  * stop. */
 static int
@@ -217,7 +224,7 @@ take_lock(const struct config *config, const char *queue, uint64_t lanes, struct
 	int fd = lane_lock_open(config->run_dir, queue), rc;
 
 	if (fd < 0)
-		errx(EX_CANTCREAT, "%s/%s.lock: %s", config->run_dir, queue, strerror(-fd));
+		errx(place_status(fd), "%s/%s.lock: %s", config->run_dir, queue, strerror(-fd));
 	rc = lane_lock_take(fd, lanes);
 	if (rc == -EAGAIN) {
 		event(EVENT_INFO, "worker.standby", "s:queue", queue, NULL);
@@ -230,7 +237,7 @@ take_lock(const struct config *config, const char *queue, uint64_t lanes, struct
 	if (rc == 0)
 		return fd;
 	if (rc != -EAGAIN)
-		errx(EX_CANTCREAT, "%s/%s.lock: %s", config->run_dir, queue, strerror(-rc));
+		errx(place_status(rc), "%s/%s.lock: %s", config->run_dir, queue, strerror(-rc));
 	close(fd);
 	return -1;
 }
@@ -397,7 +404,8 @@ static bool
 is_final(int status)
 {
 	/* What a respawn cannot mend: the store is another version's, the lock cannot be made. */
-	return WIFEXITED(status) && WEXITSTATUS(status) == EX_CANTCREAT;
+	return WIFEXITED(status) &&
+	    (WEXITSTATUS(status) == EX_CANTCREAT || WEXITSTATUS(status) == EX_NOPERM);
 }
 
 /* Looks whether the child has ended. Returns its wait status, or -1. */
@@ -556,7 +564,7 @@ worker_main(const struct service *service, int argc, char **argv)
 		return invoke_main(service, &config);
 	rc = config_make_dirs(&config, error, sizeof(error));
 	if (rc != 0)
-		errx(rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT, "%s", error);
+		errx(place_status(rc), "%s", error);
 	daemon_begin(&settings.daemon, &config, settings.processes);
 	title_set(config.state_dir, "");
 	(void)pidfile_hold(config.run_dir, service->program); /* without, the router knows us */
