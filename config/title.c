@@ -80,8 +80,8 @@ title_begin(int argc, char **argv)
 {
 	char *end = argv[0], *slash;
 
-	if (argc < 1)
-		return;
+	if (argc < 1 || argv[0] != program_invocation_name)
+		return; /* not all of them: the caller has read some, and may use them still */
 	command = join(argc, argv);
 	start = argv[0];
 	move_strings(argv, &end);

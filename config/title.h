@@ -5,7 +5,7 @@
 #define HEADGATE_CONFIG_TITLE_H
 
 /* In main(), before anything points into argv or the environment: both are copied, since the kernel shows the bytes
- * where they were. */
+ * where they were. Without it, or with a part of main()'s argv, title_set() does nothing. */
 void title_begin(int argc, char **argv);
 
 /* "headgate-router -d [/var/lib/headgate]", and behind it role, "" for none. */

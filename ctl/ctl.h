@@ -19,7 +19,7 @@ struct ctl {
 	struct config config;
 	struct config_options options;
 	struct queues known;
-	bool json, watch, wide, all, workers, verbose, skip_head, drain, salvage;
+	bool json, watch, wide, all, workers, verbose, skip_head, drain, salvage, version, help;
 	const char *reason, *group;
 	const char *message; /* that the trip, or the head of the group, must be; NULL: any */
 	uint64_t timeout_ns;

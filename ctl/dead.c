@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "ctl/select.h"
+#include "ctl/table.h"
 #include "ctl/text.h"
 #include "message/trace.h"
 
@@ -25,6 +26,7 @@ struct printing {
 	const struct selection *selection;
 	uint64_t shown;
 	int status;
+	struct table *table;
 };
 
 /* A message that is in a dead-letter queue without having been moved there has none. */
@@ -112,32 +114,38 @@ list_json(void *context, const struct message *message)
 	return ferror(stdout);
 }
 
-static void
-put_column(struct span text, size_t width)
-{
-	size_t filled = text_width(text.data, text.length);
-
-	text_put_safe(text.data, text.length);
-	printf("%*s  ", filled < width ? (int)(width - filled) : 0, "");
-}
+static const struct table_column list_columns[] = {
+	{ "SEQUENCE", TABLE_NUMBER },
+	{ "CODE", TABLE_NUMBER },
+	{ "RECEIVES", TABLE_NUMBER },
+	{ "LAST", TABLE_NUMBER },
+	{ "MESSAGE ID", TABLE_NAME },
+	{ "GROUP", TABLE_NAME },
+	{ "QUEUE", TABLE_NAME },
+};
 
 static int
 list_text(void *context, const struct message *message)
 {
 	struct printing *printing = context;
+	struct table *table = printing->table;
 	const struct log_origin *origin = origin_of(message);
-	char last[TEXT_TIME_BYTES];
+	struct span id = message->envelope.message_id, group = message->envelope.group;
+	struct span reason = reason_of(message);
+	uint64_t now_ns = ctl_wall_ns();
+	char last[TEXT_AGE_BYTES];
 
-	if (printing->shown++ == 0)
-		printf("%10s  %-22s  %4s  %8s  %-19s  %-36s  %-16s  %s\n", "SEQUENCE", "QUEUE",
-		    "CODE", "RECEIVES", "LAST", "MESSAGE ID", "GROUP", "REASON");
-	text_time(last, origin->last_ns);
-	printf("%10" PRIu64 "  %-22s  %4u  %8" PRIu32 "  %-19s  ", message->sequence, origin->queue,
-	    origin->status, origin->receives, last);
-	put_column(message->envelope.message_id, 36);
-	put_column(message->envelope.group, 16);
-	text_put_safe(reason_of(message).data, reason_of(message).length);
-	putchar('\n');
+	printing->shown++;
+	text_age(last, now_ns > origin->last_ns ? (double)(now_ns - origin->last_ns) / 1e9 : 0);
+	table_number(table, message->sequence);
+	table_number(table, origin->status);
+	table_number(table, origin->receives);
+	table_text(table, last);
+	table_bytes(table, id.data, id.length);
+	table_bytes(table, group.data, group.length);
+	table_text(table, origin->queue);
+	table_under(table, reason.data, reason.length);
+	table_row_done(table);
 	return ferror(stdout);
 }
 
@@ -145,11 +153,18 @@ int
 dead_list_main(struct ctl *ctl)
 {
 	struct selection selection;
-	struct printing printing = { .selection = &selection };
+	struct printing printing = {
+		.selection = &selection,
+		.table = table_new(list_columns, sizeof(list_columns) / sizeof(list_columns[0]),
+		    text_columns(ctl->wide), 0),
+	};
 	int rc;
 
 	selection_init(&selection, ctl);
 	rc = selection_read(&selection, 0, ctl->json ? list_json : list_text, &printing);
+	if (printing.shown > 0 && !ctl->json)
+		table_flush(printing.table);
+	table_free(printing.table);
 	if (rc == 0 && printing.shown == 0 && !ctl->json)
 		warnx("%s: no dead letters", selection.dead);
 	return message_exit_status(rc);

@@ -13,9 +13,10 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 
+#include "ctl/table.h"
 #include "ctl/text.h"
 
-enum { NAME_DIGITS = 16, NAME_COLUMNS = 24 };
+enum { NAME_DIGITS = 16, INDENT = 4 };
 
 struct file {
 	const char *name, *role;
@@ -104,32 +105,40 @@ print_json(const char *queue, const struct file *file)
 	puts("}");
 }
 
+static const struct table_column columns[] = {
+	{ "FILE", TABLE_NAME },
+	{ "WHAT", TABLE_TEXT },
+	{ "FIRST", TABLE_NUMBER },
+	{ "LAST", TABLE_NUMBER },
+	{ "MESSAGES", TABLE_NUMBER },
+	{ "LEFT", TABLE_NUMBER },
+	{ "BYTES", TABLE_NUMBER },
+	{ "ON DISK", TABLE_NUMBER },
+};
+
 static void
-print_number(uint64_t number, bool is_known, int width)
+add_number(struct table *table, uint64_t number, bool is_known)
 {
 	if (is_known)
-		printf(" %*" PRIu64, width, number);
+		table_number(table, number);
 	else
-		printf(" %*s", width, "-");
+		table_text(table, "-");
 }
 
 static void
-print_text(const struct file *file)
+add_row(struct table *table, const struct file *file)
 {
 	static const struct log_held none;
 	const struct log_held *held = file->held != NULL ? file->held : &none;
 
-	fputs("    ", stdout);
-	text_put_safe(file->name, strlen(file->name));
-	printf(
-	    "%*s %-14s", (int)(NAME_COLUMNS - strnlen(file->name, NAME_COLUMNS)), "", file->role);
-	print_number(held->first_sequence, held->messages > 0, 12);
-	print_number(held->last_sequence, held->messages > 0, 12);
-	print_number(held->messages, file->held != NULL, 10);
-	print_number(held->left, file->held != NULL, 10);
-	print_number((uint64_t)file->st.st_size, true, 11);
-	print_number(disk_bytes(file), true, 11);
-	putchar('\n');
+	table_text(table, file->name);
+	table_text(table, file->role);
+	add_number(table, held->first_sequence, held->messages > 0);
+	add_number(table, held->last_sequence, held->messages > 0);
+	add_number(table, held->messages, file->held != NULL);
+	add_number(table, held->left, file->held != NULL);
+	table_number(table, (uint64_t)file->st.st_size);
+	table_number(table, disk_bytes(file));
 }
 
 static int
@@ -143,12 +152,11 @@ files_print(const struct ctl *ctl, const char *queue, const struct log_audit *au
 {
 	struct dirent **entries;
 	int count = scandir(audit->list.dir, &entries, is_not_hidden, alphasort);
+	struct table *table = table_new(
+	    columns, sizeof(columns) / sizeof(columns[0]), text_columns(ctl->wide), INDENT);
 
 	if (count < 0)
 		err(EX_OSERR, "%s", audit->list.dir);
-	if (!ctl->json)
-		printf("    %-*s %-14s %12s %12s %10s %10s %11s %11s\n", NAME_COLUMNS, "FILE",
-		    "WHAT", "FIRST", "LAST", "MESSAGES", "LEFT", "BYTES", "ON DISK");
 	for (int i = 0; i < count; i++) {
 		struct file file = { .name = entries[i]->d_name };
 		char path[LOG_PATH_BYTES + NAME_MAX + 2];
@@ -160,8 +168,11 @@ files_print(const struct ctl *ctl, const char *queue, const struct log_audit *au
 		if (ctl->json)
 			print_json(queue, &file);
 		else
-			print_text(&file);
+			add_row(table, &file);
 		free(entries[i]);
 	}
 	free(entries);
+	if (!ctl->json)
+		table_flush(table);
+	table_free(table);
 }

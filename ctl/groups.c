@@ -19,6 +19,7 @@
 #include "config/command.h"
 #include "ctl/message.h"
 #include "ctl/router.h"
+#include "ctl/table.h"
 #include "ctl/text.h"
 
 /* Those to be shown, by the sequence at their head. */
@@ -27,6 +28,7 @@ struct list {
 	struct blocked_group *groups;
 	size_t count, capacity, next; /* next: not printed yet */
 	uint64_t total, printed, now_ns;
+	struct table *table;
 	/* Of the first that was printed, as words for a shell; "" when they are not known. */
 	char group[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)],
 	    message_id[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)];
@@ -148,31 +150,38 @@ print_json(
 	printf(",\"behind\":%" PRIu64 "}\n", group->behind);
 }
 
-static void
-print_text(
-    const struct list *list, const struct blocked_group *group, const struct message *message)
-{
-	char age[TEXT_AGE_BYTES], due[TEXT_AGE_BYTES];
+static const struct table_column columns[] = {
+	{ "SEQUENCE", TABLE_NUMBER },
+	{ "BLOCKED", TABLE_NUMBER },
+	{ "TRIES", TABLE_NUMBER },
+	{ "NEXT TRY", TABLE_NUMBER },
+	{ "BEHIND", TABLE_NUMBER },
+	{ "GROUP", TABLE_NAME },
+	{ "MESSAGE ID", TABLE_NAME },
+};
 
-	if (list->printed == 0)
-		printf("%10s %9s %6s %9s %9s %6s  %s\n", "SEQUENCE", "BLOCKED", "TRIES", "NEXT TRY",
-		    "BEHIND", "STATUS", "GROUP, MESSAGE ID, ERROR");
+static void
+add_row(const struct list *list, const struct blocked_group *group, const struct message *message)
+{
+	static const char unknown[] = "(not known before a worker is attached)";
+	struct span name =
+	    message ? message->envelope.group : (struct span){ unknown, sizeof(unknown) - 1 };
+	struct span id = message ? message->envelope.message_id : (struct span){ "", 0 };
+	char age[TEXT_AGE_BYTES], due[TEXT_AGE_BYTES], error[sizeof(group->error) + 16];
+
 	text_age(age, age_s(list, group));
 	text_age(due, (double)group->due_in_ns / 1e9);
-	printf("%10" PRIu64 " %9s %6" PRIu32 " %9s %9" PRIu64 " %6u  ", group->sequence, age,
-	    group->tries, group->state == BLOCKED_WAITING ? due : blocked_state_name(group->state),
-	    group->behind, group->status);
-	if (message != NULL) {
-		text_put_safe(message->envelope.group.data, message->envelope.group.length);
-		fputs("  ", stdout);
-		text_put_safe(
-		    message->envelope.message_id.data, message->envelope.message_id.length);
-	} else {
-		fputs("(not known before a worker is attached)", stdout);
-	}
-	fputs("  ", stdout);
-	text_put_safe(group->error, strlen(group->error));
-	putchar('\n');
+	table_number(list->table, group->sequence);
+	table_text(list->table, age);
+	table_number(list->table, group->tries);
+	table_text(
+	    list->table, group->state == BLOCKED_WAITING ? due : blocked_state_name(group->state));
+	table_number(list->table, group->behind);
+	table_bytes(list->table, name.data, name.length);
+	table_bytes(list->table, id.data, id.length);
+	snprintf(error, sizeof(error), "%u: %s", group->status, group->error);
+	table_under(list->table, error, strlen(error));
+	table_row_done(list->table);
 }
 
 static void
@@ -219,7 +228,7 @@ print(struct list *list, const struct blocked_group *group, const struct message
 	if (list->ctl->json)
 		print_json(list, group, message);
 	else
-		print_text(list, group, message);
+		add_row(list, group, message);
 	list->printed++;
 }
 
@@ -240,7 +249,12 @@ match(void *context, const struct message *message)
 int
 peek_groups_main(struct ctl *ctl)
 {
-	struct list list = { .ctl = ctl, .now_ns = ctl_wall_ns() };
+	struct list list = {
+		.ctl = ctl,
+		.now_ns = ctl_wall_ns(),
+		.table = table_new(
+		    columns, sizeof(columns) / sizeof(columns[0]), text_columns(ctl->wide), 0),
+	};
 	const char *queue = ctl->queues[0];
 	int status = ask(&list, queue), rc = 0;
 
@@ -252,6 +266,9 @@ peek_groups_main(struct ctl *ctl)
 		print(&list, &list.groups[list.next], NULL);
 	if (list.next < list.count)
 		rc = message_read(ctl, queue, list.groups[list.next].sequence - 1, match, &list);
+	if (list.printed > 0 && !ctl->json)
+		table_flush(list.table);
+	table_free(list.table);
 	print_next(&list);
 	if (list.total > list.count)
 		fprintf(stderr, "%s: %" PRIu64 " groups are blocked; -n %" PRIu64 " shows all\n",
@@ -263,17 +280,6 @@ peek_groups_main(struct ctl *ctl)
 /*
  * One of them.
  */
-
-/* Nothing in it moves the cursor or changes a colour. */
-static void
-make_safe(char *text)
-{
-	for (; *text != '\0'; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = '?';
-		else if ((unsigned char)*text == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80)
-			text[0] = text[1] = '?';
-}
 
 /* Why nothing was ordered, or why it is not known what came of it. Returns the exit status. */
 static int
@@ -373,7 +379,7 @@ start_group_main(struct ctl *ctl)
 	close(fd);
 	if (rc != 0)
 		return fail(ctl, rc);
-	make_safe(tried.message_id);
-	make_safe(tried.text);
+	text_make_safe(tried.message_id);
+	text_make_safe(tried.text);
 	return report(ctl, &tried);
 }

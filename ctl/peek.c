@@ -8,9 +8,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 
 #include "ctl/message.h"
+#include "ctl/table.h"
 #include "ctl/text.h"
 
 enum { SHOWN_BYTES = 2048 }; /* of a body, as text */
@@ -19,6 +21,7 @@ struct peek {
 	const struct ctl *ctl;
 	uint64_t left, shown;
 	uint64_t now_ns;
+	struct table *table;
 };
 
 static double
@@ -45,38 +48,48 @@ print_json(const struct peek *peek, const struct message *message)
 	puts("}");
 }
 
+static const struct table_column columns[] = {
+	{ "SEQUENCE", TABLE_NUMBER },
+	{ "PUBLISHED", TABLE_TEXT },
+	{ "SIZE", TABLE_NUMBER },
+	{ "MESSAGE ID", TABLE_NAME },
+	{ "GROUP", TABLE_NAME },
+};
+
+/* What of the body stands below the row. */
 static void
-print_body(const struct message *message, bool reveal)
+add_body(struct table *table, const struct message *message, bool reveal)
 {
 	struct body body = message_body(message, reveal);
-	size_t shown = body.length < SHOWN_BYTES ? body.length : SHOWN_BYTES;
+	char why[128];
 
-	fputs("    ", stdout);
-	if (body.text == NULL)
-		printf("(not shown: %s)", body.why);
-	text_put_safe(body.text, shown);
-	puts(shown < body.length ? " ..." : "");
+	if (body.text == NULL) {
+		snprintf(why, sizeof(why), "(not shown: %s)", body.why);
+		table_under(table, why, strlen(why));
+		return;
+	}
+	if (body.length > SHOWN_BYTES) {
+		body.length = SHOWN_BYTES;
+		memcpy(body.text + SHOWN_BYTES - 4, " ...", 4);
+	}
+	table_under(table, body.text, body.length);
 	free(body.text);
 }
 
 static void
-print_text(const struct peek *peek, const struct message *message)
+add_row(const struct peek *peek, const struct message *message)
 {
 	const struct envelope *envelope = &message->envelope;
-	char published[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
+	char published[TEXT_TIME_BYTES];
 
-	if (peek->shown == 0)
-		printf("%10s  %-19s %9s %8s  %s\n", "SEQUENCE", "PUBLISHED", "AGE", "SIZE",
-		    "MESSAGE ID, GROUP, BODY");
 	text_time(published, envelope->published_ns);
-	text_age(age, age_s(peek, message));
-	printf("%10" PRIu64 "  %-19s %9s %8zu  ", message->sequence, published, age,
-	    envelope->body.length);
-	text_put_safe(envelope->message_id.data, envelope->message_id.length);
-	fputs("  ", stdout);
-	text_put_safe(envelope->group.data, envelope->group.length);
-	putchar('\n');
-	print_body(message, peek->ctl->reveal);
+	table_number(peek->table, message->sequence);
+	table_text(peek->table, published);
+	table_number(peek->table, envelope->body.length);
+	table_bytes(peek->table, envelope->message_id.data, envelope->message_id.length);
+	table_bytes(peek->table, envelope->group.data, envelope->group.length);
+	add_body(peek->table, message, peek->ctl->reveal);
+	table_row_done(peek->table);
 }
 
 static int
@@ -87,7 +100,7 @@ print(void *context, const struct message *message)
 	if (peek->ctl->json)
 		print_json(peek, message);
 	else
-		print_text(peek, message);
+		add_row(peek, message);
 	peek->shown++;
 	return peek->shown == peek->left || ferror(stdout);
 }
@@ -95,11 +108,22 @@ print(void *context, const struct message *message)
 int
 peek_main(struct ctl *ctl)
 {
-	struct peek peek = { .ctl = ctl, .left = ctl->count, .now_ns = ctl_wall_ns() };
+	struct peek peek = {
+		.ctl = ctl,
+		.left = ctl->count,
+		.now_ns = ctl_wall_ns(),
+	};
+	int rc;
 
 	if (ctl->queue_count != 1)
 		errx(EX_USAGE, "peek: name one queue");
 	if (ctl->groups)
 		return peek_groups_main(ctl);
-	return message_exit_status(message_read(ctl, ctl->queues[0], 0, print, &peek));
+	peek.table =
+	    table_new(columns, sizeof(columns) / sizeof(columns[0]), text_columns(ctl->wide), 0);
+	rc = message_read(ctl, ctl->queues[0], 0, print, &peek);
+	if (peek.shown > 0 && !ctl->json)
+		table_flush(peek.table);
+	table_free(peek.table);
+	return message_exit_status(rc);
 }

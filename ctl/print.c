@@ -196,7 +196,7 @@ print_queues(const struct status *status, const struct status *before, const str
 	for (unsigned c = 0; c < COLUMNS; c++)
 		if (is_wanted(ctl, c))
 			columns[count++] = all_columns[c];
-	table = table_new(columns, count);
+	table = table_new(columns, count, text_columns(ctl->wide), 0);
 	for (unsigned i = 0; i < status->queue_count; i++) {
 		struct row row = { .queue = &status->queues[i] };
 
@@ -206,7 +206,8 @@ print_queues(const struct status *status, const struct status *before, const str
 		if (ctl->queue_count > 0 || !is_quiet(row.queue))
 			add_row(table, &row, ctl, status->running);
 	}
-	table_print(table, text_columns(ctl->wide));
+	table_flush(table);
+	table_free(table);
 }
 
 static void
@@ -220,7 +221,8 @@ print_topics(const struct status *status, const struct ctl *ctl)
 		{ "REFUSED", TABLE_NUMBER },
 		{ "IDS", TABLE_NUMBER },
 	};
-	struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+	struct table *table =
+	    table_new(columns, sizeof(columns) / sizeof(columns[0]), text_columns(ctl->wide), 0);
 
 	for (unsigned i = 0; i < status->topic_count; i++) {
 		const struct status_topic *topic = &status->topics[i];
@@ -233,7 +235,8 @@ print_topics(const struct status *status, const struct ctl *ctl)
 		table_number(table, topic->ids);
 	}
 	putchar('\n');
-	table_print(table, text_columns(ctl->wide));
+	table_flush(table);
+	table_free(table);
 }
 
 /*

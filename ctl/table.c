@@ -6,17 +6,26 @@
 #include <err.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
 #include "ctl/text.h"
 
-enum { GAP = 2, GAP_SMALL = 1, NAME_WIDTH_MIN = 8, NUMBER_WIDTH_MIN = 7 };
+enum {
+	GAP = 2,
+	GAP_SMALL = 1,
+	NUMBER_WIDTH_MIN = 7,
+	NAME_WIDTH_MIN = 8,
+	PAGE_ROWS = 1000,
+	UNDER_INDENT = 4
+};
 
 struct cell {
 	char *text;
 	const char *colour;
+	char *under;     /* of the last in a row: what stands below it; NULL: nothing */
 	uint64_t number; /* of a number's cell */
 	bool is_number;
 };
@@ -27,12 +36,12 @@ struct table {
 	size_t count, capacity;
 	unsigned column_count;
 	unsigned width[32];
-	unsigned gap;
-	bool is_short; /* numbers are */
+	unsigned limit, indent, gap;
+	bool has_titles; /* they are printed */
 };
 
 struct table *
-table_new(const struct table_column *columns, unsigned count)
+table_new(const struct table_column *columns, unsigned count, unsigned width, unsigned indent)
 {
 	struct table *table = calloc(1, sizeof(*table));
 
@@ -40,6 +49,8 @@ table_new(const struct table_column *columns, unsigned count)
 		errx(EX_OSERR, "a table of %u columns", count);
 	table->columns = columns;
 	table->column_count = count;
+	table->limit = width > indent ? width - indent : 0;
+	table->indent = indent;
 	table->gap = GAP;
 	return table;
 }
@@ -73,6 +84,22 @@ table_text(struct table *table, const char *text)
 }
 
 void
+table_bytes(struct table *table, const char *text, size_t length)
+{
+	add(table,
+	    (struct cell){ .text = text_safe(text, text != NULL ? length : 0), .colour = "" });
+}
+
+void
+table_under(struct table *table, const char *text, size_t length)
+{
+	char *safe = text_safe(text, text != NULL ? length : 0);
+
+	if (table->count > 0)
+		table->cells[table->count - 1].under = safe;
+}
+
+void
 table_number(struct table *table, uint64_t number)
 {
 	char text[24];
@@ -103,24 +130,35 @@ table_shorten(char text[TABLE_SHORT_BYTES], uint64_t number)
 		snprintf(text, TABLE_SHORT_BYTES, "%u%c", (unsigned)number, units[unit]);
 }
 
-/* The widths that are needed. Returns that of a row. */
 static unsigned
-measure(struct table *table)
+width_of(const char *text)
+{
+	return (unsigned)text_width(text, strlen(text));
+}
+
+static unsigned
+row_width(const struct table *table)
 {
 	unsigned total = table->gap * (table->column_count - 1);
 
 	for (unsigned c = 0; c < table->column_count; c++)
-		table->width[c] = (unsigned)strlen(table->columns[c].title);
+		total += table->width[c];
+	return total;
+}
+
+/* The widths that are needed. Returns that of a row. */
+static unsigned
+measure(struct table *table)
+{
+	for (unsigned c = 0; c < table->column_count; c++)
+		table->width[c] = width_of(table->columns[c].title);
 	for (size_t i = 0; i < table->count; i++) {
-		const char *text = table->cells[i].text;
-		unsigned width = (unsigned)text_width(text, strlen(text));
+		unsigned width = width_of(table->cells[i].text);
 
 		if (width > table->width[i % table->column_count])
 			table->width[i % table->column_count] = width;
 	}
-	for (unsigned c = 0; c < table->column_count; c++)
-		total += table->width[c];
-	return total;
+	return row_width(table);
 }
 
 static void
@@ -137,40 +175,33 @@ shorten_numbers(struct table *table)
 	}
 }
 
-/* Takes from the widest name until the row fits, or no name can give more. */
+/* Takes from the widest name until a row fits, or no name can give more. */
 static void
-shorten_names(struct table *table, unsigned total, unsigned limit)
+shorten_names(struct table *table)
 {
-	while (total > limit) {
-		unsigned widest = table->column_count;
+	for (unsigned total = row_width(table); total > table->limit; total--) {
+		unsigned *widest = NULL;
 
 		for (unsigned c = 0; c < table->column_count; c++)
 			if (table->columns[c].kind == TABLE_NAME &&
 			    table->width[c] > NAME_WIDTH_MIN &&
-			    (widest == table->column_count ||
-				table->width[c] > table->width[widest]))
-				widest = c;
-		if (widest == table->column_count)
+			    (widest == NULL || table->width[c] > *widest))
+				widest = &table->width[c];
+		if (widest == NULL)
 			return;
-		table->width[widest]--;
-		total--;
+		--*widest;
 	}
 }
 
 static void
-fit(struct table *table, unsigned limit)
+fit(struct table *table)
 {
-	unsigned total = measure(table);
-
-	if (limit == 0 || total <= limit)
+	if (measure(table) <= table->limit || table->limit == 0)
 		return;
 	shorten_numbers(table);
-	total = measure(table);
-	if (total > limit) {
+	if (measure(table) > table->limit)
 		table->gap = GAP_SMALL;
-		total = measure(table);
-	}
-	shorten_names(table, total, limit);
+	shorten_names(table);
 }
 
 /* So many characters of it; a sign at the end of one that is cut off. */
@@ -193,30 +224,60 @@ put_text(const char *text, unsigned width)
 }
 
 static void
-put_cell(const struct table *table, unsigned c, const char *text, const char *colour)
+put_cell(const struct table *table, unsigned c, const struct cell *cell)
 {
-	unsigned filled = (unsigned)text_width(text, strlen(text)), width = table->width[c];
-	unsigned pad = filled < width ? width - filled : 0;
+	unsigned filled = width_of(cell->text), width = table->width[c];
+	int pad = filled < width ? (int)(width - filled) : 0;
 	bool right = table->columns[c].kind == TABLE_NUMBER;
 	bool last = c + 1 == table->column_count;
 
-	printf("%*s%s", right ? (int)pad : 0, "", colour);
-	put_text(text, width);
-	printf("%s%*s", colour[0] != '\0' ? "\033[0m" : "",
-	    (right || last ? 0 : (int)pad) + (last ? 0 : (int)table->gap), "");
-	if (last)
+	if (c == 0)
+		printf("%*s", (int)table->indent, "");
+	printf("%*s%s", right ? pad : 0, "", cell->colour);
+	put_text(cell->text, width);
+	if (cell->colour[0] != '\0')
+		fputs("\033[0m", stdout);
+	if (!last)
+		printf("%*s", (right ? 0 : pad) + (int)table->gap, "");
+	else
 		putchar('\n');
 }
 
 void
-table_print(struct table *table, unsigned width)
+table_flush(struct table *table)
 {
-	fit(table, width);
-	for (unsigned c = 0; c < table->column_count; c++)
-		put_cell(table, c, table->columns[c].title, "");
+	fit(table);
+	for (unsigned c = 0; c < table->column_count && !table->has_titles; c++) {
+		char title[32];
+
+		strlcpy(title, table->columns[c].title, sizeof(title));
+		put_cell(table, c, &(struct cell){ .text = title, .colour = "" });
+	}
+	table->has_titles = true;
 	for (size_t i = 0; i < table->count; i++) {
-		put_cell(table, (unsigned)(i % table->column_count), table->cells[i].text,
-		    table->cells[i].colour);
+		struct cell *cell = &table->cells[i];
+
+		put_cell(table, (unsigned)(i % table->column_count), cell);
+		if (cell->under != NULL)
+			printf("%*s%s\n", UNDER_INDENT, "", cell->under);
+		free(cell->under);
+		free(cell->text);
+	}
+	table->count = 0;
+}
+
+void
+table_row_done(struct table *table)
+{
+	if (table->count >= (size_t)PAGE_ROWS * table->column_count)
+		table_flush(table);
+}
+
+void
+table_free(struct table *table)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		free(table->cells[i].under);
 		free(table->cells[i].text);
 	}
 	free(table->cells);

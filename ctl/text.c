@@ -166,21 +166,39 @@ text_put_safe(const char *data, size_t length)
 	}
 }
 
-void
-text_make_safe(char *text)
+/* to may be data; it gets no longer. Returns its length. */
+static size_t
+make_safe(char *to, const char *data, size_t length)
 {
-	size_t length = strlen(text), end = 0;
+	size_t end = 0;
 	char instead;
 
 	for (size_t i = 0, n; i < length; i += n) {
-		n = next_character(text + i, length - i, &instead);
+		n = next_character(data + i, length - i, &instead);
 		if (instead != '\0')
-			text[end++] = instead;
+			to[end++] = instead;
 		else
 			for (size_t k = 0; k < n; k++)
-				text[end++] = text[i + k];
+				to[end++] = data[i + k];
 	}
-	text[end] = '\0';
+	return end;
+}
+
+void
+text_make_safe(char *text)
+{
+	text[make_safe(text, text, strlen(text))] = '\0';
+}
+
+char *
+text_safe(const char *data, size_t length)
+{
+	char *safe = malloc(length + 1);
+
+	if (safe == NULL)
+		err(EX_OSERR, "text of %zu bytes", length);
+	safe[make_safe(safe, data, length)] = '\0';
+	return safe;
 }
 
 size_t

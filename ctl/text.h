@@ -32,6 +32,8 @@ unsigned text_columns(bool wide);
 void text_put_json(const char *data, size_t length);
 void text_put_json_time(uint64_t ns);
 void text_put_safe(const char *data, size_t length);
+/* The same as a new text, for free(3). Ends the program when there is no memory. */
+char *text_safe(const char *data, size_t length);
 /* The same in place, for what is printed elsewhere; it gets no longer. */
 void text_make_safe(char *text);
 

@@ -23,6 +23,7 @@
 #include "config/output.h"
 #include "config/process.h"
 #include "config/suggest.h"
+#include "config/usage.h"
 #include "publisher/convert.h"
 #include "publisher/input.h"
 #include "publisher/look.h"
@@ -120,20 +121,6 @@ print_help(void)
 	    stdout);
 }
 
-/* getopt_long() said what is wrong. */
-static void
-tell_option(const struct option *options, const char *given)
-{
-	struct suggestion meant = { .word = given + 2 };
-
-	if (strncmp(given, "--", 2) == 0)
-		for (; options->name != NULL; options++)
-			suggest_consider(&meant, options->name);
-	if (meant.best != NULL && strcmp(meant.best, meant.word) != 0)
-		warnx("did you mean --%s?", meant.best);
-	warnx("see headgate-publish --help");
-}
-
 static void
 read_options(struct publisher *publisher, int argc, char **argv)
 {
@@ -155,7 +142,8 @@ read_options(struct publisher *publisher, int argc, char **argv)
 
 	publisher->topic_name = "";
 	publisher->wait_ns = WAIT_S * UINT64_C(1000000000);
-	while ((option = getopt_long(argc, argv, "c:D:t:vVh", options, NULL)) != -1) {
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":c:D:t:vVh", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			publisher->options.file = optarg;
@@ -192,8 +180,7 @@ read_options(struct publisher *publisher, int argc, char **argv)
 			print_help();
 			exit(output_end(0));
 		default:
-			tell_option(options, argv[optind - 1]);
-			exit(EX_USAGE);
+			usage_bad_option(option, argv, options, "headgate-publish --help");
 		}
 	}
 }

@@ -22,6 +22,7 @@
 #include "config/pidfile.h"
 #include "config/process.h"
 #include "config/title.h"
+#include "config/usage.h"
 #include "router/core.h"
 #include "telemetry/event.h"
 
@@ -43,7 +44,7 @@ on_signal(int signal)
 }
 
 static void
-usage(FILE *out)
+print_help(void)
 {
 	fputs("usage: headgate-router [-dhVv] [-c FILE] [-D DIR] [--io auto|uring|poll]\n"
 	      "                       [--log FILE] [--wait TIME]\n"
@@ -57,7 +58,7 @@ usage(FILE *out)
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
-	    out);
+	    stdout);
 }
 
 enum io_choice { IO_AUTO, IO_URING, IO_POLL };
@@ -81,9 +82,7 @@ read_io(const char *from, const char *text)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(text, names[i]) == 0)
 			return (enum io_choice)i;
-	warnx("%s=%s: it is auto, uring or poll", from, text);
-	usage(stderr);
-	exit(EX_USAGE);
+	errx(EX_USAGE, "%s=%s: it is auto, uring or poll", from, text);
 }
 
 static void
@@ -105,7 +104,8 @@ read_options(struct settings *settings, int argc, char **argv)
 	const char *io_from = "HEADGATE_IO";
 	int option;
 
-	while ((option = getopt_long(argc, argv, "c:D:dvVh", options, NULL)) != -1) {
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":c:D:dvVh", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			settings->config.file = optarg;
@@ -135,18 +135,15 @@ read_options(struct settings *settings, int argc, char **argv)
 			puts("headgate-router " VERSION_TEXT);
 			exit(output_end(0));
 		case 'h':
-			usage(stdout);
+			print_help();
 			exit(output_end(0));
 		default:
-			usage(stderr);
-			exit(EX_USAGE);
+			usage_bad_option(option, argv, options, "headgate-router --help");
 		}
 	}
-	if (optind < argc) {
-		warnx("%s: takes no arguments", argv[optind]);
-		usage(stderr);
-		exit(EX_USAGE);
-	}
+	if (optind < argc)
+		errx(EX_USAGE, "%s: no arguments are taken; see: headgate-router --help",
+		    argv[optind]);
 	if (io != NULL && io[0] != '\0')
 		settings->io = read_io(io_from, io);
 }
@@ -273,7 +270,8 @@ main(int argc, char **argv)
 		errx(exit_status(rc) == EX_NOPERM ? EX_NOPERM : EX_CANTCREAT, "%s", error);
 	daemon_begin(daemon, &config, 1);
 	title_set(config.state_dir, "");
-	(void)pidfile_hold(config.run_dir, daemon->program); /* without, the segment has its number */
+	(void)pidfile_hold(
+	    config.run_dir, daemon->program); /* without, the segment has its number */
 	catch_signals();
 	descriptors = raise_descriptors(&descriptors_before);
 	rc = open_io(settings.io, &io, error, sizeof(error));

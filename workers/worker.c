@@ -24,6 +24,7 @@
 #include "config/pidfile.h"
 #include "config/process.h"
 #include "config/title.h"
+#include "config/usage.h"
 #include "shm/lane_lock.h"
 #include "telemetry/event.h"
 #include "workers/attachment.h"
@@ -72,11 +73,10 @@ on_child(int signal)
 }
 
 static void
-usage(const struct service *service, FILE *out)
+print_help(const struct service *service)
 {
-	fprintf(out,
-	    "usage: %s [-dhVv] [-c FILE] [-D DIR] [--log FILE] [--wait TIME]%s\n"
-	    "       %s --invoke [-c FILE] < message.json\n",
+	printf("usage: %s [-dhVv] [-c FILE] [-D DIR] [--log FILE] [--wait TIME]%s\n"
+	       "       %s --invoke [-c FILE] < message.json\n",
 	    service->program, service->table == NULL ? " [-j N]" : "", service->program);
 	fputs("  -c, --config FILE     configuration; without it the built-in utility system\n"
 	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
@@ -87,10 +87,10 @@ usage(const struct service *service, FILE *out)
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
-	    out);
+	    stdout);
 	if (service->table == NULL)
-		fputs(
-		    "  -j, --jobs N          work with N processes, which share the lanes\n", out);
+		fputs("  -j, --jobs N          work with N processes, which share the lanes\n",
+		    stdout);
 }
 
 /* A service with a store has one process, which owns it. */
@@ -127,10 +127,13 @@ read_options(const struct service *service, struct settings *settings, int argc,
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
+	char help[CONFIG_NAME_BYTES];
 	int option;
 
 	settings->processes = 1;
-	while ((option = getopt_long(argc, argv, "c:D:dj:vVh", options, NULL)) != -1) {
+	snprintf(help, sizeof(help), "%s --help", service->program);
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":c:D:dj:vVh", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			settings->config.file = optarg;
@@ -162,20 +165,16 @@ read_options(const struct service *service, struct settings *settings, int argc,
 			printf("%s %s\n", service->program, VERSION_TEXT);
 			exit(output_end(0));
 		case 'h':
-			usage(service, stdout);
+			print_help(service);
 			exit(output_end(0));
 		default:
-			usage(service, stderr);
-			exit(EX_USAGE);
+			usage_bad_option(option, argv, options, help);
 		}
 	}
 	if (settings->invoke && (settings->daemon.detach || settings->processes > 1))
 		errx(EX_USAGE, "--invoke handles one message here: not with -d or -j");
-	if (optind < argc) {
-		warnx("%s: takes no arguments", argv[optind]);
-		usage(service, stderr);
-		exit(EX_USAGE);
-	}
+	if (optind < argc)
+		errx(EX_USAGE, "%s: no arguments are taken; see: %s", argv[optind], help);
 }
 
 static void

@@ -340,7 +340,7 @@ wait_for 20 ready
 for i in $(seq 19); do pay E "last$i"; done | publish
 stop "$router"
 is "before, they wait" 19 "$(ctl peek -n 100 --json payment-processing | wc -l)"
-flip "$log" "$(place_of '"message_id":"last1"')"
+flip "$log" "$(place_of '"message_id":"last19"')"
 ctl check payment-processing >"$dir/text"
 is "check finds it" 65 $?
 ctl peek payment-processing >"$dir/text"

@@ -37,7 +37,7 @@ is "in order" b1,c1,b2 "$(dead_ids)"
 is "by the dead-letter queue's own name" b1,c1,b2 "$(dead_ids payment-processing-dlq)"
 ok "when" [ "$(jq -s 'all(.[]; .first == .last and (.first | test("Z$")))' "$dir/list")" = true ]
 is "the page has each field of list" "" "$(undocumented "$dir/list")"
-is "as text" 4 "$(ctl dead list payment-processing | wc -l)"
+is "as text, two lines for each" 7 "$(ctl dead list payment-processing | wc -l)"
 is "one group" b1,b2 "$(ctl dead list --json --filter group=B-ERROR400 payment-processing | jq -r .message_id | paste -s -d,)"
 is "one or the other" b1,c1 "$(ctl dead list --json --filter message_id=b1 --filter message_id=c1 --filter code=4xx payment-processing | jq -r .message_id | paste -s -d,)"
 is "one and the other" "" "$(ctl dead list --json --filter message_id=b1 --filter code=422 payment-processing)"

@@ -1,0 +1,66 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "config/usage.h"
+
+#include <err.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "config/suggest.h"
+
+enum { NAME_BYTES = 64, LIST_BYTES = 256 };
+
+/* Options that begin so. Returns how many; list names them. */
+static unsigned
+list_options(char list[LIST_BYTES], const struct option *options, const char *name)
+{
+	unsigned count = 0;
+
+	list[0] = '\0';
+	for (; options->name != NULL; options++) {
+		size_t end = strlen(list);
+
+		if (strncmp(options->name, name, strlen(name)) != 0)
+			continue;
+		snprintf(
+		    list + end, LIST_BYTES - end, "%s--%s", count > 0 ? ", " : "", options->name);
+		count++;
+	}
+	return count;
+}
+
+/* word: --NAME or --NAME=VALUE, as it was typed. */
+static _Noreturn void
+complain_long(const char *word, const struct option *options, const char *help)
+{
+	int length = (int)strcspn(word, "=");
+	char name[NAME_BYTES], list[LIST_BYTES];
+	struct suggestion meant = { .word = name };
+	unsigned begin;
+
+	snprintf(name, sizeof(name), "%.*s", length - 2, word + 2);
+	begin = list_options(list, options, name);
+	if (begin > 1)
+		errx(EX_USAGE, "%.*s: which one: %s?", length, word, list);
+	if (begin == 1)
+		errx(EX_USAGE, "%.*s takes no value; see: %s", length, word, help);
+	for (; options->name != NULL; options++)
+		suggest_consider(&meant, options->name);
+	errx(EX_USAGE, "%.*s: no such option%s%s%s see: %s", length, word,
+	    meant.best != NULL ? "; did you mean --" : "", meant.best != NULL ? meant.best : "",
+	    meant.best != NULL ? "? Or" : ";", help);
+}
+
+void
+usage_bad_option(int problem, char **argv, const struct option *options, const char *help)
+{
+	const char *word = argv[optind - 1];
+
+	if (problem == ':')
+		errx(EX_USAGE, "%s needs a value; see: %s", word, help);
+	if (strncmp(word, "--", 2) == 0)
+		complain_long(word, options, help);
+	errx(EX_USAGE, "-%c: no such option; see: %s", optopt, help);
+}
