@@ -669,7 +669,7 @@ begin_ids(struct cleaner *cleaner)
 	log_ids_seal(header, (const void *)(header + 1));
 	new_ids_path(cleaner, header->number, path);
 	cleaner->ids_fd = io_open_log(path, true, false);
-	if (cleaner->ids_fd == -ENOSPC && make_room(cleaner) == 0)
+	if (io_is_full(cleaner->ids_fd) && make_room(cleaner) == 0)
 		cleaner->ids_fd = io_open_log(path, true, false);
 	if (cleaner->ids_fd < 0)
 		return cleaner->ids_fd;
@@ -910,7 +910,7 @@ ids_written(struct cleaner *cleaner)
 static int
 go_on(struct cleaner *cleaner)
 {
-	if (cleaner->step == WRITING_IDS && cleaner->result == -ENOSPC) {
+	if (cleaner->step == WRITING_IDS && io_is_full((int)cleaner->result)) {
 		int rc = make_room(cleaner);
 
 		if (rc == 0)

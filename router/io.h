@@ -111,6 +111,8 @@ int io_open_cached(const char *path);
 int io_sync(int fd);
 int io_close(int fd);
 int io_allocate(int fd, uint64_t bytes);
+/* Is rc that of a disk that is full: for all, for this user, or for files of this size (RLIMIT_FSIZE)? */
+bool io_is_full(int rc);
 /* Gives back the blocks of [from, from + bytes), which reads as zeros then. */
 int io_punch(int fd, uint64_t from, uint64_t bytes);
 /* Bytes of a directory's file system that are free for us. Returns 0 or -errno. */

@@ -98,6 +98,12 @@ io_allocate(int fd, uint64_t bytes)
 	return -rc;
 }
 
+bool
+io_is_full(int rc)
+{
+	return rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG;
+}
+
 int
 io_punch(int fd, uint64_t from, uint64_t bytes)
 {

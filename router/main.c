@@ -284,7 +284,8 @@ main(int argc, char **argv)
 	rc = router_open(&router, io, &config, error, sizeof(error));
 	if (rc != 0) {
 		daemon_ready(daemon, exit_status(rc));
-		errx(exit_status(rc), "%s", error);
+		errx(exit_status(rc), "%s%s", error,
+		    rc == -EFBIG ? ": raise the limit of file sizes, ulimit -f" : "");
 	}
 	router_set_descriptors(&router, descriptors, descriptors_before);
 	running = 1;

@@ -1029,7 +1029,7 @@ refusal(const struct queue *queue)
 	if (queue->over_max_bytes)
 		return CONTROL_MAX_BYTES;
 	if (rc != 0)
-		return rc == -ENOSPC || rc == -EDQUOT ? CONTROL_DISK_FULL : CONTROL_LOG_FAILS;
+		return io_is_full(rc) ? CONTROL_DISK_FULL : CONTROL_LOG_FAILS;
 	return dead != queue && writer_shortage(&dead->writer) != 0 ? CONTROL_DEAD_LETTERS_FULL
 								    : CONTROL_TAKES;
 }

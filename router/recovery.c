@@ -563,7 +563,7 @@ make_known(const struct queue *queue)
 {
 	int rc = log_known_add(queue->router->config->state_dir, queue->config->name);
 
-	if (rc != -ENOSPC && rc != -EDQUOT)
+	if (!io_is_full(rc))
 		return rc;
 	event(EVENT_WARN, "log.not_known", "s:queue", queue->config->name, "s:error", strerror(-rc),
 	    NULL);

@@ -342,12 +342,12 @@ make_next(struct writer *writer, uint64_t number, uint64_t position, uint64_t by
 	next_path(writer, path, false);
 	if (rc == 0)
 		rc = find_file(writer, path);
-	writer->disk_short = rc == -ENOSPC || size < wanted;
-	if (rc == -ENOSPC) {
+	writer->disk_short = io_is_full(rc) || size < wanted;
+	if (io_is_full(rc)) {
 		writer->disk_full(writer);
 		rc = find_file(writer, path);
 	}
-	while (rc == -ENOSPC && size / 2 >= least) {
+	while (io_is_full(rc) && size / 2 >= least) {
 		writer->next.segment.size = writer->next.segment.span = size /= 2;
 		rc = find_file(writer, path);
 	}

@@ -37,6 +37,7 @@ E2E_TESTS = \
 	tests/e2e/places.sh \
 	tests/e2e/descriptors.sh \
 	tests/e2e/waits.sh \
+	tests/e2e/file_size.sh \
 	tests/e2e/order.sh \
 	tests/e2e/kill.sh \
 	tests/e2e/resend.sh \

@@ -55,10 +55,29 @@ static const char failures_table[] =
     "message_id TEXT NOT NULL, customer_id TEXT, code INTEGER NOT NULL, error_type TEXT NOT NULL, "
     "reason TEXT NOT NULL, failed_at TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (log, sequence))";
 
+/* Of the last system call that failed for the write-ahead log, else for the database; 0: not known.
+ * (sqlite3_system_errno() says 0 where a write fails.) */
+static int
+last_errno(sqlite3 *db)
+{
+	sqlite3_file *log = NULL;
+	int error = 0;
+
+	sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+	if (log != NULL && log->pMethods != NULL)
+		log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+	if (error == 0)
+		sqlite3_file_control(db, "main", SQLITE_FCNTL_LAST_ERRNO, &error);
+	return error;
+}
+
 static int
 remember_error(struct store *store)
 {
-	snprintf(store->error, sizeof(store->error), "store: %s", sqlite3_errmsg(store->db));
+	int error = (sqlite3_errcode(store->db) & 0xff) == SQLITE_IOERR ? last_errno(store->db) : 0;
+
+	snprintf(store->error, sizeof(store->error), "store: %s%s%s", sqlite3_errmsg(store->db),
+	    error != 0 ? ": " : "", error != 0 ? strerror(error) : "");
 	return -EIO;
 }
 
