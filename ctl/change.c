@@ -62,6 +62,7 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 	const struct subscription_by by = {
 		.program = "headgatectl",
 		.reason = ctl->reason,
+		.new_reason = ctl->reason[0] != '\0',
 		.message_id = ctl->message,
 		.drain = ctl->drain,
 	};

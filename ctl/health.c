@@ -25,7 +25,7 @@ print_closed(const struct status_queue *queue)
 	const struct control_detail *detail = &queue->detail;
 	char since[TEXT_TIME_BYTES];
 
-	text_time(since, detail->since_ns);
+	text_time(since, status_since_ns(queue));
 	printf("%s: %s since %s", queue->name, status_state_text(queue->state), since);
 	if (detail->sequence != 0) {
 		fputs(": message ", stdout);

@@ -459,12 +459,17 @@ print_closed(const struct status_queue *queue, const struct status *status, cons
 	const struct control_detail *detail = &queue->detail;
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
 
-	text_time(since, detail->since_ns);
-	text_age(age, status_age_s(detail->since_ns, ctl_wall_ns()));
+	text_time(since, status_since_ns(queue));
+	text_age(age, status_age_s(status_since_ns(queue), ctl_wall_ns()));
 	printf("\n%s is %s since %s (%s), by ", queue->name, status_state_text(queue->state), since,
 	    age);
 	put_by(detail);
 	putchar('\n');
+	if (status_probed_ns(queue) != 0) {
+		text_time(since, detail->since_ns);
+		text_age(age, status_age_s(detail->since_ns, ctl_wall_ns()));
+		printf("    probed:  %s (%s), and it failed again\n", since, age);
+	}
 	if (detail->reason[0] != '\0') {
 		fputs("    why:     ", stdout);
 		put(detail->reason);

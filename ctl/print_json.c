@@ -112,7 +112,9 @@ json_state(const struct status_queue *queue)
 		fputs("null", stdout);
 	}
 	fputs(",\"since\":", stdout);
-	json_time(detail->since_ns);
+	json_time(status_since_ns(queue));
+	fputs(",\"last_probe\":", stdout);
+	json_time(status_probed_ns(queue));
 	fputs(",\"tripped_by\":", stdout);
 	if (detail->sequence != 0) {
 		fputs("{\"message_id\":", stdout);
@@ -148,6 +150,7 @@ json_queue(const struct status_queue *queue)
 		"reason",
 		"by",
 		"since",
+		"last_probe",
 		"tripped_by",
 		"next_probe_s",
 		"depth",

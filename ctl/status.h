@@ -82,6 +82,26 @@ status_is_silent(const struct status_worker *worker)
 	    (worker->handling == 0 && worker->heartbeat_age_s > STATUS_WORKER_SILENT_S);
 }
 
+/* Since when it is in its state: a TRIPPED one since its message failed first, however often that was probed. */
+static inline uint64_t
+status_since_ns(const struct status_queue *queue)
+{
+	return queue->state == CONTROL_TRIPPED ? control_tripped_ns(&queue->detail)
+					       : queue->detail.since_ns;
+}
+
+/* When a TRIPPED one was probed last, in vain; 0: it was not. */
+static inline uint64_t
+status_probed_ns(const struct status_queue *queue)
+{
+	uint64_t since_ns = queue->detail.since_ns;
+
+	return queue->state == CONTROL_TRIPPED && queue->detail.tripped_s != 0 &&
+		since_ns / 1000000000 > queue->detail.tripped_s
+	    ? since_ns
+	    : 0;
+}
+
 /* Seconds between two times of one clock; 0 when it went back meanwhile, or then is 0. */
 double status_age_s(uint64_t then_ns, uint64_t now_ns);
 

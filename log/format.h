@@ -182,7 +182,7 @@ struct log_state { /* of the subscription; fields as in shm/control.h */
 	uint64_t generation, since_ns, sequence;
 	uint32_t state, uid, pid, status;
 	char user[64], program[64], message_id[132], error[256], reason[256];
-	char pad[4];
+	uint32_t tripped_s; /* 0 in older logs */
 };
 _Static_assert(sizeof(struct log_state) == 816, "disk layout");
 

@@ -12,6 +12,7 @@ log_state_to_detail(const struct log_state *state, struct control_detail *detail
 		.uid = state->uid,
 		.pid = state->pid,
 		.status = state->status,
+		.tripped_s = state->tripped_s,
 	};
 	memcpy(detail->user, state->user, sizeof(detail->user));
 	memcpy(detail->program, state->program, sizeof(detail->program));
@@ -32,6 +33,7 @@ log_state_from_detail(struct log_state *state, enum control_state value, uint64_
 		.uid = detail->uid,
 		.pid = detail->pid,
 		.status = detail->status,
+		.tripped_s = detail->tripped_s,
 	};
 	memcpy(state->user, detail->user, sizeof(state->user));
 	memcpy(state->program, detail->program, sizeof(state->program));

@@ -422,6 +422,7 @@ note_failure(struct queue *queue, uint64_t seen, const struct control_detail *de
 	stopped.sequence = detail->sequence;
 	stopped.status = detail->status;
 	memcpy(stopped.message_id, detail->message_id, sizeof(stopped.message_id));
+	stopped.tripped_s = detail->tripped_s;
 	memcpy(stopped.error, detail->error, sizeof(stopped.error));
 	stopped.flags &= ~(uint32_t)CONTROL_DRAIN;
 	if (control_change_state(&queue->router->control, queue->index, 0, word, CONTROL_STOPPED,
@@ -431,13 +432,28 @@ note_failure(struct queue *queue, uint64_t seen, const struct control_detail *de
 		    NULL);
 }
 
+/* A message that failed before, and was let through to see, has failed since then. */
+static uint32_t
+tripped_s(const struct queue *queue, const struct control_detail *detail)
+{
+	struct control_detail before;
+	uint64_t word;
+
+	control_read_state(&queue->router->control, queue->index, &word, &before);
+	if (before.sequence == detail->sequence && before.tripped_s != 0)
+		return before.tripped_s;
+	return (uint32_t)(detail->since_ns / 1000000000);
+}
+
 void
-queue_gate(struct queue *queue, uint64_t expected, enum gate_event what,
-    const struct control_detail *detail)
+queue_gate(
+    struct queue *queue, uint64_t expected, enum gate_event what, struct control_detail *detail)
 {
 	enum control_state to = gate_next(control_word_state(expected), what);
 	uint64_t now;
 
+	if (what == GATE_FAILED)
+		detail->tripped_s = tripped_s(queue, detail);
 	if (to == 0 || to == control_word_state(expected) ||
 	    control_change_state(
 		&queue->router->control, queue->index, 0, expected, to, detail, &now) != 0) {

@@ -54,10 +54,10 @@ bool queue_checkpoint_due(struct queue *);
  * Returns 0 or -ENOMEM. */
 int queue_add_ids(struct queue *, uint64_t number, uint64_t newest_clock_s);
 
-/* An event for the state that the word says, which is expected to be the current one. detail says why;
- * who is this process. Nothing happens when the event means nothing, or when the word has changed; but a message
+/* An event for the state that the word says, which is expected to be the current one. detail says why, and of a message
+ * that failed gets when it failed first; who is this process. Nothing happens when the event means nothing, or when the word has changed; but a message
  * that failed is noted in what is STOPPED by then. */
-void queue_gate(struct queue *, uint64_t expected, enum gate_event, const struct control_detail *);
+void queue_gate(struct queue *, uint64_t expected, enum gate_event, struct control_detail *);
 /* A message failed under the state that the word says, and the queue is TRIPPED since: when its sequence is
  * lower than that of the message that tripped it, it takes its place. */
 void queue_lower_head(struct queue *, uint64_t seen, const struct control_detail *);

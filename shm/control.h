@@ -118,9 +118,16 @@ struct control_detail {
 	char message_id[CONTROL_ID_BYTES];
 	char error[CONTROL_TEXT_BYTES];  /* what the handler said */
 	char reason[CONTROL_TEXT_BYTES]; /* what the person said */
-	char pad2[4];
+	uint32_t tripped_s; /* CLOCK_REALTIME, seconds: when that message failed first; 0: not known */
 };
 _Static_assert(sizeof(struct control_detail) == 816, "shared layout");
+
+/* When the message that tripped it failed first. */
+static inline uint64_t
+control_tripped_ns(const struct control_detail *detail)
+{
+	return detail->tripped_s != 0 ? detail->tripped_s * UINT64_C(1000000000) : detail->since_ns;
+}
 
 struct control_counters { /* each since the queue's log began, as far as the log still knows */
 	_Atomic uint64_t published, duplicates, done, failed, dead_lettered, expired;

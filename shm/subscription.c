@@ -44,6 +44,7 @@ keep_trip(struct control_detail *detail, const struct control_detail *before)
 {
 	detail->sequence = before->sequence;
 	detail->status = before->status;
+	detail->tripped_s = before->tripped_s;
 	memcpy(detail->message_id, before->message_id, sizeof(detail->message_id));
 	memcpy(detail->error, before->error, sizeof(detail->error));
 }
@@ -56,12 +57,38 @@ can_drain(const struct subscription_change *change)
 	    (change->from == CONTROL_STOPPED && change->before.sequence == 0);
 }
 
+/* Of a queue that is STOPPED: is it to be so for another reason from now on? */
+static bool
+gives_reason(const struct subscription_change *change, enum gate_event what,
+    const struct subscription_by *by)
+{
+	return what == GATE_STOP && by->new_reason &&
+	    strncmp(by->reason, change->before.reason, sizeof(change->before.reason) - 1) != 0;
+}
+
+/* What is in this state already stays so since when it was: who wants it, and why, may be new. */
+static void
+keep_state(struct control_detail *detail, const struct subscription_change *change, bool reason)
+{
+	struct control_detail asked = *detail;
+
+	*detail = change->before;
+	if (!reason)
+		return;
+	detail->uid = asked.uid;
+	detail->pid = asked.pid;
+	memcpy(detail->user, asked.user, sizeof(detail->user));
+	memcpy(detail->program, asked.program, sizeof(detail->program));
+	memcpy(detail->reason, asked.reason, sizeof(detail->reason));
+}
+
 enum subscription_result
 subscription_change(struct control *control, unsigned queue, enum gate_event what,
     const struct subscription_by *by, struct subscription_change *change)
 {
 	struct control_detail detail;
 	uint64_t word, now;
+	bool reason;
 
 	do {
 		control_read_state(control, queue, &word, &change->before);
@@ -71,7 +98,8 @@ subscription_change(struct control *control, unsigned queue, enum gate_event wha
 		if (change->to == 0)
 			return SUBSCRIPTION_REFUSED;
 		change->drains = what == GATE_STOP && by->drain && can_drain(change);
-		if (change->to == change->from &&
+		reason = change->to == change->from && gives_reason(change, what, by);
+		if (change->to == change->from && !reason &&
 		    (!change->drains || change->before.flags & CONTROL_DRAIN))
 			return SUBSCRIPTION_SAME;
 		if (by->message_id != NULL &&
@@ -79,7 +107,7 @@ subscription_change(struct control *control, unsigned queue, enum gate_event wha
 			return SUBSCRIPTION_OTHER_MESSAGE;
 		fill_detail(&detail, by);
 		if (change->to == change->from)
-			detail = change->before; /* who stopped it, and why, stays as it was */
+			keep_state(&detail, change, reason);
 		else if (change->to != CONTROL_RUNNING)
 			keep_trip(&detail, &change->before);
 		if (what == GATE_SKIP)

@@ -13,13 +13,14 @@ struct subscription_by {
 	const char *user; /* NULL: whose process this is */
 	const char *reason;
 	const char *message_id; /* that the trip must name; NULL: any */
+	bool new_reason;        /* a stop of what is STOPPED already: for this reason from now on */
 	bool drain; /* a stop: what workers were given is handled first, unless a message failed */
 };
 
 enum subscription_result {
 	SUBSCRIPTION_CHANGED = 1,
-	SUBSCRIPTION_SAME,         /* it was in this state before, and stays as it is */
-	SUBSCRIPTION_REFUSED,      /* the event means nothing in this state */
+	SUBSCRIPTION_SAME,    /* it was in this state before; a new reason of a stop is noted */
+	SUBSCRIPTION_REFUSED, /* the event means nothing in this state */
 	SUBSCRIPTION_OTHER_MESSAGE /* the trip names another one */
 };
 

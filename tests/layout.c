@@ -122,7 +122,7 @@ print_facts(void)
 	FIELD(log_state, message_id);
 	FIELD(log_state, error);
 	FIELD(log_state, reason);
-	FIELD(log_state, pad);
+	FIELD(log_state, tripped_s);
 	FINISH(log_state);
 	FIELD(log_clock, clock_ns);
 	FIELD(log_clock, end_sequence);

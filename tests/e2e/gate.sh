@@ -46,12 +46,20 @@ ok "what precedes is stored" wait_for 10 eval '[ "$(payments "SELECT group_conca
 is "three are waiting" 3 "$(query '.queues[1].depth')"
 ctl status >"$dir/screen"
 ok "the screen says what to type next" grep -q "headgatectl -D $dir start payment-processing" "$dir/screen"
+since=$(query '.queues[1].since')
+is "it was not probed yet" null "$(query '.queues[1].last_probe')"
+later() { [ "$(date +%s)" -gt "$(date -d "$since" +%s)" ]; }
+wait_for 10 later # times have seconds
 ctl start payment-processing
 is "start with the cause still there trips again" 75 $?
+is "it is tripped since its message failed first" "$since" "$(query '.queues[1].since')"
+is "when it was probed stands beside it" true "$(query '.queues[1] | .last_probe > .since')"
+ok "on the screen, too" eval 'ctl status | grep -q "^    probed:  20.* failed again\$"'
 is "nothing was handled in the meantime" p1 "$(payments 'SELECT group_concat(message_id) FROM payments')"
 
 stop "$payment"
 stop "$router"
+is "that is in the log, too" "$since" "$(query '.queues[1].since')"
 is "offline, the state is known" "TRIPPED p2 3" "$(query '.queues[1] | "\(.state) \(.tripped_by.message_id) \(.depth)"')"
 start router headgate-router
 export HEADGATE_ENVIRONMENT=prod # fault markers are off: the cause is mended
@@ -127,7 +135,7 @@ ctl stop --drain -t 30 --reason third payment-processing >"$dir/out"
 is "stop --drain of a queue that is STOPPED" 0 $?
 is "what it was given is handled now" "156 0" \
   "$(payments 'SELECT count(*) FROM payments') $(query '.queues[1].in_flight')"
-is "who stopped it, and why, stays as it was" "STOPPED first" "$(query '.queues[1] | "\(.state) \(.reason)"')"
+is "the last reason that was given counts" "STOPPED third" "$(query '.queues[1] | "\(.state) \(.reason)"')"
 ctl stop --drain payment-processing >"$dir/out"
 is "once more is fine" 0 $?
 ctl start payment-processing
