@@ -13,6 +13,7 @@
 
 #include "config/output.h"
 #include "ctl/ctl.h"
+#include "ctl/process.h"
 #include "ctl/text.h"
 #include "message/wire.h"
 #include "shm/subscription.h"
@@ -104,6 +105,29 @@ report_state(const char *name, const struct changed *changed, bool logged)
 	output_flush();
 }
 
+/* What keeps this process, if that can be seen from outside. */
+static const char *
+kept_by(uint32_t pid)
+{
+	return process_look((pid_t)pid).frozen
+	    ? ": it is stopped by a signal, kill -CONT lets it go on"
+	    : "";
+}
+
+/* A worker of the queue that is stopped by a signal; 0: none is. */
+static uint32_t
+frozen_worker(const struct control *control, unsigned queue)
+{
+	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
+		const struct control_worker *worker = &control->shared->worker[i];
+		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
+
+		if (pid != 0 && worker->queue == queue && process_look((pid_t)pid).frozen)
+			return pid;
+	}
+	return 0;
+}
+
 static void
 warn_not_logged(const struct ctl *ctl, const struct control *control, const char *name)
 {
@@ -150,7 +174,7 @@ wait_until_seen(const struct ctl *ctl, const struct control *control, unsigned q
 		warn_not_logged(ctl, control, name);
 		return EX_TEMPFAIL;
 	default:
-		warnx("%s: worker %u has not seen the change yet", name, worker);
+		warnx("%s: worker %u has not seen the change yet%s", name, worker, kept_by(worker));
 		return EX_TEMPFAIL;
 	}
 }
@@ -182,10 +206,15 @@ report_probe(const char *name, enum control_state state, struct control_detail *
 
 /* Time ran out, and the queue is PROBING. */
 static int
-report_unknown(
-    const struct ctl *ctl, const char *name, bool has_worker, const struct changed *changed)
+report_unknown(const struct ctl *ctl, const struct control *control, unsigned queue,
+    const struct changed *changed)
 {
-	if (!has_worker)
+	const char *name = control->facts.queue[queue].name;
+	uint32_t frozen = frozen_worker(control, queue);
+
+	if (frozen != 0)
+		warnx("%s: PROBING: worker %u does not go on%s", name, frozen, kept_by(frozen));
+	if (!ctl_has_worker(control, queue))
 		warnx("%s: PROBING: no worker is attached; the message that tripped it is %s when "
 		      "one is",
 		    name, changed->skips ? "given up" : "tried");
@@ -218,7 +247,7 @@ wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned qu
 		}
 		has_worker = ctl_has_worker(control, queue);
 		if (ctl_monotonic_ns() > deadline_ns)
-			return report_unknown(ctl, name, has_worker, changed);
+			return report_unknown(ctl, control, queue, changed);
 		if (!has_worker && !told) {
 			warnx("%s: no worker is attached: waiting for one", name);
 			told = true;

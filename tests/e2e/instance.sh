@@ -93,7 +93,7 @@ for state in RUNNING STOPPED; do
   ok "and what to do" grep -q "^    next:    kill -CONT $pid\$" "$dir/screen"
   ctl stop --drain -t 2s first >"$dir/out"
 done
-ok "stop says who has not seen it" grep -q "^headgatectl: first: worker $pid has not seen the change yet" "$dir/ctl.err"
+ok "stop says who has not seen it" grep -q "^headgatectl: first: worker $pid has not seen the change yet: it is stopped by a signal" "$dir/ctl.err"
 kill -CONT "$pid"
 ctl start first >"$dir/out"
 is "when it goes on all is well" 0 $?
