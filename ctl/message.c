@@ -103,6 +103,8 @@ message_exit_status(int rc)
 	case -EACCES:
 	case -EPERM:
 		return EX_NOPERM;
+	case -EIO:
+		return EX_IOERR;
 	default:
 		return rc < 0 ? EX_OSERR : 0;
 	}
