@@ -26,7 +26,7 @@ statuses() { # statuses FOLDER: the exit statuses that its programs name
 for program in publisher/headgate-publish.1 ctl/headgatectl.1 router/headgate-router.8; do
   page=$top_srcdir/man/${program#*/}
   is "$(basename "$page") has each exit status" "" \
-    "$(statuses "${program%/*}" | while read -r status; do grep -q "^\.It $status\$" "$page" || echo "$status"; done)"
+    "$(statuses "${program%/*}" | while read -r status; do grep -q "^\.It $status\( Ta .*\)*\$" "$page" || echo "$status"; done)"
 done
 is "documented JSON is what status prints" "" "$(
   "$top_builddir/headgatectl" status --json | jq -r '[paths | map(select(type == "string")) | .[]] | unique[]' |
