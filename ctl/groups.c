@@ -32,6 +32,7 @@ struct list {
 	/* Of the first that was printed, as words for a shell; "" when they are not known. */
 	char group[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)],
 	    message_id[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)];
+	bool of_store; /* ... and its message failed for the store's sake */
 };
 
 /*
@@ -214,7 +215,7 @@ print_next(const struct list *list)
 		return;
 	printf("\nnext:    mend the cause, then: headgatectl%s start --group %s %s\n", options,
 	    list->group, queue);
-	if (list->message_id[0] != '\0')
+	if (list->message_id[0] != '\0' && !list->of_store)
 		printf("         or give its message up: headgatectl%s start --group %s "
 		       "--skip-head --message %s %s\n",
 		    options, list->group, list->message_id, queue);
@@ -223,8 +224,10 @@ print_next(const struct list *list)
 static void
 print(struct list *list, const struct blocked_group *group, const struct message *message)
 {
-	if (list->group[0] == '\0' && message != NULL)
+	if (list->group[0] == '\0' && message != NULL) {
 		keep_words(list, message);
+		list->of_store = text_is_of_store(group->error);
+	}
 	if (list->ctl->json)
 		print_json(list, group, message);
 	else

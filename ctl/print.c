@@ -315,7 +315,8 @@ print_next(const struct status_queue *queue, const struct status *status, const 
 	printf("    next:    %sheadgatectl%s start %s\n",
 	    queue->detail.sequence != 0 ? "mend the cause, then: " : "", ctl->config.options,
 	    queue->name);
-	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters)
+	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters &&
+	    !text_is_of_store(queue->detail.error))
 		print_skip(queue, ctl);
 	if (queue->next_probe_s >= 0) {
 		text_age(age, queue->next_probe_s);

@@ -4,11 +4,13 @@
 #include "workers/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "log/list.h"
 #include "workers/service.h"
@@ -44,7 +46,9 @@ struct store {
 	char path[PATH_MAX];
 	struct file file[FILES]; /* that are open */
 	bool is_new;
-	sqlite3 *db;
+	bool
+	    failed; /* otherwise than by a lock of somebody else: it is opened anew before it is used again */
+	sqlite3 *db; /* NULL: it could not be opened anew */
 	sqlite3_stmt *statement[STATEMENTS];
 	char error[SERVICE_REASON_BYTES];
 };
@@ -71,11 +75,32 @@ last_errno(sqlite3 *db)
 	return error;
 }
 
+/* The file that keeps SQLite from writing, which says only that it is so. */
+static bool
+name_read_only(struct store *store)
+{
+	for (int i = 0; i < FILES; i++) {
+		char path[PATH_MAX + 8];
+
+		snprintf(path, sizeof(path), "%s%s", store->path, endings[i]);
+		if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 || errno == ENOENT)
+			continue;
+		snprintf(store->error, sizeof(store->error), "store: %s.db%s cannot be written: %s",
+		    store->service->queue, endings[i], strerror(errno));
+		return true;
+	}
+	return false;
+}
+
 static int
 remember_error(struct store *store)
 {
-	int error = (sqlite3_errcode(store->db) & 0xff) == SQLITE_IOERR ? last_errno(store->db) : 0;
+	int code = sqlite3_errcode(store->db) & 0xff;
+	int error = code == SQLITE_IOERR ? last_errno(store->db) : 0;
 
+	store->failed |= code != SQLITE_BUSY && code != SQLITE_LOCKED;
+	if (code == SQLITE_READONLY && name_read_only(store))
+		return -EIO;
 	snprintf(store->error, sizeof(store->error), "store: %s%s%s", sqlite3_errmsg(store->db),
 	    error != 0 ? ": " : "", error != 0 ? strerror(error) : "");
 	return -EIO;
@@ -246,32 +271,39 @@ remember_files(struct store *store)
 	return 0;
 }
 
-/* SQLite does not notice when a file of the store is removed: it goes on with one that nobody finds again. */
+/* SQLite does not notice when a file of the store is removed: it goes on with one that nobody finds again. Looks at the
+ * first so many files. */
 static int
-check_files(struct store *store)
+check_files(struct store *store, int files)
 {
-	for (int i = 0; i < FILES; i++) {
+	for (int i = 0; i < files; i++) {
 		struct file there;
+		int rc = find_file(store, i, &there);
 
-		if (find_file(store, i, &there) == 0 && there.device == store->file[i].device &&
+		if (rc == 0 && there.device == store->file[i].device &&
 		    there.inode == store->file[i].inode)
 			continue;
-		snprintf(store->error, sizeof(store->error),
-		    "store: %s.db%s was removed or replaced under the worker",
-		    store->service->queue, endings[i]);
+		if (rc != 0 && rc != -ENOENT && rc != -ENOTDIR)
+			snprintf(store->error, sizeof(store->error), "store: %s.db%s: %s",
+			    store->service->queue, endings[i], strerror(-rc));
+		else
+			snprintf(store->error, sizeof(store->error),
+			    "store: %s.db%s was removed or replaced under the worker",
+			    store->service->queue, endings[i]);
+		store->failed = true;
 		return -EIO;
 	}
 	return 0;
 }
 
+/* flags: of sqlite3_open_v2(). */
 static int
-open_database(struct store *store)
+open_database(struct store *store, int flags)
 {
 	int rc;
 
 	if (sqlite3_open_v2(store->path, &store->db,
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-		NULL) != SQLITE_OK)
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | flags, NULL) != SQLITE_OK)
 		return remember_error(store);
 	sqlite3_busy_timeout(store->db, 5000);
 	/* Before anything is written: the journal mode stands in the file, too. */
@@ -287,6 +319,46 @@ open_database(struct store *store)
 	return rc == 0 ? remember_files(store) : rc;
 }
 
+static void
+close_database(struct store *store)
+{
+	for (int i = 0; i < STATEMENTS; i++) {
+		sqlite3_finalize(store->statement[i]);
+		store->statement[i] = NULL;
+	}
+	sqlite3_close(store->db);
+	store->db = NULL;
+}
+
+/* What was the matter may have been mended: a file that could not be written stays so for who has it open. But only the
+ * same store is opened, and none is made. */
+static int
+open_again(struct store *store)
+{
+	const struct file was = store->file[0];
+	int rc = check_files(store, store->db != NULL ? FILES : 1);
+
+	if (rc != 0)
+		return rc;
+	close_database(store);
+	rc = open_database(store, 0);
+	store->file[0] = was;
+	if (rc == 0)
+		rc = check_files(store, FILES);
+	if (rc != 0) {
+		close_database(store);
+		return -EIO;
+	}
+	store->failed = false;
+	return 0;
+}
+
+static int
+use(struct store *store)
+{
+	return store->failed ? open_again(store) : 0;
+}
+
 /* Trying again is of no use. */
 static bool
 is_damaged(const struct store *store)
@@ -297,16 +369,19 @@ is_damaged(const struct store *store)
 }
 
 int
-store_open(struct store **out, const char *state_dir, const struct service *service, char *error,
-    size_t error_bytes)
+store_open(struct store **out, const char *state_dir, const struct service *service, bool make,
+    char *error, size_t error_bytes)
 {
 	char path[PATH_MAX];
 	struct store *store;
 	int rc;
 
 	*out = NULL;
+	snprintf(path, sizeof(path), "%s/stores/%s.db", state_dir, service->queue);
+	if (!make && access(path, F_OK) != 0 && errno == ENOENT)
+		return -ENOENT;
 	snprintf(path, sizeof(path), "%s/stores", state_dir);
-	rc = mkdir(path, 0700) == 0 || errno == EEXIST ? log_sync_dir(state_dir) : -errno;
+	rc = !make || mkdir(path, 0700) == 0 || errno == EEXIST ? log_sync_dir(state_dir) : -errno;
 	if (rc != 0) {
 		snprintf(error, error_bytes, "%s: %s", path, strerror(-rc));
 		return rc;
@@ -316,7 +391,7 @@ store_open(struct store **out, const char *state_dir, const struct service *serv
 		return -ENOMEM;
 	store->service = service;
 	snprintf(store->path, sizeof(store->path), "%s/stores/%s.db", state_dir, service->queue);
-	rc = open_database(store);
+	rc = open_database(store, make ? SQLITE_OPEN_CREATE : 0);
 	if (rc != 0 && is_damaged(store))
 		rc = -EBADMSG;
 	if (rc != 0) {
@@ -333,9 +408,7 @@ store_close(struct store *store)
 {
 	if (store == NULL)
 		return;
-	for (int i = 0; i < STATEMENTS; i++)
-		sqlite3_finalize(store->statement[i]);
-	sqlite3_close(store->db);
+	close_database(store);
 	free(store);
 }
 
@@ -348,9 +421,13 @@ store_is_new(const struct store *store)
 int
 store_highest(struct store *store, uint64_t log, uint64_t *sequence)
 {
-	sqlite3_stmt *statement = store->statement[HIGHEST];
-	int rc = -EIO;
+	sqlite3_stmt *statement;
+	int rc = use(store);
 
+	if (rc != 0)
+		return rc;
+	rc = -EIO;
+	statement = store->statement[HIGHEST];
 	sqlite3_bind_int64(statement, 1, (int64_t)log);
 	if (sqlite3_step(statement) == SQLITE_ROW) {
 		*sequence = (uint64_t)sqlite3_column_int64(statement, 0);
@@ -422,7 +499,9 @@ store_find(struct store *store, const struct message *message, struct outcome *o
 int
 store_begin(struct store *store)
 {
-	return run(store, BEGIN);
+	int rc = use(store);
+
+	return rc == 0 ? run(store, BEGIN) : rc;
 }
 
 static void
@@ -475,14 +554,14 @@ store_commit(struct store *store)
 	int rc = run(store, COMMIT);
 
 	/* Afterwards, so that all that is reported was committed to the files that are there. */
-	return rc == 0 ? check_files(store) : rc;
+	return rc == 0 ? check_files(store, FILES) : rc;
 }
 
 void
 store_rollback(struct store *store)
 {
 	/* After some errors SQLite has rolled back by itself. */
-	if (!sqlite3_get_autocommit(store->db))
+	if (store->db != NULL && !sqlite3_get_autocommit(store->db))
 		sqlite3_step(store->statement[ROLLBACK]);
 	sqlite3_reset(store->statement[ROLLBACK]);
 }

@@ -12,13 +12,15 @@
 
 struct store;
 
-/* Opens or creates it. Returns 0, or -errno with error filled; -ESTALE: another version's; -EBADMSG:
- * damaged, or no database. */
-int store_open(struct store **, const char *state_dir, const struct service *, char *error,
-    size_t error_bytes);
+/* Opens it, or makes it, with its directory, if it may. Returns 0; -ENOENT when there is none and it may not; or -errno with
+ * error filled; -ESTALE: another version's; -EBADMSG: damaged, or no database. */
+int store_open(struct store **, const char *state_dir, const struct service *, bool make,
+    char *error, size_t error_bytes);
 void store_close(struct store *);
 /* Was there none before it was opened? */
 bool store_is_new(const struct store *);
+
+/* A store that failed is opened anew by store_highest() and store_begin(), if it is still the same file. */
 
 /* Highest sequence of this log that the store knows, 0 for none. Below it a message may have been
  * applied already. Returns 0 or -EIO. */

@@ -256,12 +256,55 @@ compare_policies(
 		    setting, NULL);
 }
 
+/* What a working process works with. */
+struct work {
+	const struct service *service;
+	const struct config *config;
+	struct store *store; /* NULL: a service without one, or it is not made yet */
+	struct consumer *consumer;
+};
+
+/* Opens the store, or makes it if it may: before a router has taken this worker it may not, as DIR may be a typing error.
+ * Returns 0, -ENOENT, or ends the process. Of a read that failed once SQLite says that the file is damaged. One that is, is
+ * so the second time, too. */
+static int
+open_store(struct work *work, bool make, struct daemon *daemon)
+{
+	char error[PATH_MAX + 512];
+	int rc = -EBADMSG;
+
+	if (work->service->table == NULL || work->store != NULL)
+		return 0;
+	for (int tries = 0; tries < 2 && rc == -EBADMSG; tries++)
+		rc = store_open(&work->store, work->config->state_dir, work->service, make, error,
+		    sizeof(error));
+	daemon_look(daemon);
+	if (rc != 0 && rc != -ENOENT)
+		errx(rc == -ESTALE || rc == -EBADMSG ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
+	if (rc == 0 && store_is_new(work->store))
+		event(EVENT_INFO, "store.created", "s:queue", work->service->queue, NULL);
+	return rc;
+}
+
+static void
+get_ready(struct work *work, struct daemon *daemon)
+{
+	(void)open_store(work, true, daemon);
+	if (work->consumer == NULL)
+		work->consumer = consumer_new(work->service,
+		    config_find_queue(work->config, work->service->queue), work->store,
+		    ENVELOPE_BODY_BYTES_MAX, &stop_signal);
+	if (work->consumer == NULL)
+		errx(EX_OSERR, "out of memory");
+}
+
 /* Attaches, works, and begins again when the router is gone, until told to stop. Returns -ESTALE when it has a
  * lock that counts no more. */
 static int
-serve(const struct service *service, const struct config *config, struct consumer *consumer,
-    uint64_t lanes, int lock_fd, struct daemon *daemon)
+serve(struct work *work, uint64_t lanes, int lock_fd, struct daemon *daemon)
 {
+	const struct service *service = work->service;
+	const struct config *config = work->config;
 	struct attachment attachment;
 	int wait_ms = CONNECT_MS_MIN;
 	bool said = false;
@@ -287,45 +330,28 @@ serve(const struct service *service, const struct config *config, struct consume
 		}
 		event(EVENT_INFO, "worker.attached", "s:queue", service->queue, NULL);
 		compare_policies(service, config, &attachment);
+		get_ready(work, daemon);
 		daemon_ready(daemon, 0);
 		said = false;
 		wait_ms = CONNECT_MS_MIN;
-		rc = consumer_run(consumer, &attachment);
+		rc = consumer_run(work->consumer, &attachment);
 		attachment_close(&attachment);
 		if (rc != 0)
 			event(EVENT_ERROR, "worker.detached", "s:queue", service->queue, "s:error",
-			    strerror(-rc), NULL);
+			    rc == -EIO && work->store != NULL ? store_error(work->store)
+							      : strerror(-rc),
+			    NULL);
 		if (rc != 0)
 			pause_ms(CONNECT_MS_MAX);
 	}
 	return 0;
 }
 
-/* Of a read that failed once SQLite says that the file is damaged. One that is, is so the second time, too. */
-static int
-open_store(struct store **store, const struct service *service, const struct config *config,
-    char *error, size_t error_bytes)
-{
-	int rc;
-
-	*store = NULL;
-	if (service->table == NULL)
-		return 0;
-	rc = store_open(store, config->state_dir, service, error, error_bytes);
-	if (rc == -EBADMSG)
-		rc = store_open(store, config->state_dir, service, error, error_bytes);
-	if (rc == 0 && store_is_new(*store))
-		event(EVENT_INFO, "store.created", "s:queue", service->queue, NULL);
-	return rc;
-}
-
 static int
 child_main(const struct service *service, const struct config *config,
     const struct config_options *options, uint64_t lanes, pid_t parent, struct daemon *daemon)
 {
-	const struct config_queue *queue = config_find_queue(config, service->queue);
-	struct consumer *consumer;
-	struct store *store;
+	struct work work = { .service = service, .config = config };
 	char error[PATH_MAX + 512];
 	int lock_fd, rc;
 
@@ -339,16 +365,10 @@ child_main(const struct service *service, const struct config *config,
 	lock_fd = take_lock(config, service->queue, lanes, daemon);
 	if (lock_fd < 0)
 		return 0;
-	rc = open_store(&store, service, config, error, sizeof(error));
-	daemon_look(daemon);
-	if (rc != 0)
-		errx(rc == -ESTALE || rc == -EBADMSG ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
-	consumer = consumer_new(service, queue, store, ENVELOPE_BODY_BYTES_MAX, &stop_signal);
-	if (consumer == NULL)
-		errx(EX_OSERR, "out of memory");
-	rc = serve(service, config, consumer, lanes, lock_fd, daemon);
-	consumer_free(consumer);
-	store_close(store);
+	(void)open_store(&work, false, daemon);
+	rc = serve(&work, lanes, lock_fd, daemon);
+	consumer_free(work.consumer);
+	store_close(work.store);
 	if (rc == -ESTALE)
 		errx(EX_TEMPFAIL, "%s/%s.lock: it was removed; the next child takes the new one",
 		    config->run_dir, service->queue);
@@ -399,12 +419,14 @@ spawn(struct child *child, const struct service *service, const struct config *c
 	_exit(child_main(service, config, options, child->lanes, parent, daemon));
 }
 
+/* What a respawn cannot mend: the store is another version's, the lock cannot be made. And whoever waits for -d is told of
+ * whatever it is that keeps a child from being ready. */
 static bool
-is_final(int status)
+is_final(int status, const struct daemon *daemon)
 {
-	/* What a respawn cannot mend: the store is another version's, the lock cannot be made. */
 	return WIFEXITED(status) &&
-	    (WEXITSTATUS(status) == EX_CANTCREAT || WEXITSTATUS(status) == EX_NOPERM);
+	    (WEXITSTATUS(status) == EX_CANTCREAT || WEXITSTATUS(status) == EX_NOPERM ||
+		(WEXITSTATUS(status) != 0 && daemon->ready_fd >= 0));
 }
 
 /* Looks whether the child has ended. Returns its wait status, or -1. */
@@ -514,7 +536,7 @@ supervise(const struct service *service, const struct config *config, struct set
 		for (unsigned i = 0; i < count; i++) {
 			int status = reap(&children[i], service->queue);
 
-			if (status >= 0 && stop_signal == 0 && is_final(status)) {
+			if (status >= 0 && stop_signal == 0 && is_final(status, daemon)) {
 				rc = WEXITSTATUS(status);
 				daemon_ready(daemon, rc);
 				stop_signal = SIGTERM;

@@ -34,6 +34,7 @@ mkdir "$dir/away"
 mv "$store"* "$dir/away"
 pay p3 p4
 trips "a store that is moved away closes the gate" p3
+is "which is not mended by giving the message up" 0 "$(ctl status payment-processing | grep -c 'give the message up')"
 is "nothing more is settled" "2 2" "$(query '"\(.done) \(.depth)"')"
 mv "$dir/away"/* "$dir/state/stores"
 goes_on "moved back, it goes on, and none is applied twice" p1,p2,p3,p4
@@ -67,4 +68,19 @@ start payment headgate-payment
 pay p7
 goes_on "without one, a worker that is restarted begins a new one" p7
 is "and says so" 2 "$(created)"
+
+# What keeps it from being ready is told to who waits for that.
+stop "$payment"
+mkdir "$dir/away2"
+mv "$dir/state/stores" "$dir/away2"
+touch "$dir/state/stores"
+timeout 30 "$top_builddir/headgate-payment" -d 2>"$dir/err"
+is "a worker that cannot open its store is not ready" 75 $?
+ok "and says why" grep -q 'state/stores/payment-processing.db: ' "$dir/err"
+rm "$dir/state/stores"
+mv "$dir/away2/stores" "$dir/state"
+start payment headgate-payment
+pay p8
+ctl wait --empty -t 20
+is "mended, it goes on" 1 "$(payments "SELECT count(*) FROM payments WHERE message_id = 'p8'")"
 done_testing

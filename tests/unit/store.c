@@ -35,8 +35,8 @@ open_store(void)
 {
 	struct store *store;
 
-	cr_assert(
-	    store_open(&store, dir, &service_payment, error, sizeof(error)) == 0, "%s", error);
+	cr_assert(store_open(&store, dir, &service_payment, true, error, sizeof(error)) == 0, "%s",
+	    error);
 	return store;
 }
 
@@ -365,6 +365,94 @@ Test(store, one_that_is_moved_away_or_replaced_commits_nothing)
 	expect("SELECT group_concat(sequence) FROM payments", "1,2,3,4,5,6");
 }
 
+/* Who is root may do everything. */
+static void
+become_nobody(void)
+{
+	enum { NOBODY = 65534 };
+
+	if (geteuid() != 0)
+		return;
+	cr_assert(chown(dir, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, 0) == 0, "nobody");
+}
+
+static void
+become_root_again(void)
+{
+	if (setresuid(0, 0, 0) != 0) /* it was not root */
+		errno = 0;
+}
+
+Test(store, one_that_cannot_be_looked_at_is_not_called_removed)
+{
+	struct store *store;
+	char stores[128];
+
+	become_nobody();
+	store = open_store();
+	snprintf(stores, sizeof(stores), "%s/stores", dir);
+	cr_assert(commit_one(store, 1) == 0, "%s", store_error(store));
+	cr_assert(chmod(stores, 0) == 0, "chmod");
+	cr_assert(commit_one(store, 2) == -EIO, "it cannot be seen");
+	cr_assert(strstr(store_error(store), "ermission denied") != NULL, "%s", store_error(store));
+	cr_assert(chmod(stores, 0700) == 0, "chmod");
+	cr_assert(commit_one(store, 3) == 0, "%s", store_error(store));
+	store_close(store);
+	become_root_again();
+}
+
+Test(store, one_that_could_not_be_written_is_written_once_that_is_mended)
+{
+	char wal[160], shm[160];
+	struct store *store;
+	uint64_t sequence;
+
+	become_nobody();
+	store = open_store();
+	cr_assert(commit_one(store, 1) == 0, "%s", store_error(store));
+	store_close(store);
+	cr_assert(chmod(path, 0400) == 0, "chmod");
+	store = open_store();
+	for (int i = 0; i < 3; i++)
+		cr_assert(commit_one(store, 2) == -EIO, "it is read-only");
+	cr_assert(strstr(store_error(store), ".db cannot be written: Perm") != NULL, "%s",
+	    store_error(store));
+	cr_assert(
+	    store_highest(store, LOG, &sequence) == 0 && sequence == 1, "%s", store_error(store));
+	cr_assert(chmod(path, 0600) == 0, "chmod");
+	/* SQLite has made these as the store was. */
+	cr_assert(commit_one(store, 2) == -EIO, "it is read-only");
+	cr_assert(strstr(store_error(store), ".db-wal cannot be written: Perm") != NULL, "%s",
+	    store_error(store));
+	snprintf(wal, sizeof(wal), "%s-wal", path);
+	snprintf(shm, sizeof(shm), "%s-shm", path);
+	cr_assert(chmod(wal, 0600) == 0 && chmod(shm, 0600) == 0, "chmod");
+	cr_assert(commit_one(store, 2) == 0, "%s", store_error(store));
+	store_close(store);
+	become_root_again();
+}
+
+/* Opened anew it is the same one, or none. */
+Test(store, one_that_failed_is_not_opened_anew_where_another_stands)
+{
+	struct store *store = open_store();
+	char away[160];
+	uint64_t sequence;
+
+	cr_assert(commit_one(store, 1) == 0, "%s", store_error(store));
+	snprintf(away, sizeof(away), "%s/away", dir);
+	cr_assert(rename(path, away) == 0, "rename");
+	cr_assert(commit_one(store, 2) == -EIO, "it is gone");
+	for (int i = 0; i < 3; i++)
+		cr_assert(
+		    store_highest(store, LOG, &sequence) == -EIO && store_begin(store) == -EIO,
+		    "none is made");
+	cr_assert(access(path, F_OK) != 0, "one was made");
+	cr_assert(rename(away, path) == 0, "rename");
+	cr_assert(commit_one(store, 3) == 0, "%s", store_error(store));
+	store_close(store);
+}
+
 Test(store, it_says_whether_it_is_new)
 {
 	struct store *store = open_store();
@@ -407,7 +495,7 @@ work(int pipe_fd, uint64_t first)
 	struct store *store;
 	unsigned char one = 1;
 
-	if (store_open(&store, dir, &service_payment, error, sizeof(error)) != 0)
+	if (store_open(&store, dir, &service_payment, true, error, sizeof(error)) != 0)
 		_exit(1);
 	for (;; first += BATCH)
 		if (apply_batch(store, first) != 0 || store_commit(store) != 0 ||
@@ -439,7 +527,8 @@ Test(store, killed_before_the_commit_the_batch_is_not_there)
 		if (child == 0) {
 			struct store *store;
 
-			if (store_open(&store, dir, &service_payment, error, sizeof(error)) != 0 ||
+			if (store_open(&store, dir, &service_payment, true, error, sizeof(error)) !=
+				0 ||
 			    store_begin(store) != 0)
 				_exit(1);
 			for (uint64_t i = 1; i <= messages; i++)
@@ -460,7 +549,8 @@ Test(store, killed_after_the_commit_the_batch_is_there)
 		if (child == 0) {
 			struct store *store;
 
-			if (store_open(&store, dir, &service_payment, error, sizeof(error)) != 0 ||
+			if (store_open(&store, dir, &service_payment, true, error, sizeof(error)) !=
+				0 ||
 			    apply_batch(store, batch * BATCH + 1) != 0 || store_commit(store) != 0)
 				_exit(1);
 			/* And what comes next is not. */
@@ -554,7 +644,7 @@ expect_refused(int status)
 	static char before[1 << 16], after[1 << 16];
 	size_t length = read_database(before, sizeof(before));
 	struct store *store;
-	int rc = store_open(&store, dir, &service_payment, error, sizeof(error));
+	int rc = store_open(&store, dir, &service_payment, true, error, sizeof(error));
 
 	cr_assert(rc == status && store == NULL, "%d: %s", rc, error);
 	cr_assert(strstr(error, path) != NULL && strlen(error) > strlen(path) + 2, "%s", error);
@@ -626,7 +716,7 @@ open_as_nobody(void)
 		/* Permissions are nothing to root. */
 		if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
 			_exit(1);
-		if (store_open(&store, dir, &service_payment, error, sizeof(error)) >= 0)
+		if (store_open(&store, dir, &service_payment, true, error, sizeof(error)) >= 0)
 			_exit(2);
 		_exit(write(ends[1], error, strlen(error)) < 0);
 	}
