@@ -98,6 +98,14 @@ add_filter(struct ctl *ctl, const char *text)
 	ctl->filters[ctl->filter_count++] = text;
 }
 
+static void
+set_reason(struct ctl *ctl, const char *text)
+{
+	if (strlen(text) >= CONTROL_TEXT_BYTES)
+		errx(EX_USAGE, "--reason: longer than %d bytes", CONTROL_TEXT_BYTES - 1);
+	ctl->reason = text;
+}
+
 struct row {
 	const char *name;
 	char letter;          /* 0: it has none */
@@ -119,7 +127,7 @@ static const struct row rows[] = {
 	{ "watch", 0, false, NULL, "print again each second, with rates", AT(watch) },
 	{ "wide", 0, false, NULL, "lines as long as they need to be", AT(wide) },
 	{ "all", 0, false, NULL, "every queue", AT(all) },
-	{ "reason", 0, false, "TEXT", "why, for those who ask later", AT(reason) },
+	{ "reason", 0, false, "TEXT", "why, for those who ask later", .set = set_reason },
 	{ "drain", 0, false, NULL, "handle what was handed to workers first", AT(drain) },
 	{ "group", 0, false, "ID", "what blocks this group, with one queue", AT(group) },
 	{ "skip-head", 0, false, NULL, "give up the message that tripped it, or blocks the group",

@@ -85,6 +85,8 @@ kill -KILL "$router"
 wait "$router" 2>/dev/null
 start router headgate-router
 ctl wait --workers -t 20
+ctl stop --reason "$(printf %0256d 0)" payment-processing >"$dir/out"
+is "a reason that would be cut is refused" "64 STOPPED bank holiday" "$? $(query '.queues[1] | "\(.state) \(.reason)"')"
 is "a stop survives kill -9 of the router" "STOPPED bank holiday" "$(query '.queues[1] | "\(.state) \(.reason)"')"
 ctl start --all
 is "start --all" 0 $?
