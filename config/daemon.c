@@ -49,11 +49,23 @@ daemon_fix_paths(struct daemon *daemon, struct config_options *options)
 		err(EX_OSERR, "HEADGATE_DIR");
 }
 
+static volatile sig_atomic_t hung_up;
+
 static void
 on_hangup(int signal)
 {
 	(void)signal;
 	sink_reopen();
+	hung_up = 1;
+}
+
+bool
+daemon_was_hung_up(void)
+{
+	bool was = hung_up;
+
+	hung_up = 0;
+	return was;
 }
 
 /* Without a log file they mean nothing. */

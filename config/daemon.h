@@ -34,6 +34,9 @@ void daemon_begin(struct daemon *, const struct config *, unsigned times);
  * if the caller does not wait for a reason. */
 void daemon_ready(struct daemon *, int status);
 
+/* For a parent whose children have the log, too: was it told to open it again since the last call? */
+bool daemon_was_hung_up(void);
+
 /* For a parent whose children become ready: standard error is the log once the caller waits no more. */
 void daemon_look(struct daemon *);
 

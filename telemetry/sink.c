@@ -85,7 +85,7 @@ sink_reopen(void)
 {
 	int before = errno, fd;
 
-	if (sink_path[0] != '\0' && (fd = open_file()) >= 0) {
+	if (sink_fd != STDERR_FILENO && (fd = open_file()) >= 0) {
 		bool both = stderr_is_log();
 
 		dup3(fd, sink_fd, O_CLOEXEC);

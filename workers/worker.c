@@ -530,6 +530,8 @@ supervise(const struct service *service, const struct config *config, struct set
 	sigaddset(&blocked, SIGTERM);
 	sigaddset(&blocked, SIGINT);
 	sigaddset(&blocked, SIGCHLD);
+	sigaddset(&blocked, SIGHUP);
+	sigaddset(&blocked, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &blocked, &before);
 	sigdelset(&before, SIGCHLD);
 	while (stop_signal == 0) {
@@ -549,6 +551,8 @@ supervise(const struct service *service, const struct config *config, struct set
 		if (stop_signal == 0)
 			wait_until(next_due_ms(children, count), &before, daemon);
 		daemon_look(daemon);
+		if (daemon_was_hung_up())
+			tell(children, count, SIGHUP);
 	}
 	stop_children(children, count, config_find_queue(config, service->queue), &before, daemon);
 	sigprocmask(SIG_SETMASK, &before, NULL);

@@ -95,6 +95,8 @@ for signal in HUP USR1; do
   kill -$signal "$(router_pid)" "$(ps -o ppid= -p "$(worker_pid)" | tr -d ' ')"
   ok "SIG$signal has the router open its log again" wait_for 30 test -e "$log"
   ok "and the worker" wait_for 30 test -e "$dir/payment.own"
+  moved() { ! ls -l "/proc/$(worker_pid)/fd" | grep -q "payment\.$signal"; }
+  ok "which tells its child" wait_for 30 moved
 done
 worker=$(worker_pid)
 kill -KILL "$worker"
@@ -149,6 +151,21 @@ exec 6<&-
 wait "$writer"
 is "all of it arrives" 0 $?
 ok "as it would elsewhere" cmp "$dir/whole" "$dir/got"
+
+echo "# signals that mean nothing"
+"$top_builddir/headgate-router" 2>"$dir/router.err" &
+router=$!
+"$top_builddir/headgate-payment" 2>"$dir/payment.err" &
+payment=$!
+"$ctl" wait --workers -t 60 payment-processing
+kill -HUP "$router" "$payment" "$(worker_pid)"
+kill -USR1 "$router" "$payment" "$(worker_pid)"
+before=$(worker_pid)
+printf "$message" hup | publish
+ok "SIGHUP and SIGUSR1 end nothing that logs to standard error" wait_for 60 handled 1
+is "and nobody was started again" "$before 0" "$(worker_pid) $(grep -c worker.died "$dir/payment.err")"
+stop "$payment"
+stop "$router"
 
 echo "# process 1"
 if unshare --pid --fork --mount-proc true 2>/dev/null; then
