@@ -40,12 +40,12 @@ absolute(const char *path)
 void
 daemon_fix_paths(struct daemon *daemon, struct config_options *options)
 {
-	const char *base = getenv("HEADGATE_DIR");
+	const char *base = getenv("HEADGATE_DIR"), *whole = absolute(base);
 
 	options->file = absolute(options->file);
 	options->base_dir = absolute(options->base_dir);
 	daemon->log = absolute(daemon->log);
-	if (base != NULL && setenv("HEADGATE_DIR", absolute(base), 1) != 0)
+	if (whole != base && setenv("HEADGATE_DIR", whole, 1) != 0)
 		err(EX_OSERR, "HEADGATE_DIR");
 }
 

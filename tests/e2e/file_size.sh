@@ -34,5 +34,5 @@ ok "without the limit all is handled" "$ctl" wait --empty -t 200 payment-process
 stop "$payment"
 stop "$router"
 is "the router ends as ever" 0 $?
-ok "the logs are whole" "$ctl" check
+ok "the logs are whole" eval '"$ctl" check >/dev/null'
 done_testing
