@@ -62,6 +62,8 @@ start router headgate-router
 start payment headgate-payment
 wait_for 20 ready
 "$top_builddir/headgatectl" wait --workers -t 20 payment-processing
+# The store is made behind that, with a journal that goes when it is done.
+wait_for 20 [ -e "$dir/state/stores/payment-processing.db-wal" ]
 is "each file that they make has its place on a page" "" "$(
   cd "$dir" && find run state ! -type d ! -path 'state/queues/*' |
     sed 's|/[a-z-]*\.log$|/NAME.log|; s|/[a-z-]*\.pid$|/PROGRAM.pid|; s|/payment-processing|/NAME|' | sort -u |
