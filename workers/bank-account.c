@@ -108,7 +108,7 @@ handle(struct service_context *context, const struct message *message, struct ou
 
 	error = json_pick(context->reader, body.data, body.length, names, FIELDS, values);
 	if (error != JSON_OK) {
-		service_answer(outcome, 400, json_error_text(error));
+		service_not_json(outcome, context, body, error);
 		return;
 	}
 	if (missing_field(values) != NULL) {

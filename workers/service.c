@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <time.h>
 
+#include "message/json_fault.h"
+
 void
 service_time(char text[32])
 {
@@ -26,6 +28,15 @@ service_answer(struct outcome *outcome, int status, const char *reason)
 {
 	outcome->status = status;
 	strlcpy(outcome->reason, reason, sizeof(outcome->reason));
+}
+
+void
+service_not_json(struct outcome *outcome, const struct service_context *context, struct span body,
+    enum json_error error)
+{
+	outcome->status = 400;
+	json_fault_describe(context->reader, body.data, body.length, error, outcome->reason,
+	    sizeof(outcome->reason));
 }
 
 void

@@ -64,6 +64,9 @@ void service_time(char text[32]);
 void service_answer(struct outcome *, int status, const char *reason);
 /* 400 "Missing required field: NAME". */
 void service_missing(struct outcome *, const char *field);
+/* 400, of a body that the context's reader has just refused with this error: where, and why. */
+void service_not_json(
+    struct outcome *, const struct service_context *, struct span body, enum json_error);
 /* 400 "Invalid NAME format". */
 void service_invalid(struct outcome *, const char *field);
 /* A required field: a string that is not empty. */

@@ -44,6 +44,8 @@ ok "a refused one can be sent again" eval 'ctl dead redrive payment-processing >
 is "and is taken" "p1 p2 p3 p4" "$(payments 'SELECT message_id FROM payments' | sort | xargs)"
 is "so does --invoke" 400 "$(printf '{"customer_id":"C","transaction_type":"payment","amount":1,"payment_method":"card"}' |
   "$top_builddir/headgate-payment" -c "$dir/conf" --invoke | jq -r .status)"
+is "it names the byte that is wrong" "invalid JSON at byte 21: a key in double quotes expected" \
+  "$(printf '{"customer_id": "C",}' | "$top_builddir/headgate-payment" --invoke | jq -r .error)"
 is "--invoke reads files of other systems" 200 "$(printf '\357\273\277{"customer_id":"C","transaction_type":"payment","amount":1,"payment_method":"card"}\r\n' |
   "$top_builddir/headgate-payment" --invoke | jq -r .status)"
 
