@@ -203,3 +203,17 @@ mask_body(struct json_reader *reader, const char *body, size_t length, char *out
 	free(mask.edits);
 	return mask.no_memory ? JSON_NO_MEMORY : error;
 }
+
+void
+mask_digits(char *text, size_t length)
+{
+	for (size_t at = 0; at < length;) {
+		size_t end = at;
+
+		while (end < length && text[end] >= '0' && text[end] <= '9')
+			end++;
+		if (end - at >= DIGITS_MIN)
+			memset(text + at, '*', end - at - SHOWN_DIGITS);
+		at = end + 1;
+	}
+}

@@ -26,4 +26,7 @@ mask_capacity(size_t length)
 enum json_error mask_body(
     struct json_reader *, const char *body, size_t length, char *out, size_t *written);
 
+/* Where it cannot be told: every run of five digits and more but for its last four, in place. */
+void mask_digits(char *text, size_t length);
+
 #endif

@@ -91,7 +91,7 @@ static const char *
 missing_field(const struct json_value values[FIELDS])
 {
 	for (int i = CUSTOMER_ID; i <= ACCOUNT_NUMBER; i++)
-		if (!service_has_text(&values[i]))
+		if (service_is_missing(&values[i]))
 			return names[i];
 	return NULL;
 }
@@ -115,6 +115,10 @@ handle(struct service_context *context, const struct message *message, struct ou
 		service_missing(outcome, missing_field(values));
 		return;
 	}
+	if (!service_has_text(&values[CUSTOMER_ID])) {
+		service_invalid(outcome, names[CUSTOMER_ID]);
+		return;
+	}
 	account->customer_id = service_text(scratch, &values[CUSTOMER_ID]);
 	account->routing_number = service_text(scratch, &values[ROUTING_NUMBER]);
 	account->account_type = service_text(scratch, &values[ACCOUNT_TYPE]);
@@ -123,7 +127,7 @@ handle(struct service_context *context, const struct message *message, struct ou
 		service_answer(outcome, 400, "Invalid routing number format");
 		return;
 	}
-	if (number.length > ACCOUNT_DIGITS_MAX || !all_digits(number)) {
+	if (number.length == 0 || number.length > ACCOUNT_DIGITS_MAX || !all_digits(number)) {
 		service_answer(outcome, 400, "Invalid account number format");
 		return;
 	}

@@ -171,6 +171,13 @@ read_request(struct request *request, const struct service_context *context,
 	}
 	if (!read_service(request, scratch, outcome))
 		return false;
+	for (enum field i = 0; i < FIELDS; i++) {
+		if (i == ACTION || i == SERVICE || service_may_have_text(&values[i]) ||
+		    (i == TIMESTAMP && values[i].type == JSON_NUMBER))
+			continue;
+		service_invalid(outcome, names[i]);
+		return false;
+	}
 	read_detail(request->reason, sizeof(request->reason), scratch, &values[REASON],
 	    span_of("Manual control"));
 	read_detail(request->operator, sizeof(request->operator), scratch, &values[OPERATOR],

@@ -24,25 +24,6 @@ struct payment {
 
 static char accounts_path[CONFIG_PATH_BYTES + 64];
 
-/* An object without members. */
-static bool
-is_empty_object(const struct json_value *value)
-{
-	return value->type == JSON_OBJECT &&
-	    strspn(value->raw.data + 1, " \t\r\n") + 2 >= value->raw.length;
-}
-
-/* Absent, null, empty, 0 and {} are missing; what is there and is no amount is wrong. */
-static bool
-amount_missing(const struct json_value *value)
-{
-	int64_t cents;
-
-	return value->type == 0 || value->type == JSON_NULL || is_empty_object(value) ||
-	    (value->type == JSON_STRING && value->raw.length == 0) ||
-	    (value->type == JSON_NUMBER && amount_parse(value->raw, &cents) == -EDOM);
-}
-
 static bool
 read_amount(struct service_scratch *scratch, const struct json_value *value, int64_t *cents)
 {
@@ -54,20 +35,24 @@ read_amount(struct service_scratch *scratch, const struct json_value *value, int
 static const char *
 missing_field(const struct json_value values[FIELDS])
 {
-	if (!service_has_text(&values[CUSTOMER_ID]))
-		return names[CUSTOMER_ID];
-	if (amount_missing(&values[AMOUNT]))
-		return names[AMOUNT];
-	return service_has_text(&values[PAYMENT_METHOD]) ? NULL : names[PAYMENT_METHOD];
+	for (int i = CUSTOMER_ID; i <= PAYMENT_METHOD; i++)
+		if (service_is_missing(&values[i]))
+			return names[i];
+	return NULL;
 }
 
-/* An optional field that is there and no string. */
+/* A field that is there and is not what it must be; reads the amount. */
 static const char *
-invalid_field(const struct json_value values[FIELDS])
+invalid_field(
+    struct service_scratch *scratch, const struct json_value values[FIELDS], int64_t *amount_cents)
 {
-	for (int i = BILL_TYPE; i <= CURRENCY; i++)
-		if (!service_may_have_text(&values[i]))
+	for (int i = CUSTOMER_ID; i < FIELDS; i++) {
+		bool good = i == AMOUNT ? read_amount(scratch, &values[i], amount_cents)
+					: service_may_have_text(&values[i]);
+
+		if (!good)
 			return names[i];
+	}
 	return NULL;
 }
 
@@ -126,22 +111,21 @@ handle(struct service_context *context, const struct message *message, struct ou
 	struct service_scratch *scratch = service_scratch_begin(body.length);
 	struct json_value values[FIELDS];
 	enum json_error error;
+	const char *field;
 
 	error = json_pick(context->reader, body.data, body.length, names, FIELDS, values);
 	if (error != JSON_OK) {
 		service_not_json(outcome, context, body, error);
 		return;
 	}
-	if (missing_field(values) != NULL) {
-		service_missing(outcome, missing_field(values));
+	field = missing_field(values);
+	if (field != NULL) {
+		service_missing(outcome, field);
 		return;
 	}
-	if (!read_amount(scratch, &values[AMOUNT], &payment->amount_cents)) {
-		service_invalid(outcome, names[AMOUNT]);
-		return;
-	}
-	if (invalid_field(values) != NULL) {
-		service_invalid(outcome, invalid_field(values));
+	field = invalid_field(scratch, values, &payment->amount_cents);
+	if (field != NULL) {
+		service_invalid(outcome, field);
 		return;
 	}
 	payment->customer_id = service_text(scratch, &values[CUSTOMER_ID]);

@@ -54,6 +54,13 @@ service_invalid(struct outcome *outcome, const char *field)
 }
 
 bool
+service_is_missing(const struct json_value *value)
+{
+	return value->type == 0 || value->type == JSON_NULL ||
+	    (value->type == JSON_STRING && value->raw.length == 0);
+}
+
+bool
 service_has_text(const struct json_value *value)
 {
 	return value->type == JSON_STRING && value->raw.length > 0;

@@ -69,6 +69,9 @@ void service_not_json(
     struct outcome *, const struct service_context *, struct span body, enum json_error);
 /* 400 "Invalid NAME format". */
 void service_invalid(struct outcome *, const char *field);
+/* Is a required field missing: absent, null, or an empty string? What is there and of another type is not missing, but
+ * invalid. */
+bool service_is_missing(const struct json_value *);
 /* A required field: a string that is not empty. */
 bool service_has_text(const struct json_value *);
 /* An optional field: absent, null, or a string. */

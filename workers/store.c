@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "log/list.h"
+#include "message/mask.h"
 #include "workers/service.h"
 
 enum {
@@ -50,6 +51,8 @@ struct store {
 	    failed; /* otherwise than by a lock of somebody else: it is opened anew before it is used again */
 	sqlite3 *db; /* NULL: it could not be opened anew */
 	sqlite3_stmt *statement[STATEMENTS];
+	char *masked; /* a body without its account numbers */
+	size_t masked_bytes;
 	char error[SERVICE_REASON_BYTES];
 };
 
@@ -409,6 +412,7 @@ store_close(struct store *store)
 	if (store == NULL)
 		return;
 	close_database(store);
+	free(store->masked);
 	free(store);
 }
 
@@ -526,13 +530,41 @@ store_apply(struct store *store, const struct service_context *context,
 	return run(store, APPLY);
 }
 
+/* A body as it may be kept: without account numbers. As it was published it is in the dead-letter queue. */
+static int
+mask_failure(struct store *store, const struct service_context *context, struct span *body)
+{
+	size_t needed = mask_capacity(body->length), length;
+
+	if (store->masked_bytes < needed) {
+		free(store->masked);
+		store->masked = malloc(needed);
+		store->masked_bytes = store->masked != NULL ? needed : 0;
+	}
+	if (store->masked == NULL) {
+		snprintf(store->error, sizeof(store->error), "store: out of memory");
+		return -EIO;
+	}
+	if (mask_body(context->reader, body->data, body->length, store->masked, &length) !=
+	    JSON_OK) {
+		length = body->length;
+		memcpy(store->masked, body->data, length);
+		mask_digits(store->masked, length);
+	}
+	*body = (struct span){ store->masked, length };
+	return 0;
+}
+
 int
 store_fail(struct store *store, const struct service_context *context,
     const struct message *message, const struct outcome *outcome)
 {
 	sqlite3_stmt *statement = store->statement[FAIL];
+	struct span body = message->envelope.body;
 	struct json_value customer;
 
+	if (mask_failure(store, context, &body) != 0)
+		return -EIO;
 	bind_key(statement, message);
 	if (envelope_find_attribute(&message->envelope, "customer_id", 11, &customer) &&
 	    customer.type == JSON_STRING)
@@ -542,7 +574,7 @@ store_fail(struct store *store, const struct service_context *context,
 	sqlite3_bind_int(statement, 6, outcome->status);
 	sqlite3_bind_text(statement, 7, outcome->reason, -1, SQLITE_STATIC);
 	sqlite3_bind_text(statement, 8, context->now, -1, SQLITE_STATIC);
-	service_bind_text(statement, 9, message->envelope.body);
+	service_bind_text(statement, 9, body);
 	sqlite3_bind_text(statement, 10, outcome->status < 500 ? "client_error" : "server_error",
 	    -1, SQLITE_STATIC);
 	return run(store, FAIL);

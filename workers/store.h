@@ -36,6 +36,7 @@ int store_find(struct store *, const struct message *, struct outcome *);
 int store_begin(struct store *);
 int store_apply(
     struct store *, const struct service_context *, const struct message *, double processing_ms);
+/* Keeps the body without account numbers (message/mask.h). */
 int store_fail(
     struct store *, const struct service_context *, const struct message *, const struct outcome *);
 int store_commit(struct store *);

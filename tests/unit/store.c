@@ -40,12 +40,12 @@ open_store(void)
 	return store;
 }
 
+static const char *body = "{\"customer_id\":\"CUST-1\",\"amount\":5,\"payment_method\":\"card\"}";
+
 /* A message that was opened like one from a lane. Its id is named after this number. */
 static void
 make_message_of(uint64_t log, uint64_t sequence, uint64_t name)
 {
-	static const char body[] =
-	    "{\"customer_id\":\"CUST-1\",\"amount\":5,\"payment_method\":\"card\"}";
 	const struct envelope_attribute_source attribute = {
 		.name = { "customer_id", 11 },
 		.text = { "CUST-1", 6 },
@@ -57,13 +57,17 @@ make_message_of(uint64_t log, uint64_t sequence, uint64_t name)
 			.topic = 7,
 			.group = { "CUST-1", 6 },
 			.message_id = { id, (size_t)sprintf(id, "m%lu", (unsigned long)name) },
-			.body = { body, sizeof(body) - 1 },
+			.body = { body, strlen(body) },
 		},
 		.attributes = &attribute,
 		.count = 1,
 	};
 	long length = envelope_pack(packed, ENVELOPE_BYTES, &source);
 
+	if (context.reader == NULL) {
+		context.reader = json_reader_new(ENVELOPE_BYTES);
+		context.row = calloc(1, service_payment.row_bytes);
+	}
 	message = (struct message){ .log = log, .sequence = sequence };
 	if (length < 0 ||
 	    envelope_open(&message.envelope, packed, (size_t)length, ENVELOPE_BODY_BYTES, NULL) !=
@@ -83,10 +87,6 @@ apply(struct store *store, uint64_t log, uint64_t sequence)
 {
 	struct outcome outcome;
 
-	if (context.reader == NULL) {
-		context.reader = json_reader_new(ENVELOPE_BYTES);
-		context.row = calloc(1, service_payment.row_bytes);
-	}
 	make_message(log, sequence);
 	service_payment.handle(&context, &message, &outcome);
 	return outcome.status == 200 ? store_apply(store, &context, &message, 0.5) : -EINVAL;
@@ -296,6 +296,35 @@ Test(store, a_failure_keeps_its_words_and_its_message)
 	expect("SELECT failed_at FROM failures WHERE sequence = 1", "2026-11-20T10:00:00.000Z");
 	expect("SELECT body FROM failures WHERE sequence = 1",
 	    "{\"customer_id\":\"CUST-1\",\"amount\":5,\"payment_method\":\"card\"}");
+}
+
+Test(store, a_failure_keeps_no_account_number)
+{
+	static const struct {
+		const char *body, *kept;
+	} bodies[] = {
+		{ "{\"account_number\":\"123456789\",\"routing_number\":\"011000015\"}",
+		    "{\"account_number\":\"*****6789\",\"routing_number\":\"011000015\"}" },
+		{ "{\"account_number\":123456789}", "{\"account_number\":\"*****6789\"}" },
+		{ "{\"account\":{\"id\":\"12345678\"}, \"amount\":5}",
+		    "{\"account\":{\"id\":\"****5678\"}, \"amount\":5}" },
+		{ "{\"account_number\":\"123456789\"", "{\"account_number\":\"*****6789\"" },
+		{ "12345 1234 x99999999", "*2345 1234 x****9999" },
+	};
+	struct store *store = open_store();
+
+	for (uint64_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+		char sql[96];
+
+		body = bodies[i].body;
+		cr_assert(store_begin(store) == 0 && fail(store, LOG, i + 1, 400, "no") == 0 &&
+			store_commit(store) == 0,
+		    "%s", store_error(store));
+		snprintf(sql, sizeof(sql), "SELECT body FROM failures WHERE sequence = %lu",
+		    (unsigned long)i + 1);
+		expect(sql, bodies[i].kept);
+	}
+	store_close(store);
 }
 
 Test(store, what_is_rolled_back_was_never_there)
