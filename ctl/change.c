@@ -330,10 +330,7 @@ change_main(struct ctl *ctl, enum gate_event what)
 	if (rc == -ESTALE)
 		errx(EX_UNAVAILABLE, "%s/control: another version's", ctl->config.run_dir);
 	if (rc != 0 || !control_router_alive(&control))
-		errx(EX_UNAVAILABLE,
-		    "no router is running in %s, and nothing was changed: start it with: "
-		    "headgate-router%s -d",
-		    ctl->config.run_dir, ctl->config.options);
+		ctl_no_router(ctl);
 	queues_of_router(ctl, &control);
 	rc = control_lock(&control);
 	if (rc == -ETIMEDOUT)

@@ -55,6 +55,13 @@ int shutdown_main(struct ctl *);
 
 /* Opens the control segment. Returns 0 or -errno; ends the program when that is not permitted. */
 int ctl_open_control(const struct ctl *, struct control *, bool writable);
+/* Does a router hold the lock of the state? Also one that is starting, or whose files in RUN were removed. */
+bool ctl_router_holds_state(const struct ctl *);
+/* Opens the control segment of a router that lives. Where one holds the state and has no segment, waits a moment: it
+ * makes it again. False: there is none, and nothing is open. */
+bool ctl_open_living(const struct ctl *, struct control *, bool writable);
+/* Ends the program: no router runs, or one does that cannot be spoken to. */
+_Noreturn void ctl_no_router(const struct ctl *);
 /* Ends the program with EX_NOPERM. */
 _Noreturn void ctl_no_permission(const char *path);
 /* Seconds since the router, which is alive, last said so. */

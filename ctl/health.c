@@ -103,7 +103,9 @@ health_main(struct ctl *ctl)
 
 	status_gather(&status, ctl, &control);
 	if (!status.running) {
-		printf("no router is running in %s\n", ctl->config.run_dir);
+		printf("%s %s\n",
+		    status.starting ? "a router is starting in" : "no router is running in",
+		    ctl->config.run_dir);
 		return NO_ROUTER;
 	}
 	if (status.heartbeat_age_s > CTL_SILENT_S) {

@@ -6,11 +6,14 @@
 #endif
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "config/output.h"
 #include "config/process.h"
@@ -18,7 +21,12 @@
 #include "ctl/options.h"
 #include "router/filter.h"
 
-enum { WAIT_S = 30, COUNT = 10 };
+enum {
+	WAIT_S = 30,
+	COUNT = 10,
+	AGAIN_S = 2, /* for a router to make its segment again: it looks each second */
+	LOOK_MS = 20
+};
 
 int
 ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
@@ -32,6 +40,59 @@ ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 	if (rc == -EACCES || rc == -EPERM)
 		ctl_no_permission(ctl->config.run_dir);
 	return rc;
+}
+
+bool
+ctl_router_holds_state(const struct ctl *ctl)
+{
+	char path[CONFIG_PATH_BYTES + 16];
+	bool held;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/router.lock", ctl->config.state_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	/* Had for an instant only; a router that starts just now tries again. */
+	held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	close(fd);
+	return held;
+}
+
+bool
+ctl_open_living(const struct ctl *ctl, struct control *control, bool writable)
+{
+	uint64_t begun_ns = ctl_monotonic_ns();
+
+	for (;;) {
+		int rc = ctl_open_control(ctl, control, writable);
+
+		if (rc == 0 && control_router_alive(control))
+			return true;
+		if (rc == 0)
+			control_close(control);
+		if (rc != 0 && rc != -ENOENT && rc != -EAGAIN)
+			return false; /* another version's, or damaged: so it stays */
+		if (!ctl_router_holds_state(ctl) ||
+		    ctl_monotonic_ns() - begun_ns > AGAIN_S * UINT64_C(1000000000))
+			return false;
+		ctl_pause_ms(LOOK_MS);
+	}
+}
+
+void
+ctl_no_router(const struct ctl *ctl)
+{
+	if (ctl_router_holds_state(ctl))
+		errx(EX_UNAVAILABLE,
+		    "a router runs on %s, and %s/control is not there: it is starting, or the file "
+		    "was "
+		    "removed and it makes it again; nothing was changed: try again",
+		    ctl->config.state_dir, ctl->config.run_dir);
+	errx(EX_UNAVAILABLE,
+	    "no router is running in %s, and nothing was changed: start it with: headgate-router%s "
+	    "-d",
+	    ctl->config.run_dir, ctl->config.options);
 }
 
 void

@@ -526,7 +526,13 @@ print_unknown(const struct status *status, const struct ctl *ctl)
 static void
 print_no_router(const struct status *status, const struct ctl *ctl)
 {
-	if (status->no_state)
+	if (status->starting)
+		printf("router: starting, or its file %s/control was removed; this is what is on "
+		       "disk in\n"
+		       "        %s\n"
+		       "        it goes on by itself; if not, headgate-router's log says why\n\n",
+		    ctl->config.run_dir, ctl->config.state_dir);
+	else if (status->no_state)
 		printf("router: not running, and there is no directory %s\n"
 		       "        is it another one? -D DIR or HEADGATE_DIR names it; to begin here, "
 		       "start it "

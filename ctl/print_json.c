@@ -184,8 +184,8 @@ json_queue(const struct status_queue *queue)
 void
 status_print_json(const struct status *status)
 {
-	printf("{\"version\":1,\"router\":{\"running\":%s,\"pid\":",
-	    status->running ? "true" : "false");
+	printf("{\"version\":1,\"router\":{\"running\":%s,\"starting\":%s,\"pid\":",
+	    status->running ? "true" : "false", status->starting ? "true" : "false");
 	if (status->running)
 		printf(
 		    "%" PRIu32 ",\"heartbeat_age_s\":%.3f", status->pid, status->heartbeat_age_s);

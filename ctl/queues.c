@@ -79,16 +79,14 @@ void
 queues_find(struct ctl *ctl)
 {
 	struct control control;
-	bool open = ctl_open_control(ctl, &control, false) == 0;
 
-	if (open && control_router_alive(&control)) {
+	if (ctl_open_living(ctl, &control, false)) {
 		queues_of_router(ctl, &control);
-	} else {
-		queues_of_config(ctl);
-		check_names(ctl);
-	}
-	if (open)
 		control_close(&control);
+		return;
+	}
+	queues_of_config(ctl);
+	check_names(ctl);
 }
 
 int

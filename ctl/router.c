@@ -73,10 +73,7 @@ router_connect(const struct ctl *ctl)
 	if (fd == -EACCES || fd == -EPERM)
 		errx(EX_NOPERM, "%s/router.sock: %s", dir, strerror(-fd));
 	if (fd == -ENOENT || fd == -ECONNREFUSED)
-		errx(EX_UNAVAILABLE,
-		    "no router is running in %s, and nothing was changed: start it with: "
-		    "headgate-router%s -d",
-		    dir, ctl->config.options);
+		ctl_no_router(ctl);
 	if (fd < 0)
 		errx(EX_UNAVAILABLE, "%s/router.sock: %s", dir, strerror(-fd));
 	rc = wire_send_hello(fd, &hello, -1);

@@ -280,6 +280,7 @@ status_gather(struct status *status, struct ctl *ctl, struct control *control)
 		queues_of_router(ctl, control);
 		gather_live(status, control, ctl);
 	} else {
+		status->starting = ctl_router_holds_state(ctl);
 		gather_disk(status, ctl);
 	}
 	gather_unknown(status, ctl);

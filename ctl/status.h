@@ -57,6 +57,7 @@ struct status_unknown {
 
 struct status {
 	bool running;
+	bool starting; /* a router holds the state, and has no segment: or that was removed */
 	uint32_t pid;
 	uint64_t since_ns; /* CLOCK_REALTIME */
 	double heartbeat_age_s;

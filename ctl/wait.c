@@ -77,7 +77,10 @@ router_lacks(const struct ctl *ctl, int rc, const struct control *control, char 
 	if (rc == -ESTALE)
 		return "the router is of another version";
 	if (rc != 0 || !control_router_alive(control)) {
-		snprintf(text, 256, "no router is running in %.200s", ctl->config.run_dir);
+		snprintf(text, 256, "%s %.200s",
+		    ctl_router_holds_state(ctl) ? "a router is starting in"
+						: "no router is running in",
+		    ctl->config.run_dir);
 		return text;
 	}
 	if (atomic_load_explicit(&control->shared->ready, memory_order_relaxed) == 0)

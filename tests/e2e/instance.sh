@@ -131,4 +131,12 @@ kill "$flipper"
 wait "$flipper" 2>/dev/null
 is "does not kill who reads it" 0 "$died"
 
+echo "# a segment that was removed under its router"
+rm -f "$dir/run/control" "$dir/run/router.lock"
+for command in "stop second" "start second" status "health second" "wait -t 0"; do
+  # shellcheck disable=SC2086
+  ctl $command >"$dir/out"
+  ok "$command does not say that none runs" eval '! grep -q "no router is running\|router: not running" "$dir/out" "$dir/ctl.err"'
+done
+
 done_testing
