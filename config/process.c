@@ -23,6 +23,19 @@ open_standard_descriptors(void)
 			exit(EX_OSERR);
 }
 
+static void
+reset_signals(void)
+{
+	sigset_t none;
+
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGALRM, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* Reaps all that have ended. Ends with the child, as a shell tells it. */
 static void
 reap(pid_t child)
@@ -65,8 +78,7 @@ void
 process_begin(void)
 {
 	open_standard_descriptors();
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
+	reset_signals();
 	if (getpid() == 1)
 		become_init();
 	output_begin();

@@ -167,6 +167,23 @@ is "and nobody was started again" "$before 0" "$(worker_pid) $(grep -c worker.di
 stop "$payment"
 stop "$router"
 
+echo "# signals that whoever started it had blocked or ignored"
+base blocked
+inherited="env --block-signal=TERM,INT,CHLD,HUP,ALRM --ignore-signal=CHLD,ALRM"
+$inherited timeout -k 5 120 "$top_builddir/headgate-router" -d
+is "a router goes to the background" 0 $?
+$inherited "$top_builddir/headgate-payment" 2>"$dir/payment.err" &
+payment=$!
+"$ctl" wait --workers -t 60 payment-processing
+kill -KILL "$(worker_pid)"
+ok "a worker sees its child die" wait_for 60 grep -q worker.died "$dir/payment.err"
+ok "and starts another" "$ctl" wait --workers -t 60 payment-processing
+router=$(router_pid)
+kill -TERM "$payment" "$router"
+ended() { ! kill -0 "$1"; }
+ok "SIGTERM ends the worker" wait_for 60 ended "$payment"
+ok "and the router" wait_for 60 ended "$router"
+
 echo "# process 1"
 if unshare --pid --fork --mount-proc true 2>/dev/null; then
   base init
