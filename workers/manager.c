@@ -249,6 +249,14 @@ open_control(struct control *control, bool writable, struct outcome *outcome)
 	return -EIO;
 }
 
+/* All are meant, and this is a dead-letter queue of the router's, whatever our configuration says. */
+static bool
+is_dead(const struct control *control, const struct request *request, int queue)
+{
+	return request->function == NULL && queue >= 0 &&
+	    control->facts.queue[queue].dead_letter_queue == (unsigned)queue;
+}
+
 /* Finds the queues that are meant. One that the router does not have is an error before anything is
  * changed: it has read another configuration. */
 static int
@@ -262,7 +270,7 @@ find_queues(const struct control *control, const struct request *request, struct
 		const struct managed_function *function = &managed.functions[i];
 		int queue = control_find_queue(control, function->queue);
 
-		if (!is_meant(request, function))
+		if (!is_meant(request, function) || is_dead(control, request, queue))
 			continue;
 		if (queue < 0) {
 			snprintf(reason, sizeof(reason),

@@ -79,6 +79,7 @@ make_router(void)
 	control.shared->queues = QUEUES;
 	for (int i = 0; i < QUEUES; i++) {
 		strlcpy(control.shared->queue[i].name, queues[i], CONTROL_NAME_BYTES);
+		control.shared->queue[i].dead_letter_queue = DEAD;
 		atomic_store(
 		    &control.shared->queue[i].logged, UINT64_MAX); /* this router is quick */
 		set_state((enum queue)i, CONTROL_RUNNING);
@@ -289,6 +290,16 @@ Test(manager, all_are_all_but_dead_letters_and_control_messages)
 	expect(STOP("\"service\":\"subscription-control\""), "\"success_count\":1");
 	cr_assert(
 	    state_of(CONTROL) == CONTROL_STOPPED && state_of(DEAD) == CONTROL_STOPPED, "by name");
+}
+
+Test(manager, what_is_a_dead_letter_queue_the_router_says)
+{
+	control.shared->queue[PAYMENTS].dead_letter_queue = PAYMENTS;
+	expect("{\"action\":\"stop\"}", "\"success_count\":1,\"error_count\":0");
+	cr_assert(state_of(ACCOUNTS) == CONTROL_STOPPED, "one");
+	cr_assert(state_of(PAYMENTS) == CONTROL_RUNNING, "not the other");
+	expect(STOP(PAY), "\"success_count\":1");
+	cr_assert(state_of(PAYMENTS) == CONTROL_STOPPED, "by name");
 }
 
 Test(manager, a_tripped_queue_is_probed)
