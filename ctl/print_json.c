@@ -191,6 +191,8 @@ status_print_json(const struct status *status)
 		    "%" PRIu32 ",\"heartbeat_age_s\":%.3f", status->pid, status->heartbeat_age_s);
 	else
 		fputs("null,\"heartbeat_age_s\":null", stdout);
+	fputs(",\"config\":", stdout);
+	json_text_or_null(status->config_file);
 	fputs("},\"queues\":[", stdout);
 	for (unsigned i = 0; i < status->queue_count; i++) {
 		if (i > 0)

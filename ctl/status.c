@@ -122,6 +122,7 @@ gather_live(struct status *status, const struct control *control, const struct c
 	const struct control_shared *shared = control->shared;
 
 	status->running = true;
+	status->config_file = control->facts.config_file;
 	status->pid = atomic_load_explicit(&shared->router_pid, memory_order_relaxed);
 	status->since_ns = get(&shared->router_since_ns);
 	status->heartbeat_age_s = ctl_router_age_s(control);
@@ -276,6 +277,7 @@ status_gather(struct status *status, struct ctl *ctl, struct control *control)
 {
 	memset(status, 0, sizeof(*status));
 	status->taken_ns = ctl_monotonic_ns();
+	status->config_file = "";
 	if (ctl_open_control(ctl, control, false) == 0 && control_router_alive(control)) {
 		queues_of_router(ctl, control);
 		gather_live(status, control, ctl);

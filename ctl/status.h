@@ -61,6 +61,7 @@ struct status {
 	uint32_t pid;
 	uint64_t since_ns; /* CLOCK_REALTIME */
 	double heartbeat_age_s;
+	const char *config_file; /* that the router read; "": the built-in one, or no router */
 	bool no_state;                 /* without a router: there is no state directory */
 	char owner[CONFIG_NAME_BYTES]; /* it is this other user's; "" */
 	struct status_queue queues[CONTROL_QUEUES];

@@ -40,6 +40,10 @@ text_time(char text[TEXT_TIME_BYTES], uint64_t ns)
 
 	char zone[8];
 
+	if (ns == 0) {
+		strlcpy(text, "-", TEXT_TIME_BYTES); /* not known */
+		return;
+	}
 	localtime_r(&seconds, &tm);
 	strftime(zone, sizeof(zone), "%z", &tm); /* +0130 */
 	strftime(text, TEXT_TIME_BYTES, "%Y-%m-%d %H:%M:%S ", &tm);

@@ -13,7 +13,7 @@ enum { TEXT_TIME_BYTES = 40, TEXT_AGE_BYTES = 32, TEXT_COUNT_BYTES = 96 };
 
 /* 90061 s is "1d 1h"; two units are enough for a person. */
 void text_age(char text[TEXT_AGE_BYTES], double seconds);
-/* CLOCK_REALTIME as local time, with its zone: "2026-11-20 23:59:59 +01:00". */
+/* CLOCK_REALTIME as local time, with its zone: "2026-11-20 23:59:59 +01:00"; 0 is "-". */
 void text_time(char text[TEXT_TIME_BYTES], uint64_t ns);
 /* "1 message", "2 messages". Returns text. */
 const char *text_count(

@@ -32,6 +32,7 @@ echo "# a router with a configuration of its own"
 (cd "$dir" && exec "$top_builddir/headgate-router" -c router.conf 2>>"$dir/headgate-router.log") &
 router=$!
 wait_for 20 ctl wait --ready -t 1
+is "and what it read" "$dir/router.conf" "$(ctl status --json | jq -r .router.config)"
 is "headgatectl knows its queues" "first second bin" "$(ctl status --json | jq -r '[.queues[].name] | join(" ")')"
 for verb in stop start status health peek "dead list"; do
   # shellcheck disable=SC2086
@@ -116,6 +117,13 @@ ok "a log that the configuration does not know is named" \
 is "for a program, too" '["second"]' "$(ctl -c "$dir/other.conf" status --json | jq -c .unknown_logs)"
 ctl -c "$dir/other.conf" status second
 is "its name is in no configuration" 64 $?
+
+if [ "$(id -u)" -eq 0 ]; then
+  chown 65534 "$dir/state"
+  ctl -c "$dir/router.conf" status >"$dir/screen"
+  ok "whose it is, if it is another user's" grep -q "^        it belongs to user [^ ]*, as whom it is to be started: headgate-router " "$dir/screen"
+  chown 0 "$dir/state"
+fi
 
 echo "# a segment that somebody writes into"
 start router headgate-router -c "$dir/router.conf"
