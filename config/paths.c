@@ -148,6 +148,13 @@ make_path(const char *path)
 	return mkdir(copy, 0700) == 0 || errno == EEXIST ? sync_parent(copy) : -errno;
 }
 
+/* A symbolic link of ours, or of root's: another's may lead anywhere. */
+static bool
+is_followed(const struct stat *st)
+{
+	return S_ISLNK(st->st_mode) && (st->st_uid == geteuid() || st->st_uid == 0);
+}
+
 /* Of a path, or, where it is not there, of the directory that it would be made in. */
 static uid_t
 owner(const char *path, char place[CONFIG_PATH_BYTES])
@@ -162,6 +169,8 @@ owner(const char *path, char place[CONFIG_PATH_BYTES])
 			return geteuid();
 		*slash = '\0';
 	}
+	if (is_followed(&st) && stat(place, &st) != 0)
+		return geteuid(); /* what is the matter is said later */
 	return st.st_uid;
 }
 
@@ -197,6 +206,21 @@ complain_of_owner(char *error, size_t error_bytes, const char *path, const char 
 	return -EPERM;
 }
 
+/* The directory, also through a symbolic link. */
+static int
+look_at(const char *path, struct stat *st, char *error, size_t error_bytes)
+{
+	if (lstat(path, st) != 0)
+		return complain(error, error_bytes, -errno, path, strerror(errno));
+	if (S_ISLNK(st->st_mode) && !is_followed(st))
+		return complain(
+		    error, error_bytes, -EPERM, path, "a symbolic link of another user's");
+	if (stat(path, st) != 0)
+		return complain(error, error_bytes, -errno, path,
+		    errno == ENOENT ? "a symbolic link to what is not there" : strerror(errno));
+	return 0;
+}
+
 static int
 make_and_check(const char *path, char *error, size_t error_bytes)
 {
@@ -211,8 +235,9 @@ make_and_check(const char *path, char *error, size_t error_bytes)
 	rc = make_path(path);
 	if (rc != 0)
 		return complain(error, error_bytes, rc, path, strerror(-rc));
-	if (lstat(path, &st) != 0)
-		return complain(error, error_bytes, -errno, path, strerror(errno));
+	rc = look_at(path, &st, error, error_bytes);
+	if (rc != 0)
+		return rc;
 	if (!S_ISDIR(st.st_mode))
 		return complain(error, error_bytes, -ENOTDIR, path, "not a directory");
 	if (st.st_uid != geteuid())
