@@ -316,6 +316,31 @@ seen_timeout_ns(const struct ctl *ctl)
 	return ctl->timeout_ns < SEEN_S * second_ns ? ctl->timeout_ns : SEEN_S * second_ns;
 }
 
+/* Opens the segment and takes its lock; once more when another took its place meanwhile. */
+static void
+open_locked(const struct ctl *ctl, struct control *control)
+{
+	int rc = -ESRCH;
+
+	for (int tries = 0; tries < 3 && rc == -ESRCH; tries++) {
+		rc = ctl_open_control(ctl, control, true);
+		if (rc == -ESTALE)
+			errx(EX_UNAVAILABLE, "%s/control: another version's", ctl->config.run_dir);
+		if (rc != 0 || !control_router_alive(control))
+			ctl_no_router(ctl);
+		rc = control_lock(control);
+		if (rc != 0)
+			control_close(control);
+	}
+	if (rc == -ETIMEDOUT)
+		errx(EX_TEMPFAIL,
+		    "%s/control: another headgatectl, or the subscription manager, keeps it "
+		    "locked: nothing was changed",
+		    ctl->config.run_dir);
+	if (rc != 0)
+		errc(EX_OSERR, -rc, "%s/control: lock", ctl->config.run_dir);
+}
+
 static int
 change_main(struct ctl *ctl, enum gate_event what)
 {
@@ -326,20 +351,8 @@ change_main(struct ctl *ctl, enum gate_event what)
 
 	if (ctl->queue_count == 0 && !ctl->all)
 		errx(EX_USAGE, "name a queue, or --all");
-	rc = ctl_open_control(ctl, &control, true);
-	if (rc == -ESTALE)
-		errx(EX_UNAVAILABLE, "%s/control: another version's", ctl->config.run_dir);
-	if (rc != 0 || !control_router_alive(&control))
-		ctl_no_router(ctl);
+	open_locked(ctl, &control);
 	queues_of_router(ctl, &control);
-	rc = control_lock(&control);
-	if (rc == -ETIMEDOUT)
-		errx(EX_TEMPFAIL,
-		    "%s/control: another headgatectl, or the subscription manager, keeps it "
-		    "locked: nothing was changed",
-		    ctl->config.run_dir);
-	if (rc != 0)
-		errc(EX_OSERR, -rc, "%s/control: lock", ctl->config.run_dir);
 	for (unsigned i = 0; i < control.facts.queues; i++)
 		if (queues_is_selected(ctl, control.facts.queue[i].name))
 			changed[i] = change(ctl, &control, i, what, &status);

@@ -36,7 +36,7 @@ ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 	int rc;
 
 	snprintf(path, sizeof(path), "%s/control", ctl->config.run_dir);
-	rc = control_open(control, path, writable);
+	rc = control_open_again(control, path, writable);
 	if (rc == -EACCES || rc == -EPERM)
 		ctl_no_permission(ctl->config.run_dir);
 	return rc;

@@ -356,6 +356,10 @@ print_refusal(
 		puts("let what waits be handled: it goes on by itself;\n"
 		     "             or raise max_bytes and start the router again");
 		break;
+	case CONTROL_FILES_GONE:
+		puts("the router still has the files open: copy them before it ends, as\n"
+		     "             \"Log files were removed\" in operations.md says");
+		break;
 	case CONTROL_DEDUP_FULL:
 		puts("when ids are older than dedup_window it goes on by itself;\n"
 		     "             or raise dedup_max and start the router again");

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -25,6 +24,7 @@
 #include "router/connection.h"
 #include "router/delivery.h"
 #include "router/notify.h"
+#include "router/place_lock.h"
 #include "router/probe.h"
 #include "router/queue.h"
 #include "router/recovery.h"
@@ -58,25 +58,6 @@ complain(char *error, size_t error_bytes, int rc, const char *what, const char *
 {
 	snprintf(error, error_bytes, "%s: %s", what, why);
 	return rc;
-}
-
-/* One router a directory. headgatectl tests the lock for an instant, so one refusal proves nothing. */
-static int
-lock(const char *dir, int *fd, char *error, size_t error_bytes)
-{
-	const struct timespec pause = { .tv_nsec = 20000000 };
-	char path[CONFIG_PATH_BYTES + 32];
-
-	snprintf(path, sizeof(path), "%s/router.lock", dir);
-	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (*fd < 0)
-		return complain(error, error_bytes, -errno, path, strerror(errno));
-	for (int tries = 0; tries < 25; tries++) {
-		if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
-			return 0;
-		nanosleep(&pause, NULL);
-	}
-	return complain(error, error_bytes, -EBUSY, path, "another router runs here");
 }
 
 static int
@@ -257,11 +238,17 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 		queue_segment_begun(&queue->writer);
 }
 
+static void listen_again(struct router *);
+
 static void
 accepted(struct io_request *request, int64_t result)
 {
 	struct router *router = (void *)((char *)request - offsetof(struct router, accept_request));
 
+	if (router->listens_again && result < 0) {
+		listen_again(router);
+		return;
+	}
 	if (result >= 0) {
 		connection_accept(router, (int)result);
 		router->accept_failing = false;
@@ -272,6 +259,43 @@ accepted(struct io_request *request, int64_t result)
 	/* Who could not be accepted for want of descriptors is still there: not at once. */
 	if (!request->pending)
 		router->accept_again_ns = io_monotonic_ns() + (result < 0 ? TICK_NS : 0);
+}
+
+/*
+ * The socket was removed: nobody finds the old one. First the back end has to let go of that.
+ */
+
+static int listen_on(struct router *router, char *error, size_t error_bytes);
+
+/* Once a second until it goes. */
+static void
+listen_again(struct router *router)
+{
+	char error[CONFIG_PATH_BYTES + 256];
+
+	router->listens_again = false;
+	if (router->listen_fd >= 0)
+		close(router->listen_fd);
+	if (listen_on(router, error, sizeof(error)) == 0)
+		return;
+	if (router->listen_fd >= 0)
+		close(router->listen_fd);
+	router->listen_fd = -1;
+	event(EVENT_ERROR, "router.not_listening", "s:error", error, NULL);
+}
+
+void
+router_listen_again(struct router *router)
+{
+	if (router->stopping || router->listens_again)
+		return;
+	router->accept_again_ns = 0;
+	if (!router->accept_request.pending) {
+		listen_again(router);
+		return;
+	}
+	router->listens_again = true;
+	router->io->operations->cancel(router->io, &router->accept_request);
 }
 
 /* Goes on accepting, after a pause when it failed. */
@@ -348,12 +372,17 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	router->io = io;
 	router->config = config;
 	note_user(router);
-	router->listen_fd = router->run_lock = router->state_lock = -1;
+	router->listen_fd = -1;
+	place_lock_init(&router->run_lock);
+	place_lock_init(&router->state_lock);
 	router->clock_base_ns = io_monotonic_ns();
 	TAILQ_INIT(&router->connections);
-	rc = lock(config->run_dir, &router->run_lock, error, error_bytes);
+	rc = place_lock(&router->run_lock, config->run_dir, error, error_bytes);
+	snprintf(path, sizeof(path), "%s/control", config->run_dir);
 	if (rc == 0)
-		rc = lock(config->state_dir, &router->state_lock, error, error_bytes);
+		control_disown(path);
+	if (rc == 0)
+		rc = place_lock(&router->state_lock, config->state_dir, error, error_bytes);
 	if (rc != 0)
 		return rc;
 	snprintf(path, sizeof(path), "%s/queues", config->state_dir);
@@ -664,8 +693,6 @@ router_close(struct router *router)
 		dedup_free(router->topics[i].dedup);
 	if (router->listen_fd >= 0)
 		close(router->listen_fd);
-	if (router->run_lock >= 0)
-		close(router->run_lock);
-	if (router->state_lock >= 0)
-		close(router->state_lock);
+	place_unlock(&router->run_lock);
+	place_unlock(&router->state_lock);
 }

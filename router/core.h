@@ -22,6 +22,7 @@
 #include "router/filter.h"
 #include "router/groups.h"
 #include "router/io.h"
+#include "router/place_lock.h"
 #include "router/received.h"
 #include "router/retention.h"
 #include "router/writer.h"
@@ -127,7 +128,9 @@ struct router {
 	struct cleaner *cleaner;
 	uint8_t *scratch; /* for queue_frame() and queue_find(): what is read from the disk */
 	char user[CONTROL_NAME_BYTES]; /* whose process this is; "": the name is not known */
-	int listen_fd, run_lock, state_lock;
+	int listen_fd;
+	struct place_lock run_lock, state_lock;
+	bool listens_again; /* on a new socket, as soon as the back end has let go of the old one */
 	/* RLIMIT_NOFILE, and what it was before it was raised; 0: there is none. Of these descriptors some are kept for
 	 * the router's own files, and some for workers and headgatectl, whatever publishers do. */
 	uint64_t descriptors, descriptors_before;
@@ -150,6 +153,8 @@ struct router {
 	uint64_t clock_ns;      /* router_clock_ns() ... */
 	uint64_t clock_base_ns; /* ... at this CLOCK_MONOTONIC */
 	uint64_t ticked_ns;
+	uint64_t looked_ns; /* CLOCK_MONOTONIC: places_look() */
+	int places_error;   /* why what was removed could not be made again last; 0: it could */
 
 	bool stopping; /* takes no more, ends when all is durable */
 	int failed;    /* -errno: a write failed; nothing is acknowledged any more */
@@ -161,6 +166,8 @@ int router_open(
     struct router *, struct io *, const struct config *, char *error, size_t error_bytes);
 /* How many descriptors there may be, and were before that was raised. When it is open. */
 void router_set_descriptors(struct router *, uint64_t limit, uint64_t before);
+/* RUN/router.sock is gone: makes another one, in this turn or the next. */
+void router_listen_again(struct router *);
 /* One turn; waits at most max_wait_ns for something to do. Returns 0, or -errno: stop at once. */
 int router_step(struct router *, int64_t max_wait_ns);
 /* Takes nothing new from now on. */

@@ -495,14 +495,20 @@ drop_misbehaving(struct worker *worker, const char *what)
 	connection_close(worker->connection);
 }
 
-/* Its log cannot be read: it may attach again. It has done nothing wrong, and did not die. */
+void
+delivery_let_go(struct worker *worker)
+{
+	worker->let_go = true;
+	connection_close(worker->connection);
+}
+
+/* Its log cannot be read: it may attach again. */
 static void
 let_go(struct worker *worker, const char *what)
 {
 	event(EVENT_ERROR, "log.not_read", "s:queue", worker->queue->config->name, "u:position",
 	    worker->cursor, "s:error", what, NULL);
-	worker->let_go = true;
-	connection_close(worker->connection);
+	delivery_let_go(worker);
 }
 
 /* A copy of a completion, out of the worker's reach, checked. */

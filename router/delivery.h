@@ -72,6 +72,9 @@ void delivery_tick(struct worker *, uint64_t now_ns);
 /* The worker is gone: settles what it completed and drops its lanes. */
 void delivery_detach(struct worker *);
 
+/* The worker is to attach again: it has done nothing wrong, and loses no life. */
+void delivery_let_go(struct worker *);
+
 /* Settles what the worker has completed. Returns true when there was something. */
 bool delivery_settle(struct worker *);
 

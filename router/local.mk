@@ -6,8 +6,8 @@ ROUTER_CORE_FILES = router/core.c router/core.h router/ask.c router/ask.h router
 	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/blocking.c router/blocking.h router/flights.c router/flights.h \
 	router/groups.c router/groups.h \
 	router/move.c router/move.h router/notify.c router/notify.h router/probe.c router/probe.h router/recovery.c router/recovery.h router/writer.c router/writer.h \
-	router/received.c router/received.h router/retention.c router/retention.h router/dedup.c router/dedup.h router/io.h router/io_system.c
-ROUTER_FILES = router/main.c $(ROUTER_CORE_FILES) router/io_uring.c router/io_poll.c
+	router/received.c router/received.h router/retention.c router/retention.h router/dedup.c router/dedup.h router/place_lock.c router/place_lock.h router/io.h router/io_system.c
+ROUTER_FILES = router/main.c router/places.c router/places.h $(ROUTER_CORE_FILES) router/io_uring.c router/io_poll.c
 headgate_router_SOURCES = $(ROUTER_FILES)
 headgate_router_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
 ROUTER_LIBS = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(TELEMETRY_LIBS) \

@@ -24,6 +24,7 @@
 #include "config/title.h"
 #include "config/usage.h"
 #include "router/core.h"
+#include "router/places.h"
 #include "telemetry/event.h"
 
 #define STOP_WAIT_NS 8000000000ull /* a stop takes no longer, whatever the disk does */
@@ -231,6 +232,7 @@ run(struct router *router)
 	int rc;
 
 	while ((rc = router_step(router, INT64_MAX)) == 0) {
+		places_look(router, io_monotonic_ns());
 		if (stop_signal == 0)
 			continue;
 		if (stopped_ns == 0) {

@@ -22,9 +22,12 @@ room_to_settle(struct queue *from)
 static int
 copy(struct queue *to, const struct log_frame *frame, const struct log_content *content)
 {
-	int rc = writer_room(
-	    &to->writer, log_origin_bytes(content->origin->reason_length) + content->length);
+	int rc;
 
+	if (to->writer.files_gone) /* who copies them may have done so already */
+		return -ESTALE;
+	rc = writer_room(
+	    &to->writer, log_origin_bytes(content->origin->reason_length) + content->length);
 	if (rc == 1) {
 		queue_append_moved(to, content, frame->group_hash);
 		CRASH_POINT("move.copied");

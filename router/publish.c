@@ -154,6 +154,8 @@ room_in(struct router *router, struct queue *queue, size_t length)
 		writer_look_for_room(dead);
 	if (writer_is_short(dead))
 		return dead->next_error;
+	if (dead->files_gone)
+		return -ESTALE;
 	return writer_room_for_message(&queue->writer, length);
 }
 
@@ -182,6 +184,19 @@ refuse_for_now(struct connection *connection, const struct queue *queue, const c
 	snprintf(reason, sizeof(reason), "queue %s: %s: try again", queue->config->name, why);
 	connection->refusing = true;
 	answer_error(connection, 503, reason);
+}
+
+static const char *
+room_text(int rc)
+{
+	switch (rc) {
+	case -EDQUOT:
+		return control_refusal_text(CONTROL_MAX_BYTES);
+	case -ESTALE:
+		return control_refusal_text(CONTROL_FILES_GONE);
+	default:
+		return strerror(-rc);
+	}
 }
 
 static enum dedup_result
@@ -263,8 +278,7 @@ take_message(struct connection *connection, const void *bytes, size_t length)
 	if (room == 0)
 		return false;
 	if (room < 0) {
-		refuse_for_now(connection, short_of,
-		    room == -EDQUOT ? "it holds max_bytes of messages" : strerror(-room));
+		refuse_for_now(connection, short_of, room_text(room));
 		return true;
 	}
 	switch (deduplicate(connection, &envelope)) {

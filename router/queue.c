@@ -1044,6 +1044,8 @@ refusal(const struct queue *queue)
 
 	if (queue->over_max_bytes)
 		return CONTROL_MAX_BYTES;
+	if (rc == -ESTALE)
+		return CONTROL_FILES_GONE;
 	if (rc != 0)
 		return io_is_full(rc) ? CONTROL_DISK_FULL : CONTROL_LOG_FAILS;
 	return dead != queue && writer_shortage(&dead->writer) != 0 ? CONTROL_DEAD_LETTERS_FULL

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shm/lane.h"
@@ -433,8 +434,11 @@ int
 writer_room_for_message(struct writer *writer, uint64_t payload_length)
 {
 	uint64_t bytes = log_frame_bytes(payload_length);
-	int rc = room(writer, bytes, writer->active.segment.size / MESSAGES_LEAVE);
+	int rc;
 
+	if (writer->files_gone)
+		return -ESTALE;
+	rc = room(writer, bytes, writer->active.segment.size / MESSAGES_LEAVE);
 	if (rc < 0)
 		writer->refused_bytes = bytes;
 	return rc;
@@ -465,6 +469,24 @@ writer_look_for_room(struct writer *writer)
 	prepare_next(writer, 0, writer->active.segment.size / MESSAGES_LEAVE);
 }
 
+static bool
+has_no_name(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+bool
+writer_lost_files(struct writer *writer)
+{
+	bool before = writer->files_gone;
+
+	writer->files_gone |= has_no_name(writer->active.fd) ||
+	    (writer->next_state == WRITER_NEXT_READY && has_no_name(writer->next.fd));
+	return writer->files_gone && !before;
+}
+
 void
 writer_see_room(struct writer *writer)
 {
@@ -480,6 +502,8 @@ writer_see_room(struct writer *writer)
 int
 writer_shortage(const struct writer *writer)
 {
+	if (writer->files_gone)
+		return -ESTALE;
 	return fits_message(writer, writer->refused_bytes) ? 0 : writer->next_error;
 }
 

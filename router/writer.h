@@ -72,6 +72,7 @@ struct writer {
 	uint8_t *header_block;
 	uint64_t spare, spare_bytes; /* number and size of a file to be used again; 0: none */
 	bool disk_short;             /* no file is kept to be used again */
+	bool files_gone; /* somebody removed them: no more messages; until the router ends */
 	/* Left free at the active segment's end: as many bytes as the .ids file of its messages will take. */
 	uint64_t ids_bytes;
 
@@ -131,6 +132,8 @@ int writer_room_for_state(struct writer *, uint64_t payload_length);
 bool writer_is_short(const struct writer *);
 /* Tries, from time to time, whether a next segment can be made now. */
 void writer_look_for_room(struct writer *);
+/* Looks whether the files that it writes to still have a name. True: they had one until now. */
+bool writer_lost_files(struct writer *);
 /* Where none could be made, and the file system has room by now for a message such as was refused last and as much
  * again: does not say any more that there is none. Takes nothing of it, for a store may need it first. */
 void writer_see_room(struct writer *);

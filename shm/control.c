@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -22,7 +21,9 @@
 enum {
 	READ_TRIES = 100,
 	LOCK_MS = 5, /* between two tries */
-	LOCK_MS_MAX = 5000
+	LOCK_MS_MAX = 5000,
+	AGAIN_TRIES = 60, /* a removed segment is made again within a second */
+	AGAIN_PAUSE_NS = 50000000
 };
 
 static const char *const state_names[] = {
@@ -57,6 +58,7 @@ control_refusal_text(enum control_refusal refusal)
 		[CONTROL_MAX_BYTES] = "it holds max_bytes of messages",
 		[CONTROL_DEAD_LETTERS_FULL] = "there is no room for its dead letters",
 		[CONTROL_DEDUP_FULL] = "as many ids as dedup_max allows are remembered",
+		[CONTROL_FILES_GONE] = "its log's files were removed",
 	};
 
 	if (refusal == CONTROL_TAKES)
@@ -97,16 +99,15 @@ control_fingerprint(void)
 	return hash;
 }
 
-/* The router's lock lies beside the segment. */
+/* The directory that the segment is in: a living router holds its lock. */
 static int
-open_lock(const char *path)
+open_dir_of(const char *path)
 {
-	char copy[PATH_MAX], lock[PATH_MAX + 16];
+	char copy[PATH_MAX];
 
 	if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
 		return -1;
-	snprintf(lock, sizeof(lock), "%s/router.lock", dirname(copy));
-	return open(lock, O_RDONLY | O_CLOEXEC);
+	return open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 static int
@@ -140,7 +141,7 @@ control_create(struct control *control, const char *path)
 		control->shared->endian = ENDIAN_WORD;
 		control->shared->fingerprint = control_fingerprint();
 		control->shared->size = sizeof(*control->shared);
-		control->lock_fd = open_lock(path);
+		control->lock_fd = open_dir_of(path);
 		rc = rename(beside, path) == 0 ? 0 : -errno;
 	}
 	if (rc != 0)
@@ -229,7 +230,7 @@ control_open(struct control *control, const char *path, bool writable)
 	if (rc == 0)
 		rc = check_segment(control->shared, &control->facts);
 	if (rc == 0)
-		control->lock_fd = open_lock(path);
+		control->lock_fd = open_dir_of(path);
 	else
 		control_close(control);
 	return rc;
@@ -247,18 +248,146 @@ control_close(struct control *control)
 	*control = (struct control){ .fd = -1, .lock_fd = -1 };
 }
 
+void
+control_disown(const char *path)
+{
+	struct control old;
+
+	if (control_open(&old, path, true) != 0)
+		return;
+	atomic_store_explicit(&old.shared->ready, 0, memory_order_relaxed);
+	/* Pairs with the acquire load in control_lock(). */
+	atomic_store_explicit(&old.shared->router_pid, 0, memory_order_release);
+	control_close(&old);
+}
+
+/* Does somebody hold the lock that a living router has? */
+static bool
+is_held(int lock_fd)
+{
+	if (lock_fd < 0)
+		return false;
+	if (flock(lock_fd, LOCK_SH | LOCK_NB) != 0)
+		return errno == EWOULDBLOCK;
+	flock(lock_fd, LOCK_UN); /* a router that starts just now tries again */
+	return false;
+}
+
 bool
 control_router_alive(const struct control *control)
 {
-	uint32_t pid = atomic_load_explicit(&control->shared->router_pid, memory_order_relaxed);
+	/* Not whether there is a process of this number: it may be one of another pid namespace. */
+	return atomic_load_explicit(&control->shared->router_pid, memory_order_relaxed) != 0 &&
+	    is_held(control->lock_fd);
+}
 
-	if (pid == 0 || pid > INT32_MAX || control->lock_fd < 0 ||
-	    (kill((pid_t)pid, 0) != 0 && errno != EPERM))
-		return false;
-	if (flock(control->lock_fd, LOCK_SH | LOCK_NB) != 0)
-		return errno == EWOULDBLOCK;
-	flock(control->lock_fd, LOCK_UN); /* a router that starts just now tries again */
-	return false;
+/* Does a router that had been ready run, whose segment somebody removed? One that starts makes its own under another
+ * name first. */
+static bool
+is_coming_back(const char *path)
+{
+	char next[PATH_MAX];
+	int lock_fd = open_dir_of(path);
+	bool held = is_held(lock_fd);
+
+	if (lock_fd >= 0)
+		close(lock_fd);
+	return held && snprintf(next, sizeof(next), "%s.next", path) < (int)sizeof(next) &&
+	    access(next, F_OK) != 0;
+}
+
+int
+control_open_again(struct control *control, const char *path, bool writable)
+{
+	const struct timespec pause = { .tv_nsec = AGAIN_PAUSE_NS };
+	int rc = control_open(control, path, writable);
+
+	for (int i = 0; i < AGAIN_TRIES && rc == -ENOENT && is_coming_back(path); i++) {
+		nanosleep(&pause, NULL);
+		rc = control_open(control, path, writable);
+	}
+	return rc;
+}
+
+/* Who has the old segment open finds no router in it. Workers that are being let go start nothing more. */
+static void
+end_segment(struct control_shared *old)
+{
+	for (unsigned i = 0; i < CONTROL_QUEUES; i++) {
+		uint64_t word = atomic_load_explicit(&old->queue[i].state, memory_order_relaxed);
+
+		/* Release: as control_change_state(), whose readers these are. */
+		if (word != 0)
+			atomic_store_explicit(&old->queue[i].state,
+			    control_word(
+				CONTROL_STOPPED, CONTROL_SLOTS, control_word_generation(word) + 1),
+			    memory_order_release);
+	}
+	atomic_store_explicit(&old->ready, 0, memory_order_relaxed);
+	/* Pairs with the acquire load in control_lock(). */
+	atomic_store_explicit(&old->router_pid, 0, memory_order_release);
+}
+
+/* The copy takes the place of the old segment, on the disk and at its address. */
+static int
+take_place(struct control *control, struct control *copy, const char *from, const char *to)
+{
+	size_t size = sizeof(*control->shared);
+	struct control old = { .fd = control->fd, .lock_fd = control->lock_fd };
+	int rc = map_segment(&old, true);
+
+	if (rc != 0)
+		return rc;
+	if (rename(from, to) != 0) {
+		rc = -errno;
+	} else if (mremap(copy->shared, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       control->shared) == MAP_FAILED) {
+		rc = -EFAULT; /* nothing may be at that address any more */
+	}
+	if (rc != 0) {
+		munmap(old.shared, size);
+		return rc;
+	}
+	end_segment(old.shared);
+	control->fd = copy->fd;
+	control->lock_fd = copy->lock_fd;
+	control_close(&old); /* and its lock */
+	return 0;
+}
+
+static int
+replace(struct control *control, const char *path)
+{
+	char next[PATH_MAX];
+	struct control copy;
+	int rc;
+
+	if (snprintf(next, sizeof(next), "%s.next", path) >= (int)sizeof(next))
+		return -ENAMETOOLONG;
+	rc = control_create(&copy, next);
+	if (rc != 0)
+		return rc;
+	memcpy(
+	    copy.shared, control->shared, sizeof(*copy.shared)); /* the magic, too: it is whole */
+	rc = take_place(control, &copy, next, path);
+	if (rc != 0) {
+		unlink(next);
+		control_close(&copy);
+	}
+	return rc;
+}
+
+int
+control_replace(struct control *control, const char *path)
+{
+	int rc;
+
+	if (flock(control->fd, LOCK_EX | LOCK_NB) != 0)
+		return -EAGAIN;
+	rc = replace(control, path);
+	if (rc != 0)
+		flock(control->fd, LOCK_UN);
+	return rc;
 }
 
 int
@@ -345,7 +474,11 @@ control_lock(struct control *control)
 			return -ETIMEDOUT;
 		nanosleep(&pause, NULL);
 	}
-	return 0;
+	/* Pairs with end_segment(): what is changed here from now on would be seen by nobody. */
+	if (atomic_load_explicit(&control->shared->router_pid, memory_order_acquire) != 0)
+		return 0;
+	control_unlock(control);
+	return -ESRCH;
 }
 
 void

@@ -100,7 +100,8 @@ enum control_refusal {
 	CONTROL_LOG_FAILS, /* its log cannot grow for another reason */
 	CONTROL_MAX_BYTES,
 	CONTROL_DEAD_LETTERS_FULL, /* its dead-letter queue's log cannot grow */
-	CONTROL_DEDUP_FULL         /* a topic's: new ids */
+	CONTROL_DEDUP_FULL,        /* a topic's: new ids */
+	CONTROL_FILES_GONE         /* somebody removed its log's files, which the router has open */
 };
 /* For a person; NULL for CONTROL_TAKES. */
 const char *control_refusal_text(enum control_refusal);
@@ -158,13 +159,13 @@ struct control_queue {
 };
 
 struct control_worker {
-	_Atomic uint32_t pid;               /* 0: free entry */
-	uint32_t queue;                     /* index in queues */
-	uint64_t lanes;                     /* bit n: it has lane n */
-	_Atomic uint64_t heartbeat_ns;      /* CLOCK_MONOTONIC, from its lane */
-	_Atomic uint64_t state_seen;        /* state word, from its lane */
-	uint64_t attached_ns;               /* CLOCK_REALTIME */
-	struct start starting;              /* what it is at, from its lane */
+	_Atomic uint32_t pid;          /* 0: free entry */
+	uint32_t queue;                /* index in queues */
+	uint64_t lanes;                /* bit n: it has lane n */
+	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, from its lane */
+	_Atomic uint64_t state_seen;   /* state word, from its lane */
+	uint64_t attached_ns;          /* CLOCK_REALTIME */
+	struct start starting;         /* what it is at, from its lane */
 };
 
 struct control_topic {
@@ -209,7 +210,7 @@ struct control {
 	struct control_shared *shared; /* mapped read-only unless opened for writing */
 	struct control_facts facts; /* of a segment that was opened; zero for one that was made */
 	int fd;
-	int lock_fd; /* RUN/router.lock, which a living router holds; -1: there is none */
+	int lock_fd; /* RUN, whose lock (flock) a living router holds; -1: it could not be opened */
 };
 
 uint32_t control_fingerprint(void);
@@ -218,6 +219,13 @@ uint32_t control_fingerprint(void);
  * one or none; magic and fingerprint are set by control_publish(). Returns 0 or -errno. */
 int control_create(struct control *, const char *path);
 void control_publish(struct control *);
+/* Router, as soon as it holds the lock of RUN: the router that made the segment at path, if there is one, is dead. What
+ * it says of the subscriptions stays. */
+void control_disown(const char *path);
+/* Router. Somebody removed the segment at path: makes another one there, in which all is as it was, also at the same
+ * address. Nobody finds a router in the old one any more, and its subscriptions are STOPPED: workers that have it are
+ * to be let go. Returns 0; -EAGAIN while somebody has its lock; -EFAULT when nothing can go on; or another -errno. */
+int control_replace(struct control *, const char *path);
 
 /* Anyone. Returns 0; -ENOENT when there is none; -EAGAIN when it is not published yet; -ESTALE when
  * it is another version's; -EPROTO when it is damaged; -EPERM when it belongs to another user, who is not
@@ -225,7 +233,10 @@ void control_publish(struct control *);
 int control_open(struct control *, const char *path, bool writable);
 void control_close(struct control *);
 
-/* True while the router that made the segment is alive (its pid exists and it holds the lock). */
+/* Likewise; but when there is none, and a router runs that will make it again, waits for that, some seconds at most. */
+int control_open_again(struct control *, const char *path, bool writable);
+
+/* True while the router that made the segment is alive (it holds the lock of RUN). */
 bool control_router_alive(const struct control *);
 
 /* Index of the queue with this name, or -1. */
@@ -242,8 +253,8 @@ void control_read_state(
 int control_change_state(struct control *, unsigned queue, unsigned first_slot, uint64_t expected,
     enum control_state to, const struct control_detail *detail, uint64_t *now);
 
-/* headgatectl, subscription manager: the lock that makes it the only one to use its slots. Returns 0, -ETIMEDOUT when
- * another process keeps it for 5 seconds, or -errno. */
+/* headgatectl, subscription manager: the lock that makes it the only one to use its slots. Returns 0, -ESRCH when no
+ * router has this segment any more, -ETIMEDOUT when another process keeps it for 5 seconds, or -errno. */
 int control_lock(struct control *);
 void control_unlock(struct control *);
 

@@ -235,7 +235,7 @@ open_control(struct control *control, bool writable, struct outcome *outcome)
 	int rc;
 
 	snprintf(path, sizeof(path), "%s/control", managed.run_dir);
-	rc = control_open(control, path, writable);
+	rc = control_open_again(control, path, writable);
 	if (rc == 0 && control_router_alive(control))
 		return 0;
 	if (rc == 0)

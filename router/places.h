@@ -1,0 +1,15 @@
+/*
+ * places - that what the router made in RUN and STATE is still there: cleaners of /tmp, and people, remove it.
+ *
+ * The lock files, the control segment and the socket are made again. Log files cannot be: their queue takes no more
+ * messages, and the router keeps them open, so that they can be copied.
+ */
+#ifndef HEADGATE_ROUTER_PLACES_H
+#define HEADGATE_ROUTER_PLACES_H
+
+#include "router/core.h"
+
+/* Called as often as one likes, looks once a second. */
+void places_look(struct router *, uint64_t now_ns);
+
+#endif
