@@ -7,8 +7,10 @@ SH_LOG_COMPILER = timeout -k 10 300 bash
 AM_TESTS_ENVIRONMENT = top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	export top_srcdir top_builddir;
 
-check_PROGRAMS += tests/generate tests/forbid tests/journal-worker tests/layout tests/nonblock tests/backlog \
+check_PROGRAMS += tests/generate tests/mutate tests/forbid tests/journal-worker tests/layout tests/nonblock tests/backlog \
 	tests/flip-control
+tests_mutate_SOURCES = tests/mutate.c tests/unit/mutate.h
+tests_mutate_LDADD = $(BSD_LIBS)
 tests_generate_SOURCES = tests/generate.c
 tests_generate_LDADD = $(BSD_LIBS)
 tests_layout_SOURCES = tests/layout.c

@@ -32,8 +32,8 @@ tests_faults_flip_LDADD = $(WORKER_LIBS)
 
 FAULTS_TESTS = tests/faults/crash.sh tests/faults/policies.sh tests/faults/calls.sh \
 	tests/faults/powercut.sh tests/faults/flip.sh tests/faults/damage.sh tests/faults/want.sh
-dist_check_SCRIPTS += $(FAULTS_TESTS) tests/faults/gates.sh
-TESTS += $(FAULTS_TESTS) tests/faults/gates.sh
+dist_check_SCRIPTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mutated.sh
+TESTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mutated.sh
 EXTRA_DIST += tests/faults/lib.sh tests/faults/soak.sh
 
 # Each place, each call, each byte.
