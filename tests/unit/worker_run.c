@@ -329,7 +329,7 @@ Test(worker_run, a_server_error_ends_its_work_until_there_is_a_new_state)
 	expect_idle();
 	set_state(CONTROL_RUNNING, 3);
 	expect_done(1, 200, "");
-	expect_done(2, 400, "Missing required field: amount");
+	expect_done(2, 400, "Invalid amount format");
 	cr_assert(take(3 % LANES, &taken) && taken.sequence == 3 && taken.status == 500 &&
 		taken.state == control_word(CONTROL_RUNNING, 0, 3),
 	    "%lu %d %lx", (unsigned long)taken.sequence, taken.status, (unsigned long)taken.state);
