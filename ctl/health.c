@@ -53,6 +53,12 @@ look_at_workers(const struct status_queue *queue, const struct ctl *ctl)
 	for (unsigned i = 0; i < queue->worker_count; i++) {
 		const struct status_worker *worker = &queue->workers[i];
 
+		if (worker->store_empty) {
+			printf("%s: the store of worker %" PRIu32
+			       " has none of the messages that were done\n",
+			    queue->name, worker->pid);
+			found = true;
+		}
 		if (!status_is_silent(worker))
 			continue;
 		if (worker->frozen)

@@ -415,6 +415,16 @@ print_silent(const struct status_queue *queue, const struct status_worker *worke
 		    queue->name, worker->pid, age, worker->pid);
 }
 
+static void
+print_store_empty(const struct status_queue *queue, const struct status_worker *worker)
+{
+	printf("\n%s: the store of worker %" PRIu32
+	       " has none of the messages that were done: it is "
+	       "new, or another one\n    next:    if it should have them: doc/operations.md, "
+	       "\"was removed or replaced\"\n",
+	    queue->name, worker->pid);
+}
+
 /* Of the workers: that there is none, that one is frozen or silent, and a handler that takes long, with what ends
  * that. Whatever the state of the gate is. */
 static void
@@ -426,6 +436,8 @@ print_workers(const struct status_queue *queue, const struct status *status, con
 	for (unsigned i = 0; i < queue->worker_count; i++) {
 		const struct status_worker *worker = &queue->workers[i];
 
+		if (worker->store_empty)
+			print_store_empty(queue, worker);
 		if (status_is_silent(worker))
 			print_silent(queue, worker);
 		else if (worker->handling != 0 && worker->handling_s >= SLOW_S)

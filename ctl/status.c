@@ -66,6 +66,7 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 			.heartbeat_age_s = status_age_s(get(&worker->heartbeat_ns), now_ns),
 			.handling = handling,
 			.handling_s = status_age_s(since_ns, now_ns),
+			.store_empty = get(&worker->flags) & CONTROL_STORE_EMPTY,
 		};
 	}
 }

@@ -21,6 +21,7 @@ struct status_worker {
 	double heartbeat_age_s;
 	uint64_t handling; /* sequence of the message that its handler is at; 0: none */
 	double handling_s; /* for so long */
+	bool store_empty;  /* of the log, of which messages were done */
 };
 
 struct status_queue {

@@ -170,6 +170,7 @@ claim_entry(struct worker *worker)
 		    &entry->heartbeat_ns, io_monotonic_ns(), memory_order_relaxed);
 		atomic_store_explicit(&entry->state_seen, 0, memory_order_relaxed);
 		start_clear(&entry->starting);
+		atomic_store_explicit(&entry->flags, 0, memory_order_relaxed);
 		/* Pairs with the readers' acquire load of pid: the rest is filled before. */
 		atomic_store_explicit(
 		    &entry->pid, worker->connection->peer_pid, memory_order_release);
@@ -1030,8 +1031,7 @@ delivery_put(struct worker *worker, const struct log_frame *frame,
 		reason = RETENTION_REASON;
 	}
 	front = (uint32_t)sizeof(*delivery) + delivery->reason_length;
-	if (content.length >
-	    worker->lane[lane].max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
+	if (content.length > worker->lane[lane].max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
 		stop_for_size(worker, frame->sequence);
 		return 0;
 	}
@@ -1202,6 +1202,8 @@ publish_words(struct worker *worker)
 	atomic_store_explicit(&worker->control->state_seen, seen, memory_order_release);
 	atomic_store_explicit(&worker->control->heartbeat_ns,
 	    atomic_load_explicit(&words->heartbeat_ns, memory_order_relaxed), memory_order_relaxed);
+	atomic_store_explicit(&worker->control->flags,
+	    atomic_load_explicit(&words->flags, memory_order_relaxed), memory_order_relaxed);
 	sequence = start_get(&words->starting, &since_ns);
 	if (sequence != 0)
 		start_set(&worker->control->starting, sequence, since_ns);

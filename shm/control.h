@@ -45,7 +45,7 @@
 
 #include "shm/start.h"
 
-#define CONTROL_MAGIC "HGCTRL07"
+#define CONTROL_MAGIC "HGCTRL08"
 
 enum {
 	CONTROL_QUEUES = 64,
@@ -119,7 +119,8 @@ struct control_detail {
 	char message_id[CONTROL_ID_BYTES];
 	char error[CONTROL_TEXT_BYTES];  /* what the handler said */
 	char reason[CONTROL_TEXT_BYTES]; /* what the person said */
-	uint32_t tripped_s; /* CLOCK_REALTIME, seconds: when that message failed first; 0: not known */
+	uint32_t
+	    tripped_s; /* CLOCK_REALTIME, seconds: when that message failed first; 0: not known */
 };
 _Static_assert(sizeof(struct control_detail) == 816, "shared layout");
 
@@ -158,6 +159,11 @@ struct control_queue {
 	_Alignas(128) struct control_counters counters;
 };
 
+enum control_worker_flag {
+	CONTROL_STORE_EMPTY =
+	    1 /* its store has nothing of the log, although messages of it were done */
+};
+
 struct control_worker {
 	_Atomic uint32_t pid;          /* 0: free entry */
 	uint32_t queue;                /* index in queues */
@@ -166,6 +172,7 @@ struct control_worker {
 	_Atomic uint64_t state_seen;   /* state word, from its lane */
 	uint64_t attached_ns;          /* CLOCK_REALTIME */
 	struct start starting;         /* what it is at, from its lane */
+	_Atomic uint64_t flags;        /* enum control_worker_flag, from its lane */
 };
 
 struct control_topic {

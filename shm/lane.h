@@ -30,7 +30,7 @@
 #include "shm/ring.h"
 #include "shm/start.h"
 
-#define LANE_MAGIC "HGLANE02"
+#define LANE_MAGIC "HGLANE03"
 
 /* The simulation makes it smaller, so that rings are full. */
 #ifndef LANE_DELIVERY
@@ -86,6 +86,7 @@ struct lane_worker_words {
 	_Atomic uint64_t
 	    state_seen; /* state word: no handler is at work or started under an older one */
 	_Atomic uint64_t handled; /* messages handled since it attached */
+	_Atomic uint64_t flags;   /* enum control_worker_flag (control.h) */
 };
 
 struct lane_shared {
@@ -117,12 +118,13 @@ _Static_assert(sizeof(struct lane_shared) <= LANE_DATA_OFFSET, "header page");
 struct lane {
 	struct lane_shared *shared;
 	size_t size;
-	int fd;                                        /* the memfd; -1 when closed */
-	size_t delivery_capacity, completion_capacity; /* as checked; what is shared may change ... */
-	uint64_t log_id;                               /* ... as it stood there */
+	int fd; /* the memfd; -1 when closed */
+	size_t delivery_capacity,
+	    completion_capacity; /* as checked; what is shared may change ... */
+	uint64_t log_id;         /* ... as it stood there */
 	uint32_t number, max_message_bytes;
-	void *delivery_data;                           /* mapped twice */
-	void *completion_data;                         /* mapped twice */
+	void *delivery_data;   /* mapped twice */
+	void *completion_data; /* mapped twice */
 };
 
 struct lane_params {

@@ -392,6 +392,22 @@ attachment_heartbeat(
 	atomic_store_explicit(&words->state_seen, state, memory_order_release);
 }
 
+void
+attachment_flag(struct attachment *attachment, uint64_t flags)
+{
+	/* Relaxed: it says by itself all that it says. */
+	atomic_store_explicit(
+	    &attachment->lane[0].shared->worker.flags, flags, memory_order_relaxed);
+}
+
+uint64_t
+attachment_done(const struct attachment *attachment)
+{
+	const struct control_queue *queue = &attachment->control.shared->queue[attachment->queue];
+
+	return atomic_load_explicit(&queue->counters.done, memory_order_relaxed);
+}
+
 bool
 attachment_has_delivery(struct attachment *attachment)
 {

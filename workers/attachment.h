@@ -38,6 +38,10 @@ bool attachment_alive(const struct attachment *);
 /* Takes the delivery with the lowest sequence of all lanes. *record points into the lane until
  * attachment_release(). Returns 1 with *lane set, 0 when there is none, -EPROTO. */
 int attachment_take(struct attachment *, struct ring_record *record, unsigned *lane);
+/* Says what is the matter with this worker: enum control_worker_flag. */
+void attachment_flag(struct attachment *, uint64_t flags);
+/* How many messages of the queue were done, as far as the log knows. */
+uint64_t attachment_done(const struct attachment *);
 bool attachment_has_delivery(struct attachment *);
 /* Puts the last taken one back. */
 void attachment_untake(struct attachment *, const struct ring_record *record, unsigned lane);

@@ -615,6 +615,21 @@ wait_for_gate(
 	return true;
 }
 
+/* Looks how far the store knows the log. One that knows nothing of it, although messages were done, has lost them or is not
+ * the one that was. */
+static int
+look_at_store(struct consumer *consumer, struct attachment *attachment)
+{
+	uint64_t done = attachment_done(attachment);
+	int rc = store_highest(consumer->store, attachment->log_id, &consumer->highest);
+
+	if (rc != 0 || consumer->highest > 0 || done == 0)
+		return rc;
+	attachment_flag(attachment, CONTROL_STORE_EMPTY);
+	event(EVENT_WARN, "store.empty", "s:queue", consumer->service->queue, "u:done", done, NULL);
+	return 0;
+}
+
 int
 consumer_run(struct consumer *consumer, struct attachment *attachment)
 {
@@ -626,7 +641,7 @@ consumer_run(struct consumer *consumer, struct attachment *attachment)
 	forget_items(consumer);
 	consumer->held.count = 0;
 	if (consumer->store != NULL)
-		rc = store_highest(consumer->store, attachment->log_id, &consumer->highest);
+		rc = look_at_store(consumer, attachment);
 	while (rc == 0 && !*consumer->stop && keep_alive(consumer, attachment)) {
 		if (!wait_for_gate(consumer, attachment, blocked, &state))
 			break;

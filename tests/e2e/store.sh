@@ -68,6 +68,16 @@ start payment headgate-payment
 pay p7
 goes_on "without one, a worker that is restarted begins a new one" p7
 is "and says so" 2 "$(created)"
+ctl health payment-processing >"$dir/out"
+is "health is 1" 1 $?
+is "and says so" "payment-processing: the store of worker $(query '.workers[0].pid') has none of the messages that were done" \
+  "$(cat "$dir/out")"
+is "and status" 1 "$(ctl status | grep -c '^payment-processing: the store of worker [0-9]* has none of the messages that were done')"
+ok "and its log" grep -q '"store.empty".*"done":6' "$dir/headgate-payment.log"
+stop "$payment"
+start payment headgate-payment
+ctl wait --workers -t 20 payment-processing
+ok "until it has messages of the log" wait_for 20 eval '[ "$(query ".workers[0].store_empty")" = false ]'
 
 # What keeps it from being ready is told to who waits for that.
 stop "$payment"
