@@ -154,7 +154,8 @@ command_help_all(void)
 {
 	puts("usage: headgatectl [-hVv] [-c FILE] [-D DIR] COMMAND ...");
 	for (int i = 0; i < COMMANDS; i++)
-		printf("  %s %s\n      %s\n", commands[i].name, commands[i].arguments,
+		printf("  %s%s%s\n      %s\n", commands[i].name,
+		    commands[i].arguments[0] != '\0' ? " " : "", commands[i].arguments,
 		    commands[i].help);
 	puts("  help [COMMAND]\n      this, or what a command takes, as COMMAND --help\n"
 	     "Commands may be abbreviated.\noptions:");

@@ -75,12 +75,14 @@ static const struct table_column all_columns[COLUMNS] = {
 	[WORKERS] = { "WORKERS", TABLE_NUMBER },
 };
 
-/* Rates stand there while it is watched, duplicates with -v. */
+/* While it is watched rates stand there in place of what was done; duplicates with -v. */
 static bool
 is_wanted(const struct ctl *ctl, unsigned column)
 {
 	if (column == IN_RATE || column == OUT_RATE)
 		return ctl->watch;
+	if (column == DONE)
+		return !ctl->watch || ctl->wide;
 	return column != DUPLICATES || ctl->verbose;
 }
 

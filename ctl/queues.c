@@ -137,14 +137,15 @@ queues_none(const struct ctl *ctl, const char *what, const char *name)
 {
 	struct suggestion meant = { .word = name };
 	const struct queues *known = &ctl->known;
+	static char list[CONTROL_QUEUES * (CONFIG_NAME_BYTES + 2)];
 
-	for (unsigned i = 0; i < known->count; i++)
+	for (unsigned i = 0; i < known->count; i++) {
 		suggest_consider(&meant, known->queue[i].name);
-	warnx("%s%s: %s no queue of this name (%s)%s%s%s", what, name,
-	    known->of_router ? "the router has" : "there is", known->source,
-	    meant.best != NULL ? "; did you mean " : "", meant.best != NULL ? meant.best : "",
-	    meant.best != NULL ? "?" : "; there are:");
-	for (unsigned i = 0; i < known->count && meant.best == NULL; i++)
-		fprintf(stderr, "    %s\n", known->queue[i].name);
-	exit(known->of_router ? EX_CONFIG : EX_USAGE);
+		strlcat(list, i > 0 ? ", " : " ", sizeof(list));
+		strlcat(list, known->queue[i].name, sizeof(list));
+	}
+	errx(known->of_router ? EX_CONFIG : EX_USAGE, "%s%s: %s no queue of this name (%s)%s%s%s",
+	    what, name, known->of_router ? "the router has" : "there is", known->source,
+	    meant.best != NULL ? "; did you mean " : "; there are:",
+	    meant.best != NULL ? meant.best : list, meant.best != NULL ? "?" : "");
 }

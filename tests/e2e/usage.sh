@@ -27,6 +27,9 @@ says "-x: no such option; see: headgatectl help" -x
 says "status does not take --salvage" status --salvage
 says "payment-procesing: there is no queue of this name (the built-in configuration); did you mean payment-processing?" \
   status payment-procesing
+says "nothing-like-it: there is no queue of this name (the built-in configuration); there are:\
+ bank-account-setup, payment-processing, subscription-control, bank-account-setup-dlq, payment-processing-dlq,\
+ subscription-control-dlq" status nothing-like-it
 for program in headgate-router headgate-publish headgate-payment headgate-subscription-manager; do
   "$top_builddir/$program" --no-such-option >"$dir/out" 2>&1
   is "$program: one line, too" "64 1" "$? $(wc -l <"$dir/out")"
