@@ -110,7 +110,9 @@ health_main(struct ctl *ctl)
 	status_gather(&status, ctl, &control);
 	if (!status.running) {
 		printf("%s %s\n",
-		    status.starting ? "a router is starting in" : "no router is running in",
+		    status.stale          ? "a router of another version is running in"
+			: status.starting ? "a router is starting in"
+					  : "no router is running in",
 		    ctl->config.run_dir);
 		return NO_ROUTER;
 	}

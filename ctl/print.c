@@ -544,7 +544,12 @@ print_unknown(const struct status *status, const struct ctl *ctl)
 static void
 print_no_router(const struct status *status, const struct ctl *ctl)
 {
-	if (status->starting)
+	if (status->stale)
+		printf("router: running, of another version than this headgatectl; this is what is "
+		       "on disk in\n"
+		       "        %s\n\n",
+		    ctl->config.state_dir);
+	else if (status->starting)
 		printf("router: starting, or its file %s/control was removed; this is what is on "
 		       "disk in\n"
 		       "        %s\n"

@@ -276,14 +276,18 @@ mark_dead_letters(struct status *status, const struct ctl *ctl)
 void
 status_gather(struct status *status, struct ctl *ctl, struct control *control)
 {
+	int rc;
+
 	memset(status, 0, sizeof(*status));
 	status->taken_ns = ctl_monotonic_ns();
 	status->config_file = "";
-	if (ctl_open_control(ctl, control, false) == 0 && control_router_alive(control)) {
+	rc = ctl_open_control(ctl, control, false);
+	if (rc == 0 && control_router_alive(control)) {
 		queues_of_router(ctl, control);
 		gather_live(status, control, ctl);
 	} else {
 		status->starting = ctl_router_holds_state(ctl);
+		status->stale = status->starting && rc == -ESTALE;
 		gather_disk(status, ctl);
 	}
 	gather_unknown(status, ctl);

@@ -58,6 +58,7 @@ struct status_unknown {
 
 struct status {
 	bool running;
+	bool stale;    /* one runs that is of another version */
 	bool starting; /* a router holds the state, and has no segment: or that was removed */
 	uint32_t pid;
 	uint64_t since_ns; /* CLOCK_REALTIME */

@@ -139,6 +139,17 @@ kill "$flipper"
 wait "$flipper" 2>/dev/null
 is "does not kill who reads it" 0 "$died"
 
+echo "# a router of another version"
+cp "$dir/run/control" "$dir/control"
+printf 9 | dd of="$dir/run/control" bs=1 seek=7 conv=notrunc status=none
+ctl status >"$dir/screen"
+ok "is told from none" grep -q "^router: running, of another version than this headgatectl" "$dir/screen"
+ctl health >"$dir/out"
+is "for monitoring, too" "2 a router of another version is running in $dir/run" "$? $(cat "$dir/out")"
+ctl -c "$dir/router.conf" stop first
+is "stop says so" "69 headgatectl: $dir/run/control: another version's" "$? $(cat "$dir/ctl.err")"
+dd if="$dir/control" of="$dir/run/control" bs=1 count=8 conv=notrunc status=none
+
 echo "# a segment that was removed under its router"
 rm -f "$dir/run/control" "$dir/run/router.lock"
 for command in "stop second" "start second" status "health second" "wait -t 0"; do
