@@ -98,6 +98,7 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 	found->scan.progress_context = recovery;
 	if (rc == 0)
 		rc = log_scan_tail(&found->scan, &visitor, &found->tail);
+	log_scan_free(&found->scan); /* of many logs, the last segments of all would be too much */
 	found->end = found->tail.end;
 	return rc;
 }
@@ -168,6 +169,7 @@ repair_log(struct recovery *recovery, struct found *log)
 
 	if (rc != 0)
 		return rc;
+	log_scan_free(&log->scan);
 	if (cut)
 		log->scan.last_batch = recovery->judge.last;
 	if (written > log->end)
@@ -585,6 +587,7 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 	settled_init(&queue->settled, 0);
 	if (exists)
 		rc = replay_log(&replay, found);
+	log_scan_free(&found->scan);
 	if (rc == 0 && exists)
 		rc = load_all_ids(recovery, queue, found);
 	if (rc == 0)

@@ -58,6 +58,8 @@ E2E_TESTS = \
 	tests/e2e/retention.sh \
 	tests/e2e/io.sh \
 	tests/e2e/crowd.sh \
+	tests/e2e/namespaces.sh \
+	tests/e2e/reads.sh \
 	tests/e2e/removed.sh \
 	tests/e2e/peek.sh \
 	tests/e2e/dead.sh \
