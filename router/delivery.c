@@ -377,8 +377,10 @@ check_time(struct worker *worker, uint64_t now_ns)
 	if ((since_ns >= now_ns || now_ns - since_ns < limit_ns) &&
 	    (heartbeat_ns >= now_ns || now_ns - heartbeat_ns < limit_ns + COMMIT_NS))
 		return;
-	event(EVENT_ERROR, "worker.too_slow", "s:queue", worker->queue->config->name, "u:pid",
-	    (uint64_t)worker->connection->peer_pid, "u:sequence", sequence, NULL);
+	if (!worker->told_slow) /* else it could not be killed yet */
+		event(EVENT_ERROR, "worker.too_slow", "s:queue", worker->queue->config->name,
+		    "u:pid", (uint64_t)worker->connection->peer_pid, "u:sequence", sequence, NULL);
+	worker->told_slow = true;
 	/* Nothing is delivered again before it is dead: its connection tells. */
 	kill_worker(worker);
 }

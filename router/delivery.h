@@ -42,6 +42,7 @@ struct worker {
 	uint64_t alone; /* a message that has cost a worker's life: nothing beside it; 0: none */
 	int pid_fd;     /* to end the worker by; -1 */
 	bool killed;
+	bool told_slow; /* that it is to be killed was logged */
 	uint64_t attached_ns; /* CLOCK_MONOTONIC */
 	int full_lane;        /* the cursor waits for room in this one; -1: it does not */
 	uint64_t full_bytes;

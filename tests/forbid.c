@@ -27,6 +27,7 @@ static const struct named calls[] = {
 	{ "io_uring_setup", SYS_io_uring_setup },
 	{ "io_uring_enter", SYS_io_uring_enter },
 	{ "pidfd_open", SYS_pidfd_open },
+	{ "pidfd_send_signal", SYS_pidfd_send_signal },
 	{ NULL, 0 },
 };
 

@@ -307,8 +307,7 @@ serve(struct work *work, uint64_t lanes, int lock_fd, struct daemon *daemon)
 	const struct config *config = work->config;
 	struct attachment attachment;
 	int wait_ms = CONNECT_MS_MIN;
-	bool said = false;
-	char error[512];
+	char error[512], said[512] = "";
 
 	while (stop_signal == 0) {
 		int rc = attachment_open(&attachment, config->run_dir, service->program,
@@ -317,10 +316,10 @@ serve(struct work *work, uint64_t lanes, int lock_fd, struct daemon *daemon)
 		if (rc == -EINTR)
 			continue;
 		if (rc != 0) {
-			if (!said)
+			if (strcmp(error, said) != 0)
 				event(EVENT_INFO, "worker.waiting", "s:queue", service->queue,
 				    "s:error", error, NULL);
-			said = true;
+			memcpy(said, error, sizeof(said));
 			if (rc == -EAGAIN &&
 			    !lane_lock_is_there(config->run_dir, service->queue, lock_fd))
 				return -ESTALE;
@@ -332,7 +331,7 @@ serve(struct work *work, uint64_t lanes, int lock_fd, struct daemon *daemon)
 		compare_policies(service, config, &attachment);
 		get_ready(work, daemon);
 		daemon_ready(daemon, 0);
-		said = false;
+		said[0] = '\0';
 		wait_ms = CONNECT_MS_MIN;
 		rc = consumer_run(work->consumer, &attachment);
 		attachment_close(&attachment);
