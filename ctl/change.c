@@ -120,6 +120,7 @@ frozen_worker(const struct control *control, unsigned queue)
 {
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
 		const struct control_worker *worker = &control->shared->worker[i];
+		/* Pairs with the release store with which the router fills an entry. */
 		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
 
 		if (pid != 0 && worker->queue == queue && process_look((pid_t)pid).frozen)

@@ -115,6 +115,7 @@ bool
 ctl_has_worker(const struct control *control, unsigned queue)
 {
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++)
+		/* Pairs with the release store with which the router fills an entry. */
 		if (atomic_load_explicit(&control->shared->worker[i].pid, memory_order_acquire) !=
 			0 &&
 		    control->shared->worker[i].queue == queue)

@@ -131,8 +131,9 @@ static void
 add_attached(struct targets *targets, const struct control *control)
 {
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
+		/* Relaxed: nothing else of the entry is read. */
 		pid_t pid = (pid_t)atomic_load_explicit(
-		    &control->shared->worker[i].pid, memory_order_acquire);
+		    &control->shared->worker[i].pid, memory_order_relaxed);
 		pid_t target = pid > 0 ? process_supervisor(pid) : 0;
 		int fd;
 
@@ -149,7 +150,8 @@ add_attached(struct targets *targets, const struct control *control)
 static void
 add_router(struct targets *targets, const struct control *control)
 {
-	pid_t pid = (pid_t)atomic_load(&control->shared->router_pid);
+	pid_t pid = (pid_t)atomic_load_explicit(
+	    &control->shared->router_pid, memory_order_relaxed);
 	int fd = is_known(targets, pid) ? -1 : pidfd_open(pid, 0);
 
 	if (fd >= 0 && control_router_alive(control))

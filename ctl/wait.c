@@ -29,7 +29,8 @@ count_left(const struct control_counters *counters)
 static enum control_state
 state_of(const struct control_queue *queue)
 {
-	return control_word_state(atomic_load_explicit(&queue->state, memory_order_acquire));
+	/* Relaxed: its detail is not read. */
+	return control_word_state(atomic_load_explicit(&queue->state, memory_order_relaxed));
 }
 
 static bool

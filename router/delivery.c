@@ -458,7 +458,8 @@ delivery_detach(struct worker *worker)
 	TAILQ_REMOVE(&queue->workers, worker, link);
 	count_returned(worker, worker->in_flight);
 	if (worker->control != NULL)
-		atomic_store_explicit(&worker->control->pid, 0, memory_order_release);
+		/* Relaxed: a free entry says nothing else. */
+		atomic_store_explicit(&worker->control->pid, 0, memory_order_relaxed);
 	groups_forget_messages(&queue->groups, worker->lanes, queue->config->lanes);
 	if (worker->bell_request.pending)
 		io->operations->cancel(io, &worker->bell_request);

@@ -123,6 +123,7 @@ void queue_detail_by_router(const struct queue *, struct control_detail *);
 static inline uint64_t
 queue_state_word(const struct queue *queue)
 {
+	/* Pairs with the compare-and-swap in control_change_state(): the word's detail is filled. */
 	return atomic_load_explicit(&queue->control->state, memory_order_acquire);
 }
 
