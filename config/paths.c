@@ -7,12 +7,16 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { SOCKET_NAME_BYTES = sizeof("/router.sock") };
@@ -221,6 +225,24 @@ look_at(const char *path, struct stat *st, char *error, size_t error_bytes)
 	return 0;
 }
 
+/* On btrfs: what is mapped there is written in place. Else a file system that is full ends who writes to the control
+ * segment, although its room was taken (before Linux 6.17 also then). */
+static void
+except_from_copies(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), flags;
+	struct statfs st;
+
+	if (fd < 0)
+		return;
+	if (fstatfs(fd, &st) == 0 && st.f_type == BTRFS_SUPER_MAGIC &&
+	    ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+		flags |= FS_NOCOW_FL;
+		ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+	close(fd);
+}
+
 static int
 make_and_check(const char *path, char *error, size_t error_bytes)
 {
@@ -253,5 +275,7 @@ config_make_dirs(const struct config *config, char *error, size_t error_bytes)
 {
 	int rc = make_and_check(config->run_dir, error, error_bytes);
 
+	if (rc == 0)
+		except_from_copies(config->run_dir);
 	return rc == 0 ? make_and_check(config->state_dir, error, error_bytes) : rc;
 }

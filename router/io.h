@@ -110,9 +110,13 @@ int io_open_log(const char *path, bool create, bool direct);
 int io_open_cached(const char *path);
 int io_sync(int fd);
 int io_close(int fd);
+/* Takes room for so many bytes from the file's first on, where the file system can. Returns 0 or -errno. */
 int io_allocate(int fd, uint64_t bytes);
 /* Is rc that of a disk that is full: for all, for this user, or for files of this size (RLIMIT_FSIZE)? */
 bool io_is_full(int rc);
+/* Does the file system of a directory write anew what is written again (copy on write)? Then a segment's room is not
+ * kept. New files in the directory are excepted where that can be told it (btrfs). Returns its name, or NULL. */
+const char *io_copies_on_write(const char *dir);
 /* Gives back the blocks of [from, from + bytes), which reads as zeros then. */
 int io_punch(int fd, uint64_t from, uint64_t bytes);
 /* Bytes of a directory's file system that are free for us. Returns 0 or -errno. */

@@ -10,11 +10,15 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -90,12 +94,44 @@ io_close(int fd)
 int
 io_allocate(int fd, uint64_t bytes)
 {
-	int rc;
+	while (fallocate(fd, 0, 0, (off_t)bytes) != 0) {
+		/* Then the zeros that are written first take the room. posix_fallocate() would write single bytes, which
+		 * O_DIRECT does not take. */
+		if (errno == EOPNOTSUPP || errno == ENOSYS)
+			return 0;
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
 
-	do {
-		rc = posix_fallocate(fd, 0, (off_t)bytes);
-	} while (rc == EINTR);
-	return -rc;
+const char *
+io_copies_on_write(const char *dir)
+{
+	static const struct {
+		unsigned long type;
+		const char *name;
+	} kinds[] = { { BTRFS_SUPER_MAGIC, "btrfs" }, { 0x2fc12fc1, "zfs" },
+		{ 0xca451a4e, "bcachefs" }, { F2FS_SUPER_MAGIC, "f2fs" },
+		{ NILFS_SUPER_MAGIC, "nilfs2" } };
+	struct statfs st;
+	int fd, flags = 0;
+	bool excepted;
+	size_t i = 0;
+
+	if (statfs(dir, &st) != 0)
+		return NULL;
+	while (i < sizeof(kinds) / sizeof(kinds[0]) && kinds[i].type != (unsigned long)st.f_type)
+		i++;
+	if (i == sizeof(kinds) / sizeof(kinds[0]))
+		return NULL;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	excepted = fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0;
+	flags |= FS_NOCOW_FL;
+	excepted = excepted && ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+	if (fd >= 0)
+		close(fd);
+	return excepted ? NULL : kinds[i].name;
 }
 
 bool

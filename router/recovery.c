@@ -82,6 +82,7 @@ static int
 find_log(struct recovery *recovery, struct found *found, const char *name)
 {
 	struct log_visitor visitor = { .batch = log_judge_see, .context = &recovery->judge };
+	const char *file_system;
 	int rc;
 
 	snprintf(found->dir, sizeof(found->dir), "%s/queues/%s",
@@ -89,6 +90,10 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 	rc = io_make_dir(found->dir);
 	if (rc != 0)
 		return complain(recovery, rc, found->dir, strerror(-rc));
+	file_system = io_copies_on_write(found->dir);
+	if (file_system != NULL && found == recovery->found)
+		event(EVENT_WARN, "state.copy_on_write", "s:file_system", file_system, "s:state",
+		    recovery->router->config->state_dir, NULL);
 	rc = log_list_open(&found->list, found->dir, recovery->error, recovery->error_bytes);
 	if (rc == -ENOENT)
 		return log_known_lost(recovery->router->config->state_dir, name, recovery->error,

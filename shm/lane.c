@@ -64,11 +64,20 @@ lane_map_twice(int fd, uint64_t offset, size_t length, void **data)
 	return 0;
 }
 
+/* Where the rings begin: behind the header, with a page. Pages may be larger (64 KiB), of one size at both ends. */
+static uint64_t
+data_offset(void)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	return page > LANE_DATA_OFFSET ? page : LANE_DATA_OFFSET;
+}
+
 static bool
 capacity_valid(uint64_t capacity)
 {
 	return capacity >= RING_CAPACITY_MIN && capacity <= 1u << 30 &&
-	    (capacity & (capacity - 1)) == 0;
+	    (capacity & (capacity - 1)) == 0 && capacity >= data_offset();
 }
 
 /* Maps the header page and both rings. On failure what was mapped is left for lane_drop(). */
@@ -87,10 +96,10 @@ map_lane(struct lane *lane, uint64_t delivery_capacity, uint64_t completion_capa
 	}
 	lane->delivery_capacity = delivery_capacity;
 	lane->completion_capacity = completion_capacity;
-	rc = lane_map_twice(lane->fd, LANE_DATA_OFFSET, delivery_capacity, &lane->delivery_data);
+	rc = lane_map_twice(lane->fd, data_offset(), delivery_capacity, &lane->delivery_data);
 	if (rc != 0)
 		return rc;
-	return lane_map_twice(lane->fd, LANE_DATA_OFFSET + delivery_capacity, completion_capacity,
+	return lane_map_twice(lane->fd, data_offset() + delivery_capacity, completion_capacity,
 	    &lane->completion_data);
 }
 
@@ -134,7 +143,7 @@ lane_create(struct lane *lane, const struct lane_params *params)
 	    !capacity_valid(params->completion_capacity) ||
 	    strlen(params->queue) >= LANE_QUEUE_NAME_BYTES)
 		return -EINVAL;
-	lane->size = LANE_DATA_OFFSET + params->delivery_capacity + params->completion_capacity;
+	lane->size = data_offset() + params->delivery_capacity + params->completion_capacity;
 	lane->fd = memfd_create("headgate-lane", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (lane->fd < 0)
 		return -errno;
@@ -176,8 +185,7 @@ check_header(const struct lane *lane, const struct lane_shared *header, const ch
 		return -ESTALE;
 	if (header->size != lane->size || !capacity_valid(header->delivery_capacity) ||
 	    !capacity_valid(header->completion_capacity) ||
-	    LANE_DATA_OFFSET + header->delivery_capacity + header->completion_capacity !=
-		lane->size ||
+	    data_offset() + header->delivery_capacity + header->completion_capacity != lane->size ||
 	    strncmp(header->queue, queue, sizeof(header->queue)) != 0)
 		return -EPROTO;
 	return 0;

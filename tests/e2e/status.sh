@@ -79,7 +79,7 @@ echo "# queues that take nothing"
 restart_without() { # restart_without DIRECTORY [CONDITION]: where no segment can be made until $dir/gone is there
   stop "$router"
   rm -f "$dir/gone"
-  LD_PRELOAD=$top_builddir/tests/faults/fail.so FAIL_CALL=posix_fallocate FAIL_AT=1 FAIL_FROM=1 FAIL_HOW=ENOSPC \
+  LD_PRELOAD=$top_builddir/tests/faults/fail.so FAIL_CALL=fallocate FAIL_AT=1 FAIL_FROM=1 FAIL_HOW=ENOSPC \
     FAIL_UNDER=$1 FAIL_GONE=$dir/gone ASAN_OPTIONS=verify_asan_link_order=0 start router headgate-router
   wait_for 20 ctl wait "${2:---workers}" -t 1
 }

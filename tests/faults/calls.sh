@@ -176,8 +176,8 @@ try_each router pwrite EIO 9
 try_each router pwrite ENOSPC 19
 try_each router pwrite SHORT 21
 try_each router open EMFILE 14
-try_each router posix_fallocate ENOSPC 3
-try_each router posix_fallocate ENOSPC 3 on
+try_each router fallocate ENOSPC 3
+try_each router fallocate ENOSPC 3 on
 try_each router rename ENOSPC 6
 try_each router unlink EIO 5
 try_each router fsync EIO 8

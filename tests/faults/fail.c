@@ -287,17 +287,19 @@ pread64(int fd, void *data, size_t length, off64_t offset)
 }
 
 int
-posix_fallocate(int fd, off_t offset, off_t length)
+fallocate(int fd, int mode, off_t offset, off_t length)
 {
-	REAL(int (*)(int, off_t, off_t), "posix_fallocate")
-	int error = fault("posix_fallocate", is_tracked(fd));
+	REAL(int (*)(int, int, off_t, off_t), "fallocate")
+	int error = mode == 0 ? fault("fallocate", is_tracked(fd)) : 0, rc;
 
-	if (error > 0)
-		return error;
-	error = real(fd, offset, length);
-	if (error == 0 && is_tracked(fd))
+	if (error > 0) {
+		errno = error;
+		return -1;
+	}
+	rc = real(fd, mode, offset, length);
+	if (rc == 0 && mode == 0 && is_tracked(fd))
 		note(JOURNAL_ALLOCATE, fd, offset, (uint64_t)length, NULL, NULL, NULL, 0);
-	return error;
+	return rc;
 }
 
 /* Where no room can be had, none is there. */
@@ -308,7 +310,7 @@ statvfs(const char *path, struct statvfs *st)
 	const char *call = getenv("FAIL_CALL"), *gone = getenv("FAIL_GONE");
 	int rc = real(path, st);
 
-	if (rc == 0 && call != NULL && strcmp(call, "posix_fallocate") == 0 &&
+	if (rc == 0 && call != NULL && strcmp(call, "fallocate") == 0 &&
 	    getenv("FAIL_FROM") != NULL && below("FAIL_UNDER", path) &&
 	    (gone == NULL || syscall(SYS_access, gone, F_OK) != 0))
 		st->f_bavail = 0;

@@ -32,13 +32,14 @@ tests_faults_flip_LDADD = $(WORKER_LIBS)
 
 FAULTS_TESTS = tests/faults/crash.sh tests/faults/policies.sh tests/faults/calls.sh \
 	tests/faults/powercut.sh tests/faults/flip.sh tests/faults/damage.sh tests/faults/want.sh
-dist_check_SCRIPTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mutated.sh
+dist_check_SCRIPTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mutated.sh \
+	tests/faults/file_systems.sh
 TESTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mutated.sh
 EXTRA_DIST += tests/faults/lib.sh tests/faults/soak.sh
 
-# Each place, each call, each byte.
+# Each place, each call, each byte, each file system.
 check-faults: all tests/generate $(FAULTS_BUILT)
-	@for test in $(FAULTS_TESTS); do \
+	@for test in $(FAULTS_TESTS) tests/faults/file_systems.sh; do \
 		echo "$$test"; \
 		FAULTS_ALL=1 top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 			bash $(top_srcdir)/$$test || exit 1; \

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -74,6 +76,7 @@ static LIST_HEAD(, node) nodes = LIST_HEAD_INITIALIZER(nodes);
 static struct names now, disk;
 static struct change changes[CHANGES];
 static size_t change_count;
+static bool allocates; /* fallocate() is there */
 static unsigned direct_block, physical_sector, last_number;
 
 /*
@@ -502,6 +505,7 @@ disk_begin(unsigned block)
 	static const char *const roots[] = { "/run", "/state" };
 
 	direct_block = block;
+	allocates = !world_chance(20000);
 	physical_sector = world_chance(50000) ? LOG_BLOCK_BYTES : DISK_SECTOR;
 	if (physical_sector < block)
 		physical_sector = block;
@@ -650,6 +654,7 @@ ssize_t __wrap_write(int, const void *, size_t);
 int __wrap_fsync(int);
 int __real_fstat(int, struct stat *);
 int __wrap_fstat(int, struct stat *);
+int __wrap_statfs(const char *, struct statfs *);
 int __wrap_statvfs(const char *, struct statvfs *);
 int __real_posix_fallocate(int, off_t, off_t);
 int __wrap_posix_fallocate(int, off_t, off_t);
@@ -823,6 +828,14 @@ __wrap_fstat(int fd, struct stat *st)
 }
 
 int
+__wrap_statfs(const char *path, struct statfs *st)
+{
+	(void)path;
+	*st = (struct statfs){ .f_type = EXT4_SUPER_MAGIC };
+	return 0;
+}
+
+int
 __wrap_statvfs(const char *path, struct statvfs *st)
 {
 	unsigned files;
@@ -835,18 +848,12 @@ __wrap_statvfs(const char *path, struct statvfs *st)
 	return 0;
 }
 
-int
-__wrap_posix_fallocate(int fd, off_t offset, off_t length)
+static int
+allocate(struct open_file *file, uint64_t offset, uint64_t end)
 {
-	struct open_file *file = opened(fd);
-	uint64_t end = (uint64_t)(offset + length);
-
-	if (file == NULL)
-		return __real_posix_fallocate(fd, offset, length);
-	world_step("posix_fallocate");
-	if (!has_room(file, (uint64_t)offset, end))
+	if (!has_room(file, offset, end))
 		return ENOSPC;
-	if (world_fault("posix_fallocate"))
+	if (world_fault("fallocate"))
 		return EIO;
 	grow(file->node, end);
 	if (end > file->node->size)
@@ -854,17 +861,42 @@ __wrap_posix_fallocate(int fd, off_t offset, off_t length)
 	return 0;
 }
 
-/* Makes holes of whole sectors within the file. */
+int
+__wrap_posix_fallocate(int fd, off_t offset, off_t length)
+{
+	struct open_file *file = opened(fd);
+
+	if (file == NULL)
+		return __real_posix_fallocate(fd, offset, length);
+	world_step("posix_fallocate");
+	return allocate(file, (uint64_t)offset, (uint64_t)(offset + length));
+}
+
+static int
+fallocate_all(struct open_file *file, uint64_t bytes)
+{
+	int error;
+
+	world_step("fallocate");
+	error = allocates ? allocate(file, 0, bytes) : EOPNOTSUPP;
+	return error == 0 ? 0 : failed(error);
+}
+
+/* Takes room for the file's first bytes, or makes holes of whole sectors within it. */
 int
 __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 {
 	struct open_file *file = opened(fd);
 	struct node *node = file != NULL ? file->node : NULL;
 
+	if (file != NULL && mode == 0 && offset == 0)
+		return fallocate_all(file, (uint64_t)length);
 	if (file == NULL || mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
 		return failed(EBADF);
 	if (call_fails("fallocate"))
 		return failed(EIO);
+	if (!allocates)
+		return failed(EOPNOTSUPP);
 	world_trace("punch %s %llu+%llu", file->path, (unsigned long long)offset,
 	    (unsigned long long)length);
 	for (uint64_t at = (uint64_t)offset;
