@@ -100,6 +100,6 @@ while [ "$(value $at log_frame salt)" = "$salt" ]; do
   at=$(((at + 40 + length + 7) / 8 * 8))
 done
 is "all checksums" "" "$wrong"
-ok "a checkpoint comes first, then a message:$types" eval '[[ "$types " = " 6 "*" 1 "*" 5 "* ]]'
+ok "a checkpoint comes first, then a message:$types" eval '[[ "$types " = " 6 "*" 1 "*"5 "* ]]'
 is "which is there, with its sequence" '1 "message_id":"p1"}' "$(echo "$message" | sed 's/^\(1 \).*\("mess\)/\1\2/')"
 done_testing
