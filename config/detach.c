@@ -6,8 +6,10 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -18,7 +20,8 @@
 
 enum {
 	END_NS_S = 10, /* that a process which failed may take to end */
-	LOOK_NS = 10000000
+	LOOK_NS = 10000000,
+	RELAY_READS = 16
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -65,17 +68,28 @@ wait_some(struct watch *watch, struct pollfd pollers[2], uint64_t limit_ns)
 		pollers[0].revents = pollers[1].revents = 0;
 }
 
-/* Passes on what the background wrote. A reader of ours that does not read is not waited for. */
+/* On our standard error. A reader that does not read is not waited for. */
+static void
+say(const char *text, size_t length)
+{
+	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	if (poll(&out, 1, 0) == 1 && write(STDERR_FILENO, text, length) < 0)
+		return;
+}
+
+/* Passes on what the background wrote, as much as a pipe holds: it may write without end. */
 static void
 relay(struct watch *watch)
 {
-	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
-	char text[4096];
-	ssize_t n;
+	char text[PIPE_BUF];
+	ssize_t n = 1;
 
-	while ((n = read(watch->error_fd, text, sizeof(text))) > 0)
-		if (poll(&out, 1, 0) == 1 && write(STDERR_FILENO, text, (size_t)n) < 0)
-			continue;
+	for (int i = 0; i < RELAY_READS && n > 0; i++) {
+		n = read(watch->error_fd, text, sizeof(text));
+		if (n > 0)
+			say(text, (size_t)n);
+	}
 	if (n == 0) {
 		close(watch->error_fd);
 		watch->error_fd = -1;
@@ -139,10 +153,15 @@ wait_for_ready(struct watch *watch, uint64_t limit_ns, const char *log)
 
 	if (status == 0)
 		_exit(0);
-	if (status < 0)
-		errx(EX_TEMPFAIL,
-		    "not ready after %g s: it goes on in the background, and %s says why",
-		    (double)limit_ns / SECOND_NS, log);
+	if (status < 0) {
+		char text[PIPE_BUF];
+		int length = snprintf(text, sizeof(text),
+		    "%s: not ready after %g s: it goes on in the background, and %s says why\n",
+		    program_invocation_short_name, (double)limit_ns / SECOND_NS, log);
+
+		say(text, length < PIPE_BUF ? (size_t)length : PIPE_BUF);
+		_exit(EX_TEMPFAIL);
+	}
 	end = wait_for_end(watch);
 	if (stop_signal != 0)
 		_exit(128 + stop_signal);
@@ -170,7 +189,7 @@ leave_caller(int error_fd)
 int
 detach_begin(unsigned times, uint64_t limit_ns, const char *log)
 {
-	struct sigaction action = { .sa_handler = on_signal }, before[2];
+	struct sigaction action = { .sa_handler = on_signal };
 	struct watch watch = { .times = times };
 	int ready[2], error[2];
 	sigset_t set;
@@ -187,8 +206,8 @@ detach_begin(unsigned times, uint64_t limit_ns, const char *log)
 	if (watch.child < 0)
 		err(EX_OSERR, "fork");
 	if (watch.child > 0) {
-		sigaction(SIGINT, &action, &before[0]);
-		sigaction(SIGTERM, &action, &before[1]);
+		sigaction(SIGINT, &action, NULL);
+		sigaction(SIGTERM, &action, NULL);
 		close(ready[1]);
 		close(error[1]);
 		watch.ready_fd = ready[0];

@@ -54,7 +54,7 @@ echo "# descriptors that are closed at the start"
 base closed
 timeout -k 5 120 "$top_builddir/headgate-router" -d <&- >&- 2>&-
 is "a router without any goes to the background" "0 0" "$? $("$ctl" wait -t 60 >&2; echo $?)"
-is "and its locks have nothing in them" "" "$(cat "$HEADGATE_DIR/state/router.lock" "$HEADGATE_DIR/run/router.lock")"
+is "and does not log into its locks" "" "$(grep -h router.ready "$HEADGATE_DIR/state/router.lock" "$HEADGATE_DIR/run/router.lock")"
 timeout -k 5 120 "$top_builddir/headgate-payment" -d <&- >&- 2>&-
 is "so does a worker" 0 $?
 for how in '0<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
@@ -118,6 +118,13 @@ ok "and the worker attaches" "$ctl" wait --workers -t 60 payment-processing
 is "what fails in the background is said in the foreground" "75 1" "$? $(grep -c 'another router runs here' "$dir/err")"
 "$top_builddir/headgate-payment" -d --log "$dir/none/log" 2>"$dir/err"
 is "a log that cannot be" "73 headgate-payment: $dir/none/log: No such file or directory" "$? $(cat "$dir/err")"
+
+mkfifo "$dir/alone.err"
+exec 5<>"$dir/alone.err"
+head -c 65536 /dev/zero >&5
+timeout -k 5 60 "$top_builddir/headgate-bank-account" -d -D "$dir/nowhere" --wait 200ms 2>"$dir/alone.err"
+is "-d does not wait for who does not read its errors" 75 $?
+exec 5<&-
 
 echo "# a reader that goes"
 for i in $(seq 20000); do printf "$message" "r$i"; done >"$dir/in"
