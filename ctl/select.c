@@ -9,7 +9,8 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* The fields that --filter takes. Of several filters with one field, one must hold; of all fields, each. */
+/* The fields that --filter takes. Of several filters with one field, one must hold; of all fields,
+ * each. */
 enum field { CODE, GROUP, MESSAGE_ID, FIELDS };
 static const char *const field_names[FIELDS] = {
 	[CODE] = "code",

@@ -63,9 +63,9 @@ struct json_reader *json_reader_new(size_t capacity); /* longest text, bytes; NU
 void json_reader_free(struct json_reader *);
 
 /* Walks one object strictly, every value in it, and calls field for each top-level member, in
- * order. The callback returns 0 to go on; anything else ends the walk with JSON_STOPPED. JSON_PADDING
- * bytes behind text + length must be readable. Anything invalid anywhere in the text is found, but
- * fields may have been reported before it was: act on them only after JSON_OK. */
+ * order. The callback returns 0 to go on; anything else ends the walk with JSON_STOPPED.
+ * JSON_PADDING bytes behind text + length must be readable. Anything invalid anywhere in the text
+ * is found, but fields may have been reported before it was: act on them only after JSON_OK. */
 enum json_error json_walk(struct json_reader *, const char *text, size_t length,
     int (*field)(void *context, const struct json_field *), void *context);
 
@@ -89,9 +89,9 @@ enum json_error json_each(struct json_reader *, struct span container,
  * length, or -ENOBUFS, or -EILSEQ. Without escapes it is a plain copy. */
 long json_unescape(const struct json_value *, char *buffer, size_t capacity);
 
-/* Writes s as a JSON string with its quotes, escaping what must be, and what a terminal would obey: C1 controls, line
- * separators and marks of direction. Bytes that are no UTF-8 become U+FFFD. At most 6 * length + 2 bytes are
- * written. Returns the length written, or -ENOBUFS. */
+/* Writes s as a JSON string with its quotes, escaping what must be, and what a terminal would obey:
+ * C1 controls, line separators and marks of direction. Bytes that are no UTF-8 become U+FFFD. At
+ * most 6 * length + 2 bytes are written. Returns the length written, or -ENOBUFS. */
 long json_quote(char *buffer, size_t capacity, const char *s, size_t length);
 
 #ifdef __cplusplus

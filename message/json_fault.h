@@ -1,8 +1,8 @@
 /*
  * json_fault - where a text is no JSON, and why, in words for a person.
  *
- * json.h says whether a text is good; this looks once more at one that is not, byte by byte. Both must agree on
- * what is good: tests/unit/json.c compares them.
+ * json.h says whether a text is good; this looks once more at one that is not, byte by byte. Both
+ * must agree on what is good: tests/unit/json.c compares them.
  */
 #ifndef HEADGATE_MESSAGE_JSON_FAULT_H
 #define HEADGATE_MESSAGE_JSON_FAULT_H

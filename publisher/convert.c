@@ -353,7 +353,8 @@ unwrap(struct converter *c)
  * Judging what was noted.
  */
 
-/* The value of a field that must be a string of 1 to ENVELOPE_ID_BYTES bytes without NUL, or a refusal. */
+/* The value of a field that must be a string of 1 to ENVELOPE_ID_BYTES bytes without NUL, or a
+ * refusal. */
 static int
 take_id(struct converter *c, size_t field, struct span *id)
 {
@@ -405,8 +406,8 @@ refuse_group(struct converter *c)
 	return 400;
 }
 
-/* The first of message_group_id and the topic's fields that is there. One that is there and is no string is
- * no reason to look for another: its author named a group. */
+/* The first of message_group_id and the topic's fields that is there. One that is there and is no
+ * string is no reason to look for another: its author named a group. */
 static int
 find_group(struct converter *c, struct span *group)
 {
@@ -446,8 +447,8 @@ hash_body(struct converter *c, struct envelope *head)
 	head->dedup_is_hash = true;
 }
 
-/* Where the topic's fields give none, one is made: what is sent again because the answer did not come must
- * not be taken twice. */
+/* Where the topic's fields give none, one is made: what is sent again because the answer did not
+ * come must not be taken twice. */
 static void
 find_dedup_id(struct converter *c, struct envelope *head, bool explicit_id)
 {

@@ -45,7 +45,8 @@ input_new(char *const *names, size_t count)
 		free(input);
 		return NULL;
 	}
-	/* simdjson reads the padding, and what it finds there does not matter; only make it defined. */
+	/* simdjson reads the padding, and what it finds there does not matter; only make it
+	 * defined. */
 	memset(input->buffer + BUFFER_BYTES, 0, JSON_PADDING);
 	input->names = names;
 	input->count = count;

@@ -1,10 +1,11 @@
 /*
  * input - files and standard input, one after another, as numbered lines.
  *
- * A line ends with a newline, or a carriage return and a newline. It is never split, but one longer than
- * INPUT_LINE_BYTES is handed out in pieces, so that it is never held whole; so is a source that is refused by its
- * beginning (publisher/sniff.h), as if it were one line. A byte order mark at the beginning of a source is passed over.
- * What one read(2) gave can be taken at once: nothing waits for a full buffer.
+ * A line ends with a newline, or a carriage return and a newline. It is never split, but one longer
+ * than INPUT_LINE_BYTES is handed out in pieces, so that it is never held whole. So is a source that
+ * is refused by its beginning (publisher/sniff.h), as if it were one line. A byte order mark at the
+ * beginning of a source is passed over. What one read(2) gave can be taken at once: nothing waits
+ * for a full buffer.
  *
  *	input_peek()  INPUT_LINE  use it, then input_advance()
  *	              INPUT_MORE  wait until input_fd() is readable (-1: no need to), then input_read()

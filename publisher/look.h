@@ -1,5 +1,6 @@
 /*
- * look - what can be seen of a router that does not answer: none is there, it starts, it hangs, or it is busy.
+ * look - what can be seen of a router that does not answer: none is there, it starts, it hangs, or
+ * it is busy.
  */
 #ifndef HEADGATE_PUBLISHER_LOOK_H
 #define HEADGATE_PUBLISHER_LOOK_H

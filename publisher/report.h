@@ -26,8 +26,8 @@ void report_refused(struct report *, const struct window_entry *, int status, co
 /* A line that has no answer: only its receipt says so. */
 void report_given_up(struct report *, const struct window_entry *, const char *reason);
 
-/* What is refused without being held, a line too long or a source that is no lines: its pieces, as they come; the
- * refusal with the first. */
+/* What is refused without being held, a line too long or a source that is no lines: its pieces, as
+ * they come; the refusal with the first. */
 void report_piece(struct report *, const struct input_line *);
 
 /* Shows progress, if wanted and not shown just now (or now in any case). */

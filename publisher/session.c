@@ -224,7 +224,8 @@ read_places(const msgpack_object *object, struct session_result *result)
 }
 
 /* Number behind the last message that may be answered. Of a frame that is under way the router has
- * perhaps all but the last: as long as that one has no answer, what is being sent stays in memory. */
+ * perhaps all but the last: as long as that one has no answer, what is being sent stays in
+ * memory. */
 static uint64_t
 answerable_end(const struct session *session)
 {

@@ -47,9 +47,9 @@ struct session_result {
 int session_init(struct session *);
 void session_free(struct session *);
 
-/* Connects and says hello. Returns 0 with *topic filled; -ENOENT, -ECONNREFUSED: no router; -EAGAIN:
- * it said to try later; -EINVAL: it refused for good, error says why; -EACCES, -EPERM: it is for another
- * user, error says so; -ETIMEDOUT: no answer within timeout_ms; or -errno. */
+/* Connects and says hello. Returns 0 with *topic filled; -ENOENT, -ECONNREFUSED: no router;
+ * -EAGAIN: it said to try later; -EINVAL: it refused for good, error says why; -EACCES, -EPERM: it
+ * is for another user, error says so; -ETIMEDOUT: no answer within timeout_ms; or -errno. */
 int session_open(struct session *, const char *run_dir, const char *topic_name, bool wants_receipts,
     int timeout_ms, struct topic_settings *topic, char *error, size_t error_bytes);
 void session_close(struct session *);
@@ -61,12 +61,13 @@ session_unanswered(const struct session *session)
 	return session->sending || session->next_number > session->settled + 1;
 }
 
-/* Sends as much of the window as the socket takes. Returns 1 when it takes no more for now, 0 when all
- * is sent, or -errno. */
+/* Sends as much of the window as the socket takes. Returns 1 when it takes no more for now, 0 when
+ * all is sent, or -errno. */
 int session_send(struct session *, struct window *);
 
-/* Reads what has come and calls result for each. Returns 0, -EPIPE at the end of the stream, -EPROTO,
- * -EINVAL when the router refused for good (error says why), what the callback returned, or -errno. */
+/* Reads what has come and calls result for each. Returns 0, -EPIPE at the end of the stream,
+ * -EPROTO, -EINVAL when the router refused for good (error says why), what the callback returned,
+ * or -errno. */
 int session_receive(
     struct session *, int (*result)(void *context, const struct session_result *), void *context);
 

@@ -137,8 +137,9 @@ next_line(const char *at, const char *end, bool ended)
 	};
 }
 
-/* A first line that begins an object or array and is good so far: does the next one go on with it? A line that was
- * cut off, with good lines behind it, is not the beginning of a value over several lines. */
+/* A first line that begins an object or array and is good so far: does the next one go on with it?
+ * A line that was cut off, with good lines behind it, is not the beginning of a value over several
+ * lines. */
 static enum sniff_verdict
 sniff_value(struct line first, const char *end, bool ended, const char **why)
 {

@@ -73,12 +73,12 @@ void window_pop(struct window *);
  * must not be before it is sent. False when all is sent. */
 bool window_next_frame(struct window *, struct window_frame *);
 
-/* Makes all messages that are not settled unsent again. maybe_taken: the router may have taken those that
- * were sent, and its answer got lost. */
+/* Makes all messages that are not settled unsent again. maybe_taken: the router may have taken
+ * those that were sent, and its answer got lost. */
 void window_rewind(struct window *, bool maybe_taken);
 
-/* The head is a message that was sent on an earlier connection and may have been taken there: if it is
- * a duplicate, perhaps only of itself. */
+/* The head is a message that was sent on an earlier connection and may have been taken there: if it
+ * is a duplicate, perhaps only of itself. */
 bool window_head_resent(const struct window *);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * mutate [-n count] [-s seed] - prints payments and bank accounts, one a line, of which most went wrong: values of other
- * types, bytes, truncation, nesting. On stderr: how many lines are not blank. The first one is good.
+ * mutate [-n count] [-s seed] - prints payments and bank accounts, one a line, of which most went
+ * wrong: values of other types, bytes, truncation, nesting. On stderr: how many lines are not
+ * blank. The first one is good.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -144,8 +144,8 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 	}
 }
 
-/* Each setting that has a range: its ends are taken, what is beyond them is refused with the range, and the page
- * says the same. */
+/* Each setting that has a range: its ends are taken, what is beyond them is refused with the range,
+ * and the page says the same. */
 static const struct range {
 	const char *section, *setting, *min, *max, *below, *above;
 } ranges[] = {

@@ -197,7 +197,8 @@ Test(json, the_byte_that_is_wrong_is_named)
 	}
 }
 
-/* Two readers, one grammar. What the first refuses for more than its grammar is good for the second. */
+/* Two readers, one grammar. What the first refuses for more than its grammar is good for the
+ * second. */
 Test(json, who_refuses_and_who_names_the_byte_agree, .timeout = 600)
 {
 	static char text[MUTATED_BYTES + 1];
@@ -307,7 +308,8 @@ Test(json, picks_by_name)
 	cr_assert(values[2].type == JSON_OBJECT, "x");
 }
 
-/* What stands behind a constant's end, and how far a publisher's name reaches, is nobody's business. */
+/* What stands behind a constant's end, and how far a publisher's name reaches, is nobody's
+ * business. */
 Test(json, a_name_that_goes_on_behind_a_zero_is_another_name)
 {
 	static const size_t lengths[] = { 1, 9, 24, 40, 255, 5000, 60000, 900000 };
@@ -340,7 +342,8 @@ Test(json, quotes_and_unescapes)
 	cr_assert(
 	    strcmp(buffer, "\"a\\\"\\\\\\u000a\\u007f\xef\xbf\xbd\xc3\xa9\"") == 0, "%s", buffer);
 	cr_assert(json_quote(buffer, 3, "abc", 3) == -ENOBUFS, "too small");
-	/* U+009B begins a terminal's command, U+202E turns the direction; U+00A0 and U+2027 are text. */
+	/* U+009B begins a terminal's command, U+202E turns the direction; U+00A0 and U+2027 are
+	 * text. */
 	n = json_quote(buffer, sizeof(buffer),
 	    "\xc2\x9b\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xe2\x80\xa8\xc2\xa0\xe2\x80\xa7", 18);
 	cr_assert(n > 0 && n < 64, "length %ld", n);

@@ -38,8 +38,8 @@ teardown(void)
 
 TestSuite(publisher_convert, .init = setup, .fini = teardown, .timeout = 30);
 
-/* Converts, packs and opens. Returns the status. The line stands at the end of its memory, so that a
- * sanitizer sees what reads beyond its padding. */
+/* Converts, packs and opens. Returns the status. The line stands at the end of its memory, so that
+ * a sanitizer sees what reads beyond its padding. */
 static int
 convert_bytes(const char *text, size_t length)
 {

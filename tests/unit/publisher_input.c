@@ -164,8 +164,8 @@ Test(publisher_input, lines_are_whole_wherever_a_read_ends)
 	free(bytes);
 }
 
-/* Writes bytes to a pipe in pieces that the seed decides on, and reads as it goes: the lines must be those that a
- * file with the same bytes has. */
+/* Writes bytes to a pipe in pieces that the seed decides on, and reads as it goes: the lines must
+ * be those that a file with the same bytes has. */
 static void
 check_pieces(const char *bytes, size_t length)
 {

@@ -915,7 +915,8 @@ Test(publisher_run, a_signal_loses_no_refused_line)
  * Peers and people that do not keep to the rules.
  */
 
-/* It gives up, or goes on with a router that is well: it never crashes, and never goes on for ever. */
+/* It gives up, or goes on with a router that is well: it never crashes, and never goes on for
+ * ever. */
 static void
 check_bad_answer(uint64_t first, uint32_t count, int status)
 {
@@ -1299,8 +1300,8 @@ fuzz_split(struct fuzz *fuzz, struct converter *converter)
 	}
 }
 
-/* The next line that is sent, from this one on. *waits: something too long comes before it, and all that was
- * sent must be answered first. */
+/* The next line that is sent, from this one on. *waits: something too long comes before it, and all
+ * that was sent must be answered first. */
 static size_t
 fuzz_next(const struct fuzz *fuzz, size_t at, bool *waits)
 {
@@ -1309,7 +1310,8 @@ fuzz_next(const struct fuzz *fuzz, size_t at, bool *waits)
 	return at;
 }
 
-/* Takes what is sent, and answers it in the way that the seed says; now and then it hangs up before. */
+/* Takes what is sent, and answers it in the way that the seed says; now and then it hangs up
+ * before. */
 static void
 fuzz_route(struct fuzz *fuzz)
 {
@@ -1349,7 +1351,8 @@ fuzz_route(struct fuzz *fuzz)
 	}
 }
 
-/* One receipt for each line that is not blank, in order; and each refused line kept, with its end. */
+/* One receipt for each line that is not blank, in order; and each refused line kept, with its
+ * end. */
 static bool
 fuzz_check(const struct fuzz *fuzz)
 {
