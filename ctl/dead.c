@@ -132,11 +132,10 @@ list_text(void *context, const struct message *message)
 	const struct log_origin *origin = origin_of(message);
 	struct span id = message->envelope.message_id, group = message->envelope.group;
 	struct span reason = reason_of(message);
-	uint64_t now_ns = ctl_wall_ns();
 	char last[TEXT_AGE_BYTES];
 
 	printing->shown++;
-	text_age(last, now_ns > origin->last_ns ? (double)(now_ns - origin->last_ns) / 1e9 : 0);
+	text_age(last, text_seconds(origin->last_ns, ctl_wall_ns()));
 	table_number(table, message->sequence);
 	table_number(table, origin->status);
 	table_number(table, origin->receives);

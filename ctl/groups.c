@@ -120,7 +120,7 @@ ask(struct list *list, const char *queue)
 static double
 age_s(const struct list *list, const struct blocked_group *group)
 {
-	return group->since_ns > list->now_ns ? 0 : (double)(list->now_ns - group->since_ns) / 1e9;
+	return text_seconds(group->since_ns, list->now_ns);
 }
 
 static void

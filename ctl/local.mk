@@ -8,8 +8,11 @@ CTL_LIBS = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(MESSAGE_LIBS) $(SHM_L
 	$(BSD_LIBS)
 headgatectl_LDADD = $(CTL_LIBS)
 
-check_PROGRAMS += tests/unit/test-ctl_message
-TESTS += tests/unit/test-ctl_message
+check_PROGRAMS += tests/unit/test-ctl_message tests/unit/test-ctl_table
+TESTS += tests/unit/test-ctl_message tests/unit/test-ctl_table
+tests_unit_test_ctl_table_SOURCES = tests/unit/ctl_table.c ctl/table.c ctl/text.c
+tests_unit_test_ctl_table_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_ctl_table_LDADD = $(CONFIG_LIBS) $(MESSAGE_LIBS) $(BSD_LIBS) $(CRITERION_LIBS)
 tests_unit_test_ctl_message_SOURCES = tests/unit/ctl_message.c ctl/message.c ctl/text.c
 tests_unit_test_ctl_message_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_ctl_message_LDADD = $(LOG_LIBS) $(CONFIG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(BSD_LIBS) \

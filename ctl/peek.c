@@ -27,9 +27,7 @@ struct peek {
 static double
 age_s(const struct peek *peek, const struct message *message)
 {
-	uint64_t then_ns = message->envelope.published_ns;
-
-	return then_ns == 0 || then_ns > peek->now_ns ? 0 : (double)(peek->now_ns - then_ns) / 1e9;
+	return text_seconds(message->envelope.published_ns, peek->now_ns);
 }
 
 static void

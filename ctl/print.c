@@ -204,7 +204,7 @@ print_queues(const struct status *status, const struct status *before, const str
 
 		row.before = find_before(before, row.queue->name);
 		if (row.before != NULL)
-			row.seconds = status_age_s(before->taken_ns, status->taken_ns);
+			row.seconds = text_seconds(before->taken_ns, status->taken_ns);
 		if (ctl->queue_count > 0 || !is_quiet(row.queue))
 			add_row(table, &row, ctl, status->running);
 	}
@@ -479,14 +479,14 @@ print_closed(const struct status_queue *queue, const struct status *status, cons
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
 
 	text_time(since, status_since_ns(queue));
-	text_age(age, status_age_s(status_since_ns(queue), ctl_wall_ns()));
+	text_age(age, text_seconds(status_since_ns(queue), ctl_wall_ns()));
 	printf("\n%s is %s since %s (%s), by ", queue->name, status_state_text(queue->state), since,
 	    age);
 	put_by(detail);
 	putchar('\n');
 	if (status_probed_ns(queue) != 0) {
 		text_time(since, detail->since_ns);
-		text_age(age, status_age_s(detail->since_ns, ctl_wall_ns()));
+		text_age(age, text_seconds(detail->since_ns, ctl_wall_ns()));
 		printf("    probed:  %s (%s), and it failed again\n", since, age);
 	}
 	if (detail->reason[0] != '\0') {
@@ -581,7 +581,7 @@ print_router(const struct status *status, const struct ctl *ctl)
 		print_no_router(status, ctl);
 		return;
 	}
-	text_age(age, status_age_s(status->since_ns, ctl_wall_ns()));
+	text_age(age, text_seconds(status->since_ns, ctl_wall_ns()));
 	text_age(silent, status->heartbeat_age_s);
 	if (status->heartbeat_age_s <= CTL_SILENT_S)
 		printf("router: running for %s, pid %" PRIu32 "\n", age, status->pid);

@@ -25,12 +25,6 @@
 
 enum { WATCH_MS = 1000 };
 
-double
-status_age_s(uint64_t then_ns, uint64_t now_ns)
-{
-	return then_ns == 0 || then_ns > now_ns ? 0 : (double)(now_ns - then_ns) / 1e9;
-}
-
 static uint64_t
 get(const _Atomic uint64_t *counter)
 {
@@ -63,9 +57,9 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 			.parent = process.parent,
 			.frozen = process.frozen,
 			.lanes = worker->lanes,
-			.heartbeat_age_s = status_age_s(get(&worker->heartbeat_ns), now_ns),
+			.heartbeat_age_s = text_seconds(get(&worker->heartbeat_ns), now_ns),
 			.handling = handling,
-			.handling_s = status_age_s(since_ns, now_ns),
+			.handling_s = text_seconds(since_ns, now_ns),
 			.store_empty = get(&worker->flags) & CONTROL_STORE_EMPTY,
 		};
 	}
@@ -105,7 +99,7 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	out->depth =
 	    out->published > out->done + out->failed ? out->published - out->done - out->failed : 0;
 	out->oldest_age_s =
-	    out->depth == 0 || oldest_ns == 0 ? -1 : status_age_s(oldest_ns, ctl_wall_ns());
+	    out->depth == 0 || oldest_ns == 0 ? -1 : text_seconds(oldest_ns, ctl_wall_ns());
 	out->next_probe_s = next_probe_s(out, get(&queue->probe_due_ns));
 	gather_workers(out, control, index);
 }
@@ -178,7 +172,7 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	out->dead_lettered = summary.totals.dead_lettered;
 	out->expired = summary.totals.expired;
 	out->next_probe_s = -1;
-	out->oldest_age_s = summary.oldest_ns ? status_age_s(summary.oldest_ns, ctl_wall_ns()) : -1;
+	out->oldest_age_s = summary.oldest_ns ? text_seconds(summary.oldest_ns, ctl_wall_ns()) : -1;
 }
 
 /* Is there a state, and is it ours? */

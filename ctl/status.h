@@ -106,9 +106,6 @@ status_probed_ns(const struct status_queue *queue)
 	    : 0;
 }
 
-/* Seconds between two times of one clock; 0 when it went back meanwhile, or then is 0. */
-double status_age_s(uint64_t then_ns, uint64_t now_ns);
-
 /* Names point into control, which is open until it is closed. */
 void status_gather(struct status *, struct ctl *, struct control *);
 

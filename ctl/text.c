@@ -17,6 +17,12 @@
 
 enum { COLUMNS_MIN = 80 };
 
+double
+text_seconds(uint64_t then_ns, uint64_t now_ns)
+{
+	return then_ns == 0 || then_ns > now_ns ? 0 : (double)(now_ns - then_ns) / 1e9;
+}
+
 void
 text_age(char text[TEXT_AGE_BYTES], double seconds)
 {

@@ -11,6 +11,8 @@
 
 enum { TEXT_TIME_BYTES = 40, TEXT_AGE_BYTES = 32, TEXT_COUNT_BYTES = 96 };
 
+/* Seconds between two times of one clock; 0 when that went back meanwhile, or then is 0. */
+double text_seconds(uint64_t then_ns, uint64_t now_ns);
 /* 90061 s is "1d 1h"; two units are enough for a person. */
 void text_age(char text[TEXT_AGE_BYTES], double seconds);
 /* CLOCK_REALTIME as local time, with its zone: "2026-11-20 23:59:59 +01:00"; 0 is "-". */
