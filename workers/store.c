@@ -3,6 +3,7 @@
 #endif
 #include "workers/store.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -35,7 +36,10 @@ enum statement {
 
 /* SQLite's: the database, its log, and the index of that. All are there as long as it is open. */
 static const char *const endings[] = { "", "-wal", "-shm" };
-enum { FILES = sizeof(endings) / sizeof(endings[0]) };
+enum {
+	FILES = sizeof(endings) / sizeof(endings[0]),
+	URI_BYTES = 3 * PATH_MAX + 32 /* each byte of a path may be three */
+};
 
 struct file {
 	dev_t device;
@@ -299,14 +303,32 @@ check_files(struct store *store, int files)
 	return 0;
 }
 
+/* psow=0: a power cut while a sector is written may take all that is in it, so no commit shares one with the commit
+ * before. */
+static void
+make_uri(char uri[URI_BYTES], const char *path)
+{
+	char *at = uri + sprintf(uri, "file://");
+
+	for (; *path != '\0'; path++)
+		if (isalnum((unsigned char)*path) || strchr("/._-", *path) != NULL)
+			*at++ = *path;
+		else
+			at += sprintf(at, "%%%02x", (unsigned char)*path);
+	strcpy(at, "?psow=0");
+}
+
 /* flags: of sqlite3_open_v2(). */
 static int
 open_database(struct store *store, int flags)
 {
+	char uri[URI_BYTES];
 	int rc;
 
-	if (sqlite3_open_v2(store->path, &store->db,
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | flags, NULL) != SQLITE_OK)
+	make_uri(uri, store->path);
+	if (sqlite3_open_v2(uri, &store->db,
+		SQLITE_OPEN_URI | SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | flags,
+		NULL) != SQLITE_OK)
 		return remember_error(store);
 	sqlite3_busy_timeout(store->db, 5000);
 	/* Before anything is written: the journal mode stands in the file, too. */

@@ -210,6 +210,43 @@ Test(store, what_was_applied_is_found_with_its_outcome)
 	store_close(store);
 }
 
+static uint32_t
+big_endian(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* A frame of SQLite's write-ahead log is a page and 24 bytes, so commits would share sectors of the disk: the last frame is
+ * repeated up to the end of one. */
+Test(store, a_commit_shares_no_sector_with_the_next_one)
+{
+	static uint8_t log[1 << 20];
+	struct store *store = open_store();
+	const uint8_t *last = NULL, *before = NULL;
+	char name[sizeof(path) + 8];
+	size_t bytes, frame_bytes;
+	FILE *file;
+
+	cr_assert(apply_batch(store, 1) == 0 && store_commit(store) == 0, "%s", store_error(store));
+	snprintf(name, sizeof(name), "%s-wal", path);
+	file = fopen(name, "r");
+	cr_assert(file != NULL, "%s", name);
+	bytes = fread(log, 1, sizeof(log), file);
+	fclose(file);
+	frame_bytes = 24 + big_endian(log + 8);
+	for (const uint8_t *at = log + 32; at + frame_bytes <= log + bytes; at += frame_bytes) {
+		if (memcmp(at + 8, log + 16, 8) != 0) /* of an earlier use */
+			break;
+		before = last;
+		last = at;
+	}
+	cr_assert(before != NULL, "%zu bytes", bytes);
+	cr_assert(big_endian(before) == big_endian(last) && big_endian(before + 4) != 0 &&
+		big_endian(last + 4) != 0,
+	    "pages %u and %u", big_endian(before), big_endian(last));
+	store_close(store);
+}
+
 Test(store, a_second_time_gives_no_second_row)
 {
 	struct store *store = open_store();
