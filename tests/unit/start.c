@@ -11,7 +11,7 @@
 
 #include "shm/start.h"
 
-enum { LOOKS = 20000000, VALGRIND_LOOKS = 20000, IDLE_NS = 1000, HANDLING_NS = 10 };
+enum { LOOKS = 20000000, IDLE_NS = 1000, HANDLING_NS = 10 };
 
 /* A message takes HANDLING_NS, and mostly the worker is idle for much longer before the next one. */
 static struct start start;
@@ -35,11 +35,13 @@ write_starts(void *arg)
 
 Test(start, a_worker_that_is_quick_never_looks_slow, .timeout = 120)
 {
-	uint64_t last = 0, busy = 0, looks = getenv("HEADGATE_VALGRIND") ? VALGRIND_LOOKS : LOOKS;
+	uint64_t last = 0, busy = 0;
 	pthread_t writer;
 
+	if (getenv("HEADGATE_VALGRIND") != NULL)
+		cr_skip("valgrind runs one thread at a time");
 	cr_assert(pthread_create(&writer, NULL, write_starts, NULL) == 0, "thread");
-	while (busy < looks) {
+	while (busy < LOOKS) {
 		uint64_t since_ns, now_ns = clock_ns, sequence = start_get(&start, &since_ns);
 
 		busy += sequence != 0;
