@@ -722,37 +722,62 @@ take_ended(struct worker *worker, const struct lane_completion *completion, uint
 	return 0;
 }
 
-/* Returns 0, -EAGAIN when it must be tried again, -EPROTO, or -ENOMEM. */
+/* What a completion says of its message. */
+enum answer { ANSWER_ENDED, ANSWER_BLOCKS, ANSWER_TRIPS, ANSWER_WRONG };
+
+static enum answer
+answer_of(const struct queue *queue, const struct lane_completion *completion)
+{
+	if (completion->flags & LANE_GIVEN_BACK)
+		return ANSWER_BLOCKS;
+	if (completion->status < 400 || completion->flags & LANE_ENDED)
+		return ANSWER_ENDED;
+	if (policy_blocks(&queue->policy, completion->status))
+		return ANSWER_BLOCKS;
+	/* Of a 4xx it was told that it is recorded, and has not done it. */
+	return completion->status >= 500 ? ANSWER_TRIPS : ANSWER_WRONG;
+}
+
+/* An answer to a message that is not settled. Returns as take_completion(). */
+static int
+take_answer(struct worker *worker, const struct lane_completion *completion, enum answer answer,
+    const char *reason)
+{
+	struct redelivery *redelivery;
+	struct parked given = find_given(worker, completion->sequence, &redelivery);
+
+	if (given.position == 0)
+		return -EPROTO;
+	if (answer == ANSWER_BLOCKS)
+		return take_blocked(worker, completion, given, redelivery, reason);
+	if (answer == ANSWER_ENDED)
+		return take_ended(worker, completion, given.position, redelivery, reason);
+	trip(worker, completion, given.position, reason);
+	return 0;
+}
+
+/* A delivery is answered once, but for a 5xx under the gate, after which it is tried again: so nobody keeps the router at
+ * work with answers. Returns 0, -EAGAIN when it must be tried again, -EPROTO, or -ENOMEM. */
 static int
 take_completion(struct worker *worker, const struct ring_record *record)
 {
 	struct queue *queue = worker->queue;
 	struct lane_completion completion;
 	char reason[LANE_REASON_BYTES + 1];
-	struct redelivery *redelivery;
-	struct parked given;
-	bool ended;
+	enum answer answer;
+	int rc = 0;
 
 	if (!read_completion(worker, record, &completion, reason))
 		return -EPROTO;
-	if (settled_has(&queue->settled, completion.sequence))
-		return 0;
-	given = find_given(worker, completion.sequence, &redelivery);
-	if (given.position == 0)
+	answer = answer_of(queue, &completion);
+	if (answer == ANSWER_WRONG ||
+	    (answer == ANSWER_TRIPS ? !may_trip(worker, completion.state_seen)
+				    : worker->unanswered == 0))
 		return -EPROTO;
-	ended = completion.status < 400 || completion.flags & LANE_ENDED;
-	if (completion.flags & LANE_GIVEN_BACK ||
-	    (!ended && policy_blocks(&queue->policy, completion.status)))
-		return take_blocked(worker, &completion, given, redelivery, reason);
-	if (completion.status >= 500 && !ended) {
-		if (!may_trip(worker, completion.state_seen))
-			return -EPROTO;
-		trip(worker, &completion, given.position, reason);
-		return 0;
-	}
-	if (!ended) /* it was told that a 4xx is recorded, and has not done it */
-		return -EPROTO;
-	return take_ended(worker, &completion, given.position, redelivery, reason);
+	if (!settled_has(&queue->settled, completion.sequence))
+		rc = take_answer(worker, &completion, answer, reason);
+	worker->unanswered -= rc == 0 && answer != ANSWER_TRIPS;
+	return rc;
 }
 
 /* As soon as they are: then what is answered next is mostly the oldest. */
@@ -1052,6 +1077,7 @@ delivery_put(struct worker *worker, const struct log_frame *frame,
 		memcpy(payload + sizeof(*delivery), reason, delivery->reason_length);
 	memcpy(payload + front, content.envelope, content.length);
 	worker->in_flight++;
+	worker->unanswered++;
 	return 1;
 }
 

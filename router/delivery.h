@@ -33,16 +33,17 @@ struct worker {
 	uint64_t bell_count;
 	struct io_request bell_request;
 
-	uint64_t cursor;    /* position of the next frame to look at */
-	uint64_t delivered; /* highest sequence that was put into a ring or parked */
-	uint64_t in_flight; /* delivered and not completed */
+	uint64_t cursor;     /* position of the next frame to look at */
+	uint64_t delivered;  /* highest sequence that was put into a ring or parked */
+	uint64_t in_flight;  /* delivered and not completed */
+	uint64_t unanswered; /* deliveries; also of what was settled meanwhile */
 	struct flights flights;
 	uint64_t
 	    failed_generation; /* of the state under which it answered the last 5xx that closes the gate */
 	uint64_t alone; /* a message that has cost a worker's life: nothing beside it; 0: none */
 	int pid_fd;     /* to end the worker by; -1 */
 	bool killed;
-	bool told_slow; /* that it is to be killed was logged */
+	bool told_slow;       /* that it is to be killed was logged */
 	uint64_t attached_ns; /* CLOCK_MONOTONIC */
 	int full_lane;        /* the cursor waits for room in this one; -1: it does not */
 	uint64_t full_bytes;

@@ -1047,6 +1047,25 @@ Test(router_probe, a_5xx_that_no_handler_can_have_answered_breaks_the_protocol)
 	answer_next(200);
 }
 
+/* What is settled is answered once, too. */
+Test(router_probe, a_message_that_is_answered_again_and_again_breaks_the_protocol)
+{
+	uint64_t began_ns = now_ns();
+	unsigned lane;
+
+	publish(2, 1);
+	expect(1, 0, &lane);
+	answer(lane, 1, 200, 0);
+	answer(lane, 1, 200, 0); /* for the other delivery */
+	answer(lane, 1, 200, 0);
+	while (attachment_alive(&worker))
+		look_again(began_ns, "it is not dropped");
+	attachment_close(&worker);
+	attach();
+	expect(2, 0, &lane);
+	answer(lane, 2, 200, 0);
+}
+
 /* Whatever comes of it leads out of PROBING, under each policy, and what is behind goes on. */
 static void
 probe_all(const char *more, bool by_itself)
