@@ -836,27 +836,32 @@ frame_in_piece(const struct piece *piece, const struct log_segment *segment, uin
 	    : NULL;
 }
 
-/* As many bytes as there are, up to bytes. Returns 0 or -errno. */
+/* Up to bytes, or the file's end. Returns 0 or -errno. */
 static int
 read_piece(const struct queue *queue, const struct log_segment *segment, uint64_t position,
     struct piece *piece, size_t bytes)
 {
+	off_t offset = (off_t)(position - segment->position);
 	char path[LOG_PATH_BYTES];
-	ssize_t n;
-	int fd, rc;
+	ssize_t n = 1;
+	int fd, rc = 0;
 
+	piece->position = position;
 	piece->length = 0;
 	log_segment_path(path, queue->writer.dir, segment->number);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	do {
-		n = pread(fd, piece->data, bytes, (off_t)(position - segment->position));
-	} while (n < 0 && errno == EINTR);
-	rc = n < 0 ? -errno : 0;
+	while (n != 0 && piece->length < bytes) {
+		n = pread(fd, piece->data + piece->length, bytes - piece->length,
+		    offset + (off_t)piece->length);
+		if (n < 0 && errno != EINTR) {
+			rc = -errno;
+			break;
+		}
+		piece->length += n > 0 ? (size_t)n : 0;
+	}
 	close(fd);
-	piece->position = position;
-	piece->length = n < 0 ? 0 : (size_t)n;
 	return rc;
 }
 
@@ -904,6 +909,8 @@ queue_note_read(struct queue *queue, int rc)
 	if (failed && rc != queue->read_error)
 		event(EVENT_ERROR, "log.not_read", "s:queue", queue->config->name, "s:error",
 		    strerror(-rc), NULL);
+	if (rc == -ENOENT) /* somebody removed it: status says so */
+		queue->writer.files_gone = true;
 	queue->read_error = failed ? rc : 0;
 	return failed ? -EAGAIN : rc;
 }

@@ -507,7 +507,7 @@ check_probe(const struct queue *queue)
 	int length;
 
 	if (control_word_state(queue->control->state) != CONTROL_PROBING ||
-	    queue->control->state != queue->probing_word ||
+	    queue->control->state != queue->probing_word || !queue->probe_looked_up ||
 	    !model_at(queue->index, queue->probe_sequence, &i))
 		return;
 	length = snprintf(name, sizeof(name), "g%u", messages[i].group);
@@ -516,6 +516,21 @@ check_probe(const struct queue *queue)
 	    group->due_ns > world.now_ns)
 		world_violation(
 		    "P8: queue %u is PROBING, and its message waits with its group", queue->index);
+}
+
+/* Reads fail here, and files are short for a while; but no byte that was written is changed. */
+static void
+check_damage(const struct queue *queue)
+{
+	static const char damaged[] = "log damaged";
+	uint64_t word = queue->control->state;
+
+	if (control_word_state(word) == CONTROL_STOPPED &&
+	    control_word_slot(word) < CONTROL_SLOTS &&
+	    strncmp(queue->control->detail[control_word_slot(word)].reason, damaged,
+		strlen(damaged)) == 0)
+		world_violation(
+		    "P8: the log of queue %u is called damaged, and is not", queue->index);
 }
 
 void
@@ -528,6 +543,8 @@ model_check(const struct router *router)
 		remember_state(&router->queues[q]);
 		pass_time(&router->queues[q]);
 	}
+	for (unsigned q = 0; q < router->queue_count; q++)
+		check_damage(&router->queues[q]);
 	/* Dead letters' logs too, before anything is in them: what a batch names must be there as long. */
 	for (unsigned q = 0; q < router->queue_count; q++)
 		if (router->queues[q].durable.checkpoint != 0)
