@@ -378,6 +378,9 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	router->clock_base_ns = io_monotonic_ns();
 	TAILQ_INIT(&router->connections);
 	rc = place_lock(&router->run_lock, config->run_dir, error, error_bytes);
+	if (rc == 0 && router->run_lock.dir_fd < 0)
+		rc = complain(error, error_bytes, -EOPNOTSUPP, config->run_dir,
+		    "its file system has no locks on directories: choose a local one");
 	snprintf(path, sizeof(path), "%s/control", config->run_dir);
 	if (rc == 0)
 		control_disown(path);

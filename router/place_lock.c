@@ -63,18 +63,18 @@ complain_of_other(char *error, size_t error_bytes, const char *dir, bool has_dir
 
 /* headgatectl and systemd-tmpfiles have the lock for an instant, so one refusal proves nothing. */
 static int
-take(int fd)
+take(int fd, int tries)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_NS };
 
-	for (int tries = 0; tries < TRIES; tries++) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			return 0;
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
+		if (--tries <= 0)
+			return -EBUSY;
 		nanosleep(&pause, NULL);
 	}
-	return -EBUSY;
+	return 0;
 }
 
 /* Always as long, so that it is written over; filled up with empty lines, which $(cat) leaves out. */
@@ -91,9 +91,9 @@ write_number(int fd)
 
 /* Takes a lock on what was opened, or closes it. */
 static int
-keep(int fd, int *kept)
+keep(int fd, int *kept, int tries)
 {
-	int rc = fd < 0 ? -errno : take(fd);
+	int rc = fd < 0 ? -errno : take(fd, tries);
 
 	if (rc == 0)
 		*kept = fd;
@@ -103,22 +103,22 @@ keep(int fd, int *kept)
 }
 
 static int
-lock_dir(struct place_lock *lock, const char *dir)
+lock_dir(struct place_lock *lock, const char *dir, int tries)
 {
-	int rc = keep(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), &lock->dir_fd);
+	int rc = keep(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), &lock->dir_fd, tries);
 
 	/* Where directories cannot be locked, as on NFS, the file's lock is all there is. */
 	return rc == -EBADF || rc == -EINVAL || rc == -EOPNOTSUPP || rc == -ENOLCK ? 0 : rc;
 }
 
 static int
-lock_file(struct place_lock *lock, const char *dir)
+lock_file(struct place_lock *lock, const char *dir, int tries)
 {
 	char path[PATH_MAX];
 	int rc;
 
 	file_path(path, dir);
-	rc = keep(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), &lock->file_fd);
+	rc = keep(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), &lock->file_fd, tries);
 	if (rc == 0)
 		write_number(lock->file_fd);
 	return rc;
@@ -134,11 +134,11 @@ int
 place_lock(struct place_lock *lock, const char *dir, char *error, size_t error_bytes)
 {
 	char path[PATH_MAX];
-	int rc = lock_dir(lock, dir);
+	int rc = lock_dir(lock, dir, TRIES);
 	bool has_dir = rc == -EBUSY;
 
 	if (rc == 0)
-		rc = lock_file(lock, dir);
+		rc = lock_file(lock, dir, TRIES);
 	if (rc == -EBUSY)
 		return complain_of_other(error, error_bytes, dir, has_dir);
 	file_path(path, dir);
@@ -169,9 +169,9 @@ place_lock_again(struct place_lock *lock, const char *dir, char *error, size_t e
 	place_lock_init(&again);
 	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
 		return complain(error, error_bytes, -errno, dir);
-	rc = dir_there ? 0 : lock_dir(&again, dir);
+	rc = dir_there ? 0 : lock_dir(&again, dir, 1); /* the router does not wait */
 	if (rc == 0)
-		rc = lock_file(&again, dir);
+		rc = lock_file(&again, dir, 1);
 	if (rc != 0) {
 		place_unlock(&again);
 		return rc == -EBUSY ? complain_of_other(error, error_bytes, dir, false)

@@ -31,12 +31,13 @@ say_restored(const char *path)
 static void
 say_failed(struct router *router, int rc, const char *error)
 {
-	if (rc != router->places_error)
+	if (rc != router->places_said)
 		event(EVENT_ERROR, "router.file_not_restored", "s:error", error, NULL);
 	router->places_error = rc;
 }
 
-static void
+/* Returns whether the place is ours. */
+static bool
 look_at_lock(struct router *router, struct place_lock *lock, const char *dir)
 {
 	char error[CONFIG_PATH_BYTES + 256];
@@ -46,6 +47,7 @@ look_at_lock(struct router *router, struct place_lock *lock, const char *dir)
 		say_failed(router, rc, error);
 	else if (rc > 0)
 		say_restored(dir);
+	return rc >= 0;
 }
 
 /* Workers have the old segment: they attach again, with the new one. */
@@ -111,9 +113,13 @@ places_look(struct router *router, uint64_t now_ns)
 	if (now_ns - router->looked_ns < LOOK_NS || router->stopping)
 		return;
 	router->looked_ns = now_ns;
+	router->places_said = router->places_error;
+	router->places_error = 0;
 	look_at_logs(router);
 	look_at_lock(router, &router->state_lock, router->config->state_dir);
-	look_at_lock(router, &router->run_lock, router->config->run_dir);
+	/* Else what is there may be another router's. */
+	if (!look_at_lock(router, &router->run_lock, router->config->run_dir))
+		return;
 	look_at_control(router);
 	look_at_socket(router);
 }

@@ -114,7 +114,28 @@ ok "which are handled, once, in order" wait_for 20 handled 60
 stop "$worker"
 stop "$router"
 
+echo "# an older file of a log, which the router does not have open"
+: >"$dir/journal"
+start router headgate-router -c "$dir/conf"
+wait_for 20 up
+filler=$(printf '%8000s' '')
+seq 101 1700 | sed "s|.*|{\"customer_id\":\"C\",\"n\":&,\"message_id\":\"m&\",\"filler\":\"$filler\"}|" |
+  publish -c "$dir/conf" --wait 60
+rm "$dir/state/queues/events/0000000000000002.log"
+worker
+ok "the queue takes no messages once it is missed" wait_for 20 refused
+is "its gate stays open" RUNNING "$(field events state)"
+ok "the worker stays, and waits" grep -q '"log.not_read".*No such file or directory' "$dir/headgate-router.log"
+kill -KILL "$worker" "$router"
+wait "$worker" "$router" 2>/dev/null
+for pid in $(programs); do kill -KILL "$pid" 2>/dev/null; done
+rm -r "$dir/state"
+
 echo "# STATE is a symbolic link"
+start router headgate-router -c "$dir/conf"
+wait_for 20 up
+send 1 60
+stop "$router"
 mv "$dir/state" "$dir/elsewhere"
 ln -s "$dir/elsewhere" "$dir/state"
 start router headgate-router -c "$dir/conf"
