@@ -81,6 +81,7 @@ struct config {
 	struct config_topic topics[CONFIG_TOPICS];
 	struct config_queue queues[CONFIG_QUEUES];
 	size_t topic_count, queue_count;
+	bool paranoid; /* headgate-router --paranoid; no setting of the file */
 	char run_dir[CONFIG_PATH_BYTES], state_dir[CONFIG_PATH_BYTES];
 };
 

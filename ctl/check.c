@@ -239,7 +239,7 @@ print_json(const struct check *check, unsigned i)
 	       ",\"settled\":%" PRIu64 ",\"first_sequence\":%" PRIu64 ",\"last_sequence\":%" PRIu64
 	       ",\"torn_bytes\":%" PRIu64 ",\"torn_unsynced\":%s,\"missing\":%" PRIu64 "}\n",
 	    audit->bad_count == 0 ? "true" : "false", audit->list.count, audit->bytes,
-	    audit->waiting, audit->head.totals.done + audit->head.totals.failed,
+	    audit->waiting, audit->totals.done + audit->totals.failed,
 	    audit->first_sequence, audit->head.next_sequence - 1, audit->torn_bytes,
 	    audit->torn_unsynced ? "true" : "false", audit->missing_total);
 	for (size_t k = 0; k < audit->bad_count; k++) {
@@ -296,7 +296,7 @@ print_text(const struct check *check, unsigned i)
 	printf("%s: %s, %zu segments, %" PRIu64 " bytes; %" PRIu64 " messages wait, %" PRIu64
 	       " are settled; the next sequence is %" PRIu64 "\n",
 	    check->queues[i], audit->bad_count == 0 ? "whole" : "DAMAGED", audit->list.count,
-	    audit->bytes, audit->waiting, audit->head.totals.done + audit->head.totals.failed,
+	    audit->bytes, audit->waiting, audit->totals.done + audit->totals.failed,
 	    audit->head.next_sequence);
 	if (audit->torn_bytes != 0)
 		printf("    %" PRIu64 " bytes at the end are of %s\n", audit->torn_bytes,

@@ -120,7 +120,8 @@ see_settled(struct log_audit *audit, const struct log_frame *frame)
 
 	for (size_t n = frame->length / sizeof(*range); n > 0 && added >= 0; n--, range++) {
 		added = settled_add_range(&audit->settled, range->first, range->count);
-		log_count(&audit->head.totals, range);
+		if (added > 0)
+			log_count(&audit->totals, range, (uint64_t)added);
 	}
 	return added < 0 ? (int)added : 0;
 }
@@ -259,6 +260,7 @@ read_base(struct log_audit *audit)
 	audit->base_segment = base.segment;
 	audit->settled = base.settled;
 	audit->head = base.head;
+	audit->totals = base.totals;
 	return 0;
 }
 
@@ -401,8 +403,7 @@ read_messages(struct log_audit *audit)
 		rc = note_lost(audit);
 	if (rc == 0)
 		rc = see_sequence(audit, audit->head.next_sequence);
-	audit->head.published =
-	    audit->head.totals.done + audit->head.totals.failed + audit->waiting;
+	audit->head.published = audit->totals.done + audit->totals.failed + audit->waiting;
 	return rc;
 }
 

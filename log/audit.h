@@ -48,6 +48,7 @@ struct log_audit {
 	bool torn_unsynced;         /* ... and may be of messages that were acknowledged */
 	uint64_t waiting;           /* messages that are whole and not settled */
 	uint64_t first_sequence;    /* lowest of a whole message, settled or not; 0: none */
+	struct log_totals totals;
 	struct log_checkpoint head; /* as one that is written now would be, but for ... */
 	struct settled settled;     /* ... what is missing: that is not settled */
 	bool has_state;             /* one was found: the last */

@@ -23,6 +23,7 @@ static const char *const type_names[] = {
 	[LOG_MOVED] = "moved",
 	[LOG_CLOCK] = "clock",
 	[LOG_RESERVED] = "reserved",
+	[LOG_TOTALS] = "totals",
 };
 
 const char *
@@ -163,16 +164,16 @@ log_content(const struct log_frame *frame)
 }
 
 void
-log_count(struct log_totals *totals, const struct log_settled *range)
+log_count(struct log_totals *totals, const struct log_settled *range, uint64_t messages)
 {
 	if (range->status < 300)
-		totals->done += range->count;
+		totals->done += messages;
 	else
-		totals->failed += range->count;
+		totals->failed += messages;
 	if (range->flags & LOG_SETTLED_DEAD)
-		totals->dead_lettered += range->count;
+		totals->dead_lettered += messages;
 	if (range->flags & LOG_SETTLED_EXPIRED)
-		totals->expired += range->count;
+		totals->expired += messages;
 }
 
 bool
@@ -203,6 +204,8 @@ log_frame_payload_valid(const struct log_frame *frame)
 		return frame->length > 0 && frame->length % sizeof(struct log_clock) == 0;
 	case LOG_RESERVED:
 		return reserved_valid(frame);
+	case LOG_TOTALS:
+		return frame->length == sizeof(struct log_totals);
 	case LOG_PAD:
 		return true;
 	}

@@ -19,7 +19,7 @@
  *
  * A segment begins with a checkpoint: all that the segments before it say, but their messages. One
  * CHECKPOINT frame, the first of the first batch, then SEGMENTS and UNSETTLED frames, which may go on
- * in the batches behind; the last of them has flag LAST. The segment just before is told of in the first batch. So a segment whose messages are all settled can
+ * in the batches behind; a TOTALS frame is the last. The segment just before is told of in the first batch. So a segment whose messages are all settled can
  * go once the checkpoint of the newest one is durable.
  *
  * Segments in which only a few messages are left are replaced by one that holds these: it has the
@@ -55,17 +55,17 @@
 #endif
 #define LOG_BLOCK_BYTES LOG_BLOCK
 
-/* The fault tests make them smaller, so that there are many. */
+/* The fault tests make them smaller, so that there are many; the simulation draws them. */
 #ifndef LOG_SEGMENT_MIN
 #define LOG_SEGMENT_MIN (1 << 20)
 #define LOG_SEGMENT_MAX (64 << 20)
 #endif
+#define LOG_SEGMENT_BYTES_MIN   LOG_SEGMENT_MIN /* the first segment of a log */
+#define LOG_SEGMENT_BYTES_MAX   LOG_SEGMENT_MAX
+#define LOG_SEGMENT_BYTES_LIMIT (4 * LOG_SEGMENT_MAX) /* that a reader believes */
 
 enum {
 	LOG_HEADER_BYTES = 4096,
-	LOG_SEGMENT_BYTES_MIN = LOG_SEGMENT_MIN, /* the first segment of a log */
-	LOG_SEGMENT_BYTES_MAX = LOG_SEGMENT_MAX,
-	LOG_SEGMENT_BYTES_LIMIT = 4 * LOG_SEGMENT_MAX, /* that a reader believes */
 	LOG_QUEUE_NAME_BYTES = 64,
 	LOG_LOGS_MAX = 256 /* that one batch may touch */
 };
@@ -102,14 +102,14 @@ enum log_type {
 	LOG_UNSETTLED,   /* payload: struct settled_chunk (log/settled.h), one or more */
 	LOG_MOVED,   /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
 	LOG_CLOCK,   /* payload: struct log_clock, one or more, none before another */
-	LOG_RESERVED /* payload: struct log_reserved */
+	LOG_RESERVED, /* payload: struct log_reserved */
+	LOG_TOTALS    /* payload: struct log_totals; the checkpoint's last frame */
 };
 /* "message" ..., or NULL. */
 const char *log_type_name(unsigned type);
 
 enum {
 	LOG_FLAG_FIRST = 1, /* the batch's first frame in this log */
-	LOG_FLAG_LAST = 2,  /* the checkpoint's last frame */
 	LOG_FLAG_OS = 4, /* in a log with durability = os: what is before it may be not durable */
 	LOG_FLAG_AFTER_BARRIER =
 	    8 /* ... but is: nothing was written there since the last barrier */
@@ -208,7 +208,8 @@ log_batch_end_bytes(uint32_t logs, uint32_t previous_logs)
 	    ((uint64_t)logs + previous_logs) * sizeof(uint64_t));
 }
 
-struct log_totals { /* messages that ended so, since the log began */
+/* Of a checkpoint: how the messages ended that it says are settled, these and no others. */
+struct log_totals {
 	uint64_t done, failed;
 	uint64_t dead_lettered, expired; /* of those that failed */
 };
@@ -219,10 +220,9 @@ struct log_checkpoint {
 	uint64_t reserved;              /* log_reserved.end, or 0 */
 	uint64_t clock_ns;              /* as in struct log_batch_end */
 	uint64_t published, duplicates; /* since the log began */
-	struct log_totals totals;
 	uint64_t through, highest; /* of struct settled (log/settled.h) */
 };
-_Static_assert(sizeof(struct log_checkpoint) == 88, "disk layout");
+_Static_assert(sizeof(struct log_checkpoint) == 56, "disk layout");
 
 struct log_segment_entry { /* a segment that takes no more */
 	uint64_t number, last_number;
@@ -233,8 +233,8 @@ struct log_segment_entry { /* a segment that takes no more */
 };
 _Static_assert(sizeof(struct log_segment_entry) == 56, "disk layout");
 
-/* Adds a range that was settled. */
-void log_count(struct log_totals *, const struct log_settled *);
+/* Adds so many messages of a range: those that were not settled before. */
+void log_count(struct log_totals *, const struct log_settled *, uint64_t messages);
 
 /* Does a batch begin with this frame, before which all is durable in this log? */
 static inline bool

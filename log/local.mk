@@ -22,7 +22,7 @@ tests_unit_test_log_reader_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
 MADE_LOGS_FILES = tests/unit/made_logs.c tests/unit/made_logs.h router/writer.c router/io_poll.c \
 	router/io_system.c
 MADE_LOGS_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=65536
-MADE_LOGS_LIBS = $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
+MADE_LOGS_LIBS = $(TELEMETRY_LIBS) $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
 check_PROGRAMS += tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends
 TESTS += tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends
 tests_unit_test_log_audit_SOURCES = tests/unit/log_audit.c $(MADE_LOGS_FILES)

@@ -25,9 +25,9 @@ enum {
 	PER_FRAME = 512,                   /* entries or chunks */
 	CLOSE_BYTES = 2 * LOG_BLOCK_BYTES, /* what ends a batch */
 	ROOM_BYTES = LOG_HEADER_BYTES + CLOSE_BYTES,
-	FRAMES_BYTES_MAX = LOG_SEGMENT_BYTES_LIMIT - ROOM_BYTES - LOG_BLOCK_BYTES,
 	NAME_DIGITS = 16
 };
+#define FRAMES_BYTES_MAX (LOG_SEGMENT_BYTES_LIMIT - ROOM_BYTES - LOG_BLOCK_BYTES)
 
 /* The log that is being made. */
 struct copy {
@@ -398,12 +398,12 @@ put_checkpoint(struct copy *copy)
 	}
 	do {
 		n = settled_copy_chunks(&audit->settled, base, chunks, PER_FRAME);
-		put_new(copy, LOG_UNSETTLED, n < PER_FRAME ? LOG_FLAG_LAST : 0, chunks,
-		    n * sizeof(*chunks));
+		put_new(copy, LOG_UNSETTLED, 0, chunks, n * sizeof(*chunks));
 		if (n > 0)
 			base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
 		close_large_batch(copy);
 	} while (n == PER_FRAME);
+	put_new(copy, LOG_TOTALS, 0, &audit->totals, sizeof(audit->totals));
 	if (copy->batch_start != 0)
 		end_batch(copy);
 }

@@ -522,7 +522,6 @@ read_checkpoint_frame(void *context, const struct log_frame *frame, uint64_t pos
 	struct checkpoint_reader *reader = context;
 	const struct log_segment_entry *entry = (const void *)(frame + 1);
 	struct log_base *base = reader->base;
-
 	int rc = 0;
 
 	(void)position;
@@ -537,10 +536,10 @@ read_checkpoint_frame(void *context, const struct log_frame *frame, uint64_t pos
 			log_list_describe(reader->list, &entry[i]);
 	} else if (frame->type == LOG_UNSETTLED && reader->begun) {
 		rc = read_chunks(reader, frame);
-	}
-	if (frame->flags & LOG_FLAG_LAST && reader->begun && rc == 0) {
-		reader->whole = true;
+	} else if (frame->type == LOG_TOTALS && reader->begun) {
+		memcpy(&base->totals, frame + 1, sizeof(base->totals));
 		settled_restore_end(&base->settled);
+		reader->whole = true;
 	}
 	return rc;
 }

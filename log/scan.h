@@ -78,6 +78,7 @@ int log_scan_segment(struct log_scan *, size_t i, const struct log_visitor *, ui
 struct log_base {
 	size_t segment; /* index of the one that begins with it */
 	struct log_checkpoint head;
+	struct log_totals totals;
 	struct settled settled;
 };
 

@@ -20,7 +20,8 @@ read_settled(struct reader *reader, const struct log_frame *frame)
 
 	for (size_t i = 0; i < frame->length / sizeof(*range) && added >= 0; i++) {
 		added = settled_add_range(&reader->settled, range[i].first, range[i].count);
-		log_count(&reader->summary->totals, &range[i]);
+		if (added > 0)
+			log_count(&reader->summary->totals, &range[i], (uint64_t)added);
 	}
 	return added < 0 ? (int)added : 0;
 }
@@ -106,7 +107,7 @@ read_log(struct log_scan *scan, struct reader *reader)
 	reader->settled = base.settled;
 	summary->published = base.head.published;
 	summary->duplicates = base.head.duplicates;
-	summary->totals = base.head.totals;
+	summary->totals = base.totals;
 	for (size_t i = base.segment; rc == 0 && i <= tail.segment; i++)
 		rc = log_scan_segment(scan, i, &visitor, NULL);
 	if (rc == 0)

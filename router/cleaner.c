@@ -25,12 +25,12 @@ enum {
 	IDS_WRITE_BYTES = 1 << 20,
 	LOOK_NS = 100000000,   /* between looks for something to do */
 	WAIT_NS = 1000000000,  /* for settlements of one queue: others have something, too */
-	RETRY_NS = 5000000000, /* after a job that failed, e.g. for want of space */
-	WORTH_BYTES = LOG_SEGMENT_BYTES_MIN, /* what a move must win at least */
-	/* A move is begun when it is to copy so much at most; what is left may be longer than others, and
-	 * then it ends without having moved anything when there is more than twice that. */
-	MOVED_BYTES_MAX = LOG_SEGMENT_BYTES_MAX / 2
+	RETRY_NS = 5000000000 /* after a job that failed, e.g. for want of space */
 };
+#define WORTH_BYTES LOG_SEGMENT_BYTES_MIN /* what a move must win at least */
+/* A move is begun when it is to copy so much at most; what is left may be longer than others, and then it ends
+ * without having moved anything when there is more than twice that. */
+#define MOVED_BYTES_MAX (LOG_SEGMENT_BYTES_MAX / 2)
 
 enum step {
 	IDLE,

@@ -114,6 +114,7 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->control->dead_letter_queue = queue->config->dead_letter_queue;
 		queue->control->visibility_ns = queue->config->visibility_ns;
 		memcpy(queue->control->name, queue->config->name, sizeof(queue->control->name));
+		queue->writer.paranoid = config->paranoid;
 		queue->writer.cached = !queue->config->dead_letters &&
 		    config->topics[queue->topic].durability == CONFIG_DURABILITY_OS;
 		queue->writer.switched = queue_segment_begun;

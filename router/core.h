@@ -70,7 +70,6 @@ struct queue {
 	uint64_t reserved_end;         /* sequences below this are promised in the log */
 	uint64_t skipped, skipped_end; /* were skipped, which is not logged yet; 0: none were */
 	struct settled settled;
-	struct log_totals totals; /* as far as the log says */
 	struct received received; /* by whose handlers workers died */
 	struct received answered; /* how often they answered 5xx under the gate, since our start */
 	struct retention retention;
@@ -94,10 +93,12 @@ struct queue {
 
 	/* The checkpoint of the active segment, while parts of it are not appended yet. */
 	bool checkpoint_open;
-	size_t checkpoint_entry;     /* segments told so far */
-	uint64_t checkpoint_base;    /* chunks of unsettled told so far */
-	uint64_t checkpoint_highest; /* up to here they are told */
-	uint64_t segment_messages;   /* in the active segment */
+	size_t checkpoint_entry;      /* segments told so far */
+	uint64_t checkpoint_received; /* receive counts of messages below this sequence are told */
+	uint64_t checkpoint_base;     /* chunks of unsettled told so far */
+	uint64_t checkpoint_highest;  /* up to here they are told */
+	struct log_totals checkpoint_totals; /* of what it says is settled */
+	uint64_t segment_messages;           /* in the active segment */
 	/* What is in the batches: number of the segment whose checkpoint ended there; how many
 	 * settlements are in the log. durable: also after a power cut. */
 	struct logged {

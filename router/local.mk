@@ -26,13 +26,14 @@ tests_unit_test_io_SOURCES = tests/unit/io.c router/io_uring.c router/io_poll.c 
 tests_unit_test_io_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_io_LDADD = $(LOG_LIBS) $(CRITERION_LIBS) $(URING_LIBS)
 
-# In small segments.
+# In a tail and segments that are small, and in proportion to each other as they are shipped.
 check_PROGRAMS += tests/unit/test-writer
 TESTS += tests/unit/test-writer
 tests_unit_test_writer_SOURCES = tests/unit/writer.c router/writer.c router/io_poll.c router/io_system.c
-tests_unit_test_writer_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=65536
+tests_unit_test_writer_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=1048576 -DLOG_SEGMENT_MAX=1048576 \
+	-DWRITER_TAIL=131072 -DWRITER_GATHER=32768
 tests_unit_test_writer_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
-tests_unit_test_writer_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
+tests_unit_test_writer_LDADD = $(TELEMETRY_LIBS) $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
 
 check_PROGRAMS += tests/unit/test-cleaner
 TESTS += tests/unit/test-cleaner

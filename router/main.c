@@ -29,7 +29,7 @@
 
 #define STOP_WAIT_NS 8000000000ull /* a stop takes no longer, whatever the disk does */
 
-enum { OPTION_IO = 256, OPTION_LOG, OPTION_WAIT }; /* have no letter */
+enum { OPTION_IO = 256, OPTION_LOG, OPTION_PARANOID, OPTION_WAIT }; /* have no letter */
 enum { DESCRIPTORS = 65536 };
 
 static volatile sig_atomic_t stop_signal;
@@ -48,7 +48,7 @@ static void
 print_help(void)
 {
 	fputs("usage: headgate-router [-dhVv] [-c FILE] [-D DIR] [--io auto|uring|poll]\n"
-	      "                       [--log FILE] [--wait TIME]\n"
+	      "                       [--log FILE] [--paranoid] [--wait TIME]\n"
 	      "  -c, --config FILE     configuration; without it the built-in utility system\n"
 	      "  -D, --directory DIR   base directory: DIR/run and DIR/state\n"
 	      "  -d, --detach          go to the background when ready\n"
@@ -56,6 +56,7 @@ print_help(void)
 	      "      --log FILE        log to FILE; with -d the default is "
 	      "STATE/headgate-router.log\n"
 	      "      --wait TIME       how long -d waits until it is ready: 60s\n"
+	      "      --paranoid        check each batch once more when it is written\n"
 	      "  -v, --verbose         say more\n"
 	      "  -V, --version         print the version\n"
 	      "  -h, --help            print this\n",
@@ -68,6 +69,7 @@ struct settings {
 	struct config_options config;
 	enum io_choice io;
 	struct daemon daemon;
+	bool paranoid;
 };
 
 /* from: the option or the variable that says so. */
@@ -96,6 +98,7 @@ read_options(struct settings *settings, int argc, char **argv)
 		{ "io", required_argument, NULL, OPTION_IO },
 		{ "log", required_argument, NULL, OPTION_LOG },
 		{ "wait", required_argument, NULL, OPTION_WAIT },
+		{ "paranoid", no_argument, NULL, OPTION_PARANOID },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
@@ -128,6 +131,9 @@ read_options(struct settings *settings, int argc, char **argv)
 			break;
 		case OPTION_WAIT:
 			daemon_read_wait(&settings->daemon, optarg);
+			break;
+		case OPTION_PARANOID:
+			settings->paranoid = true;
 			break;
 		case 'v':
 			settings->daemon.verbose = true;
@@ -267,6 +273,7 @@ main(int argc, char **argv)
 	daemon_fix_paths(daemon, &settings.config);
 	if (config_load(&config, &settings.config, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
+	config.paranoid = settings.paranoid;
 	rc = config_make_dirs(&config, error, sizeof(error));
 	if (rc != 0)
 		errx(exit_status(rc) == EX_NOPERM ? EX_NOPERM : EX_CANTCREAT, "%s", error);

@@ -16,28 +16,20 @@
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
-#ifndef QUEUE_RESERVE /* the simulation makes it smaller, so that it is met */
-#define QUEUE_RESERVE (1 << 20)
-#endif
-#ifndef QUEUE_PIECE /* of a checkpoint; tests make it smaller, so that there are several */
-#define QUEUE_PIECE 512
-#endif
-
 enum {
 	LOOK_FOR_ROOM_NS = 1000000000,
 	MARK_BYTES = 256 << 10, /* a mark for at least this much of the log */
-	SETTLED_PER_FRAME = 4096,
-	ENTRIES_PER_FRAME = QUEUE_PIECE,
-	RECEIVED_PER_FRAME = 1024,
-	CHUNKS_PER_FRAME = QUEUE_PIECE,
-	SHORT_READ_BYTES = 4096,           /* most messages are no longer */
-	WALK_READ_BYTES = 256 << 10,       /* where what comes behind is looked at, too */
-	RESERVE_SEQUENCES = QUEUE_RESERVE, /* promised at once */
-	PIECE_BYTES = ENTRIES_PER_FRAME * sizeof(struct log_segment_entry) >
-		CHUNKS_PER_FRAME * sizeof(struct settled_chunk)
-	    ? ENTRIES_PER_FRAME * sizeof(struct log_segment_entry)
-	    : CHUNKS_PER_FRAME * sizeof(struct settled_chunk)
+	PIECE_MAX = 512,
+	SHORT_READ_BYTES = 4096,    /* most messages are no longer */
+	WALK_READ_BYTES = 256 << 10 /* where what comes behind is looked at, too */
 };
+/* A chunk is the longest entry. */
+_Static_assert(sizeof(struct settled_chunk) >= sizeof(struct log_segment_entry) &&
+	sizeof(struct settled_chunk) >= sizeof(struct log_received),
+    "PIECE_BYTES holds any");
+#define PIECE_BYTES (QUEUE_PIECE * sizeof(struct settled_chunk))
+/* So that several frames of settlements fit in a batch. */
+#define SETTLED_PER_FRAME (WRITER_GATHER_BYTES / 32 / sizeof(struct log_settled))
 
 static void
 count(_Atomic uint64_t *counter, uint64_t n)
@@ -112,9 +104,32 @@ add_pending(struct queue *queue, uint64_t sequence, uint16_t status)
 	return 0;
 }
 
+/* Does the open checkpoint say of this message that it is settled, which it is only now? Its chunk comes yet. */
+static bool
+is_in_checkpoint(const struct queue *queue, uint64_t sequence)
+{
+	return queue->checkpoint_open && sequence <= queue->checkpoint_highest &&
+	    sequence / SETTLED_CHUNK_BITS * SETTLED_CHUNK_BITS >= queue->checkpoint_base;
+}
+
+static void
+count_outcome(struct queue *queue, uint64_t sequence, uint16_t status, uint16_t flags)
+{
+	struct control_counters *counters = &queue->control->counters;
+	struct log_settled range = { .first = sequence, .status = status, .flags = flags };
+
+	count(status < 300 ? &counters->done : &counters->failed, 1);
+	if (flags & LOG_SETTLED_DEAD)
+		count(&counters->dead_lettered, 1);
+	if (flags & LOG_SETTLED_EXPIRED)
+		count(&counters->expired, 1);
+	if (is_in_checkpoint(queue, sequence))
+		log_count(&queue->checkpoint_totals, &range, 1);
+}
+
 /* Counts a message as settled. Returns 1, 0 when it was before, or -ENOMEM. */
 static int
-settle(struct queue *queue, uint64_t sequence, uint16_t status)
+settle(struct queue *queue, uint64_t sequence, uint16_t status, uint16_t flags)
 {
 	int rc = settled_add(&queue->settled, sequence);
 
@@ -127,14 +142,14 @@ settle(struct queue *queue, uint64_t sequence, uint16_t status)
 	if (queue->answered.count > 0)
 		received_remove(&queue->answered, sequence);
 	queue->settled_count++;
-	count(status < 300 ? &queue->control->counters.done : &queue->control->counters.failed, 1);
+	count_outcome(queue, sequence, status, flags);
 	return 1;
 }
 
 int
 queue_settle(struct queue *queue, uint64_t sequence, uint16_t status)
 {
-	int rc = settle(queue, sequence, status);
+	int rc = settle(queue, sequence, status, 0);
 
 	if (rc <= 0)
 		return rc;
@@ -152,18 +167,13 @@ queue_settle_now(struct queue *queue, uint64_t sequence, uint16_t status, uint16
 		.flags = flags,
 	};
 	struct log_frame *frame;
-	int rc = settle(queue, sequence, status);
+	int rc = settle(queue, sequence, status, flags);
 
 	if (rc < 0)
 		return rc;
-	if (flags & LOG_SETTLED_DEAD)
-		count(&queue->control->counters.dead_lettered, 1);
-	if (flags & LOG_SETTLED_EXPIRED)
-		count(&queue->control->counters.expired, 1);
 	frame = writer_begin(&queue->writer, LOG_SETTLED, sizeof(range));
 	memcpy(frame + 1, &range, sizeof(range));
 	writer_finish(&queue->writer, frame);
-	log_count(&queue->totals, &range);
 	queue->router->batch_dirty = true;
 	return 0;
 }
@@ -199,8 +209,6 @@ queue_log_settled(struct queue *queue)
 		frame = writer_begin(&queue->writer, LOG_SETTLED, length);
 		memcpy(frame + 1, queue->pending + done, length);
 		writer_finish(&queue->writer, frame);
-		for (size_t i = 0; i < n; i++)
-			log_count(&queue->totals, &queue->pending[done + i]);
 		CRASH_POINT("settled.appended");
 		done += n;
 	}
@@ -223,7 +231,6 @@ read_counter(const _Atomic uint64_t *counter)
 }
 
 static void append_state(struct queue *);
-static void append_received(struct queue *, const struct log_received *, size_t);
 static void append_clock(struct queue *, bool all);
 
 static void
@@ -236,8 +243,6 @@ append_head(struct queue *queue)
 		.clock_ns = router_clock_ns(queue->router),
 		.published = read_counter(&counters->published),
 		.duplicates = read_counter(&counters->duplicates),
-		/* What waits to be logged comes behind, and is counted there. */
-		.totals = queue->totals,
 		.through = queue->settled.through,
 		.highest = queue->settled.highest,
 	};
@@ -246,17 +251,25 @@ append_head(struct queue *queue)
 
 	memcpy(frame + 1, &head, sizeof(head));
 	writer_finish(&queue->writer, frame);
+	/* These are settled, though some may wait to be logged. What is settled while the checkpoint is open is
+	 * added, where a chunk says so. */
+	queue->checkpoint_totals = (struct log_totals){
+		.done = read_counter(&counters->done),
+		.failed = read_counter(&counters->failed),
+		.dead_lettered = read_counter(&counters->dead_lettered),
+		.expired = read_counter(&counters->expired),
+	};
 }
 
 /* Of the old segments from first on, as many as fit in a frame. Returns the index behind. */
 static size_t
 append_entries(struct queue *queue, size_t first, size_t end)
 {
-	struct log_segment_entry entries[ENTRIES_PER_FRAME];
+	struct log_segment_entry entries[PIECE_MAX];
 	struct log_frame *frame;
 	uint32_t n = 0, length;
 
-	while (n < ENTRIES_PER_FRAME && first < end) {
+	while (n < QUEUE_PIECE && first < end) {
 		const struct log_segment *segment = &queue->writer.old[first++];
 
 		entries[n++] = (struct log_segment_entry){
@@ -291,16 +304,16 @@ queue_segment_begun(struct writer *writer)
 	writer->active.segment.first_sequence = queue->next_sequence;
 	queue->segment_messages = 0;
 	writer->ids_bytes = 0;
-	/* The segment is new: these always fit. */
+	/* The segment is new: these always fit. BEGUN_BYTES is what they take at most. */
 	append_head(queue);
 	/* The rest of the checkpoint may come batches later: until then this says where the one before ends. */
 	if (last != NULL)
 		append_entries(queue, writer->old_count - 1, writer->old_count);
 	append_state(queue);
-	append_received(queue, queue->received.counts, queue->received.count);
 	append_clock(queue, true);
 	queue->checkpoint_open = true;
 	queue->checkpoint_entry = 0;
+	queue->checkpoint_received = 0;
 	queue->checkpoint_base = 0;
 	queue->checkpoint_highest = queue->settled.highest;
 	queue->router->batch_dirty = queue->router->batch_synced = true;
@@ -308,31 +321,68 @@ queue_segment_begun(struct writer *writer)
 }
 
 static void
+append_received(struct queue *queue, const struct log_received *counts, size_t n)
+{
+	uint32_t length = (uint32_t)(n * sizeof(*counts));
+	struct log_frame *frame = writer_begin(&queue->writer, LOG_RECEIVED, length);
+
+	memcpy(frame + 1, counts, length);
+	writer_finish(&queue->writer, frame);
+}
+
+/* Receive counts from checkpoint_received on, as many as fit in a frame. Counts change while the checkpoint is
+ * open: what changes is logged by itself, behind. Returns false when all are told. */
+static bool
+append_counts(struct queue *queue)
+{
+	const struct received *received = &queue->received;
+	size_t first = received_find(received, queue->checkpoint_received);
+	size_t n = received->count - first;
+
+	if (n > QUEUE_PIECE)
+		n = QUEUE_PIECE;
+	if (n == 0)
+		return false;
+	append_received(queue, received->counts + first, n);
+	queue->checkpoint_received = received->counts[first + n - 1].sequence + 1;
+	return true;
+}
+
+/* Chunks from checkpoint_base on, as many as fit in a frame. Returns false when all are told. */
+static bool
 append_chunks(struct queue *queue)
 {
-	struct settled_chunk chunks[CHUNKS_PER_FRAME];
+	struct settled_chunk chunks[PIECE_MAX];
 	struct log_frame *frame;
 	uint32_t length;
 	size_t n =
-	    settled_copy_chunks(&queue->settled, queue->checkpoint_base, chunks, CHUNKS_PER_FRAME);
-	bool last = n < CHUNKS_PER_FRAME;
+	    settled_copy_chunks(&queue->settled, queue->checkpoint_base, chunks, QUEUE_PIECE);
 
-	while (n > 0 && chunks[n - 1].base > queue->checkpoint_highest) {
+	while (n > 0 && chunks[n - 1].base > queue->checkpoint_highest)
 		n--; /* newer than the checkpoint */
-		last = true;
-	}
+	if (n == 0)
+		return false;
 	length = (uint32_t)(n * sizeof(*chunks));
 	frame = writer_begin(&queue->writer, LOG_UNSETTLED, length);
 	memcpy(frame + 1, chunks, length);
-	if (last)
-		frame->flags |= LOG_FLAG_LAST;
 	writer_finish(&queue->writer, frame);
-	if (n > 0)
-		queue->checkpoint_base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
-	queue->checkpoint_open = !last;
-	if (last)
-		queue->gathered.checkpoint = queue->writer.active.segment.number;
+	queue->checkpoint_base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
 	CRASH_POINT("checkpoint.appended");
+	return true;
+}
+
+/* The checkpoint is whole. */
+static void
+append_totals(struct queue *queue)
+{
+	struct log_frame *frame =
+	    writer_begin(&queue->writer, LOG_TOTALS, sizeof(queue->checkpoint_totals));
+
+	memcpy(frame + 1, &queue->checkpoint_totals, sizeof(queue->checkpoint_totals));
+	writer_finish(&queue->writer, frame);
+	queue->checkpoint_open = false;
+	queue->gathered.checkpoint = queue->writer.active.segment.number;
+	CRASH_POINT("checkpoint.whole");
 }
 
 static const struct queue *
@@ -381,8 +431,8 @@ queue_log_checkpoint(struct queue *queue)
 		if (queue->checkpoint_entry + 1 < queue->writer.old_count)
 			queue->checkpoint_entry = append_entries(
 			    queue, queue->checkpoint_entry, queue->writer.old_count - 1);
-		else
-			append_chunks(queue);
+		else if (!append_counts(queue) && !append_chunks(queue))
+			append_totals(queue);
 	}
 }
 
@@ -511,23 +561,6 @@ queue_log_state(struct queue *queue)
 		append_state(queue);
 }
 
-/* More than one only in a checkpoint. Of so many that they do not fit, the rest begins anew: that costs
- * a worker more, never a message. */
-static void
-append_received(struct queue *queue, const struct log_received *counts, size_t n)
-{
-	uint32_t length =
-	    (uint32_t)((n < RECEIVED_PER_FRAME ? n : RECEIVED_PER_FRAME) * sizeof(*counts));
-	struct log_frame *frame;
-
-	if (n == 0)
-		return;
-	frame = writer_begin(&queue->writer, LOG_RECEIVED, length);
-	memcpy(frame + 1, counts, length);
-	writer_finish(&queue->writer, frame);
-	queue->router->batch_dirty = true;
-}
-
 static bool
 tick_retention(struct queue *queue)
 {
@@ -592,8 +625,10 @@ queue_count_receive(struct queue *queue, uint64_t position, uint64_t sequence)
 		return rc;
 	event(EVENT_WARN, "message.not_survived", "s:queue", queue->config->name, "u:sequence",
 	    sequence, "u:receives", (uint64_t)received.count, NULL);
-	if (writer_room_for_state(&queue->writer, sizeof(received)) == 1)
+	if (writer_room_for_state(&queue->writer, sizeof(received)) == 1) {
 		append_received(queue, &received, 1);
+		queue->router->batch_dirty = true;
+	}
 	/* Of others the worker is told to give it up. Dead letters have nowhere to go. */
 	if (queue->config->dead_letters && received.count >= queue->config->max_receive_count)
 		trip_for_receives(queue, position, sequence, received.count);
@@ -725,7 +760,7 @@ queue_reserve(struct queue *queue)
 	reserved.skipped = queue->skipped != 0 ? queue->skipped : reserved.from;
 	reserved.end = queue->next_sequence;
 	if (queue->writer.cached && !queue->router->stopping)
-		reserved.end += RESERVE_SEQUENCES;
+		reserved.end += QUEUE_RESERVE;
 	frame = writer_begin(&queue->writer, LOG_RESERVED, sizeof(reserved));
 	memcpy(frame + 1, &reserved, sizeof(reserved));
 	writer_finish(&queue->writer, frame);

@@ -8,6 +8,14 @@
 #include "router/core.h"
 #include "shm/gate.h"
 
+/* The simulation draws them. */
+#ifndef QUEUE_RESERVE
+#define QUEUE_RESERVE (1 << 20) /* sequences that are promised at once */
+#endif
+#ifndef QUEUE_PIECE
+#define QUEUE_PIECE 512 /* entries of a frame of a checkpoint, so many at most */
+#endif
+
 /* Longest frame that holds a message. */
 #define QUEUE_FRAME_BYTES                                                          \
 	(sizeof(struct log_frame) + sizeof(struct log_origin) + LOG_REASON_BYTES + \

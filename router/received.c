@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Index of the first that is not below sequence. */
-static size_t
-find(const struct received *received, uint64_t sequence)
+size_t
+received_find(const struct received *received, uint64_t sequence)
 {
 	size_t low = 0, high = received->count;
 
@@ -34,14 +33,14 @@ received_count(const struct received *received, uint64_t sequence)
 
 	if (received->count == 0)
 		return 0;
-	i = find(received, sequence);
+	i = received_find(received, sequence);
 	return has(received, i, sequence) ? received->counts[i].count : 0;
 }
 
 int
 received_set(struct received *received, uint64_t sequence, uint32_t count)
 {
-	size_t i = find(received, sequence);
+	size_t i = received_find(received, sequence);
 
 	if (has(received, i, sequence)) {
 		received->counts[i].count = count;
@@ -66,7 +65,7 @@ received_set(struct received *received, uint64_t sequence, uint32_t count)
 void
 received_remove(struct received *received, uint64_t sequence)
 {
-	size_t i = find(received, sequence);
+	size_t i = received_find(received, sequence);
 
 	if (!has(received, i, sequence))
 		return;

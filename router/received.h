@@ -12,6 +12,8 @@ struct received {
 	size_t count, capacity;
 };
 
+/* Index of the first count of a message that is not below sequence; count when there is none. */
+size_t received_find(const struct received *, uint64_t sequence);
 /* 0 for a message that is not in here. */
 uint32_t received_count(const struct received *, uint64_t sequence);
 /* Sets a count. Returns 0 or -ENOMEM. */

@@ -56,6 +56,7 @@ struct replay {
 	struct recovered_state *state;
 	uint64_t batch_time_ns;
 	uint32_t batch_clock_s;
+	struct log_totals totals;
 };
 
 static int
@@ -254,16 +255,17 @@ replay_message(struct replay *replay, const struct log_frame *frame)
 }
 
 static int
-replay_settled(struct queue *queue, const struct log_frame *frame)
+replay_settled(struct replay *replay, const struct log_frame *frame)
 {
 	const struct log_settled *range = (const void *)(frame + 1);
 
 	for (size_t i = 0; i < frame->length / sizeof(*range); i++) {
-		int64_t added = settled_add_range(&queue->settled, range[i].first, range[i].count);
+		int64_t added =
+		    settled_add_range(&replay->queue->settled, range[i].first, range[i].count);
 
 		if (added < 0)
 			return (int)added;
-		log_count(&queue->totals, &range[i]);
+		log_count(&replay->totals, &range[i], (uint64_t)added);
 	}
 	return 0;
 }
@@ -333,7 +335,7 @@ replay_frame(void *context, const struct log_frame *frame, uint64_t position)
 	case LOG_MOVED:
 		return replay_message(replay, frame);
 	case LOG_SETTLED:
-		return replay_settled(queue, frame);
+		return replay_settled(replay, frame);
 	case LOG_RESERVED:
 		return replay_reserved(queue, frame);
 	case LOG_RECEIVED:
@@ -412,8 +414,9 @@ replay_segment(struct replay *replay, struct found *found, size_t i)
 }
 
 static void
-take_base(struct queue *queue, struct log_base *base)
+take_base(struct replay *replay, struct log_base *base)
 {
+	struct queue *queue = replay->queue;
 	struct control_counters *counters = &queue->control->counters;
 
 	queue->next_sequence = base->head.next_sequence;
@@ -421,7 +424,7 @@ take_base(struct queue *queue, struct log_base *base)
 	queue->settled = base->settled;
 	add(&counters->published, base->head.published);
 	add(&counters->duplicates, base->head.duplicates);
-	queue->totals = base->head.totals;
+	replay->totals = base->totals;
 }
 
 /* Segments that the checkpoint does not know were given back before it was written, and could not be
@@ -467,7 +470,7 @@ replay_log(struct replay *replay, struct found *found)
 	if (rc != 0)
 		return rc;
 	drop_unlisted(found);
-	take_base(queue, &found->base);
+	take_base(replay, &found->base);
 	for (size_t i = 0; rc == 0 && i <= found->tail.segment; i++)
 		rc = i < found->base.segment ? replay_old_segment(replay, found, i)
 					     : replay_segment(replay, found, i);
@@ -599,10 +602,10 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 		rc = queue_skip_reserved(queue);
 	if (rc != 0)
 		return rc;
-	add(&counters->done, queue->totals.done);
-	add(&counters->failed, queue->totals.failed);
-	add(&counters->dead_lettered, queue->totals.dead_lettered);
-	add(&counters->expired, queue->totals.expired);
+	add(&counters->done, replay.totals.done);
+	add(&counters->failed, replay.totals.failed);
+	add(&counters->dead_lettered, replay.totals.dead_lettered);
+	add(&counters->expired, replay.totals.expired);
 	CRASH_POINT("recovery.replayed");
 	queue->writer.ids_bytes = queue->segment_messages * sizeof(struct log_id);
 	rc = writer_open(&queue->writer, queue->router->io, found->dir, queue->config->name,

@@ -11,16 +11,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "shm/lane.h"
 #include "telemetry/crash.h"
+#include "telemetry/event.h"
 
 enum {
 	ZERO_PIECE_BYTES = 256 << 10,
 	NEXT_RETRY_NS = 200000000,
-	DISK_LEAVE_BYTES =
-	    8 * LOG_SEGMENT_BYTES_MIN, /* of the disk, to others, where less will do */
 	/* Parts of a segment that are left when there is none behind it: by messages, for states and
 	 * settlements; by states, for settlements. One takes 16 bytes at most, a message's frame hardly less
 	 * than 150. */
@@ -28,6 +28,9 @@ enum {
 	STATES_LEAVE = 8,
 	NEXT_LEAVES = 16 /* with less, a segment is used up */
 };
+
+/* Of the disk, to others, where less will do. */
+#define DISK_LEAVE_BYTES (8 * LOG_SEGMENT_BYTES_MIN)
 
 static _Alignas(LOG_HEADER_BYTES) const uint8_t zeros[ZERO_PIECE_BYTES];
 
@@ -63,6 +66,30 @@ static uint8_t *
 tail_at(const struct writer *writer, uint64_t position)
 {
 	return writer->tail + (position & (WRITER_TAIL_BYTES - 1));
+}
+
+/* May bytes be placed there? Not over what is still to be written: of the batch that is on its way to the disk, or of
+ * the one that is gathered. */
+static bool
+tail_takes(const struct writer *writer, uint64_t position, uint64_t bytes)
+{
+	uint64_t unwritten = position;
+
+	if (writer->flying_start != 0)
+		unwritten = writer->flying_start;
+	else if (writer->batch_start != 0)
+		unwritten = writer->batch_start;
+	return position + bytes - unwritten <= (uint64_t)WRITER_TAIL_BYTES;
+}
+
+/* Acknowledged messages would be destroyed: a router that was killed loses none. */
+static _Noreturn void
+give_up(const struct writer *writer, const char *what, uint64_t position)
+{
+	event(EVENT_ERROR, what, "s:queue", writer->queue, "u:position", position, "u:unwritten",
+	    writer->flying_start, "u:batch", writer->batch, "u:segment",
+	    writer->active.segment.number, NULL);
+	_exit(EX_SOFTWARE);
 }
 
 const uint8_t *
@@ -413,7 +440,9 @@ room(struct writer *writer, uint64_t bytes, uint64_t spare)
 		writer->wants_barrier =
 		    writer->unsynced || (writer->cached && writer->batch_start != 0);
 		if (writer->next_state != WRITER_NEXT_READY || writer->batch_start != 0 ||
-		    writer->unsynced)
+		    writer->unsynced ||
+		    !tail_takes(writer, writer->next.segment.position,
+			LOG_HEADER_BYTES + WRITER_BEGUN_BYTES + WRITER_RESERVE_BYTES))
 			return 0;
 		switch_segment(writer);
 		if (!fits(writer, bytes))
@@ -421,7 +450,7 @@ room(struct writer *writer, uint64_t bytes, uint64_t spare)
 	}
 	if (writer->batch_start != 0 && writer->end + bytes - writer->sealed > WRITER_GATHER_BYTES)
 		return 0;
-	return writer->end + bytes + WRITER_RESERVE_BYTES - writer->durable <= WRITER_TAIL_BYTES;
+	return tail_takes(writer, writer->end, bytes + WRITER_RESERVE_BYTES);
 }
 
 int
@@ -507,12 +536,16 @@ writer_shortage(const struct writer *writer)
 	return fits_message(writer, writer->refused_bytes) ? 0 : writer->next_error;
 }
 
-/* A frame at end, which is known to fit in the active segment. */
+/* A frame at end. That it has room there is known; if it had none, this is where nothing is overwritten. */
 static struct log_frame *
 place_frame(struct writer *writer, enum log_type type, uint32_t length, bool first)
 {
 	struct log_frame *frame = (void *)tail_at(writer, writer->end);
+	uint64_t bytes = log_frame_bytes(length);
 
+	if (writer->end + bytes > segment_end(&writer->active.segment) ||
+	    !tail_takes(writer, writer->end, bytes))
+		give_up(writer, "log.would_overwrite", writer->end);
 	*frame = (struct log_frame){
 		.length = length,
 		.type = (uint8_t)type,
@@ -577,12 +610,32 @@ write_flying(struct writer *writer)
 	    writer->flying_length, writer->flying_offset, &writer->flying);
 }
 
+/* Is what was written still what was sealed? The disk may have taken it at any moment up to now. */
+static void
+look_again(const struct writer *writer)
+{
+	uint64_t position = writer->flying_start;
+
+	while (position < writer->flying_end) {
+		const struct log_frame *frame = (const void *)tail_at(writer, position);
+
+		if (!log_frame_header_valid(
+			frame, writer->flying_end - position, writer->flying_salt) ||
+		    !log_frame_payload_valid(frame) || frame->batch != writer->last_batch)
+			give_up(writer, "log.overwritten", position);
+		position += log_frame_bytes(frame->length);
+	}
+}
+
 static void
 flying_ended(struct writer *writer)
 {
 	if (writer->flying_closes)
 		io_close(writer->flying_fd);
 	writer->flying_closes = false;
+	if (writer->paranoid)
+		look_again(writer);
+	writer->flying_start = 0;
 	writer->durable_done(writer, 0);
 }
 
@@ -652,6 +705,8 @@ writer_commit(struct writer *writer, const struct log_batch_end *end, const uint
 		aligned += LOG_BLOCK_BYTES;
 	place_pad(writer, aligned);
 	writer->flying.done = flying_written;
+	writer->flying_start = writer->sealed;
+	writer->flying_salt = writer->active.segment.salt;
 	writer->flying_data = tail_at(writer, writer->sealed);
 	writer->flying_length = aligned - writer->sealed;
 	writer->flying_offset = (int64_t)(writer->sealed - writer->active.segment.position);
@@ -798,6 +853,9 @@ writer_open(struct writer *writer, struct io *io, const char *dir, const char *q
 	int rc;
 
 	writer->io = io;
+#ifdef HEADGATE_CRASH_POINTS
+	writer->paranoid = true;
+#endif
 	writer->active.fd = writer->next.fd = -1;
 	snprintf(writer->dir, sizeof(writer->dir), "%s", dir);
 	snprintf(writer->queue, sizeof(writer->queue), "%s", queue);

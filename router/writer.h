@@ -20,6 +20,12 @@
  * One batch is gathered while the one before it is on its way to the disk. Each batch lies in one
  * segment: when a frame does not fit the active one, the batch is closed first, and the next begins
  * the next segment.
+ *
+ * Positions behind a segment's data stay empty, for its file of ids: up to 20 bytes a message, which may be more
+ * than the tail is long. So a new segment may begin at the place in the tail of a batch that is still on its way
+ * to the disk. The rule for the tail is: no byte between the first position that is not written yet and
+ * that position + WRITER_TAIL_BYTES is placed twice. writer_room() waits for it, and place_frame() ends the
+ * router rather than break it.
  */
 #ifndef HEADGATE_ROUTER_WRITER_H
 #define HEADGATE_ROUTER_WRITER_H
@@ -27,16 +33,17 @@
 #include "log/list.h"
 #include "router/io.h"
 
-/* The simulation makes them smaller, so that logs are longer than what is kept of them. */
+/* The simulation draws them: logs are longer than what is kept of them. */
 #ifndef WRITER_TAIL
 #define WRITER_TAIL   (8 << 20)
 #define WRITER_GATHER (2 << 20)
 #endif
+#define WRITER_TAIL_BYTES   WRITER_TAIL
+#define WRITER_GATHER_BYTES WRITER_GATHER /* a batch takes no more than this ... */
 
 enum {
-	WRITER_TAIL_BYTES = WRITER_TAIL,
-	WRITER_GATHER_BYTES = WRITER_GATHER, /* a batch takes no more than this ... */
-	WRITER_RESERVE_BYTES = 16 << 10      /* ... and what closes it always fits behind */
+	WRITER_RESERVE_BYTES = 16 << 10, /* ... and what closes it always fits behind */
+	WRITER_BEGUN_BYTES = 4 << 10     /* what switched() appends, at most */
 };
 
 struct writer_segment {
@@ -58,6 +65,7 @@ struct writer {
 	char dir[LOG_PATH_BYTES], queue[LOG_QUEUE_NAME_BYTES];
 	uint64_t log_id;
 	bool direct;             /* O_DIRECT works here */
+	bool paranoid;           /* looks at a batch once more when it is written */
 	bool cached;             /* batches are written through the page cache */
 	bool unsynced;           /* ... and some may be there only */
 	bool wants_barrier;      /* before it goes on in the next segment */
@@ -85,6 +93,8 @@ struct writer {
 
 	/* The batch on its way to the disk: what is left of it. */
 	struct io_request flying;
+	uint64_t flying_start; /* its first position; 0: there is none */
+	uint64_t flying_salt;
 	const uint8_t *flying_data;
 	size_t flying_length; /* 0: none */
 	int64_t flying_offset;
@@ -121,7 +131,7 @@ writer_fresh(const struct writer *writer)
 }
 
 /* Can a frame with a payload of this length be appended now? May begin a new segment. 1 yes; 0 not
- * before a batch is durable or a segment is ready; -ENOSPC or another -errno when no segment can be
+ * before a batch is written or a segment is ready; -ENOSPC or another -errno when no segment can be
  * made. */
 int writer_room(struct writer *, uint64_t payload_length);
 /* The same, for messages and for states. While no next segment can be made, messages leave the last quarter

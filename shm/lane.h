@@ -36,11 +36,11 @@
 #ifndef LANE_DELIVERY
 #define LANE_DELIVERY (1 << 20)
 #endif
+#define LANE_DELIVERY_BYTES LANE_DELIVERY /* default capacity of the delivery ring */
 
 enum {
-	LANE_DATA_OFFSET = 4096,             /* or a page, if that is larger */
-	LANE_QUEUE_NAME_BYTES = 64,          /* with the terminating NUL */
-	LANE_DELIVERY_BYTES = LANE_DELIVERY, /* default capacity of the delivery ring */
+	LANE_DATA_OFFSET = 4096,    /* or a page, if that is larger */
+	LANE_QUEUE_NAME_BYTES = 64, /* with the terminating NUL */
 	LANE_COMPLETION_BYTES = 1 << 18
 };
 

@@ -141,13 +141,14 @@ print_checkpoint(void)
 	FIELD(log_checkpoint, clock_ns);
 	FIELD(log_checkpoint, published);
 	FIELD(log_checkpoint, duplicates);
-	FIELD(log_checkpoint, totals.done);
-	FIELD(log_checkpoint, totals.failed);
-	FIELD(log_checkpoint, totals.dead_lettered);
-	FIELD(log_checkpoint, totals.expired);
 	FIELD(log_checkpoint, through);
 	FIELD(log_checkpoint, highest);
 	FINISH(log_checkpoint);
+	FIELD(log_totals, done);
+	FIELD(log_totals, failed);
+	FIELD(log_totals, dead_lettered);
+	FIELD(log_totals, expired);
+	FINISH(log_totals);
 	FIELD(log_segment_entry, number);
 	FIELD(log_segment_entry, last_number);
 	FIELD(log_segment_entry, first_sequence);
@@ -194,7 +195,6 @@ print_numbers(void)
 	for (unsigned i = 1; log_type_name(i) != NULL; i++)
 		printf("type %u %s\n", i, log_type_name(i));
 	printf("frame-flag %d first\n", LOG_FLAG_FIRST);
-	printf("frame-flag %d last\n", LOG_FLAG_LAST);
 	printf("frame-flag %d os\n", LOG_FLAG_OS);
 	printf("frame-flag %d after-barrier\n", LOG_FLAG_AFTER_BARRIER);
 	printf("settled-flag %d dead\n", LOG_SETTLED_DEAD);

@@ -29,7 +29,7 @@ AUDITED(a_whole_log_is_whole)
 	cr_assert(pay->head.next_sequence == PAYMENT_BATCHES * PER_BATCH + 1, "next %lu",
 	    pay->head.next_sequence);
 	cr_assert(
-	    pay->head.totals.done == PAYMENT_BATCHES * PER_BATCH - WAITING, "done %lu", pay->head.totals.done);
+	    pay->totals.done == PAYMENT_BATCHES * PER_BATCH - WAITING, "done %lu", pay->totals.done);
 	cr_assert(pay->first_sequence == 1, "first %lu", pay->first_sequence);
 	cr_assert(pay->missing_total == 0 && pay->torn_bytes == 0, "nothing missing");
 	forget(found);

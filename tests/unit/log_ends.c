@@ -121,7 +121,8 @@ split(bool describes)
 
 		if (frame->type == LOG_SEGMENTS && !describes)
 			entry->number = entry->last_number = UINT64_MAX;
-		frame->flags &= (uint8_t)~LOG_FLAG_LAST;
+		if (frame->type == LOG_TOTALS)
+			frame->type = LOG_PAD;
 		log_frame_seal(frame);
 	}
 	save(newest);

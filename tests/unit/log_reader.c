@@ -166,12 +166,14 @@ static struct log_segment_entry
 whole_segment(struct fixture *fixture, uint64_t number, uint64_t first, uint64_t count)
 {
 	struct log_checkpoint checkpoint = { .next_sequence = first };
+	struct log_totals totals = { 0 };
 
 	begin_segment(fixture, number, number);
 	begin_batch(fixture);
 	if (number == 1)
-		put_frame(
-		    fixture, LOG_CHECKPOINT, LOG_FLAG_LAST, 0, &checkpoint, sizeof(checkpoint));
+		put_frame(fixture, LOG_CHECKPOINT, 0, 0, &checkpoint, sizeof(checkpoint));
+	if (number == 1)
+		put_frame(fixture, LOG_TOTALS, 0, 0, &totals, sizeof(totals));
 	for (uint64_t i = 0; i < count; i++)
 		put_message(fixture, first + i);
 	end_batch(fixture);
@@ -196,17 +198,17 @@ begin_newest(struct fixture *fixture, uint64_t number, const struct settled *set
 		.through = settled->through,
 		.highest = settled->highest,
 	};
+	struct log_totals totals = { 0 };
 	struct settled_chunk chunks[4];
 	size_t n = settled_copy_chunks(settled, 0, chunks, 4);
 
 	begin_segment(fixture, number, number);
 	begin_batch(fixture);
 	put_frame(fixture, LOG_CHECKPOINT, 0, 0, &checkpoint, sizeof(checkpoint));
-	put_frame(fixture, LOG_SEGMENTS, n == 0 ? LOG_FLAG_LAST : 0, 0, entries,
-	    count * (uint32_t)sizeof(*entries));
+	put_frame(fixture, LOG_SEGMENTS, 0, 0, entries, count * (uint32_t)sizeof(*entries));
 	if (n > 0)
-		put_frame(fixture, LOG_UNSETTLED, LOG_FLAG_LAST, 0, chunks,
-		    (uint32_t)(n * sizeof(*chunks)));
+		put_frame(fixture, LOG_UNSETTLED, 0, 0, chunks, (uint32_t)(n * sizeof(*chunks)));
+	put_frame(fixture, LOG_TOTALS, 0, 0, &totals, sizeof(totals));
 	end_batch(fixture);
 }
 

@@ -63,10 +63,11 @@ begin_segment(struct writer *writer)
 	struct log_checkpoint head = {
 		.next_sequence = log->next_sequence,
 		.published = log->next_sequence - 1,
-		.totals.done = log->settled.through, /* here they are settled in order */
 		.through = log->settled.through,
 		.highest = log->settled.highest,
 	};
+	/* Here they are settled in order. */
+	struct log_totals totals = { .done = log->settled.through };
 	struct settled_chunk chunks[8];
 	size_t n = settled_copy_chunks(&log->settled, 0, chunks, 8);
 
@@ -92,7 +93,8 @@ begin_segment(struct writer *writer)
 
 		put(log, LOG_SEGMENTS, 0, 0, &entry, sizeof(entry));
 	}
-	put(log, LOG_UNSETTLED, LOG_FLAG_LAST, 0, chunks, n * sizeof(*chunks));
+	put(log, LOG_UNSETTLED, 0, 0, chunks, n * sizeof(*chunks));
+	put(log, LOG_TOTALS, 0, 0, &totals, sizeof(totals));
 }
 
 static uint64_t

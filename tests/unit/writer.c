@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "router/writer.h"
@@ -130,4 +131,77 @@ Test(writer, nobody_reads_a_batch_that_is_on_its_way, .init = begin, .fini = end
 	land();
 	cr_expect(writer_find(&writer, last, &readable) == &writer.old[0] && readable > last,
 	    "then it may, too");
+}
+
+/*
+ * The tail: as many times shorter than a segment as what is shipped.
+ */
+
+/* Appends until no more than so many bytes are left of the segment, with the next one ready and nothing on its way. */
+static void
+fill_up_to(uint64_t left)
+{
+	const struct log_segment *active = &writer.active.segment;
+
+	while (writer.next_state != WRITER_NEXT_READY ||
+	    active->position + active->span - writer.end > left) {
+		if (writer_room(&writer, BODY_BYTES) == 1 && flying == 0) {
+			append();
+			commit();
+		}
+		if (active->position + active->span - writer.end > left)
+			land();
+		else
+			run();
+	}
+	land();
+	cr_assert(writer.old_count == 0, "in the first segment");
+}
+
+/* What was left free for ids is nearly as long as the tail: the next segment begins where the batch is. */
+Test(writer, no_segment_begins_over_a_batch_that_is_on_its_way, .init = begin, .fini = end,
+    .timeout = 60)
+{
+	uint8_t *before = malloc(WRITER_TAIL_BYTES);
+
+	fill_up_to(WRITER_TAIL_BYTES - LOG_HEADER_BYTES);
+	writer.ids_bytes = WRITER_TAIL_BYTES / 2;
+	append();
+	commit();
+	memcpy(before, writer.tail, WRITER_TAIL_BYTES);
+	writer.ids_bytes = WRITER_TAIL_BYTES;
+	cr_expect(writer_room(&writer, BODY_BYTES) == 0 && writer.old_count == 0,
+	    "not while it is there");
+	cr_expect(
+	    memcmp(before, writer.tail, WRITER_TAIL_BYTES) == 0, "nothing was placed anywhere");
+	land();
+	cr_expect(writer_room(&writer, BODY_BYTES) == 1 && writer.old_count == 1, "but then");
+	free(before);
+}
+
+Test(writer, the_router_ends_rather_than_overwrite_a_batch, .init = begin, .fini = end,
+    .timeout = 60, .exit_code = EX_SOFTWARE)
+{
+	append();
+	commit();
+	for (int frames = 0; frames < WRITER_TAIL_BYTES / BODY_BYTES; frames++)
+		append(); /* without asking for room */
+}
+
+Test(writer, the_router_ends_rather_than_write_behind_a_segment, .init = begin, .fini = end,
+    .timeout = 60, .exit_code = EX_SOFTWARE)
+{
+	fill_up_to(2 * BODY_BYTES + WRITER_RESERVE_BYTES);
+	for (int frames = 0; frames < 8; frames++)
+		append();
+}
+
+Test(writer, what_changed_on_its_way_is_noticed, .init = begin, .fini = end, .timeout = 60,
+    .exit_code = EX_SOFTWARE)
+{
+	writer.paranoid = true;
+	append();
+	commit();
+	writer.tail[writer.flying_start % WRITER_TAIL_BYTES + sizeof(struct log_frame)] ^= 1;
+	land();
 }
