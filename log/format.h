@@ -48,7 +48,7 @@
  * durable: while a disk writes a sector, a power cut may take all that was in it. Sectors of disks have 512 or 4096
  * bytes; a disk that says that its own are larger writes them in one piece (NVMe: AWUPF). Pages of the page
  * cache are written in blocks of the file system, of 4096 mostly.
- * The simulation makes it smaller, as all else that is in proportion to it.
+ * The simulation draws it, as all else that is in proportion to it.
  */
 #ifndef LOG_BLOCK
 #define LOG_BLOCK 4096

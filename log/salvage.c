@@ -21,12 +21,12 @@
 #define SECOND_NS UINT64_C(1000000000)
 
 enum {
-	BATCH_BYTES = 1 << 20,             /* of the checkpoint; a router's are not larger */
-	PER_FRAME = 512,                   /* entries or chunks */
-	CLOSE_BYTES = 2 * LOG_BLOCK_BYTES, /* what ends a batch */
-	ROOM_BYTES = LOG_HEADER_BYTES + CLOSE_BYTES,
+	BATCH_BYTES = 1 << 20, /* of the checkpoint; a router's are not larger */
+	PER_FRAME = 512,       /* entries or chunks */
 	NAME_DIGITS = 16
 };
+#define CLOSE_BYTES      (2 * LOG_BLOCK_BYTES) /* what ends a batch */
+#define ROOM_BYTES       (LOG_HEADER_BYTES + CLOSE_BYTES)
 #define FRAMES_BYTES_MAX (LOG_SEGMENT_BYTES_LIMIT - ROOM_BYTES - LOG_BLOCK_BYTES)
 
 /* The log that is being made. */

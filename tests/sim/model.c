@@ -23,6 +23,8 @@ static struct message *messages;
 static unsigned count, capacity;
 static const struct config *config;
 static uint64_t window_ns;
+static unsigned brief;   /* most texts are shorter than this ... */
+static unsigned longer;  /* ... but for some: so many of 100000 */
 static unsigned trouble; /* chance of messages that are not just done, of 100000 */
 static struct store {
 	struct row *rows; /* by sequence */
@@ -49,6 +51,8 @@ model_begin(const struct config *of)
 	config = of;
 	window_ns = of->topics[0].dedup_window_ns;
 	trouble = (unsigned)world_below(6000);
+	brief = world_chance(50000) ? 200 : 1;
+	longer = 5000;
 	filling = 0;
 }
 
@@ -85,6 +89,13 @@ model_fill(unsigned queues)
 	filling = queues;
 }
 
+void
+model_be_brief(unsigned length)
+{
+	brief = length;
+	longer = 0;
+}
+
 unsigned
 model_make(unsigned publisher)
 {
@@ -98,8 +109,9 @@ model_make(unsigned publisher)
 	*message = (struct message){ .first = count, .publisher = publisher };
 	message->group = (unsigned)world_below(MODEL_GROUPS);
 	message->queues = 1 + (unsigned)world_below(MODEL_QUEUES);
-	message->length = (unsigned)(world_chance(filling > 0 ? 100000 : 5000) ? world_below(2000)
-									       : world_below(200));
+	message->length =
+	    (unsigned)(world_chance(filling > 0 ? 100000 : longer) ? world_below(2000)
+								   : world_below(brief));
 	if (filling > 0)
 		message->queues = filling;
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {

@@ -40,6 +40,8 @@ void model_end(void);
 
 /* From now on all messages are for so many queues, and long; 0: as before. */
 void model_fill(unsigned queues);
+/* From now on all texts are shorter than this. */
+void model_be_brief(unsigned length);
 /* A new message; now and then one with the deduplication id of another. */
 unsigned model_make(unsigned publisher);
 struct message *model_message(unsigned i);

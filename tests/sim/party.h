@@ -41,6 +41,8 @@ struct net_socket;
 void party_hello(struct net_socket *, enum wire_role, const char *name, bool receipts);
 
 void publishers_begin(const struct config *);
+/* From now on they send as much at once as they ever do. */
+void publishers_hurry(void);
 void workers_begin(const struct config *);
 void askers_begin(const struct config *);
 void parties_begin(const struct config *);

@@ -12,7 +12,7 @@
 #include "tests/sim/net.h"
 #include "tests/sim/party.h"
 
-enum { WINDOW = 64, TRY_AGAIN_NS = 30000000, PID = 1000 };
+enum { WINDOW = 512, TRY_AGAIN_NS = 30000000, PID = 1000, LONGEST_BYTES = 8192, BURST_MAX = 40 };
 
 static struct publisher {
 	struct net_socket *socket;
@@ -24,6 +24,7 @@ static struct publisher {
 	uint64_t not_before_ns;
 } publishers[PUBLISHERS];
 static unsigned lives;
+static unsigned burst; /* messages that are sent at once, at most, are so many times a few */
 static uint32_t topic_id;
 
 void
@@ -31,8 +32,15 @@ publishers_begin(const struct config *config)
 {
 	topic_id = envelope_topic_id(config->topics[0].name);
 	lives = 0;
+	burst = world_chance(70000) ? 1 : 1 + (unsigned)world_below(BURST_MAX);
 	for (unsigned i = 0; i < PUBLISHERS; i++)
 		publishers[i] = (struct publisher){ .process = lives++ };
+}
+
+void
+publishers_hurry(void)
+{
+	burst = BURST_MAX;
 }
 
 static void
@@ -111,8 +119,8 @@ pack(uint8_t *buffer, size_t capacity, unsigned i)
 	const struct message *message = model_message(i);
 	char group[16], dedup_id[16], message_id[16], body[4096];
 	struct envelope_attribute_source kind = {
-		.name = text("kind"),
-		.text = text(message->queues > 1 ? "both" : "one"),
+		.name = text("k"),
+		.text = text(message->queues > 1 ? "b" : "o"),
 		.type = JSON_STRING,
 	};
 	struct envelope_source source = { .attributes = &kind, .count = 1 };
@@ -121,7 +129,10 @@ pack(uint8_t *buffer, size_t capacity, unsigned i)
 	snprintf(group, sizeof(group), "g%u", message->group);
 	snprintf(dedup_id, sizeof(dedup_id), "d%u", message->first);
 	snprintf(message_id, sizeof(message_id), "m%u", i);
-	snprintf(body, sizeof(body), "{\"n\":%u,\"text\":\"%0*u\"}", i, (int)message->length, i);
+	snprintf(body, sizeof(body), "{}");
+	if (message->length > 0)
+		snprintf(body, sizeof(body), "{\"n\":%u,\"text\":\"%0*u\"}", i,
+		    (int)message->length, i);
 	source.head = (struct envelope){
 		.topic = topic_id,
 		.group = text(group),
@@ -143,9 +154,10 @@ send_more(struct publisher *publisher)
 	static uint8_t frame[64 << 10];
 	struct wire_publish publish = { .first = publisher->next_number };
 	size_t used = sizeof(publish);
-	unsigned most = 1 + (unsigned)world_below(12);
+	unsigned most = 1 + (unsigned)world_below(12 * burst);
 
-	while (publisher->sent < publisher->count && publish.count < most) {
+	while (publisher->sent < publisher->count && publish.count < most &&
+	    sizeof(frame) - used > LONGEST_BYTES) {
 		unsigned i = publisher->unanswered[publisher->sent++];
 		uint32_t length = (uint32_t)pack(
 		    frame + used + sizeof(length), sizeof(frame) - used - sizeof(length), i);
@@ -267,7 +279,7 @@ publisher_step(unsigned which, bool more)
 	}
 	if (!publisher->welcomed)
 		return;
-	for (uint64_t n = world_below(8); more && n > 0 && publisher->count < WINDOW; n--)
+	for (uint64_t n = world_below(8 * burst); more && n > 0 && publisher->count < WINDOW; n--)
 		publisher->unanswered[publisher->count++] = model_make(publisher->process);
 	send_more(publisher);
 }

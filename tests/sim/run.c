@@ -9,6 +9,7 @@
  *   --minutes N    or for so long
  *   --steps N      of each run (drawn, some thousands)
  *   --break NAME   plants a bug: see breaks[]
+ *   --shipped      with the constants that are shipped; else the seed draws them
  *   --trace        prints what happens
  *   --hash         prints a number for all that happened
  */
@@ -18,10 +19,12 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "router/core.h"
 #include "router/delivery.h"
@@ -42,7 +45,10 @@ enum {
 	CLEAN_S = 60,          /* longer than the cleaner waits after a failure */
 	CLEAN_TURNS = 5000,
 	FIRST_STARTS = 12, /* at most */
-	FIRST_STEPS = 48,  /* about as many as a router needs to make its directories */
+	RARELY = 10,
+	BATCH_BYTES = 64 << 10, /* of publishers that hurry, about */
+	LONG_TEXT = 200,
+	FIRST_STEPS = 48, /* about as many as a router needs to make its directories */
 	FIRST_TURNS = 1000,
 	FILL_TURNS = 300,         /* without anything accepted: the disk is full */
 	DEAD_LETTER_BYTES = 8192, /* at most: each may be a batch of its own, in whole blocks */
@@ -52,6 +58,7 @@ enum {
 static struct router router;
 static struct config config;
 static bool is_up;
+static bool is_shipped; /* the constants are as they are shipped */
 static int64_t longest_wait_ns;
 
 /* What this run is like: some have much of one thing and nothing of another. */
@@ -556,12 +563,19 @@ draw_chances(void)
 	chances.policy = some(60000);
 	if (world_chance(10000))
 		draw_removed_locks();
+	/* Logs of many megabytes are read at each start. */
+	if (is_shipped) {
+		chances.kill /= RARELY;
+		chances.start_death /= RARELY;
+		chances.cut /= RARELY;
+		chances.stop /= RARELY;
+	}
 }
 
 static void
 make_config(void)
 {
-	static char both[] = "{\"kind\": [\"both\"]}";
+	static char both[] = "{\"k\": [\"b\"]}";
 	static const char *const names[MODEL_QUEUES] = { "all", "both" };
 
 	memset(&config, 0, sizeof(config));
@@ -597,15 +611,56 @@ make_config(void)
 	}
 }
 
+/* What is left free for ids behind a segment of the full size is to be as long as the tail, nearly: then the next one
+ * begins there in the tail where the last batch is. */
+static void
+aim_at_tail(const struct writer *writer)
+{
+	uint64_t used = writer->end - writer->active.segment.position + writer->ids_bytes;
+	uint64_t expected = writer->ids_bytes * (LOG_SEGMENT_MAX / 1024) / (used / 1024);
+
+	model_be_brief(expected < WRITER_TAIL - BATCH_BYTES / 2 ? 1 : LONG_TEXT);
+}
+
+/* Segments grow to their full size only behind many messages, too many to be handled here: publishes them, and opens
+ * what was written. */
+static void
+fill_segments(unsigned block)
+{
+	disk_begin(block);
+	model_begin(&config);
+	parties_begin(&config);
+	for (unsigned q = 0; q < MODEL_QUEUES; q++)
+		person_asks(q, GATE_STOP);
+	publishers_hurry();
+	do {
+		turn(true);
+		if (is_up)
+			aim_at_tail(&router.queues[0].writer);
+	} while (!is_up || router.queues[0].writer.old_count == 0 ||
+	    router.queues[0].writer.old[router.queues[0].writer.old_count - 1].size <
+		LOG_SEGMENT_MAX);
+	cut_power();
+	start_router();
+	bury_router();
+	model_end();
+	disk_end();
+}
+
 static uint64_t
 run_seed(uint64_t seed, uint64_t steps)
 {
-	const unsigned blocks[] = { DISK_SECTOR, DISK_SECTOR, LOG_BLOCK_BYTES, 0 };
+	unsigned blocks[4] = { DISK_SECTOR, DISK_SECTOR };
 	unsigned block;
 
 	world_begin(seed);
+	proportions_draw(is_shipped);
+	blocks[2] = LOG_BLOCK_BYTES;
 	block = blocks[world_below(4)];
-	disk_capacity = world_chance(45000) ? UINT64_MAX : (13 + world_below(8)) * LOG_SEGMENT_MAX;
+	/* What is left to settlements in a small segment is few blocks of 4096. */
+	disk_capacity = is_shipped || LOG_BLOCK_BYTES > 512 || world_chance(45000)
+	    ? UINT64_MAX
+	    : (13 + world_below(8)) * LOG_SEGMENT_MAX;
 	make_config();
 	/* All that expires stays on the disk, as dead letters. */
 	for (unsigned q = 0; q < MODEL_QUEUES; q++)
@@ -613,9 +668,11 @@ run_seed(uint64_t seed, uint64_t steps)
 			disk_capacity = UINT64_MAX;
 	draw_chances();
 	if (steps == 0)
-		steps = world_chance(10000) ? 30000 : 1000 + world_below(4000);
-	for (uint64_t n = world_below(FIRST_STARTS + 1); n > 0; n--)
+		steps = world_chance(10000) && !is_shipped ? 30000 : 1000 + world_below(4000);
+	for (uint64_t n = is_shipped ? 1 : world_below(FIRST_STARTS + 1); n > 0; n--)
 		start_first(block);
+	if (is_shipped)
+		fill_segments(block);
 	disk_begin(block);
 	model_begin(&config);
 	parties_begin(&config);
@@ -655,6 +712,20 @@ number(const char *text)
 	return value;
 }
 
+/* Whoever stops it, for it takes too long, wants to know where. */
+static void
+say_where(int number)
+{
+	char text[128];
+	int length = snprintf(text, sizeof(text),
+	    "stopped by signal %d at seed %" PRIu64 ", step %" PRIu64 "\n", number, world.seed,
+	    world.step);
+
+	(void)!write(STDERR_FILENO, text, (size_t)length);
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -664,6 +735,7 @@ main(int argc, char **argv)
 		{ "steps", required_argument, NULL, 'l' },
 		{ "minutes", required_argument, NULL, 'm' },
 		{ "break", required_argument, NULL, 'b' },
+		{ "shipped", no_argument, NULL, 'p' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "hash", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -684,12 +756,15 @@ main(int argc, char **argv)
 			minutes = number(optarg);
 		else if (option == 't')
 			world.trace = true;
+		else if (option == 'p')
+			is_shipped = true;
 		else if (option == 'h')
 			hash = true;
 		else if (option != 'b' || !breaks_plant(optarg))
 			return 64;
 	}
 	event_init("simulation", true);
+	signal(SIGTERM, say_where);
 	for (; minutes > 0 ? time(NULL) - began < (time_t)minutes * 60 : done < seeds; done++) {
 		uint64_t result = run_seed(seed + done, steps);
 

@@ -1,0 +1,55 @@
+#include "tests/sim/proportions.h"
+
+#include "tests/sim/world.h"
+
+struct proportions proportions;
+
+static unsigned
+one_of(const unsigned *values, unsigned count)
+{
+	return values[world_below(count)];
+}
+#define ONE_OF(...)                               \
+	one_of((const unsigned[]){ __VA_ARGS__ }, \
+	    sizeof((const unsigned[]){ __VA_ARGS__ }) / sizeof(unsigned))
+
+/*
+ * From a tail of 4 segments to a segment of 32 tails; what is shipped is 1 to 8. A batch must hold a piece of a
+ * checkpoint, and the longest message; the tail two batches and what closes them.
+ */
+static struct proportions
+draw(void)
+{
+	struct proportions drawn = {
+		.block = ONE_OF(512, 512, 4096),
+		.tail = ONE_OF(64, 64, 128, 256, 256) << 10,
+		.reserved = ONE_OF(64, 512, 4096),
+		.lane = ONE_OF(8, 8, 16, 64) << 10,
+	};
+
+	drawn.gather = drawn.tail / ONE_OF(2, 4);
+	if (drawn.gather > drawn.tail / 2 - (24 << 10))
+		drawn.gather = drawn.tail / 4;
+	drawn.piece = ONE_OF(2, 16, drawn.gather / 2 / 72);
+	if (drawn.piece > 512)
+		drawn.piece = 512;
+	drawn.segment_max = drawn.tail * ONE_OF(1, 2, 8, 8, 8, 32) / ONE_OF(1, 1, 4);
+	if (drawn.segment_max < 64 << 10)
+		drawn.segment_max = 64 << 10;
+	if (drawn.segment_max > 2 << 20)
+		drawn.segment_max = 2 << 20;
+	drawn.segment_min = drawn.segment_max / ONE_OF(1, 2, 64);
+	if (drawn.segment_min < 64 << 10)
+		drawn.segment_min = 64 << 10;
+	return drawn;
+}
+
+void
+proportions_draw(int shipped)
+{
+	proportions = shipped ? proportions_shipped : draw();
+	world_trace("proportions: block %u, segments %u to %u, tail %u, gather %u, piece %u, "
+		    "reserved %u, lane %u",
+	    proportions.block, proportions.segment_min, proportions.segment_max, proportions.tail,
+	    proportions.gather, proportions.piece, proportions.reserved, proportions.lane);
+}

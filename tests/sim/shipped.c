@@ -1,0 +1,17 @@
+/* The constants as they are shipped. */
+#define PROPORTIONS_SHIPPED
+#include "router/queue.h"
+#include "router/writer.h"
+#include "shm/lane.h"
+#include "tests/sim/proportions.h"
+
+const struct proportions proportions_shipped = {
+	.segment_min = LOG_SEGMENT_MIN,
+	.segment_max = LOG_SEGMENT_MAX,
+	.block = LOG_BLOCK,
+	.tail = WRITER_TAIL,
+	.gather = WRITER_GATHER,
+	.piece = QUEUE_PIECE,
+	.reserved = QUEUE_RESERVE,
+	.lane = LANE_DELIVERY,
+};
