@@ -7,12 +7,16 @@ SH_LOG_COMPILER = timeout -k 10 300 bash
 AM_TESTS_ENVIRONMENT = top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	export top_srcdir top_builddir;
 
-check_PROGRAMS += tests/generate tests/mutate tests/forbid tests/journal-worker tests/layout tests/nonblock tests/backlog \
-	tests/flip-control
+check_PROGRAMS += tests/generate tests/generate-mix tests/mix-worker tests/mutate tests/forbid tests/journal-worker tests/layout \
+	tests/nonblock tests/backlog tests/flip-control
 tests_mutate_SOURCES = tests/mutate.c tests/unit/mutate.h
 tests_mutate_LDADD = $(BSD_LIBS)
 tests_generate_SOURCES = tests/generate.c
 tests_generate_LDADD = $(BSD_LIBS)
+tests_generate_mix_SOURCES = tests/generate-mix.c
+tests_generate_mix_LDADD = $(BSD_LIBS) -lm
+tests_mix_worker_SOURCES = tests/mix-worker.c
+tests_mix_worker_LDADD = $(WORKER_LIBS)
 tests_layout_SOURCES = tests/layout.c
 tests_layout_LDADD = $(LOG_LIBS) $(SHM_LIBS)
 tests_flip_control_SOURCES = tests/flip-control.c

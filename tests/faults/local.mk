@@ -32,9 +32,9 @@ tests_faults_flip_LDADD = $(WORKER_LIBS)
 
 FAULTS_TESTS = tests/faults/crash.sh tests/faults/policies.sh tests/faults/calls.sh \
 	tests/faults/powercut.sh tests/faults/flip.sh tests/faults/damage.sh tests/faults/want.sh
-dist_check_SCRIPTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mutated.sh \
+dist_check_SCRIPTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mix.sh tests/faults/mutated.sh \
 	tests/faults/file_systems.sh
-TESTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mutated.sh
+TESTS += $(FAULTS_TESTS) tests/faults/gates.sh tests/faults/mix.sh tests/faults/mutated.sh
 EXTRA_DIST += tests/faults/lib.sh tests/faults/soak.sh
 
 # Each place, each call, each byte, each file system.
@@ -51,6 +51,12 @@ check-gates: all tests/generate
 	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
 		GATES_SECONDS=$$(($${GATES_MINUTES:-10} * 60)) bash $(top_srcdir)/tests/faults/gates.sh
 .PHONY: check-gates
+
+# MIX_MINUTES of random mixes of messages and policies, with the programs and constants that are installed.
+check-mix: all tests/generate-mix tests/mix-worker
+	top_srcdir='$(abs_top_srcdir)' top_builddir='$(abs_top_builddir)' \
+		MIX_MINUTES=$${MIX_MINUTES:-10} MIX_BYTES=$${MIX_BYTES:-60000000} bash $(top_srcdir)/tests/faults/mix.sh
+.PHONY: check-mix
 
 # SOAK_MINUTES at full rate: nothing grows.
 check-soak: all tests/generate tests/faults/worker
