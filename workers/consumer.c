@@ -72,8 +72,11 @@ struct consumer *
 consumer_new(const struct service *service, const struct config_queue *config, struct store *store,
     size_t max_message_bytes, const volatile sig_atomic_t *stop)
 {
-	struct consumer *consumer = calloc(1, sizeof(*consumer));
+	struct consumer *consumer;
 
+	if (service->table != NULL && store == NULL)
+		return NULL; /* or messages were settled whose effects are nowhere */
+	consumer = calloc(1, sizeof(*consumer));
 	if (consumer == NULL)
 		return NULL;
 	consumer->service = service;

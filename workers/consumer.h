@@ -19,7 +19,7 @@ enum { CONSUMER_MESSAGES = 10000, CONSUMER_ARENA_BYTES = 16 << 20, CONSUMER_BATC
 
 struct consumer;
 
-/* store is NULL for a service without one. stop is looked at between batches. NULL: no memory. */
+/* store is NULL for a service without one, and for no other: that is refused. stop is looked at between batches. NULL: no memory. */
 struct consumer *consumer_new(const struct service *, const struct config_queue *, struct store *,
     size_t max_message_bytes, const volatile sig_atomic_t *stop);
 void consumer_free(struct consumer *);

@@ -273,7 +273,7 @@ remember_files(struct store *store)
 			continue;
 		snprintf(store->error, sizeof(store->error), "no file with the ending \"%s\": %s",
 		    endings[i], strerror(-rc));
-		return rc;
+		return -EIO; /* not -ENOENT: there is a store */
 	}
 	return 0;
 }

@@ -279,7 +279,7 @@ open_store(struct work *work, bool make, struct daemon *daemon)
 		rc = store_open(&work->store, work->config->state_dir, work->service, make, error,
 		    sizeof(error));
 	daemon_look(daemon);
-	if (rc != 0 && rc != -ENOENT)
+	if (rc != 0 && (make || rc != -ENOENT))
 		errx(rc == -ESTALE || rc == -EBADMSG ? EX_CANTCREAT : EX_TEMPFAIL, "%s", error);
 	if (rc == 0 && store_is_new(work->store))
 		event(EVENT_INFO, "store.created", "s:queue", work->service->queue, NULL);
