@@ -68,13 +68,17 @@ done_testing() {
   [ "$failed" -eq 0 ]
 }
 
-wait_for() { # wait_for SECONDS COMMAND...: until the command succeeds
+pace() { # pace SECONDS COMMAND...: until the command succeeds, or so long
   deadline=$(($(date +%s) + $1))
   shift
   until "$@" 2>/dev/null; do
     [ "$(date +%s)" -lt "$deadline" ] || return 1
     sleep 0.02 # between two looks
   done
+}
+# The deadline is for what hangs: ten times what the slowest machine needs that was seen.
+wait_for() { # wait_for SECONDS COMMAND...: until the command succeeds, which takes so long on a fast machine at most
+  pace $((10 * $1)) "${@:2}"
 }
 
 start() { # start VARIABLE PROGRAM ARGUMENT...: in the background; its pid goes into VARIABLE

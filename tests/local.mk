@@ -3,7 +3,7 @@ TEST_EXTENSIONS = .sh
 LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run-unit
 SH_LOG_DRIVER = $(LOG_DRIVER)
-SH_LOG_COMPILER = timeout -k 10 300 bash
+SH_LOG_COMPILER = bash $(top_srcdir)/tests/run-e2e
 AM_TESTS_ENVIRONMENT = top_srcdir='$(abs_top_srcdir)'; top_builddir='$(abs_top_builddir)'; \
 	export top_srcdir top_builddir;
 
@@ -77,7 +77,7 @@ E2E_TESTS = \
 	tests/e2e/man.sh
 dist_check_SCRIPTS += $(E2E_TESTS)
 TESTS += $(E2E_TESTS)
-EXTRA_DIST += tests/run-unit tests/lib.sh
+EXTRA_DIST += tests/run-unit tests/run-e2e tests/lib.sh
 
 # The end-to-end tests with the router's other back end.
 check-poll:

@@ -19,7 +19,7 @@ undocumented() { # the keys of FILE that the page does not have
     while read -r key; do grep -q "^\.Va $key" "$top_srcdir/man/headgatectl.1" || echo "$key"; done
 }
 refused() { # the router does not start, and says why in $dir/refused
-  timeout -k 1 20 "$top_builddir/headgate-router" 2>"$dir/refused"
+  timeout -k 10 200 "$top_builddir/headgate-router" 2>"$dir/refused"
 }
 one() { jq -r "select(.queue == \"$1\") | select(has(\"$2\")) | .$2" "$dir/check"; } # one QUEUE FIELD
 

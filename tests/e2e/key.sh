@@ -13,7 +13,7 @@ run_router() { # run_router ARGUMENT...
   wait_for 20 ready
 }
 refused() { # refused DESCRIPTION TEXT...: the router does not start, and says all of it
-  timeout -k 1 20 "$top_builddir/tests/faults/headgate-router" 2>"$dir/refused"
+  timeout -k 10 200 "$top_builddir/tests/faults/headgate-router" 2>"$dir/refused"
   is "$1: the router does not start" 65 $?
   shift
   for text; do ok "it says: $text" grep -qF -- "$text" "$dir/refused"; done

@@ -98,9 +98,9 @@ ok "the one that was meant is named" grep -q 'did you mean transaction-processin
 is "an option that is not there" 64 $?
 ok "is said in few lines" [ "$(wc -l <"$dir/err")" -le 3 ]
 ok "with the one that was meant" grep -q 'did you mean --receipts?' "$dir/err"
-timeout -k 1 10 "$top_builddir/headgate-publish" <&- 2>"$dir/err"
+timeout -k 10 100 "$top_builddir/headgate-publish" <&- 2>"$dir/err"
 is "standard input that is closed" 66 $?
-timeout -k 1 10 "$top_builddir/headgate-publish" --receipts <"$dir/sns" 2>"$dir/err" >&-
+timeout -k 10 100 "$top_builddir/headgate-publish" --receipts <"$dir/sns" 2>"$dir/err" >&-
 is "standard output that is closed" 74 $?
 "$top_builddir/headgate-publish" -D "$dir/none" --wait 100ms "$dir/sns" 2>"$dir/err"
 is "no router" 69 $?

@@ -25,7 +25,9 @@ try() { # try FILE OPTION...: each of its commands
   shift
   while read -r program arguments; do
     [[ -z $ended && $arguments = check* ]] && damage_a_log
-    eval "timeout -k 1 3 \"$top_builddir/$program\" $* $arguments" </dev/null >"$dir/out" 2>&1
+    limit=100
+    [[ $arguments = *--watch* ]] && limit=3
+    eval "timeout -k 10 $limit \"$top_builddir/$program\" $* $arguments" </dev/null >"$dir/out" 2>&1
     status=$?
     case "$arguments" in
       *--watch*) wanted=124 ;;

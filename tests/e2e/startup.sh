@@ -58,7 +58,7 @@ echo "# a store that is none"
 mkdir -p "$dir/other/state/stores"
 chmod 700 "$dir/other" "$dir/other/state"
 echo "this is no database, and long enough for SQLite to see that it is none of its own" >"$dir/other/state/stores/payment-processing.db"
-timeout -k 1 10 "$top_builddir/headgate-payment" -D "$dir/other" 2>"$dir/none"
+timeout -k 10 100 "$top_builddir/headgate-payment" -D "$dir/other" 2>"$dir/none"
 is "a worker does not try again and again" 73 $?
 ok "it says which file, and why" grep -q 'payment-processing.db: store: file is not a database' "$dir/none"
 
@@ -66,9 +66,9 @@ echo "# in the background"
 export HEADGATE_DIR="$dir/behind"
 mkdir -m 700 "$HEADGATE_DIR"
 # What reads their output sees its end: nobody keeps it.
-"$top_builddir/headgate-router" -d 2>>"$dir/behind.log" | timeout -k 1 20 cat >"$dir/out"
+"$top_builddir/headgate-router" -d 2>>"$dir/behind.log" | timeout -k 10 200 cat >"$dir/out"
 is "a router that is ready leaves its output" "0 0" "${PIPESTATUS[*]}"
-"$top_builddir/headgate-payment" -d 2>>"$dir/behind.log" | timeout -k 1 20 cat >"$dir/out"
+"$top_builddir/headgate-payment" -d 2>>"$dir/behind.log" | timeout -k 10 200 cat >"$dir/out"
 is "so does a worker" "0 0" "${PIPESTATUS[*]}"
 ok "it is attached" "$top_builddir/headgatectl" wait --workers -t 20 payment-processing
 worker=$("$top_builddir/headgatectl" status --json payment-processing | jq '.queues[0].workers[0].pid')

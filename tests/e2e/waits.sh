@@ -11,7 +11,7 @@ queue payment-processing { topic = t  visibility_timeout = 1s }
 queue bank-account-setup { topic = t  visibility_timeout = 1s }
 EOF
 ends() { # ends DESCRIPTION STATUS PID: within a minute, with this status
-  if ! timeout 60 tail --pid="$3" -f /dev/null; then
+  if ! timeout 600 tail --pid="$3" -f /dev/null; then
     ok "$1" false
     kill -KILL "$3"
   fi

@@ -144,7 +144,7 @@ try_each() { # try_each VICTIM CALL HOW STEP [on]
   victim=$1
   call=$2
   how=$3
-  step=$4
+  step=$(($4 * share))
   often=${5:-once}
   [ -n "$all" ] && step=${CALLS_STEP:-1}
   under=$dir/state

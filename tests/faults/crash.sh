@@ -121,7 +121,7 @@ crash_each() { # crash_each WHAT VICTIM TAKES STEP [LAST]
   takes=$3
   dead=0 # letters, of those that the service refuses
   [ "$takes" = test ] || dead=4
-  step=$4
+  step=$(($4 * share))
   tries=0
   bad=0
   : >"$dir/places"

@@ -14,7 +14,7 @@ echo "# FLIP_SEED=$seed"
 
 "$top_builddir/tests/generate" -n 7000 -c 20 -s "$seed" >"$dir/in"
 answers() { # answers COMMAND...: ends within the deadline, by itself
-  timeout -k 1 10 "$@" >/dev/null 2>>"$dir/ctl.log"
+  timeout -k 10 100 "$@" >/dev/null 2>>"$dir/ctl.log"
   [ $? -lt 124 ]
 }
 router_pid() { cat "$dir/router.pid"; }

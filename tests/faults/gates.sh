@@ -46,7 +46,7 @@ note() { # note COMMAND STATUS: what headgatectl may end with: done, not now, no
   esac
 }
 gate() { # gate ARGUMENT...
-  timeout -k 1 20 "$top_builddir/headgatectl" "$@" >>"$dir/ctl.out" 2>>"$dir/ctl.err"
+  timeout -k 10 200 "$top_builddir/headgatectl" "$@" >>"$dir/ctl.out" 2>>"$dir/ctl.err"
   note "$1" $?
 }
 redrive_next() {
@@ -91,7 +91,7 @@ while [ "$(date +%s)" -lt $finish ] && [ $chunks -lt $until ]; do
     10) kill -KILL "$worker" && worker_in $environment && kills=$((kills + 1)) ;;
     *) gate start $queue ;;
   esac
-  wait_for 1 went_on
+  pace 1 went_on
   before=$(figures)
 done
 echo "# $chunks chunks, $again again, $kills kills, $(grep -c '"TRIPPED"' "$dir/headgate-router.log") trips"

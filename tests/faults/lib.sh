@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # What the fault tests share, beside tests/lib.sh. FAULTS_ALL=1 tries each place; without it a part is
-# tried, the same each time.
+# tried, the same each time; with FAULTS_SHARE=N an Nth of that.
 . "$top_srcdir/tests/lib.sh"
 
 faults=$top_builddir/tests/faults
 all=${FAULTS_ALL:-}
+share=${FAULTS_SHARE:-1}
 unset HEADGATE_CRASH HEADGATE_CRASH_DONE HEADGATE_CRASH_LIST
 
 # A program that is started again each time it dies by SIGKILL; its pid is in $dir/NAME.pid.

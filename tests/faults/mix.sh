@@ -92,15 +92,16 @@ disturb() {
       kills=$((kills + 1))
       ;;
     worker)
+      [ -n "$workers" ] || return 0
       one_of $workers && w=$drawn
-      [ -n "$w" ] || return 0
       kill -KILL "$(pid_of "worker$w")"
       start_worker "$w"
       kills=$((kills + 1))
       ;;
     child)
+      [ -n "$workers" ] || return 0
       one_of $workers && w=$drawn
-      [ -n "$w" ] && pid=$(pgrep -P "$(pid_of "worker$w")") && kill -KILL $pid && kills=$((kills + 1))
+      pid=$(pgrep -P "$(pid_of "worker$w")") && kill -KILL $pid && kills=$((kills + 1))
       ;;
     publisher)
       pid=$(pid_of "publisher$((RANDOM % publishers))")
@@ -165,7 +166,7 @@ round() { # round SEED
   one_of 1 3 10 1000 && calm=$drawn # turns between two disturbances
   while publish_on; do
     sum=$(published_sum)
-    wait_for 1 went_on
+    pace 1 went_on
     [ $((RANDOM % calm)) -ne 0 ] || disturb
   done
   rm -f "$dir/down" "$dir/busy"

@@ -11,7 +11,7 @@ tries=${tries:-1}
 queue=payment-processing
 echo "# POLICIES_SEED=$seed"
 
-ctl() { timeout -k 1 10 "$top_builddir/headgatectl" -c "$dir/conf" "$@"; }
+ctl() { timeout -k 10 100 "$top_builddir/headgatectl" -c "$dir/conf" "$@"; }
 message() { # message CUSTOMER ID
   echo "{\"message_id\":\"$2\",\"customer_id\":\"$1\",\"transaction_type\":\"payment\",\"amount\":1,\"payment_method\":\"x\"}"
 }

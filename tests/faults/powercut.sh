@@ -8,7 +8,7 @@
 seed=${POWERCUT_SEED:-${all:+$$}}
 seed=${seed:-1}
 tries=${POWERCUT_TRIES:-${all:+1500}}
-tries=${tries:-60}
+tries=${tries:-$((60 / share))}
 parts=6
 part=40
 count=$((parts * part))

@@ -16,7 +16,7 @@ search() { # search OPTION DEFINE...: of $model; OPTION is the search's
   (cd "$dir/model" && spin -P'cc -E -x c' "$@" -a "$model" &&
     cc -O0 -DSAFETY -DMEMLIM=1024 -o pan pan.c) >"$dir/build.log" 2>&1 || return 1
   # In its directory: it leaves the steps that lead to an error there.
-  (cd "$dir/model" && timeout -k 5 100 ./pan -w20 "$option") >"$dir/search.log" 2>&1
+  (cd "$dir/model" && timeout -k 5 1000 ./pan -w20 "$option") >"$dir/search.log" 2>&1
   echo "# $*:$(sed -n 's/^pan:1:\(.*\)/\1,/p; s/^\( *[0-9]* states\), stored.*/\1/p' "$dir/search.log" | tr -s '\n ' ' ')"
 }
 

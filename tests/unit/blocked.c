@@ -61,7 +61,7 @@ same_page(void)
 }
 
 /* What is packed by one side is what the other reads. */
-Test(blocked, what_is_packed_is_read, .timeout = 60)
+Test(blocked, what_is_packed_is_read, .timeout = 600)
 {
 	struct blocked_ask ask_got;
 	struct blocked_try order_got;
@@ -90,7 +90,7 @@ Test(blocked, what_is_packed_is_read, .timeout = 60)
 	msgpack_sbuffer_destroy(&buffer);
 }
 
-Test(blocked, the_longest_page_is_one_frame, .timeout = 60)
+Test(blocked, the_longest_page_is_one_frame, .timeout = 600)
 {
 	msgpack_sbuffer buffer;
 
@@ -118,7 +118,7 @@ page_is_read(uint64_t from)
 	return good;
 }
 
-Test(blocked, a_page_that_cannot_be_is_refused, .timeout = 60)
+Test(blocked, a_page_that_cannot_be_is_refused, .timeout = 600)
 {
 	fill_page(3);
 	cr_assert(page_is_read(page.groups[0].hash), "as it is");
@@ -162,7 +162,7 @@ pack_order(msgpack_sbuffer *buffer, const char *group, size_t length)
 	msgpack_pack_str(&packer, 0);
 }
 
-Test(blocked, a_group_has_a_name_of_at_most_128_bytes, .timeout = 60)
+Test(blocked, a_group_has_a_name_of_at_most_128_bytes, .timeout = 600)
 {
 	static char name[BLOCKED_ID_BYTES];
 	struct blocked_try got_order;
@@ -184,7 +184,7 @@ Test(blocked, a_group_has_a_name_of_at_most_128_bytes, .timeout = 60)
 }
 
 /* Every field of another type, and one field more or less. */
-Test(blocked, fields_of_other_types_are_refused, .timeout = 60)
+Test(blocked, fields_of_other_types_are_refused, .timeout = 600)
 {
 	for (unsigned wrong = 0; wrong < 7; wrong++) {
 		struct blocked_tried got_tried;
@@ -247,7 +247,7 @@ read_copy(const void *payload, size_t length)
 	free(copy);
 }
 
-Test(blocked, garbage_is_refused, .timeout = 100)
+Test(blocked, garbage_is_refused, .timeout = 1000)
 {
 	unsigned seed = 1;
 
@@ -295,7 +295,7 @@ Test(blocked, garbage_is_refused, .timeout = 100)
 	}
 }
 
-Test(blocked, a_text_is_cut_between_two_characters, .timeout = 60)
+Test(blocked, a_text_is_cut_between_two_characters, .timeout = 600)
 {
 	char to[6];
 

@@ -67,7 +67,7 @@ end(void)
 	cr_assert(system(command) == 0, "%s", command);
 }
 
-#define CLEANER(name) Test(cleaner, name, .init = begin, .fini = end, .timeout = 120)
+#define CLEANER(name) Test(cleaner, name, .init = begin, .fini = end, .timeout = 1200)
 
 static time_t
 now_s(void)

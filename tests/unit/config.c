@@ -296,7 +296,7 @@ mutate_file(char *text)
 	text[length] = '\0';
 }
 
-Test(config, whatever_a_file_has_is_taken_or_refused_with_words, .timeout = 600)
+Test(config, whatever_a_file_has_is_taken_or_refused_with_words, .timeout = 6000)
 {
 	static char text[MUTATED_BYTES + 1];
 

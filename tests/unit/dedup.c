@@ -47,7 +47,7 @@ Test(dedup, kinds_are_different_ids)
 	dedup_free(dedup);
 }
 
-Test(dedup, a_million_ids_take_at_most_32_bytes_each, .timeout = 60)
+Test(dedup, a_million_ids_take_at_most_32_bytes_each, .timeout = 600)
 {
 	enum { N = 1000000 };
 	struct dedup *dedup = dedup_new(key, 300);
@@ -63,7 +63,7 @@ Test(dedup, a_million_ids_take_at_most_32_bytes_each, .timeout = 60)
 	dedup_free(dedup);
 }
 
-Test(dedup, old_ids_make_room_for_new_ones, .timeout = 60)
+Test(dedup, old_ids_make_room_for_new_ones, .timeout = 600)
 {
 	enum { N = 200000, ROUNDS = 10 };
 	struct dedup *dedup = dedup_new(key, 10);

@@ -142,24 +142,24 @@ check_game(bool first_polls, bool second_polls)
 	cr_assert(waitpid(child, &status, 0) == child && status == 0, "the other: %x", status);
 }
 
-Test(doorbell, a_hundred_thousand_futex_wakes_and_none_is_lost, .timeout = 120)
+Test(doorbell, a_hundred_thousand_futex_wakes_and_none_is_lost, .timeout = 1200)
 {
 	check_game(false, false);
 }
 
-Test(doorbell, a_hundred_thousand_wakes_of_a_worker_and_a_router_and_none_is_lost, .timeout = 120)
+Test(doorbell, a_hundred_thousand_wakes_of_a_worker_and_a_router_and_none_is_lost, .timeout = 1200)
 {
 	check_game(true, false);
 }
 
-Test(doorbell, a_hundred_thousand_eventfd_wakes_and_none_is_lost, .timeout = 120)
+Test(doorbell, a_hundred_thousand_eventfd_wakes_and_none_is_lost, .timeout = 1200)
 {
 	check_game(true, true);
 }
 
 /* Nothing alternates here: the waker publishes all the time, so that it hits every moment between the
  * sleeper's last look and its sleep. */
-Test(doorbell, a_sleeper_whose_waker_never_waits_loses_nothing, .timeout = 120)
+Test(doorbell, a_sleeper_whose_waker_never_waits_loses_nothing, .timeout = 1200)
 {
 	struct court *court = open_court();
 	uint64_t seen = 0, deadline_ms = now_ms() + DEADLINE_MS;
@@ -207,7 +207,7 @@ ring_without_system_calls(struct doorbell *bell)
 	return status;
 }
 
-Test(doorbell, ringing_where_nobody_sleeps_makes_no_system_call, .timeout = 60)
+Test(doorbell, ringing_where_nobody_sleeps_makes_no_system_call, .timeout = 600)
 {
 	struct court *court = open_court();
 	int status;
@@ -240,7 +240,7 @@ Test(doorbell, one_sleep_is_one_wake)
 	cr_assert(!doorbell_must_wake(bell), "it got up by itself");
 }
 
-Test(doorbell, of_several_wakers_one_wakes, .timeout = 120)
+Test(doorbell, of_several_wakers_one_wakes, .timeout = 1200)
 {
 	enum { SLEEPS = 50000, WAKERS = 3 };
 	struct court *court = open_court();
@@ -298,13 +298,13 @@ check_dead_waker(bool takes_it_away)
 	}
 }
 
-Test(doorbell, a_sleeper_whose_waker_died_gets_up_by_itself, .timeout = 120)
+Test(doorbell, a_sleeper_whose_waker_died_gets_up_by_itself, .timeout = 1200)
 {
 	check_dead_waker(false);
 	check_dead_waker(true);
 }
 
-Test(doorbell, a_sleep_ends_with_its_time_and_not_before, .timeout = 60)
+Test(doorbell, a_sleep_ends_with_its_time_and_not_before, .timeout = 600)
 {
 	struct court *court = open_court();
 	uint64_t start_ms = now_ms();

@@ -22,7 +22,7 @@ land(uint64_t sequence)
 }
 
 /* Wherever it is, in flight, given back or never given: the first message that is not ended is the head. */
-Test(groups, the_head_is_the_first_that_is_not_ended, .timeout = 60)
+Test(groups, the_head_is_the_first_that_is_not_ended, .timeout = 600)
 {
 	struct group *group;
 
@@ -52,7 +52,7 @@ Test(groups, the_head_is_the_first_that_is_not_ended, .timeout = 60)
 	groups_free(&groups);
 }
 
-Test(groups, they_are_found_in_order_of_their_hash, .timeout = 60)
+Test(groups, they_are_found_in_order_of_their_hash, .timeout = 600)
 {
 	struct group *group;
 	uint64_t from = 0;

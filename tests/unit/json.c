@@ -199,7 +199,7 @@ Test(json, the_byte_that_is_wrong_is_named)
 
 /* Two readers, one grammar. What the first refuses for more than its grammar is good for the
  * second. */
-Test(json, who_refuses_and_who_names_the_byte_agree, .timeout = 600)
+Test(json, who_refuses_and_who_names_the_byte_agree, .timeout = 6000)
 {
 	static char text[MUTATED_BYTES + 1];
 
@@ -277,7 +277,7 @@ Test(json, fields_are_given_as_they_stand)
 	    "%s", seen);
 }
 
-Test(json, many_keys_are_told_apart, .timeout = 20)
+Test(json, many_keys_are_told_apart, .timeout = 200)
 {
 	enum { N = 20000 };
 	char *text = malloc(N * 16 + 64);

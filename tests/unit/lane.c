@@ -111,7 +111,7 @@ cut_copy(const struct lane *lane, size_t bytes)
 	return fd;
 }
 
-Test(lane, is_refused_at_every_other_length, .timeout = 60)
+Test(lane, is_refused_at_every_other_length, .timeout = 600)
 {
 	struct lane lane, other;
 
@@ -183,7 +183,7 @@ Test(control, every_flipped_header_byte_is_survived)
 	remove_segment(&writer, dir, path);
 }
 
-Test(control, is_refused_at_every_other_length, .timeout = 60)
+Test(control, is_refused_at_every_other_length, .timeout = 600)
 {
 	struct control writer, reader;
 	char dir[32], path[64];
@@ -224,7 +224,7 @@ Test(control, a_change_names_its_detail)
 	remove_segment(&control, dir, path);
 }
 
-Test(control, two_writers_never_mix_word_and_detail, .timeout = 60)
+Test(control, two_writers_never_mix_word_and_detail, .timeout = 600)
 {
 	enum { CHANGES = 20000 };
 	struct control control;

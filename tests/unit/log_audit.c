@@ -16,7 +16,7 @@
 
 enum { VERSION_BYTES = 12 /* of a header, from its first on */ };
 
-#define AUDITED(name) Test(log_audit, name, .init = make_logs, .fini = remove_logs, .timeout = 120)
+#define AUDITED(name) Test(log_audit, name, .init = make_logs, .fini = remove_logs, .timeout = 1200)
 
 AUDITED(a_whole_log_is_whole)
 {

@@ -205,7 +205,7 @@ all_say(const char *state, const char *damage, uint64_t at)
 	return whole[0];
 }
 
-#define ENDS(name) Test(log_ends, name, .timeout = 120)
+#define ENDS(name) Test(log_ends, name, .timeout = 1200)
 
 ENDS(a_segment_that_was_just_begun_is_no_damage)
 {

@@ -21,7 +21,7 @@
 enum { SEQUENCES = 1 + BATCHES * PER_BATCH };
 
 #define SALVAGED(name) \
-	Test(log_salvage, name, .init = make_logs, .fini = remove_logs, .timeout = 240)
+	Test(log_salvage, name, .init = make_logs, .fini = remove_logs, .timeout = 2400)
 
 /* Salvages what of the two logs is damaged; fills *salvage for the last. Returns how many were. */
 static unsigned

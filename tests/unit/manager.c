@@ -121,7 +121,7 @@ teardown(void)
 	cr_assert(system(command) == 0, "%s", command);
 }
 
-TestSuite(manager, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(manager, .init = setup, .fini = teardown, .timeout = 600);
 
 static int
 handle_bytes(const char *bytes, size_t length)

@@ -36,7 +36,7 @@ teardown(void)
 	convert_free(converter);
 }
 
-TestSuite(publisher_convert, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(publisher_convert, .init = setup, .fini = teardown, .timeout = 300);
 
 /* Converts, packs and opens. Returns the status. The line stands at the end of its memory, so that
  * a sanitizer sees what reads beyond its padding. */

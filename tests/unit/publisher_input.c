@@ -38,7 +38,7 @@ remove_files(void)
 			unlink(names[i]);
 }
 
-TestSuite(publisher_input, .fini = remove_files, .timeout = 30);
+TestSuite(publisher_input, .fini = remove_files, .timeout = 300);
 
 /* The next line, reading as often as it takes. False at the end. */
 static bool
@@ -214,7 +214,7 @@ check_pieces(const char *bytes, size_t length)
 	remove_files();
 }
 
-Test(publisher_input, a_trickle_has_the_lines_of_a_file, .timeout = 600)
+Test(publisher_input, a_trickle_has_the_lines_of_a_file, .timeout = 6000)
 {
 	static char bytes[20 * (MUTATED_BYTES + 2)];
 

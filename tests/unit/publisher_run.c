@@ -427,7 +427,7 @@ teardown(void)
 	rmdir(dir);
 }
 
-TestSuite(publisher_run, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(publisher_run, .init = setup, .fini = teardown, .timeout = 600);
 
 /*
  * What it does.
@@ -800,7 +800,7 @@ Test(publisher_run, a_router_for_another_user_is_no_wrong_topic)
 }
 
 /* It may have hung up before the hello was sent. */
-Test(publisher_run, a_refusal_counts_however_early_it_comes, .timeout = 600)
+Test(publisher_run, a_refusal_counts_however_early_it_comes, .timeout = 6000)
 {
 	for (int i = 0; i < 50; i++) {
 		struct pollfd polled = { .fd = listen_fd, .events = POLLIN };
@@ -1390,7 +1390,7 @@ fuzz_check(const struct fuzz *fuzz)
 	return refused;
 }
 
-Test(publisher_run, each_line_has_one_outcome_whatever_it_is, .timeout = 3600)
+Test(publisher_run, each_line_has_one_outcome_whatever_it_is, .timeout = 36000)
 {
 	const char *given = getenv("PUBLISH_ROUNDS");
 	int rounds = given != NULL ? atoi(given) : FUZZ_ROUNDS;

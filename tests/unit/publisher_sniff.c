@@ -7,7 +7,7 @@
 
 #include "publisher/sniff.h"
 
-TestSuite(publisher_sniff, .timeout = 600);
+TestSuite(publisher_sniff, .timeout = 6000);
 
 /* why NULL: lines, behind a mark of so many bytes. */
 struct expectation {

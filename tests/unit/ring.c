@@ -171,7 +171,7 @@ now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-Test(ring, two_processes_at_full_speed, .timeout = 120)
+Test(ring, two_processes_at_full_speed, .timeout = 1200)
 {
 	enum { RECORDS = 300000 };
 	struct pair pair;
@@ -199,7 +199,7 @@ Test(ring, two_processes_at_full_speed, .timeout = 120)
 	cr_assert(waitpid(child, &status, 0) == child && status == 0, "producer: %d", status);
 }
 
-Test(ring, a_producer_killed_in_the_middle_leaves_whole_records, .timeout = 120)
+Test(ring, a_producer_killed_in_the_middle_leaves_whole_records, .timeout = 1200)
 {
 	struct pair pair;
 	struct ring_record record;
@@ -229,7 +229,7 @@ Test(ring, a_producer_killed_in_the_middle_leaves_whole_records, .timeout = 120)
 	}
 }
 
-Test(ring, garbage_in_every_shared_word_is_never_followed, .timeout = 60)
+Test(ring, garbage_in_every_shared_word_is_never_followed, .timeout = 600)
 {
 	unsigned seed = (unsigned)getpid();
 	struct pair pair;

@@ -410,7 +410,7 @@ end(void)
 	cr_assert(system(command) == 0, "%s", command);
 }
 
-TestSuite(router_ask, .init = begin, .fini = end, .timeout = 200);
+TestSuite(router_ask, .init = begin, .fini = end, .timeout = 2000);
 
 static unsigned waiting;
 
@@ -886,7 +886,7 @@ Test(router_ask, nor_does_one_that_waits_behind_another)
  * Probes.
  */
 
-TestSuite(router_probe, .init = begin, .fini = end, .timeout = 200);
+TestSuite(router_probe, .init = begin, .fini = end, .timeout = 2000);
 
 /* Something else than the router changes the state, or has left it so. */
 static uint64_t

@@ -245,7 +245,7 @@ end(void)
 	cr_assert(system(command) == 0, "%s", command);
 }
 
-TestSuite(router_run, .init = begin, .fini = end, .timeout = 120);
+TestSuite(router_run, .init = begin, .fini = end, .timeout = 1200);
 
 static bool
 every_1000th(uint64_t sequence)

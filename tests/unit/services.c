@@ -161,7 +161,7 @@ setup_payment(void)
 	use(&service_payment);
 }
 
-TestSuite(payment, .init = setup_payment, .timeout = 60);
+TestSuite(payment, .init = setup_payment, .timeout = 600);
 
 Test(payment, its_row_and_its_result)
 {
@@ -406,7 +406,7 @@ setup_bank_account(void)
 	use(&service_bank_account);
 }
 
-TestSuite(bank_account, .init = setup_bank_account, .timeout = 60);
+TestSuite(bank_account, .init = setup_bank_account, .timeout = 600);
 
 Test(bank_account, its_row_and_its_result)
 {
@@ -732,7 +732,7 @@ check_mutations(const struct service *which, const char *good)
 	    accepted, refused);
 }
 
-Test(services, mutations_of_a_good_payment_are_taken_or_refused, .timeout = 120)
+Test(services, mutations_of_a_good_payment_are_taken_or_refused, .timeout = 1200)
 {
 	check_mutations(&service_payment,
 	    "{\"customer_id\":\"CUST-\\u00e9\",\"amount\":150.75,\"payment_method\":\"card\","
@@ -740,7 +740,7 @@ Test(services, mutations_of_a_good_payment_are_taken_or_refused, .timeout = 120)
 	    "\"message_id\":\"m\",\"more\":[1,{\"a\":null},true]}");
 }
 
-Test(services, mutations_of_a_good_bank_account_are_taken_or_refused, .timeout = 120)
+Test(services, mutations_of_a_good_bank_account_are_taken_or_refused, .timeout = 1200)
 {
 	check_mutations(&service_bank_account,
 	    "{\"customer_id\":\"CUST-\\u00e9\",\"routing_number\":\"123456789\","

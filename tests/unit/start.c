@@ -33,7 +33,7 @@ write_starts(void *arg)
 	return NULL;
 }
 
-Test(start, a_worker_that_is_quick_never_looks_slow, .timeout = 120)
+Test(start, a_worker_that_is_quick_never_looks_slow, .timeout = 1200)
 {
 	uint64_t last = 0, busy = 0;
 	pthread_t writer;

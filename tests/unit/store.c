@@ -185,7 +185,7 @@ teardown(void)
 	rmdir(dir);
 }
 
-TestSuite(store, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(store, .init = setup, .fini = teardown, .timeout = 1200);
 
 /*
  * Once.

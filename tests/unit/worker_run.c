@@ -18,8 +18,8 @@
 #include "message/envelope.h"
 #include "message/wire.h"
 
-TestSuite(worker_run, .init = setup_payment, .fini = teardown, .timeout = 120);
-TestSuite(worker_run_bank, .init = setup_bank_account, .fini = teardown, .timeout = 120);
+TestSuite(worker_run, .init = setup_payment, .fini = teardown, .timeout = 1200);
+TestSuite(worker_run_bank, .init = setup_bank_account, .fini = teardown, .timeout = 1200);
 
 /*
  * What it does.

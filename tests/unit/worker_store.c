@@ -71,7 +71,7 @@ setup(void)
 	last_sequence = 0;
 }
 
-TestSuite(worker_store, .init = setup, .fini = teardown, .timeout = 600);
+TestSuite(worker_store, .init = setup, .fini = teardown, .timeout = 6000);
 
 static void
 change_state(enum control_state state)

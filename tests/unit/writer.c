@@ -105,7 +105,7 @@ land(void)
 }
 
 /* Its segment takes no more, the next one is gathered already, and its place on disk holds zeros still. */
-Test(writer, nobody_reads_a_batch_that_is_on_its_way, .init = begin, .fini = end, .timeout = 60)
+Test(writer, nobody_reads_a_batch_that_is_on_its_way, .init = begin, .fini = end, .timeout = 600)
 {
 	uint64_t last = 0, readable;
 	int rc;
@@ -160,7 +160,7 @@ fill_up_to(uint64_t left)
 
 /* What was left free for ids is nearly as long as the tail: the next segment begins where the batch is. */
 Test(writer, no_segment_begins_over_a_batch_that_is_on_its_way, .init = begin, .fini = end,
-    .timeout = 60)
+    .timeout = 600)
 {
 	uint8_t *before = malloc(WRITER_TAIL_BYTES);
 
@@ -180,7 +180,7 @@ Test(writer, no_segment_begins_over_a_batch_that_is_on_its_way, .init = begin, .
 }
 
 Test(writer, the_router_ends_rather_than_overwrite_a_batch, .init = begin, .fini = end,
-    .timeout = 60, .exit_code = EX_SOFTWARE)
+    .timeout = 600, .exit_code = EX_SOFTWARE)
 {
 	append();
 	commit();
@@ -189,14 +189,14 @@ Test(writer, the_router_ends_rather_than_overwrite_a_batch, .init = begin, .fini
 }
 
 Test(writer, the_router_ends_rather_than_write_behind_a_segment, .init = begin, .fini = end,
-    .timeout = 60, .exit_code = EX_SOFTWARE)
+    .timeout = 600, .exit_code = EX_SOFTWARE)
 {
 	fill_up_to(2 * BODY_BYTES + WRITER_RESERVE_BYTES);
 	for (int frames = 0; frames < 8; frames++)
 		append();
 }
 
-Test(writer, what_changed_on_its_way_is_noticed, .init = begin, .fini = end, .timeout = 60,
+Test(writer, what_changed_on_its_way_is_noticed, .init = begin, .fini = end, .timeout = 600,
     .exit_code = EX_SOFTWARE)
 {
 	writer.paranoid = true;
