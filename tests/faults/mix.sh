@@ -67,7 +67,7 @@ busy_disk() { # bounded: it ends with its file
     dd if=/dev/zero of="$HEADGATE_DIR/busy.data" bs=64k count=64 oflag=direct,dsync 2>/dev/null || return
   done
 }
-pid_of() { eval "echo \$$1"; }
+pid_of() { eval "echo \${$1:-}"; }
 
 # Publishers that ended otherwise than well are started again with the same file: what is there is a duplicate.
 publish_on() { # false when all lines of all files are durable

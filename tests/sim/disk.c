@@ -25,8 +25,8 @@
 #include "tests/sim/net.h"
 
 enum {
-	NAMES = 512,
-	CHANGES = 4096,
+	NAMES = 4096,
+	CHANGES = 65536,
 	PATH_BYTES = 128,
 	LOCK_BYTES = 64,
 	LARGEST_FILE = 256 << 20, /* bytes */
