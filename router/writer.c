@@ -40,11 +40,16 @@ align_up(uint64_t value, uint64_t unit)
 	return (value + unit - 1) & ~(unit - 1);
 }
 
-/* Of a write that was short: what is behind them is written again, aligned. */
+/* What a write came to, in whole blocks: a short one goes on behind them, aligned. One that ended within its first block
+ * has met a limit of the file's size; tried again it would end there for ever. Returns bytes or -errno. */
 static int64_t
-whole_blocks(int64_t bytes)
+whole_blocks(int64_t result)
 {
-	return bytes - bytes % LOG_BLOCK_BYTES;
+	int64_t bytes = result - result % LOG_BLOCK_BYTES;
+
+	if (result <= 0)
+		return result < 0 ? result : -EIO;
+	return bytes > 0 ? bytes : -EFBIG;
 }
 
 /* Positions behind a segment. */
@@ -167,12 +172,13 @@ next_written(struct io_request *request, int64_t result)
 	struct writer *writer = (void *)((char *)request - offsetof(struct writer, next_request));
 	int rc;
 
-	if (result <= 0) {
-		next_failed(writer, result < 0 ? (int)result : -EIO);
+	result = whole_blocks(result);
+	if (result < 0) {
+		next_failed(writer, (int)result);
 		return;
 	}
 	if (writer->next_state == WRITER_NEXT_ZEROING) {
-		writer->next_written += (uint64_t)whole_blocks(result);
+		writer->next_written += (uint64_t)result;
 		next_step(writer);
 		return;
 	}
@@ -665,11 +671,11 @@ flying_written(struct io_request *request, int64_t result)
 		write_flying(writer);
 		return;
 	}
-	if (result <= 0) {
-		writer->durable_done(writer, result < 0 ? (int)result : -EIO);
+	result = whole_blocks(result);
+	if (result < 0) {
+		writer->durable_done(writer, (int)result);
 		return;
 	}
-	result = whole_blocks(result);
 	writer->flying_data += result;
 	writer->flying_length -= (size_t)result;
 	writer->flying_offset += result;

@@ -205,3 +205,30 @@ Test(writer, what_changed_on_its_way_is_noticed, .init = begin, .fini = end, .ti
 	writer.tail[writer.flying_start % WRITER_TAIL_BYTES + sizeof(struct log_frame)] ^= 1;
 	land();
 }
+
+/* Nothing is written: what the disk says is said by the test. */
+static struct io_request *asked;
+
+static void
+only_ask(struct io *of, int fd, const void *buffer, size_t length, int64_t offset,
+    struct io_request *request)
+{
+	(void)of, (void)fd, (void)buffer, (void)length, (void)offset;
+	asked = request;
+}
+
+Test(writer, a_write_that_ends_within_a_block_is_not_tried_for_ever, .init = begin, .fini = end,
+    .timeout = 60)
+{
+	const struct io_operations operations = { .write = only_ask };
+	struct io narrow = { .operations = &operations };
+
+	writer.io = &narrow;
+	append();
+	append();
+	commit();
+	asked->done(asked, LOG_BLOCK_BYTES);
+	cr_expect(flying == 1, "the rest is written");
+	asked->done(asked, LOG_BLOCK_BYTES / 2);
+	cr_expect(flying == 0 && written == -EFBIG, "and has no room: %d", written);
+}
