@@ -246,14 +246,15 @@ accepted(struct io_request *request, int64_t result)
 {
 	struct router *router = (void *)((char *)request - offsetof(struct router, accept_request));
 
-	if (router->listens_again && result < 0) {
-		listen_again(router);
-		return;
-	}
 	if (result >= 0) {
 		connection_accept(router, (int)result);
 		router->accept_failing = false;
-	} else if (!router->accept_failing) {
+	}
+	if (router->listens_again && !request->pending) { /* whatever the request came to */
+		listen_again(router);
+		return;
+	}
+	if (result < 0 && !router->accept_failing) {
 		event(EVENT_WARN, "router.accept_failed", "s:error", strerror((int)-result), NULL);
 		router->accept_failing = true;
 	}
