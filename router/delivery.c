@@ -872,10 +872,10 @@ window_read(struct io_request *request, int64_t result)
 	worker->window_short = result == 0;
 	if (result > 0)
 		worker->window_length += (size_t)result;
-	else if (result < 0 && result != -EINTR && result != -EAGAIN)
-		window_failed(worker, (int)result);
-	else if (result >= 0)
+	if (result >= 0)
 		queue_note_read(worker->queue, 0);
+	else if (result != -EINTR && result != -EAGAIN)
+		window_failed(worker, (int)result);
 }
 
 static int
