@@ -449,12 +449,12 @@ reap(struct child *child, const char *queue)
 	return status;
 }
 
-/* Sleeps until a signal comes, the caller of -d waits no more, or it is due_ms. Signals are blocked otherwise, so that none
- * comes between the look at what they changed and the sleep. */
+/* Sleeps until a signal comes, the caller of -d waits no more (ready_fd, or -1), or it is due_ms. Signals are blocked
+ * otherwise, so that none comes between the look at what they changed and the sleep. */
 static void
-wait_until(uint64_t due_ms, const sigset_t *unblocked, const struct daemon *daemon)
+wait_until(uint64_t due_ms, const sigset_t *unblocked, int ready_fd)
 {
-	struct pollfd caller = { .fd = daemon->ready_fd };
+	struct pollfd caller = { .fd = ready_fd };
 	uint64_t now = now_ms(), left_ms = due_ms > now ? due_ms - now : 0;
 	struct timespec left = { .tv_sec = (time_t)(left_ms / 1000),
 		.tv_nsec = (long)(left_ms % 1000 * 1000000) };
@@ -490,7 +490,7 @@ tell(const struct child *children, unsigned count, int signal)
 /* Has the children end; a handler may take its time, but a child that does not stir is killed. */
 static void
 stop_children(struct child *children, unsigned count, const struct config_queue *queue,
-    const sigset_t *unblocked, const struct daemon *daemon)
+    const sigset_t *unblocked)
 {
 	uint64_t limit_ms = now_ms() + queue->visibility_ns / 1000000 + STOP_MS;
 	int signal = SIGTERM;
@@ -501,7 +501,7 @@ stop_children(struct child *children, unsigned count, const struct config_queue 
 		if (tell(children, count, signal) == 0)
 			return;
 		signal = 0;
-		wait_until(limit_ms, unblocked, daemon);
+		wait_until(limit_ms, unblocked, -1); /* a caller that is gone would not let it sleep */
 		if (now_ms() < limit_ms)
 			continue;
 		event(EVENT_WARN, "worker.killed", "s:queue", queue->name, NULL);
@@ -548,12 +548,12 @@ supervise(const struct service *service, const struct config *config, struct set
 				spawn(&children[i], service, config, &settings->config, &before,
 				    daemon);
 		if (stop_signal == 0)
-			wait_until(next_due_ms(children, count), &before, daemon);
+			wait_until(next_due_ms(children, count), &before, daemon->ready_fd);
 		daemon_look(daemon);
 		if (daemon_was_hung_up())
 			tell(children, count, SIGHUP);
 	}
-	stop_children(children, count, config_find_queue(config, service->queue), &before, daemon);
+	stop_children(children, count, config_find_queue(config, service->queue), &before);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }
