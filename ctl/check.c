@@ -67,6 +67,15 @@ open_lock(const struct ctl *ctl, const char *path)
 	return fd;
 }
 
+static _Noreturn void
+refuse_to_look(const struct ctl *ctl)
+{
+	errx(EX_TEMPFAIL,
+	    "%s: a router runs here, or something else reads its files: end it first, and try "
+	    "again",
+	    ctl->config.state_dir);
+}
+
 /* As a router locks it. The lock lasts until the program ends. */
 static void
 lock_state(const struct ctl *ctl)
@@ -74,6 +83,9 @@ lock_state(const struct ctl *ctl)
 	char path[CONFIG_PATH_BYTES + 32];
 	int fd;
 
+	/* A router whose file was removed has the directory still. */
+	if (ctl_router_holds_state(ctl))
+		refuse_to_look(ctl);
 	snprintf(path, sizeof(path), "%s/router.lock", ctl->config.state_dir);
 	fd = open_lock(ctl, path);
 	if (fd < 0 && errno == ENOENT)
@@ -86,10 +98,7 @@ lock_state(const struct ctl *ctl)
 		return;
 	if (errno != EWOULDBLOCK)
 		err(EX_OSERR, "%s", path);
-	errx(EX_TEMPFAIL,
-	    "%s: a router runs here, or something else reads its files: end it first, and try "
-	    "again",
-	    ctl->config.state_dir);
+	refuse_to_look(ctl);
 }
 
 static _Noreturn void
@@ -239,8 +248,8 @@ print_json(const struct check *check, unsigned i)
 	       ",\"settled\":%" PRIu64 ",\"first_sequence\":%" PRIu64 ",\"last_sequence\":%" PRIu64
 	       ",\"torn_bytes\":%" PRIu64 ",\"torn_unsynced\":%s,\"missing\":%" PRIu64 "}\n",
 	    audit->bad_count == 0 ? "true" : "false", audit->list.count, audit->bytes,
-	    audit->waiting, audit->totals.done + audit->totals.failed,
-	    audit->first_sequence, audit->head.next_sequence - 1, audit->torn_bytes,
+	    audit->waiting, audit->totals.done + audit->totals.failed, audit->first_sequence,
+	    audit->head.next_sequence - 1, audit->torn_bytes,
 	    audit->torn_unsynced ? "true" : "false", audit->missing_total);
 	for (size_t k = 0; k < audit->bad_count; k++) {
 		const struct log_bad *bad = &audit->bad[k];

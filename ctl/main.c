@@ -6,11 +6,9 @@
 #endif
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,18 +43,7 @@ ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 bool
 ctl_router_holds_state(const struct ctl *ctl)
 {
-	char path[CONFIG_PATH_BYTES + 16];
-	bool held;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/router.lock", ctl->config.state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	/* Had for an instant only; a router that starts just now tries again. */
-	held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-	close(fd);
-	return held;
+	return control_dir_held(ctl->config.state_dir) > 0;
 }
 
 bool

@@ -3,34 +3,12 @@
 #endif
 #include "publisher/look.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "shm/control.h"
-
-/* The lock tells also of a router in another process namespace, and of one that starts. */
-static bool
-is_locked(const char *run_dir)
-{
-	char path[PATH_MAX];
-	bool locked;
-	int fd;
-
-	if (snprintf(path, sizeof(path), "%s/router.lock", run_dir) >= (int)sizeof(path))
-		return false;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	locked = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-	close(fd);
-	return locked;
-}
 
 static uint64_t
 age_ns(uint64_t heartbeat_ns)
@@ -51,7 +29,7 @@ look_for_router(struct look *look, const char *run_dir)
 	const struct control_shared *shared;
 
 	*look = (struct look){ .result = LOOK_NONE };
-	if (!is_locked(run_dir))
+	if (control_dir_held(run_dir) <= 0)
 		return;
 	look->result = LOOK_STARTING;
 	if (snprintf(path, sizeof(path), "%s/control", run_dir) >= (int)sizeof(path) ||

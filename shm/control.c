@@ -273,6 +273,30 @@ is_held(int lock_fd)
 	return false;
 }
 
+/* Closes it. Returns 1, 0, or -errno: for want of something it could not be opened. */
+static int
+is_held_once(int lock_fd)
+{
+	bool held = is_held(lock_fd);
+
+	if (lock_fd < 0)
+		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+	close(lock_fd);
+	return held;
+}
+
+int
+control_dir_held(const char *dir)
+{
+	char path[PATH_MAX];
+	int rc = is_held_once(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+
+	/* Where directories cannot be locked, as on NFS, the file's lock is all there is. */
+	if (rc != 0 || snprintf(path, sizeof(path), "%s/router.lock", dir) >= (int)sizeof(path))
+		return rc;
+	return is_held_once(open(path, O_RDONLY | O_CLOEXEC));
+}
+
 bool
 control_router_alive(const struct control *control)
 {

@@ -243,6 +243,9 @@ void control_close(struct control *);
 /* Likewise; but when there is none, and a router runs that will make it again, waits for that, some seconds at most. */
 int control_open_again(struct control *, const char *path, bool writable);
 
+/* Anyone. Does a router have the locks of this directory, RUN or STATE (router/place_lock.h)? It may be one that starts.
+ * Returns 1, 0, or -errno: for want of something that could not be looked at. */
+int control_dir_held(const char *dir);
 /* True while the router that made the segment is alive (it holds the lock of RUN). */
 bool control_router_alive(const struct control *);
 

@@ -51,6 +51,13 @@ for n in 4 5 6 7 8; do pay B "p$n" | publish; done
 ctl check
 is "not beside a router" 75 $?
 ok "it says so" grep -q 'a router runs' "$dir/ctl.err"
+kill -STOP "$router" # it would make the lock's file again
+rm "$dir/state/router.lock"
+ctl check
+is "nor when its lock's file was removed" 75 $?
+ctl check --salvage payment-processing
+is "least of all a salvage" 75 $?
+kill -CONT "$router"
 stop "$router"
 ctl check --json >"$dir/check"
 is "without a router" 0 $?
