@@ -501,7 +501,8 @@ stop_children(struct child *children, unsigned count, const struct config_queue 
 		if (tell(children, count, signal) == 0)
 			return;
 		signal = 0;
-		wait_until(limit_ms, unblocked, -1); /* a caller that is gone would not let it sleep */
+		wait_until(
+		    limit_ms, unblocked, -1); /* a caller that is gone would not let it sleep */
 		if (now_ms() < limit_ms)
 			continue;
 		event(EVENT_WARN, "worker.killed", "s:queue", queue->name, NULL);
