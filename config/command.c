@@ -13,32 +13,62 @@
 #include "config/config.h"
 #include "config/paths.h"
 
-/* In single quotes; with what is not plain ASCII, in the quotes that know escapes, where a shell that does
- * not know them sees quotes, too. */
+/* How a text is quoted. */
+enum quoting {
+	SINGLE, /* in single quotes */
+	PRINTF, /* what is not ASCII: by printf(1), which each shell has */
+	ESCAPES /* control characters, too, a newline at the end among them, which a substitution would cut: in the
+	         * quotes that know escapes; a shell that does not know them sees quotes, too */
+};
+
+static enum quoting
+quoting_of(const char *text)
+{
+	enum quoting quoting = SINGLE;
+
+	for (const char *c = text; *c != '\0'; c++) {
+		if ((*c > 0 && *c < 0x20) || *c == 0x7f)
+			return ESCAPES;
+		if (*c < 0)
+			quoting = PRINTF;
+	}
+	return quoting;
+}
+
+/* '!' is bash's on a terminal, even in these quotes. */
+static bool
+is_escaped(unsigned char c, enum quoting quoting)
+{
+	return c < 0x20 || c >= 0x7f || c == '\'' || c == '\\' ||
+	    (quoting == PRINTF && (c == '%' || c == '!'));
+}
+
 void
 command_word(char *to, size_t capacity, const char *text)
 {
 	static const char plain[] =
 	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/-";
+	static const char *const before[] = { "'", "\"$(printf '", "$'" };
+	static const char *const behind[] = { "'", "')\"", "'" };
+	enum quoting quoting = quoting_of(text);
 	size_t length = strlen(text), end = 0;
-	bool escapes = false;
 
 	if (length > 0 && strspn(text, plain) == length) {
 		snprintf(to, capacity, "%s", text);
 		return;
 	}
-	for (size_t i = 0; i < length; i++)
-		escapes |= text[i] == '\'' || text[i] < 0x20 || text[i] >= 0x7f;
-	end = (size_t)snprintf(to, capacity, "%s'", escapes ? "$" : "");
-	for (size_t i = 0; i < length && end + sizeof("\\000'") <= capacity; i++) {
+	end = (size_t)snprintf(to, capacity, "%s", before[quoting]);
+	for (size_t i = 0; i < length && end + sizeof("\\000')\"") <= capacity; i++) {
 		unsigned char c = (unsigned char)text[i];
 
-		if (escapes && (c < 0x20 || c >= 0x7f || c == '\'' || c == '\\'))
+		if (quoting == SINGLE && c == '\'')
+			end += (size_t)snprintf(to + end, capacity - end, "'\\''");
+		else if (quoting != SINGLE && is_escaped(c, quoting))
 			end += (size_t)snprintf(to + end, capacity - end, "\\%03o", c);
 		else
 			to[end++] = (char)c;
 	}
-	snprintf(to + end, capacity - end, "'");
+	snprintf(to + end, capacity - end, "%s", behind[quoting]);
 }
 
 char *

@@ -10,7 +10,7 @@ struct config_options;
 
 /* As one word for a shell, quoted where it must be, to be pasted from a terminal. Bytes of to that suffice
  * for a text of n: */
-#define COMMAND_WORD_BYTES(n) (4 * (n) + 4)
+#define COMMAND_WORD_BYTES(n) (4 * (n) + 16)
 void command_word(char *to, size_t capacity, const char *text);
 
 /* " -c FILE -D DIR": the options that a printed command needs to mean this instance in any shell. Each stands there

@@ -115,7 +115,13 @@ Test(ctl_message, a_word_for_a_shell)
 	check_word("sh", "x; touch /tmp/PWNED #");
 	check_word("sh", "$(touch x) `touch x` \\ \" * !1");
 	check_word("sh", "");
-	check_word("bash", "it's $(touch x)");
+	check_word("sh", "it's $(touch x) \\");
+	check_word("sh",
+	    "/srv/donn\xc3\xa9"
+	    "es of 'all' 100% \\x $(touch x) !1");
+	check_word("sh", "\xff");
+	check_word("bash", "it's /\xc3\xbc! `touch x`");
+	check_word("bash", "an end\n");
 	check_word("bash", "'\n\x1b[2J\\'1\xc3\xa9");
 }
 
