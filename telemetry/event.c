@@ -290,6 +290,25 @@ say_dropped(void)
 	return true;
 }
 
+/* Said in the old file, which is still in use. */
+static void
+say_not_reopened(void)
+{
+	const char *path;
+	int why = sink_not_reopened(&path);
+	struct line line;
+
+	if (why == 0)
+		return;
+	begin_line(&line, EVENT_ERROR, "log.not_reopened");
+	add_name(&line, "file");
+	add_value(&line, path);
+	add_name(&line, "error");
+	add_value(&line, strerror(why));
+	if (!write_line(&line))
+		dropped++;
+}
+
 void
 event(enum event_severity severity, const char *name, ...)
 {
@@ -305,6 +324,7 @@ event(enum event_severity severity, const char *name, ...)
 	va_start(fields, name);
 	add_fields(&line, fields);
 	va_end(fields);
+	say_not_reopened();
 	/* Nobody can be told now that it was not written. */
 	if (!say_dropped() || !write_line(&line))
 		dropped++;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,8 +22,9 @@ enum waiting {
 
 static int sink_fd = STDERR_FILENO;
 static enum waiting waiting = NEVER;
-static char sink_path[PATH_MAX]; /* "": standard error */
-static bool torn;                /* the last line lacks its end */
+static char sink_path[PATH_MAX];           /* "": standard error */
+static bool torn;                          /* the last line lacks its end */
+static volatile sig_atomic_t not_reopened; /* errno */
 
 void
 sink_never_wait(void)
@@ -85,7 +87,11 @@ sink_reopen(void)
 {
 	int before = errno, fd;
 
-	if (sink_fd != STDERR_FILENO && (fd = open_file()) >= 0) {
+	if (sink_fd == STDERR_FILENO)
+		return;
+	fd = open_file();
+	not_reopened = fd < 0 ? errno : 0;
+	if (fd >= 0) {
 		bool both = stderr_is_log();
 
 		dup3(fd, sink_fd, O_CLOEXEC);
@@ -94,6 +100,16 @@ sink_reopen(void)
 		close(fd);
 	}
 	errno = before;
+}
+
+int
+sink_not_reopened(const char **path)
+{
+	int why = not_reopened;
+
+	not_reopened = 0;
+	*path = sink_path;
+	return why;
 }
 
 void

@@ -19,6 +19,9 @@ int sink_open(const char *path);
  * stays in use when that fails. Async-signal-safe. Nothing happens where lines go to standard error. */
 void sink_reopen(void);
 
+/* Why the last sink_reopen() failed, an errno, and the file's path; said once. 0: it did not. */
+int sink_not_reopened(const char **path);
+
 /* Standard error becomes the log file, too. Nothing happens where there is none. */
 void sink_take_stderr(void);
 

@@ -478,7 +478,7 @@ Test(event, what_is_repeated_is_limited_and_counted)
 
 Test(event, a_log_file_is_opened_again_and_standard_error_with_it)
 {
-	char path[] = "/tmp/hg-event-XXXXXX", old[64], line[256] = "";
+	char path[] = "/tmp/hg-event-XXXXXX", old[64], line[1024] = "";
 	int fd = mkstemp(path);
 	ssize_t n;
 
@@ -502,7 +502,19 @@ Test(event, a_log_file_is_opened_again_and_standard_error_with_it)
 	n = pread(fd, line, sizeof(line) - 1, 0);
 	cr_assert(
 	    n > 0 && strstr(line, "second") != NULL && strstr(line, "third") != NULL, "%s", line);
-	close(fd);
 	unlink(path);
+	mkdir(path, 0700);
+	sink_reopen();
+	event(EVENT_INFO, "fourth", NULL);
+	event(EVENT_INFO, "fifth", NULL);
+	memset(line, 0, sizeof(line));
+	n = pread(fd, line, sizeof(line) - 1, 0);
+	cr_assert(n > 0 && strstr(line, "fifth") != NULL, "the old file stays in use: %s", line);
+	cr_assert(strstr(line, "\"event\":\"log.not_reopened\",") != NULL &&
+		strstr(line, "Is a directory") != NULL && strstr(line, path) != NULL,
+	    "not said: %s", line);
+	cr_assert(strstr(strstr(line, "not_reopened") + 1, "not_reopened") == NULL, "once");
+	close(fd);
+	rmdir(path);
 	unlink(old);
 }
