@@ -53,7 +53,7 @@ int config_main(struct ctl *);
 int health_main(struct ctl *);
 int shutdown_main(struct ctl *);
 
-/* Opens the control segment. Returns 0 or -errno; ends the program when that is not permitted. */
+/* Opens the control segment. Returns 0 or -errno; ends the program when that is not permitted, or for want of something. */
 int ctl_open_control(const struct ctl *, struct control *, bool writable);
 /* Does a router hold the lock of the state? Also one that is starting, or whose files in RUN were removed. */
 bool ctl_router_holds_state(const struct ctl *);
@@ -62,6 +62,9 @@ bool ctl_router_holds_state(const struct ctl *);
 bool ctl_open_living(const struct ctl *, struct control *, bool writable);
 /* Ends the program: no router runs, or one does that cannot be spoken to. */
 _Noreturn void ctl_no_router(const struct ctl *);
+/* Ends the program with EX_OSERR where there is no descriptor or memory to open path: that says nothing about whether it is
+ * there. error: an errno; others do nothing. */
+void ctl_not_for_want(int error, const char *path);
 /* Ends the program with EX_NOPERM. */
 _Noreturn void ctl_no_permission(const char *path);
 /* Seconds since the router, which is alive, last said so. */

@@ -117,8 +117,8 @@ health_main(struct ctl *ctl)
 		return NO_ROUTER;
 	}
 	if (status.heartbeat_age_s > CTL_SILENT_S) {
-		printf("router %" PRIu32 " has been silent for %.0f s\n", status.pid,
-		    status.heartbeat_age_s);
+		printf("router %" PRIu32 " has been silent for %.0f s%s\n", status.pid,
+		    status.heartbeat_age_s, status.frozen ? ": it is stopped by a signal" : "");
 		return NO_ROUTER;
 	}
 	for (unsigned i = 0; i < status.queue_count; i++)

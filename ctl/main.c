@@ -37,13 +37,18 @@ ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 	rc = control_open_again(control, path, writable);
 	if (rc == -EACCES || rc == -EPERM)
 		ctl_no_permission(ctl->config.run_dir);
+	ctl_not_for_want(-rc, path);
 	return rc;
 }
 
 bool
 ctl_router_holds_state(const struct ctl *ctl)
 {
-	return control_dir_held(ctl->config.state_dir) > 0;
+	int held = control_dir_held(ctl->config.state_dir);
+
+	if (held < 0)
+		ctl_not_for_want(-held, ctl->config.state_dir);
+	return held > 0;
 }
 
 bool
@@ -80,6 +85,13 @@ ctl_no_router(const struct ctl *ctl)
 	    "no router is running in %s, and nothing was changed: start it with: headgate-router%s "
 	    "-d",
 	    ctl->config.run_dir, ctl->config.options);
+}
+
+void
+ctl_not_for_want(int error, const char *path)
+{
+	if (error == EMFILE || error == ENFILE || error == ENOMEM)
+		errc(EX_OSERR, error, "%s", path);
 }
 
 void

@@ -588,10 +588,16 @@ print_router(const struct status *status, const struct ctl *ctl)
 	else
 		printf("router: running for %s, but silent for %s, pid %" PRIu32 "\n"
 		       "        until it goes on nothing is taken or delivered, and figures are "
-		       "old\n"
-		       "        if it does not: kill -KILL %" PRIu32
+		       "old\n",
+		    age, silent, status->pid);
+	if (status->frozen)
+		printf("        it is stopped by a signal (SIGSTOP), or by a debugger\n"
+		       "        next: kill -CONT %" PRIu32 "\n",
+		    status->pid);
+	else if (status->heartbeat_age_s > CTL_SILENT_S)
+		printf("        if it does not: kill -KILL %" PRIu32
 		       ", then headgate-router%s -d\n",
-		    age, silent, status->pid, status->pid, ctl->config.options);
+		    status->pid, ctl->config.options);
 	if (ctl->verbose)
 		printf("        configuration: %s\n        state:         %s\n", ctl->known.source,
 		    ctl->config.state_dir);

@@ -74,6 +74,29 @@ program_length(const char *file)
 	return digits > 1 && digits < length && file[digits - 1] == '.' ? digits - 1 : length;
 }
 
+/* A descriptor of the process, or -1. */
+static int
+open_process(pid_t pid)
+{
+	int fd = pidfd_open(pid, 0);
+	char name[32];
+
+	if (fd < 0) {
+		snprintf(name, sizeof(name), "process %d", (int)pid);
+		ctl_not_for_want(errno, name);
+	}
+	return fd;
+}
+
+static pid_t
+holder(const char *path)
+{
+	pid_t pid = pidfile_holder(path);
+
+	ctl_not_for_want(-pid, path);
+	return pid;
+}
+
 static void
 add_file(struct targets *targets, const char *dir, const char *file)
 {
@@ -82,11 +105,11 @@ add_file(struct targets *targets, const char *dir, const char *file)
 	int fd;
 
 	snprintf(path, sizeof(path), "%.3800s/%.255s", dir, file);
-	pid = pidfile_holder(path);
+	pid = holder(path);
 	if (pid <= 0 || is_known(targets, pid))
 		return;
-	fd = pidfd_open(pid, 0);
-	if (fd < 0 || pidfile_holder(path) != pid) {
+	fd = open_process(pid);
+	if (fd < 0 || holder(path) != pid) {
 		if (fd >= 0)
 			close(fd);
 		return;
@@ -110,6 +133,8 @@ add_files(struct targets *targets, const char *dir, bool routers, bool workers)
 
 	if (run == NULL && errno == EACCES)
 		ctl_no_permission(dir);
+	if (run == NULL)
+		ctl_not_for_want(errno, dir);
 	while (run != NULL && (entry = readdir(run)) != NULL) {
 		size_t length;
 		bool router;
@@ -139,7 +164,7 @@ add_attached(struct targets *targets, const struct control *control)
 
 		if (target <= 0 || is_known(targets, target))
 			continue;
-		fd = pidfd_open(target, 0);
+		fd = open_process(target);
 		if (fd >= 0 && process_supervisor(pid) == target)
 			add(targets, target, fd, "worker", strlen("worker"));
 		else if (fd >= 0)
@@ -150,9 +175,8 @@ add_attached(struct targets *targets, const struct control *control)
 static void
 add_router(struct targets *targets, const struct control *control)
 {
-	pid_t pid = (pid_t)atomic_load_explicit(
-	    &control->shared->router_pid, memory_order_relaxed);
-	int fd = is_known(targets, pid) ? -1 : pidfd_open(pid, 0);
+	pid_t pid = (pid_t)atomic_load_explicit(&control->shared->router_pid, memory_order_relaxed);
+	int fd = is_known(targets, pid) ? -1 : open_process(pid);
 
 	if (fd >= 0 && control_router_alive(control))
 		add(targets, pid, fd, router_program, strlen(router_program));

@@ -119,6 +119,7 @@ gather_live(struct status *status, const struct control *control, const struct c
 	status->running = true;
 	status->config_file = control->facts.config_file;
 	status->pid = atomic_load_explicit(&shared->router_pid, memory_order_relaxed);
+	status->frozen = process_look((pid_t)status->pid).frozen;
 	status->since_ns = get(&shared->router_since_ns);
 	status->heartbeat_age_s = ctl_router_age_s(control);
 	for (unsigned i = 0; i < control->facts.queues; i++)

@@ -61,6 +61,7 @@ struct status {
 	bool stale;    /* one runs that is of another version */
 	bool starting; /* a router holds the state, and has no segment: or that was removed */
 	uint32_t pid;
+	bool frozen;       /* stopped by a signal */
 	uint64_t since_ns; /* CLOCK_REALTIME */
 	double heartbeat_age_s;
 	const char *config_file; /* that the router read; "": the built-in one, or no router */

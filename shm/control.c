@@ -229,9 +229,9 @@ control_open(struct control *control, const char *path, bool writable)
 		rc = map_segment(control, writable);
 	if (rc == 0)
 		rc = check_segment(control->shared, &control->facts);
-	if (rc == 0)
-		control->lock_fd = open_dir_of(path);
-	else
+	if (rc == 0 && (control->lock_fd = open_dir_of(path)) < 0)
+		rc = -errno;
+	if (rc != 0)
 		control_close(control);
 	return rc;
 }

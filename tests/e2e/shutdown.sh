@@ -23,6 +23,29 @@ is "a queue is none of its business" 64 $?
 ctl shutdown --all --workers
 is "one or the other" 64 $?
 
+echo "# for want of descriptors nothing is said not to be there"
+ok "a router and its worker" start_all_of "$dir/poor"
+want() ( # want DESCRIPTORS ARGUMENT...
+  exec </dev/null 2>&1
+  ulimit -n "$1"
+  shift
+  exec "$top_builddir/headgatectl" -D "$dir/poor" "$@"
+)
+for n in 5 6 7 8; do
+  for command in status health "wait -t 0"; do
+    got=$(want $n $command)
+    ok "$command with $n" eval '! grep -q "no router\|not running" <<<"$got"'
+  done
+done
+for command in "shutdown --workers" shutdown; do
+  for n in 5 6 7 8 9 10 11 12; do
+    got=$(want $n $command -t 60) && break
+    is "$command with $n: what was needed is told" "71 1" "$? $(grep -c 'Too many open files' <<<"$got")"
+  done
+  ok "$command, when there are enough, ends them" grep -q ': ended$' <<<"$got"
+  ok "and finds each" eval '! grep -q "^no " <<<"$got"'
+done
+
 echo "# a router, a worker and its standby; and another instance"
 ok "they start" start_all_of "$dir"
 ok "so do the others" start_all_of "$dir/other"

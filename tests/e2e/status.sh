@@ -61,7 +61,9 @@ silent() { [ "$(query '.router.running and .router.heartbeat_age_s > 2')" = true
 ok "is running, but its heartbeat is old" wait_for 20 silent
 ctl status >"$dir/screen"
 ok "status says that it is silent" grep -q "^router: running for .*, but silent for [2-9]*s, pid $router\$" "$dir/screen"
-ok "and what to do" grep -q "kill -KILL $router, then headgate-router -D $dir -d" "$dir/screen"
+ok "and what to do" grep -q "next: kill -CONT $router\$" "$dir/screen"
+ctl health >"$dir/out"
+is "health says so, too" "2 1" "$? $(grep -c "^router $router has been silent for [0-9]* s: it is stopped by a signal\$" "$dir/out")"
 ctl wait --ready -t 200ms
 is "it is not ready" 75 $?
 timeout 4 "$top_builddir/headgatectl" stop --drain -t 500ms payment-processing >"$dir/out" 2>"$dir/ctl.err"
