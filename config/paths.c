@@ -114,6 +114,15 @@ paths_resolve(struct config *config, const char *base_dir, char *error, size_t e
 	return 0;
 }
 
+bool
+paths_is_there(const char *path, int fd)
+{
+	struct stat named, open;
+
+	return stat(path, &named) == 0 && fstat(fd, &open) == 0 && named.st_ino == open.st_ino &&
+	    named.st_dev == open.st_dev;
+}
+
 /* So that the name lasts. Whoever may not read the directory did not make the name either. */
 static int
 sync_parent(const char *path)
@@ -225,22 +234,33 @@ look_at(const char *path, struct stat *st, char *error, size_t error_bytes)
 	return 0;
 }
 
-/* On btrfs: what is mapped there is written in place. Else a file system that is full ends who writes to the control
- * segment, although its room was taken (before Linux 6.17 also then). */
-static void
-except_from_copies(const char *dir)
+const char *
+paths_copies_on_write(const char *dir)
 {
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), flags;
+	static const struct {
+		unsigned long type;
+		const char *name;
+	} kinds[] = { { BTRFS_SUPER_MAGIC, "btrfs" }, { 0x2fc12fc1, "zfs" },
+		{ 0xca451a4e, "bcachefs" }, { F2FS_SUPER_MAGIC, "f2fs" },
+		{ NILFS_SUPER_MAGIC, "nilfs2" } };
 	struct statfs st;
+	int fd, flags = 0;
+	bool excepted;
+	size_t i = 0;
 
-	if (fd < 0)
-		return;
-	if (fstatfs(fd, &st) == 0 && st.f_type == BTRFS_SUPER_MAGIC &&
-	    ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
-		flags |= FS_NOCOW_FL;
-		ioctl(fd, FS_IOC_SETFLAGS, &flags);
-	}
-	close(fd);
+	if (statfs(dir, &st) != 0)
+		return NULL;
+	while (i < sizeof(kinds) / sizeof(kinds[0]) && kinds[i].type != (unsigned long)st.f_type)
+		i++;
+	if (i == sizeof(kinds) / sizeof(kinds[0]))
+		return NULL;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	excepted = fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0;
+	flags |= FS_NOCOW_FL;
+	excepted = excepted && ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+	if (fd >= 0)
+		close(fd);
+	return excepted ? NULL : kinds[i].name;
 }
 
 static int
@@ -275,7 +295,9 @@ config_make_dirs(const struct config *config, char *error, size_t error_bytes)
 {
 	int rc = make_and_check(config->run_dir, error, error_bytes);
 
+	/* Else a file system that is full ends who writes to the control segment, although its room was taken (on btrfs;
+	 * before Linux 6.17 also then). */
 	if (rc == 0)
-		except_from_copies(config->run_dir);
+		(void)paths_copies_on_write(config->run_dir);
 	return rc == 0 ? make_and_check(config->state_dir, error, error_bytes) : rc;
 }

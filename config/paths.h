@@ -12,4 +12,11 @@ const char *paths_base(const char *base_dir);
 /* Fills run_dir and state_dir. Returns 0 or -errno with error filled. */
 int paths_resolve(struct config *, const char *base_dir, char *error, size_t error_bytes);
 
+/* Is the file that fd is of still there under this name? */
+bool paths_is_there(const char *path, int fd);
+
+/* Does the file system of a directory write anew what is written again (copy on write)? Then a segment's room is not
+ * kept. New files in the directory are excepted where that can be told it (btrfs). Returns its name, or NULL. */
+const char *paths_copies_on_write(const char *dir);
+
 #endif

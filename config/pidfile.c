@@ -10,24 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "config/paths.h"
 
 enum { INSTANCES = 100 };
 
 static char held_path[PATH_MAX];
 static int held_fd = -1;
 static pid_t holder; /* not its children */
-
-/* Is the file that fd is of still there under this name? */
-static bool
-is_there(const char *path, int fd)
-{
-	struct stat named, open;
-
-	return stat(path, &named) == 0 && fstat(fd, &open) == 0 && named.st_ino == open.st_ino &&
-	    named.st_dev == open.st_dev;
-}
 
 /* Returns a descriptor with the lock; -EWOULDBLOCK: another process has it; or another -errno. */
 static int
@@ -40,7 +31,7 @@ lock(const char *path)
 		if (fd < 0)
 			return -errno;
 		rc = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
-		if (rc == 0 && is_there(path, fd))
+		if (rc == 0 && paths_is_there(path, fd))
 			return fd;
 		close(fd); /* or who held it has removed it just now */
 		if (rc != 0)
@@ -62,7 +53,7 @@ write_number(int fd)
 static void
 release(void)
 {
-	if (getpid() == holder && is_there(held_path, held_fd))
+	if (getpid() == holder && paths_is_there(held_path, held_fd))
 		unlink(held_path);
 }
 

@@ -114,9 +114,6 @@ int io_close(int fd);
 int io_allocate(int fd, uint64_t bytes);
 /* Is rc that of a disk that is full: for all, for this user, or for files of this size (RLIMIT_FSIZE)? */
 bool io_is_full(int rc);
-/* Does the file system of a directory write anew what is written again (copy on write)? Then a segment's room is not
- * kept. New files in the directory are excepted where that can be told it (btrfs). Returns its name, or NULL. */
-const char *io_copies_on_write(const char *dir);
 /* Gives back the blocks of [from, from + bytes), which reads as zeros then. */
 int io_punch(int fd, uint64_t from, uint64_t bytes);
 /* Bytes of a directory's file system that are free for us. Returns 0 or -errno. */

@@ -10,15 +10,11 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <linux/fs.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -103,35 +99,6 @@ io_allocate(int fd, uint64_t bytes)
 			return -errno;
 	}
 	return 0;
-}
-
-const char *
-io_copies_on_write(const char *dir)
-{
-	static const struct {
-		unsigned long type;
-		const char *name;
-	} kinds[] = { { BTRFS_SUPER_MAGIC, "btrfs" }, { 0x2fc12fc1, "zfs" },
-		{ 0xca451a4e, "bcachefs" }, { F2FS_SUPER_MAGIC, "f2fs" },
-		{ NILFS_SUPER_MAGIC, "nilfs2" } };
-	struct statfs st;
-	int fd, flags = 0;
-	bool excepted;
-	size_t i = 0;
-
-	if (statfs(dir, &st) != 0)
-		return NULL;
-	while (i < sizeof(kinds) / sizeof(kinds[0]) && kinds[i].type != (unsigned long)st.f_type)
-		i++;
-	if (i == sizeof(kinds) / sizeof(kinds[0]))
-		return NULL;
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	excepted = fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0;
-	flags |= FS_NOCOW_FL;
-	excepted = excepted && ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
-	if (fd >= 0)
-		close(fd);
-	return excepted ? NULL : kinds[i].name;
 }
 
 bool

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "config/paths.h"
+
 enum { TRIES = 25, PAUSE_NS = 20000000, LINE_BYTES = 12 };
 
 static void
@@ -145,14 +147,11 @@ place_lock(struct place_lock *lock, const char *dir, char *error, size_t error_b
 	return rc == 0 ? 0 : complain(error, error_bytes, rc, path);
 }
 
+/* What is not held is not missed. */
 static bool
 is_there(const char *path, int fd)
 {
-	struct stat named, open;
-
-	return fd < 0 ||
-	    (stat(path, &named) == 0 && fstat(fd, &open) == 0 && named.st_ino == open.st_ino &&
-		named.st_dev == open.st_dev);
+	return fd < 0 || paths_is_there(path, fd);
 }
 
 int

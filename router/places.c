@@ -8,18 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "config/paths.h"
 #include "router/delivery.h"
 #include "telemetry/event.h"
 
 enum { LOOK_NS = 1000000000 };
-
-static bool
-is_there(const char *path, const struct stat *known)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && st.st_ino == known->st_ino && st.st_dev == known->st_dev;
-}
 
 static void
 say_restored(const char *path)
@@ -65,11 +58,10 @@ static void
 look_at_control(struct router *router)
 {
 	char path[CONFIG_PATH_BYTES + 32];
-	struct stat known;
 	int rc;
 
 	snprintf(path, sizeof(path), "%s/control", router->config->run_dir);
-	if (fstat(router->control.fd, &known) != 0 || is_there(path, &known))
+	if (paths_is_there(path, router->control.fd))
 		return;
 	rc = control_replace(&router->control, path);
 	if (rc == -EAGAIN) /* somebody changes a state there: the next time */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/paths.h"
 #include "log/ids.h"
 #include "log/judge.h"
 #include "log/key.h"
@@ -91,7 +92,7 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 	rc = io_make_dir(found->dir);
 	if (rc != 0)
 		return complain(recovery, rc, found->dir, strerror(-rc));
-	file_system = io_copies_on_write(found->dir);
+	file_system = paths_copies_on_write(found->dir);
 	if (file_system != NULL && found == recovery->found)
 		event(EVENT_WARN, "state.copy_on_write", "s:file_system", file_system, "s:state",
 		    recovery->router->config->state_dir, NULL);
