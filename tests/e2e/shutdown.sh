@@ -84,6 +84,9 @@ ok "then it ends" wait_for 20 eval '! lives "$router"'
 echo "# files that are gone, or left over"
 "$top_builddir/headgate-router" -d 2>>"$dir/d.log"
 ctl wait --workers -t 20 payment-processing
+standby=$(pid_of "$dir" headgate-payment.2) # without its file nobody knows it; it would take the other's place meanwhile
+kill -TERM "$standby"
+wait_for 20 eval '! lives "$standby"'
 rm "$dir"/run/*.pid
 "$top_builddir/headgate-payment" -D "$dir/other" -d 2>>"$dir/d.log" # a file whose process is killed
 leftover=$(pid_of "$dir/other" headgate-payment.3)
