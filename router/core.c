@@ -323,8 +323,8 @@ listen_on(struct router *router, char *error, size_t error_bytes)
 		    "longer than the 107 bytes of a socket's path");
 	strcpy(address.sun_path, path);
 	router->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	unlink(path); /* we hold the lock: whoever listened there is gone */
-	if (router->listen_fd < 0 ||
+	/* We hold the lock: whoever listened there is gone. */
+	if (router->listen_fd < 0 || (unlink(path) != 0 && errno != ENOENT) ||
 	    bind(router->listen_fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
 	    chmod(path, 0600) != 0 || listen(router->listen_fd, BACKLOG) != 0)
 		return complain(error, error_bytes, -errno, path, strerror(errno));

@@ -165,6 +165,7 @@ exit_status(int rc)
 	case -EPERM:
 		return EX_NOPERM;
 	case -ENOTDIR:
+	case -EISDIR:
 	case -EROFS:
 		return EX_CANTCREAT;
 	case -EINVAL:

@@ -99,6 +99,13 @@ program headgate-router
 is "STATE/queues is a file: the router" 73 $status
 program headgatectl check
 is "check" 71 $status
+for name in router.sock control control.next router.lock; do
+  new_state
+  rm -rf "$base/run/$name"
+  as_owner mkdir "$base/run/$name"
+  program headgate-router
+  is "RUN/$name is a directory: the router" "73 1" "$status $(grep -c "run/$name.*: Is a directory" "$dir/said")"
+done
 new_state
 chmod 400 "$base"/state/queues/payment-processing/*.log
 program headgate-router
