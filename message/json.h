@@ -77,9 +77,6 @@ size_t json_duplicate_at(const struct json_reader *, const char *text);
 enum json_error json_pick(struct json_reader *, const char *text, size_t length,
     const char *const names[], size_t count, struct json_value values[]);
 
-/* Like json_pick() for a text that json_walk() has already accepted whole in another process, where
- * the text is still untrusted: it is the same strict walk. (One meaning, one function.) */
-
 /* Iterates over an array or object value, e.g. one found by json_walk(), whose raw text is again
  * followed by readable bytes: for each element calls item with its name (empty in an array). */
 enum json_error json_each(struct json_reader *, struct span container,

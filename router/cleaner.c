@@ -794,7 +794,7 @@ finish_copy(struct cleaner *cleaner)
 	if (cleaner->ids_bytes > sizeof(struct log_ids_header) && cleaner->ids_written == 0)
 		return begin_ids(cleaner);
 	if (cleaner->segment.messages > 0) {
-		CRASH_POINT("move.copied");
+		CRASH_POINT("cleaner.copied");
 		return write_header(cleaner);
 	}
 	if (cleaner->out_fd >= 0) { /* the last that was left has been settled meanwhile */
