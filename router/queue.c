@@ -289,6 +289,17 @@ append_entries(struct queue *queue, size_t first, size_t end)
 	return first;
 }
 
+_Static_assert(4 * sizeof(struct log_frame) + sizeof(struct log_checkpoint) +
+	    sizeof(struct log_segment_entry) + sizeof(struct log_state) +
+	    (RETENTION_MARKS + 1) * sizeof(struct log_clock) <=
+	WRITER_BEGUN_BYTES,
+    "what queue_segment_begun() appends");
+/* What closes a batch: a promise of sequences, a frame of nothing, the end, and a pad of up to two blocks. */
+_Static_assert(4 * sizeof(struct log_frame) + sizeof(struct log_reserved) +
+	    sizeof(struct log_batch_end) + LOG_LOGS_MAX * sizeof(uint64_t) + 2 * LOG_HEADER_BYTES <=
+	WRITER_RESERVE_BYTES,
+    "what writer_commit() and queue_reserve() append");
+
 void
 queue_segment_begun(struct writer *writer)
 {
@@ -304,7 +315,7 @@ queue_segment_begun(struct writer *writer)
 	writer->active.segment.first_sequence = queue->next_sequence;
 	queue->segment_messages = 0;
 	writer->ids_bytes = 0;
-	/* The segment is new: these always fit. BEGUN_BYTES is what they take at most. */
+	/* The segment is new: these always fit. */
 	append_head(queue);
 	/* The rest of the checkpoint may come batches later: until then this says where the one before ends. */
 	if (last != NULL)
