@@ -68,9 +68,9 @@ begin_last() { # of the one that was begun last some sectors are left; files: th
   files=("${files[@]: -3}")
 }
 
-# Behind the frame of 40 and 88 bytes that a checkpoint begins with: its type is 8.
+# Behind the frame of 40 and 56 bytes that a checkpoint begins with: its type is 8.
 find_begun
-is "a segment first tells of the one before it" 8 "$(od -An -tu1 -j $((4096 + 128 + 12)) -N 1 "${files[-1]}" | tr -d ' ')"
+is "a segment first tells of the one before it" 8 "$(od -An -tu1 -j $((4096 + 96 + 12)) -N 1 "${files[-1]}" | tr -d ' ')"
 
 damage() { # files, at one to four places; says where
   for _ in $(seq $((1 + RANDOM % 4))); do
