@@ -440,10 +440,22 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 }
 
 /* A worker's: its connection (of kept_workers), eventfd, pidfd, and the file that it is behind in. */
+/* The lowest descriptor that is free: what the router has when it is open is below. */
+static uint64_t
+descriptors_used(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+	return fd > 0 ? (uint64_t)fd : 0;
+}
+
 void
 router_set_descriptors(struct router *router, uint64_t limit, uint64_t before)
 {
-	uint64_t workers = 0, lanes = 0;
+	uint64_t workers = 0, lanes = 0, used = descriptors_used();
+	uint64_t left = limit > used ? limit - used : 0;
 
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		uint64_t its = router->queues[i].config->lanes;
@@ -462,10 +474,11 @@ router_set_descriptors(struct router *router, uint64_t limit, uint64_t before)
 		return;
 	event(EVENT_WARN, "router.few_descriptors", "u:limit", limit, "u:wanted",
 	    2 * (router->kept_own + router->kept_workers), NULL);
-	if (router->kept_own > limit / 2)
-		router->kept_own = limit / 2;
-	if (router->kept_workers > limit / 4)
-		router->kept_workers = limit / 4;
+	/* Of what is left, publishers get some, too. */
+	if (router->kept_own > left / 3)
+		router->kept_own = left / 3;
+	if (router->kept_workers > left / 4)
+		router->kept_workers = left / 4;
 }
 
 /*
