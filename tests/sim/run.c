@@ -657,8 +657,11 @@ run_seed(uint64_t seed, uint64_t steps)
 	proportions_draw(is_shipped);
 	blocks[2] = LOG_BLOCK_BYTES;
 	block = blocks[world_below(4)];
-	/* What is left to settlements in a small segment is few blocks of 4096. */
-	disk_capacity = is_shipped || LOG_BLOCK_BYTES > 512 || world_chance(45000)
+	/* What is left to settlements in a segment is as many blocks as in what is shipped, or more. */
+	disk_capacity = is_shipped ||
+		(uint64_t)LOG_SEGMENT_MIN * proportions_shipped.block <
+		    (uint64_t)LOG_BLOCK_BYTES * proportions_shipped.segment_min ||
+		world_chance(45000)
 	    ? UINT64_MAX
 	    : (13 + world_below(8)) * LOG_SEGMENT_MAX;
 	make_config();
