@@ -60,7 +60,9 @@ print(const struct service_context *context, const struct message *message, FILE
 int
 main(int argc, char **argv)
 {
-	struct service service = { .program = "journal-worker", .handle = handle, .print = print };
+	static struct service service = {
+		.program = "journal-worker", .handle = handle, .print = print
+	};
 
 	if (argc < 3) {
 		fputs("usage: journal-worker QUEUE JOURNAL [-dhVv] [-c FILE] [-D DIR] [-j N]\n",

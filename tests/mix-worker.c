@@ -68,7 +68,7 @@ print(const struct service_context *context, const struct message *message, FILE
 int
 main(int argc, char **argv)
 {
-	struct service service = {
+	static struct service service = {
 		.program = "mix-worker",
 		.name = "mix",
 		.table = "CREATE TABLE IF NOT EXISTS mix (log INTEGER NOT NULL, sequence INTEGER "
@@ -88,6 +88,9 @@ main(int argc, char **argv)
 	if (argc < 2 || dir == NULL)
 		errx(EX_USAGE, "usage: HEADGATE_DIR=DIR mix-worker QUEUE [-dhVv] [-c FILE]");
 	snprintf(down, sizeof(down), "%s/down", dir);
-	service.queue = argv[1];
+	/* worker_main() writes the title of the process over its arguments. */
+	service.queue = strdup(argv[1]);
+	if (service.queue == NULL)
+		err(EX_OSERR, NULL);
 	return worker_main(&service, argc - 1, argv + 1);
 }
