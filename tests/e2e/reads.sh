@@ -70,7 +70,11 @@ ok "the newest segments are large" [ "$(du -b "$dir/state/queues/q1"/*5.log | cu
 start router headgate-router -c "$dir/conf"
 wait_for 60 up
 echo "# peak: $(peak_kb) kB"
-ok "one segment at a time is in memory" [ "$(peak_kb)" -lt 65536 ]
+if ldd "$top_builddir/headgate-router" | grep -q libasan; then
+  echo "# with sanitizers memory that was freed is kept for a while: not looked at"
+else
+  ok "one segment at a time is in memory" [ "$(peak_kb)" -lt 65536 ]
+fi
 is "and all is there" 2400 "$(field q6 depth)"
 stop "$router"
 done_testing
