@@ -77,7 +77,7 @@ E2E_TESTS = \
 	tests/e2e/man.sh
 dist_check_SCRIPTS += $(E2E_TESTS)
 TESTS += $(E2E_TESTS)
-EXTRA_DIST += tests/run-unit tests/run-e2e tests/lib.sh
+EXTRA_DIST += tests/run-unit tests/run-e2e tests/lib.sh tests/words
 
 # The end-to-end tests with the router's other back end.
 check-poll:
