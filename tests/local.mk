@@ -75,8 +75,8 @@ E2E_TESTS = \
 	tests/e2e/on_trip.sh \
 	tests/e2e/operations.sh \
 	tests/e2e/man.sh
-dist_check_SCRIPTS += $(E2E_TESTS)
-TESTS += $(E2E_TESTS)
+dist_check_SCRIPTS += $(E2E_TESTS) tests/includes.sh
+TESTS += $(E2E_TESTS) tests/includes.sh
 EXTRA_DIST += tests/run-unit tests/run-e2e tests/lib.sh tests/words
 
 # The end-to-end tests with the router's other back end.
