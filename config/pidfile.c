@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "config/paths.h"
@@ -20,22 +19,23 @@ static char held_path[PATH_MAX];
 static int held_fd = -1;
 static pid_t holder; /* not its children */
 
-/* Returns a descriptor with the lock; -EWOULDBLOCK: another process has it; or another -errno. */
+/* Returns a descriptor with the lock; -EAGAIN: another process has it; or another -errno. */
 static int
 lock(const char *path)
 {
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	int fd, rc;
 
 	for (;;) {
 		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (fd < 0)
 			return -errno;
-		rc = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
+		rc = fcntl(fd, F_SETLK, &whole) == 0 ? 0 : -errno;
 		if (rc == 0 && paths_is_there(path, fd))
 			return fd;
 		close(fd); /* or who held it has removed it just now */
 		if (rc != 0)
-			return rc;
+			return rc == -EACCES ? -EAGAIN : rc;
 	}
 }
 
@@ -61,9 +61,9 @@ int
 pidfile_hold(const char *run_dir, const char *program)
 {
 	char number[16] = "";
-	int fd = -EWOULDBLOCK;
+	int fd = -EAGAIN;
 
-	for (int i = 1; i < INSTANCES && fd == -EWOULDBLOCK; i++) {
+	for (int i = 1; i < INSTANCES && fd == -EAGAIN; i++) {
 		if (i > 1)
 			snprintf(number, sizeof(number), ".%d", i);
 		if (snprintf(held_path, sizeof(held_path), "%s/%s%s.pid", run_dir, program,
@@ -83,18 +83,16 @@ pidfile_hold(const char *run_dir, const char *program)
 pid_t
 pidfile_holder(const char *path)
 {
-	char line[16] = "";
-	ssize_t n;
-	long pid = 0;
+	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int rc;
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	/* The lock is had for a moment only if nobody lives; who begins just now takes another name. */
-	if (flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-		n = pread(fd, line, sizeof(line) - 1, 0);
-		pid = n > 0 ? strtol(line, NULL, 10) : 0;
-	}
+	rc = fcntl(fd, F_GETLK, &whole) == 0 ? 0 : -errno;
 	close(fd);
-	return pid > 0 && pid <= INT32_MAX ? (pid_t)pid : 0;
+	if (rc != 0)
+		return rc;
+	/* 0 is a process that cannot be seen, of another pid namespace. */
+	return whole.l_type != F_UNLCK && whole.l_pid > 0 ? whole.l_pid : 0;
 }

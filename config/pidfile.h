@@ -1,6 +1,8 @@
 /*
- * pidfile - RUN/PROGRAM.pid: the process to signal, a line with its number. It is locked (flock) for as long as that
- * process lives, so a file that is left over is told from one that counts.
+ * pidfile - RUN/PROGRAM.pid: the process to signal, a line with its number. It is locked for as long as that process
+ * lives, by a record lock (fcntl), whose holder the kernel names: who wants to signal it never believes the number in the
+ * file, which is that of the process before for an instant. Such a lock is this process's only, and goes when it closes
+ * any descriptor of the file.
  */
 #ifndef HEADGATE_CONFIG_PIDFILE_H
 #define HEADGATE_CONFIG_PIDFILE_H
@@ -12,7 +14,7 @@
  * standby, has PROGRAM.2.pid, and so on. Returns 0 or -errno. */
 int pidfile_hold(const char *run_dir, const char *program);
 
-/* The process that holds this file; 0: none does. Or -errno. */
+/* The process that holds this file, other than the caller; 0: none does that can be seen from here. Or -errno. */
 pid_t pidfile_holder(const char *path);
 
 #endif

@@ -71,6 +71,23 @@ ctl shutdown >"$dir/out"
 is "it is ended" "0 headgate-router $router: ended" "$? $(cat "$dir/out")"
 ok "the other instance lives" lives "$other"
 
+echo "# the number in a pid file is not believed, nor is a lock of somebody else's"
+sleep 1000 &
+bystander=$!
+start worker headgate-payment
+ok "a worker starts" wait_for 20 [ -s "$dir/run/headgate-payment.pid" ]
+echo "$bystander" >"$dir/run/headgate-payment.pid" # as of one that died, before the next one has written its own
+echo "$bystander" >"$dir/run/headgate-payment.2.pid"
+(exec 9<"$dir/run/headgate-payment.2.pid" && flock 9 && : >"$dir/locked" && exec sleep 1000) &
+locker=$!
+wait_for 20 [ -e "$dir/locked" ]
+ctl shutdown --workers >"$dir/out"
+is "who holds the file is ended" "0 headgate-payment $worker: ended" "$? $(cat "$dir/out")"
+ok "whose number stood in it lives" lives "$bystander"
+kill -KILL "$bystander" "$locker"
+wait "$bystander" "$locker" "$worker" 2>/dev/null
+rm -f "$dir"/run/headgate-payment*.pid
+
 echo "# one that does not end"
 ok "they start again" start_all_of "$dir"
 router=$(pid_of "$dir" headgate-router)
