@@ -75,9 +75,23 @@ pidfile_hold(const char *run_dir, const char *program)
 	if (fd < 0)
 		return fd;
 	held_fd = fd;
+	if (holder == 0)
+		atexit(release);
 	holder = getpid();
-	atexit(release);
 	return write_number(fd);
+}
+
+int
+pidfile_again(const char *run_dir, const char *program)
+{
+	int before = held_fd, rc;
+
+	if (before >= 0 && paths_is_there(held_path, before))
+		return 0;
+	rc = pidfile_hold(run_dir, program);
+	if (before >= 0 && held_fd != before)
+		close(before);
+	return rc == 0 ? 1 : rc;
 }
 
 pid_t

@@ -14,6 +14,10 @@
  * standby, has PROGRAM.2.pid, and so on. Returns 0 or -errno. */
 int pidfile_hold(const char *run_dir, const char *program);
 
+/* To be called once a second: cleaners remove the file. Makes it again, also where it could not be made at first. Returns 1
+ * when it did, 0 when it was there; -ENOENT when there is no RUN; or another -errno. */
+int pidfile_again(const char *run_dir, const char *program);
+
 /* The process that holds this file, other than the caller; 0: none does that can be seen from here. Or -errno. */
 pid_t pidfile_holder(const char *path);
 

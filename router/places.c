@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "config/paths.h"
+#include "config/pidfile.h"
 #include "router/delivery.h"
 #include "telemetry/event.h"
 
@@ -90,6 +91,19 @@ look_at_socket(struct router *router)
 }
 
 static void
+look_at_pid_file(struct router *router)
+{
+	int rc = pidfile_again(router->config->run_dir, "headgate-router");
+	char path[CONFIG_PATH_BYTES + 32];
+
+	snprintf(path, sizeof(path), "%s/headgate-router.pid", router->config->run_dir);
+	if (rc > 0)
+		say_restored(path);
+	if (rc < 0)
+		say_failed(router, rc, path);
+}
+
+static void
 look_at_logs(struct router *router)
 {
 	for (unsigned i = 0; i < router->queue_count; i++)
@@ -114,4 +128,5 @@ places_look(struct router *router, uint64_t now_ns)
 		return;
 	look_at_control(router);
 	look_at_socket(router);
+	look_at_pid_file(router);
 }

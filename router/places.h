@@ -1,8 +1,8 @@
 /*
  * places - that what the router made in RUN and STATE is still there: cleaners of /tmp, and people, remove it.
  *
- * The lock files, the control segment and the socket are made again. Log files cannot be: their queue takes no more
- * messages, and the router keeps them open, so that they can be copied.
+ * The lock files, the control segment, the socket and the pid file are made again. Log files cannot be: their queue
+ * takes no more messages, and the router keeps them open, so that they can be copied.
  */
 #ifndef HEADGATE_ROUTER_PLACES_H
 #define HEADGATE_ROUTER_PLACES_H

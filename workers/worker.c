@@ -39,6 +39,7 @@ enum {
 	RESPAWN_MS_MIN = 100,
 	RESPAWN_MS_MAX = 5000,
 	STOP_MS = 10000, /* that a child may take to end, beside its handler */
+	LOOK_MS = 1000,  /* from one look at RUN to the next */
 	HEALTHY_S = 10   /* a child that lived so long may be respawned at once */
 };
 
@@ -487,6 +488,17 @@ tell(const struct child *children, unsigned count, int signal)
 	return alive;
 }
 
+/* What was removed is made again, so that a person finds us, whether a router runs or not. */
+static void
+look_at_places(const struct service *service, const struct config *config)
+{
+	char error[512 + PATH_MAX];
+
+	if (pidfile_again(config->run_dir, service->program) == -ENOENT &&
+	    config_make_dirs(config, error, sizeof(error)) == 0)
+		(void)pidfile_again(config->run_dir, service->program);
+}
+
 /* Has the children end; a handler may take its time, but a child that does not stir is killed. */
 static void
 stop_children(struct child *children, unsigned count, const struct config_queue *queue,
@@ -544,12 +556,16 @@ supervise(const struct service *service, const struct config *config, struct set
 				stop_signal = SIGTERM;
 			}
 		}
+		look_at_places(service, config);
 		for (unsigned i = 0; i < count && stop_signal == 0; i++)
 			if (children[i].pid == 0 && children[i].due_ms <= now_ms())
 				spawn(&children[i], service, config, &settings->config, &before,
 				    daemon);
-		if (stop_signal == 0)
-			wait_until(next_due_ms(children, count), &before, daemon->ready_fd);
+		if (stop_signal == 0) {
+			uint64_t look_ms = now_ms() + LOOK_MS, due_ms = next_due_ms(children, count);
+
+			wait_until(due_ms < look_ms ? due_ms : look_ms, &before, daemon->ready_fd);
+		}
 		daemon_look(daemon);
 		if (daemon_was_hung_up())
 			tell(children, count, SIGHUP);

@@ -102,7 +102,29 @@ ok "then it ends" wait_for 20 eval '! lives "$router"'
 echo "# files that are gone, or left over"
 "$top_builddir/headgate-router" -d 2>>"$dir/d.log"
 ctl wait --workers -t 20 payment-processing
-standby=$(pid_of "$dir" headgate-payment.2) # without its file nobody knows it; it would take the other's place meanwhile
+pids() { cat "$dir"/run/*.pid 2>/dev/null | sort -n; }
+before=$(pids)
+is "router, worker and standby have one each" 3 "$(wc -l <<<"$before")"
+back() { [ "$(pids)" = "$before" ]; }
+rm "$dir"/run/*.pid
+ok "all make their files again" wait_for 10 back
+rm -r "$dir/run"
+ok "also when RUN was removed" wait_for 10 back
+ctl wait --workers -t 20 payment-processing
+ctl shutdown >"$dir/out"
+is "the router is ended" 0 $?
+workers() { pids | comm -12 - <(sort -n <<<"$before") | wc -l; }
+rm -r "$dir/run"
+ok "so do workers without a router" wait_for 10 eval '[ "$(workers)" = 2 ]'
+ctl shutdown --workers >"$dir/out"
+is "which are all ended" "0 2" "$? $(grep -c '^headgate-payment .*: ended$' "$dir/out")"
+for pid in $before; do
+  ok "$pid has ended" wait_for 20 eval '! lives "$pid"'
+done
+
+ok "they start again" start_all_of "$dir"
+ctl wait --workers -t 20 payment-processing
+standby=$(pid_of "$dir" headgate-payment.2) # within a second nobody would know it; it would take the other's place meanwhile
 kill -TERM "$standby"
 wait_for 20 eval '! lives "$standby"'
 rm "$dir"/run/*.pid
