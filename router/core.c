@@ -273,17 +273,23 @@ static int listen_on(struct router *router, char *error, size_t error_bytes);
 static void
 listen_again(struct router *router)
 {
-	char error[CONFIG_PATH_BYTES + 256];
+	char path[CONFIG_PATH_BYTES + 32], error[CONFIG_PATH_BYTES + 256];
+	int rc, before = router->listen_error;
 
 	router->listens_again = false;
 	if (router->listen_fd >= 0)
 		close(router->listen_fd);
-	if (listen_on(router, error, sizeof(error)) == 0)
+	rc = router->listen_error = listen_on(router, error, sizeof(error));
+	if (rc == 0) {
+		snprintf(path, sizeof(path), "%s/router.sock", router->config->run_dir);
+		event(EVENT_WARN, "router.file_restored", "s:file", path, NULL);
 		return;
+	}
 	if (router->listen_fd >= 0)
 		close(router->listen_fd);
 	router->listen_fd = -1;
-	event(EVENT_ERROR, "router.not_listening", "s:error", error, NULL);
+	if (rc != before)
+		event(EVENT_ERROR, "router.not_listening", "s:error", error, NULL);
 }
 
 void

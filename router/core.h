@@ -155,8 +155,8 @@ struct router {
 	uint64_t clock_base_ns; /* ... at this CLOCK_MONOTONIC */
 	uint64_t ticked_ns;
 	uint64_t looked_ns; /* CLOCK_MONOTONIC: places_look() */
-	int places_error;   /* why what was removed could not be made again, in this look ... */
-	int places_said;    /* ... and in the one before; 0: it could */
+	/* Why the last look could not make again what was removed, -errno: each reason is logged once. */
+	int state_error, run_error, control_error, listen_error;
 
 	bool stopping; /* takes no more, ends when all is durable */
 	int failed;    /* -errno: a write failed; nothing is acknowledged any more */

@@ -21,27 +21,30 @@ say_restored(const char *path)
 	event(EVENT_WARN, "router.file_restored", "s:file", path, NULL);
 }
 
-/* Each reason once. */
+/* Logs why a place could not be made again, unless the last look failed for the same reason. */
 static void
-say_failed(struct router *router, int rc, const char *error)
+say_failed(int *last, int rc, const char *error)
 {
-	if (rc != router->places_said)
+	if (rc != *last)
 		event(EVENT_ERROR, "router.file_not_restored", "s:error", error, NULL);
-	router->places_error = rc;
+	*last = rc;
 }
 
 /* Returns whether the place is ours. */
 static bool
-look_at_lock(struct router *router, struct place_lock *lock, const char *dir)
+look_at_lock(struct place_lock *lock, const char *dir, int *last)
 {
 	char error[CONFIG_PATH_BYTES + 256];
 	int rc = place_lock_again(lock, dir, error, sizeof(error));
 
-	if (rc < 0)
-		say_failed(router, rc, error);
-	else if (rc > 0)
+	if (rc < 0) {
+		say_failed(last, rc, error);
+		return false;
+	}
+	*last = 0;
+	if (rc > 0)
 		say_restored(dir);
-	return rc >= 0;
+	return true;
 }
 
 /* Workers have the old segment: they attach again, with the new one. */
@@ -58,21 +61,25 @@ let_workers_go(struct router *router)
 static void
 look_at_control(struct router *router)
 {
-	char path[CONFIG_PATH_BYTES + 32];
+	char path[CONFIG_PATH_BYTES + 32], error[CONFIG_PATH_BYTES + 256];
 	int rc;
 
 	snprintf(path, sizeof(path), "%s/control", router->config->run_dir);
-	if (paths_is_there(path, router->control.fd))
+	if (paths_is_there(path, router->control.fd)) {
+		router->control_error = 0;
 		return;
+	}
 	rc = control_replace(&router->control, path);
 	if (rc == -EAGAIN) /* somebody changes a state there: the next time */
 		return;
 	if (rc == -EFAULT)
 		router->failed = rc;
 	if (rc != 0) {
-		say_failed(router, rc, path);
+		snprintf(error, sizeof(error), "%s: %s", path, strerror(-rc));
+		say_failed(&router->control_error, rc, error);
 		return;
 	}
+	router->control_error = 0;
 	let_workers_go(router);
 	say_restored(path);
 }
@@ -84,10 +91,8 @@ look_at_socket(struct router *router)
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/router.sock", router->config->run_dir);
-	if (stat(path, &st) == 0 || errno != ENOENT)
-		return;
-	router_listen_again(router);
-	say_restored(path);
+	if (router->listen_fd < 0 || (stat(path, &st) != 0 && errno == ENOENT))
+		router_listen_again(router);
 }
 
 static void
@@ -119,12 +124,10 @@ places_look(struct router *router, uint64_t now_ns)
 	if (now_ns - router->looked_ns < LOOK_NS || router->stopping)
 		return;
 	router->looked_ns = now_ns;
-	router->places_said = router->places_error;
-	router->places_error = 0;
 	look_at_logs(router);
-	look_at_lock(router, &router->state_lock, router->config->state_dir);
+	look_at_lock(&router->state_lock, router->config->state_dir, &router->state_error);
 	/* Else what is there may be another router's. */
-	if (!look_at_lock(router, &router->run_lock, router->config->run_dir))
+	if (!look_at_lock(&router->run_lock, router->config->run_dir, &router->run_error))
 		return;
 	look_at_control(router);
 	look_at_socket(router);

@@ -81,6 +81,49 @@ second_router
 is "a second router does not start" 75 $?
 ok "it names the first" grep -q "another router runs here, process $router" "$dir/second"
 
+echo "# what cannot be made again"
+count() { grep -c "$1" "$dir/headgate-router.log"; }
+look() { # the router looks, whole: the socket is what it looks at last
+  local before
+  before=$(count '"router.file_restored".*router.sock"')
+  rm "$dir/run/router.sock"
+  wait_for 20 restored router.sock "$((before + 1))"
+}
+loop() { # STATE/router.lock becomes a link to itself, at once
+  ln -s router.lock "$dir/loop"
+  mv -T "$dir/loop" "$dir/state/router.lock"
+}
+mkdir "$dir/run/control.next"
+rm "$dir/run/control"
+loop
+for _ in 1 2 3; do look; done
+is "each place's reason is logged once" "1 1" \
+  "$(count 'not_restored.*state/router.lock: Too many') $(count 'not_restored.*run/control: ')"
+rmdir "$dir/run/control.next"
+rm "$dir/state/router.lock"
+look
+is "it is made once it can be" "1 1" "$(count 'file_restored.*/state"') $(find "$dir/run/control" | wc -l)"
+loop
+look
+is "and the reason is logged again when it comes again" 2 "$(count 'not_restored.*state/router.lock: Too many')"
+rm "$dir/state/router.lock"
+look
+limit=$(prlimit --pid "$router" --nofile --noheadings --output SOFT)
+prlimit --pid "$router" --nofile=4:
+rm "$dir/run/router.sock"
+wait_for 20 says headgate-router '"router.not_listening".*Too many open'
+sockets=$(count 'file_restored.*router.sock')
+# Each of these is missed before the socket, in another look.
+rm "$dir/run/control"
+wait_for 20 says headgate-router 'not_restored.*run/control: Too many open'
+rm "$dir/state/router.lock"
+wait_for 20 says headgate-router 'not_restored.*state/router.lock: Too many open'
+is "so is a socket's" "1 0" \
+  "$(count '"router.not_listening"') $(($(count 'file_restored.*router.sock') - sockets))"
+prlimit --pid "$router" --nofile="$limit:"
+ok "which is made once there are descriptors" wait_for 20 restored router.sock "$((sockets + 1))"
+ok "as are the others" wait_for 20 [ -e "$dir/run/control" -a -e "$dir/state/router.lock" ]
+
 echo "# what cleaners look at"
 ok "RUN is locked as systemd-tmpfiles does it" eval '! flock -n "$dir/run" true'
 ok "so is STATE" eval '! flock -n "$dir/state" true'
