@@ -5,7 +5,7 @@
 #ifndef HEADGATE_ROUTER_BATCH_H
 #define HEADGATE_ROUTER_BATCH_H
 
-#include "router/core.h"
+#include "router/state.h"
 
 /* Closes the gathered batch and hands it to the disk, if none is on its way and there is something to
  * write: messages, answers, state changes at once; settlements alone only after a pause. Returns how

@@ -18,7 +18,7 @@
 #ifndef HEADGATE_ROUTER_CLEANER_H
 #define HEADGATE_ROUTER_CLEANER_H
 
-#include "router/core.h"
+#include "router/state.h"
 
 struct cleaner;
 

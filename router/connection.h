@@ -13,7 +13,7 @@
 
 #include "message/envelope.h"
 #include "message/wire.h"
-#include "router/core.h"
+#include "router/state.h"
 
 enum { CONNECTION_QUEUES = 64 }; /* that one message may go to */
 

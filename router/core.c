@@ -43,12 +43,6 @@ enum {
 
 _Static_assert((int)LOG_KEY_SECRET_BYTES == (int)DEDUP_KEY_BYTES, "one secret");
 
-uint64_t
-router_clock_ns(const struct router *router)
-{
-	return router->clock_ns + io_monotonic_ns() - router->clock_base_ns;
-}
-
 /*
  * Opening.
  */

@@ -9,7 +9,7 @@
 #ifndef HEADGATE_ROUTER_DELIVERY_H
 #define HEADGATE_ROUTER_DELIVERY_H
 
-#include "router/core.h"
+#include "router/state.h"
 #include "router/flights.h"
 #include "shm/lane.h"
 

@@ -7,7 +7,7 @@
 #ifndef HEADGATE_ROUTER_NOTIFY_H
 #define HEADGATE_ROUTER_NOTIFY_H
 
-#include "router/core.h"
+#include "router/state.h"
 
 /* The queue's state was changed; detail says why. Starts nothing by itself. */
 void notify_changed(struct queue *, enum control_state, const struct control_detail *);

@@ -12,7 +12,7 @@
 #ifndef HEADGATE_ROUTER_PROBE_H
 #define HEADGATE_ROUTER_PROBE_H
 
-#include "router/core.h"
+#include "router/state.h"
 
 /* Each turn, while the queue is PROBING: begins a probe, whose message waits for no group, and opens the gate
  * when that was ended. Of a state that is none, makes STOPPED. */

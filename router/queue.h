@@ -5,7 +5,7 @@
 #define HEADGATE_ROUTER_QUEUE_H
 
 #include "message/envelope.h"
-#include "router/core.h"
+#include "router/state.h"
 #include "shm/gate.h"
 
 /* The simulation draws them. */

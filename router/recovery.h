@@ -10,7 +10,7 @@
 #ifndef HEADGATE_ROUTER_RECOVERY_H
 #define HEADGATE_ROUTER_RECOVERY_H
 
-#include "router/core.h"
+#include "router/state.h"
 
 /* What a log says of its subscription. */
 struct recovered_state {

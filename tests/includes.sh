@@ -10,24 +10,16 @@ config/paths config/config
 ctl/main router/filter
 ctl/options ctl/command
 ctl/queues ctl/ctl
-router/batch router/core
 router/blocking router/ask
 router/blocking router/delivery
 router/blocking router/probe
-router/cleaner router/core
 router/connection router/ask
-router/connection router/core
 router/connection router/delivery
 router/delivery router/ask
 router/delivery router/blocking
-router/delivery router/core
 router/delivery router/probe
 router/move router/connection
-router/notify router/core
 router/probe router/blocking
-router/probe router/core
-router/queue router/core
-router/recovery router/core
 END
 }
 

@@ -7,7 +7,7 @@
 #ifndef HEADGATE_TESTS_SIM_MODEL_H
 #define HEADGATE_TESTS_SIM_MODEL_H
 
-#include "router/core.h"
+#include "router/state.h"
 #include "shm/gate.h"
 #include "tests/sim/world.h"
 
