@@ -102,10 +102,13 @@ look_at_pid_file(struct router *router)
 	char path[CONFIG_PATH_BYTES + 32];
 
 	snprintf(path, sizeof(path), "%s/headgate-router.pid", router->config->run_dir);
+	if (rc < 0) {
+		say_failed(&router->pid_file_error, rc, path);
+		return;
+	}
+	router->pid_file_error = 0;
 	if (rc > 0)
 		say_restored(path);
-	if (rc < 0)
-		say_failed(router, rc, path);
 }
 
 static void

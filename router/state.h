@@ -146,7 +146,7 @@ struct router {
 	uint64_t ticked_ns;
 	uint64_t looked_ns; /* CLOCK_MONOTONIC: places_look() */
 	/* Why the last look could not make again what was removed, -errno: each reason is logged once. */
-	int state_error, run_error, control_error, listen_error;
+	int state_error, run_error, control_error, listen_error, pid_file_error;
 
 	bool stopping; /* takes no more, ends when all is durable */
 	int failed;    /* -errno: a write failed; nothing is acknowledged any more */
