@@ -2,9 +2,6 @@
  * bench-log DIR: batches written durably to two files at once, by method and size: what the router's
  * way of writing was chosen by. Each figure is the median of its batches.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <fcntl.h>
 #include <stdio.h>

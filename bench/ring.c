@@ -2,9 +2,6 @@
  * bench-ring: records of 256 bytes through a ring between two processes, by how many are published at
  * once, beside memcpy of the same bytes in the same run.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <sched.h>
 #include <signal.h>

@@ -3,9 +3,6 @@
  * it does. For each way: a round trip of one record between two processes, and a stream of records that
  * come in batches, with the CPU that both processes spent.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <sched.h>
 #include <signal.h>

@@ -1,9 +1,6 @@
 /*
  * headgatectl dead list and dead show
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -4,9 +4,6 @@
  * The router knows who is blocked, and by which sequence; whose message that is stands in the log. So it is
  * asked for the former, page by page, and never has to read its disk for a person; the rest is read beside it.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>

@@ -1,9 +1,6 @@
 /*
  * headgatectl health: is there something that needs a person? For monitoring and scripts.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

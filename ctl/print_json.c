@@ -1,9 +1,6 @@
 /*
  * headgatectl status --json
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -7,9 +7,6 @@
  *
  * What comes into the dead-letter queue after the start, be it that a message failed again, is left.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>

@@ -4,9 +4,6 @@
  * Workers are known by their pid files, standbys too, and by the control segment. A process is signalled through a
  * descriptor (pidfd), and looked at once more when that is open: a number may be another process's by then.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>

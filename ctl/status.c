@@ -1,9 +1,6 @@
 /*
  * headgatectl status: gathers the picture.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "ctl/status.h"
 
 #include <dirent.h>

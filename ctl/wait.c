@@ -1,9 +1,6 @@
 /*
  * headgatectl wait
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <stdio.h>

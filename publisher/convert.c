@@ -3,9 +3,6 @@
  * they stand in the text; only what has an escape in it is copied, unescaped, into the scratch. Then
  * the notes are judged. An SNS notification is walked twice: itself, and its Message.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "publisher/convert.h"
 
 #include <stdarg.h>

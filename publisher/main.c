@@ -1,9 +1,6 @@
 /*
  * headgate-publish(1)
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>

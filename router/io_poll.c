@@ -6,9 +6,6 @@
  * happens meanwhile. Therefore a write first lets in what has arrived: the router's next batch
  * gathers while this one waits, as it does behind io_uring's back.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "router/io.h"
 
 #include <errno.h>

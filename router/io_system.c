@@ -1,9 +1,6 @@
 /*
  * The synchronous part of io.h, by plain system calls.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "router/io.h"
 
 #include <errno.h>

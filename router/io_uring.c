@@ -1,9 +1,6 @@
 /*
  * The io_uring back end: one ring, used by the one thread that made it.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "router/io.h"
 
 #include <errno.h>

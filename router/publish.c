@@ -2,9 +2,6 @@
  * What publishers send: each message is checked, deduplicated, filtered, and put into the logs of the
  * queues that take it, or refused with a reason.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <msgpack.h>
 #include <string.h>

@@ -2,9 +2,6 @@
  * backlog SOCKET: connects to it until its queue of connections that nobody took is full, says "full", and keeps it so until
  * it is killed.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <stdio.h>

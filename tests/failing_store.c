@@ -1,9 +1,6 @@
 /*
  * Stands between a worker and its store (ld --wrap): see failing_store.h.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "tests/failing_store.h"
 
 #include <errno.h>

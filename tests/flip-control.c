@@ -2,9 +2,6 @@
  * flip-control FILE: writes other numbers of queues and topics, and names without an end, into a control segment, and
  * back, until it is killed. For tests of those who read it.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <fcntl.h>
 #include <string.h>

@@ -2,9 +2,6 @@
  * forbid SYSCALL ERROR PROGRAM ARGUMENT...: runs the program where a system call fails, as in a
  * container whose seccomp profile does not allow it.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <linux/filter.h>

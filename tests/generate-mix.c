@@ -5,9 +5,6 @@
  * PROFILE: 0 all as short as can be; 1 short, some longer; 2 any size, each length's order of magnitude as likely as
  * another; 3 long; 4 short, and some as long as may be.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <inttypes.h>
 #include <math.h>

@@ -4,9 +4,6 @@
  * Each customer's messages of one kind count up, in due_date (payments) and account_type (accounts), so
  * that a store tells by itself whether it has them all and in order.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <inttypes.h>
 #include <stdint.h>

@@ -3,9 +3,6 @@
  * wrong: values of other types, bytes, truncation, nesting. On stderr: how many lines are not
  * blank. The first one is good.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <stdbool.h>
 #include <sysexits.h>

@@ -2,9 +2,6 @@
  * nonblock PROGRAM ARGUMENT...: runs the program with standard output and error that do not block, as some parents leave
  * them; a pipe has room for 4 KiB.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <fcntl.h>
 #include <sysexits.h>

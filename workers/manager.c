@@ -4,9 +4,6 @@
  * Its effects are the state words in the control segment, which are changed before the row is stored. After
  * a crash in between the message is handled again and finds that it is done: so its results say "already".
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

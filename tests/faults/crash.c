@@ -7,9 +7,6 @@
  *
  * A worker counts in its child.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

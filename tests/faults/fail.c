@@ -11,9 +11,6 @@
  * JOURNAL=FILE JOURNAL_DIR=DIR   what is done to files below DIR and sent to sockets is appended to FILE:
  *                                see journal.h
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -7,9 +7,6 @@
  *                                       until the router hangs up. Prints how many bytes it changed. Status
  *                                       1 when the router does not answer, or does not hang up.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -11,9 +11,6 @@
  * Prints "T TIME", of the cut, then "A CONNECTION NUMBER" for each message that was acknowledged before:
  * connections and their messages are counted from 1.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -5,9 +5,6 @@
  *
  * Ends with status 1 when a message of a lane comes out of order.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -13,9 +13,6 @@
  *   --trace        prints what happens
  *   --hash         prints a number for all that happened
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>

@@ -2,9 +2,6 @@
  * Model workers: as workers/consumer.c, one step at a time, on the real lanes and rings, with the model's
  * stores; and a person who stops and starts queues.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,9 +1,6 @@
 /*
  * A router in this process, with small segments: what the cleaner leaves of its log is always a log.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdio.h>

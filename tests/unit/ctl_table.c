@@ -1,9 +1,6 @@
 /*
  * Tables of headgatectl, the words that are suggested, and times.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>

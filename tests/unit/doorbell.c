@@ -1,9 +1,6 @@
 /*
  * Doorbells between processes: no wake-up is lost, none is wasted, and nobody sleeps for ever.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <linux/seccomp.h>
 #include <poll.h>

@@ -1,9 +1,6 @@
 /*
  * Events: every line is one JSON object, whatever it is about.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -1,9 +1,6 @@
 /*
  * The router's I/O interface: every test runs on io_uring and on poll.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>

@@ -1,9 +1,6 @@
 /*
  * Lanes and the control segment: attaching to what is whole, and refusing what is not.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -2,9 +2,6 @@
  * Logs that the router's writer made are damaged in every way: the audit finds what the scan finds, and says
  * what is lost.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>

@@ -3,9 +3,6 @@
  * before it is read without being described. Whoever reads such a log says the same of each damage: the scan
  * that the router starts by, status, peek and check.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdio.h>

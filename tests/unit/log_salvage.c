@@ -2,9 +2,6 @@
  * What is salvaged of damaged logs: whole to a router, with everything that was whole and nothing else, and
  * with the other logs as they were.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -2,9 +2,6 @@
  * The rules of the subscription manager: what it answers to a control message, what its result says, and what
  * becomes of the state words. The control segment is a real one; its router is this test.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdio.h>

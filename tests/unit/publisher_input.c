@@ -1,9 +1,6 @@
 /*
  * Lines out of files and pipes: none is split, none is lost, and none waits for a full buffer.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,6 @@
 /*
  * The ring alone, between two processes, with a peer that dies, and with one that writes garbage.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>

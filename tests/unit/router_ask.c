@@ -4,9 +4,6 @@
  *
  * Everything that is waited for has a deadline.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>

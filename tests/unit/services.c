@@ -1,9 +1,6 @@
 /*
  * The business rules of the two services: what they answer to a message, and what they store.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>

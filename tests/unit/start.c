@@ -1,9 +1,6 @@
 /*
  * The start words, with a writer and a reader at full speed.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdbool.h>

@@ -1,9 +1,6 @@
 /*
  * The store: each message's effect once, whole batches only, and no database that is not ours.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>

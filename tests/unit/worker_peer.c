@@ -1,6 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "tests/unit/worker_peer.h"
 
 #include <criterion/criterion.h>

@@ -2,9 +2,6 @@
  * A worker program as a process, with this test as its router (worker_peer.h): what is done with lanes and state
  * word is what happens on a bad day.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include "tests/unit/worker_peer.h"
 
 #include <criterion/criterion.h>

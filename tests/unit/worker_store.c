@@ -5,9 +5,6 @@
  * Each row of the table is a run of MESSAGES messages. All of them must end, each once, in the order of their
  * groups, as they would have ended without the failure.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>

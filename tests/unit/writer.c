@@ -1,7 +1,4 @@
 /* The appending side of a log, by itself. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
