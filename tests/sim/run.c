@@ -329,8 +329,8 @@ not_at_rest(void)
 	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");
 }
 
-/* Dead letters stay, and may be more than a small disk can hold: then a person makes room. What is full of
- * anything else is to come back by itself. */
+/* A dead letter stays, and takes a block of both logs. On a small disk either log may run out of
+ * blocks: then a person makes room. A disk that is full of anything else recovers by itself. */
 static void
 make_room_for_dead_letters(void)
 {
@@ -339,7 +339,8 @@ make_room_for_dead_letters(void)
 		const struct worker *worker = TAILQ_FIRST(&queue->workers);
 
 		if (worker == NULL || !worker->no_room ||
-		    !writer_is_short(&router.queues[queue->config->dead_letter_queue].writer))
+		    (!writer_is_short(&queue->writer) &&
+			!writer_is_short(&router.queues[queue->config->dead_letter_queue].writer)))
 			continue;
 		world_trace("a person makes room for the dead letters of queue %u", q);
 		disk_capacity += LOG_SEGMENT_MAX;
