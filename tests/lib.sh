@@ -98,6 +98,12 @@ ready() { # the router takes messages
   [ -S "$dir/run/router.sock" ] && grep -q '"router.ready"' "$dir/headgate-router.log"
 }
 
+undocumented() { # undocumented PAGE: those of the keys on standard input that the page does not name
+  sort -u | while read -r key; do
+    sed -n 's/^\.\(It \)*Va //p' "$top_srcdir/man/$1" | tr ' ' '\n' | grep -qx "$key" || echo "$key"
+  done
+}
+
 publish() { # publish ARGUMENT...: to the router
   "$top_builddir/headgate-publish" "$@" 2>>"$dir/publish.err"
 }

@@ -14,10 +14,6 @@ flip() { # flip FILE OFFSET: changes a byte
   # shellcheck disable=SC2059
   printf "\\$(printf %o $((byte ^ 8)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
-undocumented() { # the keys of FILE that the page does not have
-  jq -r 'keys[]' "$1" | sort -u |
-    while read -r key; do grep -q "^\.Va $key" "$top_srcdir/man/headgatectl.1" || echo "$key"; done
-}
 refused() { # the router does not start, and says why in $dir/refused
   timeout -k 10 200 "$top_builddir/headgate-router" 2>"$dir/refused"
 }
@@ -171,7 +167,7 @@ ok "the same as the router's: $file, $offset" grep -qF "$file: offset $offset:" 
 ok "the byte that was changed is in it" [ "$offset" -le "$at" -a "$at" -lt $((offset + $(one payment-processing length))) ]
 is "one message is lost" "5 5" "$(one payment-processing missing_first) $(one payment-processing missing_last)"
 is "the others are not" "3 3" "$(one payment-processing waiting) $(one payment-processing settled)"
-is "the page has each field" "" "$(undocumented "$dir/check")"
+is "the page has each field" "" "$(jq -r 'keys[]' "$dir/check" | undocumented headgatectl-check.1)"
 ctl check >"$dir/text"
 is "as text" 65 $?
 ok "file and offset, too" grep -qF "$file: offset $offset, " "$dir/text"
@@ -226,7 +222,7 @@ ctl check --salvage --json payment-processing >"$dir/check"
 is "it is salvaged" 0 $?
 is "what is lost is listed as before" "$(grep payment-processing\" "$dir/before")" "$(sed '$d' "$dir/check")"
 is "four of five are left" 4 "$(one payment-processing salvaged)"
-is "the page has each field" "" "$(undocumented "$dir/check")"
+is "the page has each field" "" "$(jq -r 'keys[]' "$dir/check" | undocumented headgatectl-check.1)"
 aside=$(one payment-processing aside)
 ok "the old log is kept as it was: $aside" diff -r "$dir/damaged" "$aside"
 ctl check >"$dir/text"

@@ -13,24 +13,25 @@ for page in "$top_srcdir"/man/*.[1-9]; do
 done
 for program in headgate-publish headgatectl headgate-router headgate-payment headgate-bank-account \
   headgate-subscription-manager; do
-  page=$(ls "$top_srcdir/man/$program".[18])
-  is "$program's options are those of its page" \
+  pages=$(ls "$top_srcdir/man/$program".[18] "$top_srcdir/man/$program"-*.[18] 2>/dev/null)
+  is "$program's options are those of its pages" \
     "$("$top_builddir/$program" --help | grep -o -E -- '--[a-z]+' | sort -u | tr '\n' ' ')" \
-    "$(grep -E '^\.It Fl' "$page" | grep -o -E 'Fl -[a-z]+|, -[a-z]+' | grep -o -E -- '-[a-z]+' | sed 's/^/-/' | sort -u | tr '\n' ' ')"
+    "$(echo "$pages" | xargs grep -h -E '^\.It Fl' | grep -o -E 'Fl -[a-z]+|, -[a-z]+' | grep -o -E -- '-[a-z]+' | sed 's/^/-/' | sort -u | tr '\n' ' ')"
 done
 statuses() { # statuses FOLDER: the exit statuses that its programs name
   grep -h -o -E '\bEX_[A-Z]+' "$top_srcdir/$1"/*.c | sort -u | while read -r name; do
     printf '#include <sysexits.h>\n%s\n' "$name"
   done | ${CC:-cc} -E -P - | grep -o -E '^[0-9]+' | sort -u
 }
-for program in publisher/headgate-publish.1 ctl/headgatectl.1 router/headgate-router.8; do
-  page=$top_srcdir/man/${program#*/}
-  is "$(basename "$page") has each exit status" "" \
-    "$(statuses "${program%/*}" | while read -r status; do grep -q "^\.It $status\( Ta .*\)*\$" "$page" || echo "$status"; done)"
+for program in publisher/headgate-publish ctl/headgatectl router/headgate-router; do
+  pages=$(echo "$top_srcdir/man/${program#*/}".[18] "$top_srcdir/man/${program#*/}"-*.1)
+  # shellcheck disable=SC2086
+  is "$(basename "$program") has each exit status" "" \
+    "$(statuses "${program%/*}" | while read -r status; do grep -qs "^\.It $status\( Ta .*\)*\$" $pages || echo "$status"; done)"
 done
 is "documented JSON is what status prints" "" "$(
   "$top_builddir/headgatectl" status --json | jq -r '[paths | map(select(type == "string")) | .[]] | unique[]' |
-    while read -r key; do grep -q "Va $key\$\|Va $key \|Va $key$" "$top_srcdir/man/headgatectl.1" || echo "$key"; done
+    undocumented headgatectl.1
 )"
 
 echo "# the bytes of a log"

@@ -34,8 +34,7 @@ is "account numbers are masked" "$(pay A 1 p1 | sed 's/12345678/****5678/')" \
 is "unless they are asked for" "$(pay A 1 p1)" "$(ctl peek -n 1 --json --reveal payment-processing | jq -r .body)"
 is "no number is left in the text for a person" "" "$(ctl peek payment-processing | grep 12345678)"
 ok "which has the bodies" [ "$(ctl peek payment-processing | grep -c '\*\*\*\*5678')" = 3 ]
-is "the page has each field" "" "$(jq -r 'keys[]' "$dir/seen" | sort -u |
-  while read -r key; do grep -q "^\.Va $key" "$top_srcdir/man/headgatectl.1" || echo "$key"; done)"
+is "the page has each field" "" "$(jq -r 'keys[]' "$dir/seen" | undocumented headgatectl.1)"
 ctl peek payment-processing >/dev/full
 is "a full disk on stdout" 74 $?
 ctl peek --json payment-processing >"$dir/before"
