@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define SECOND_NS UINT64_C(1000000000)
 
 enum {
@@ -38,20 +40,11 @@ struct watch {
 	sigset_t mask; /* while it waits */
 };
 
-static uint64_t
-monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
-
 /* Waits for so long, until something can be read, or until a signal. */
 static void
 wait_some(struct watch *watch, struct pollfd pollers[2], uint64_t limit_ns)
 {
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 	uint64_t left_ns = watch->deadline_ns > now_ns ? watch->deadline_ns - now_ns : 0;
 	struct timespec left;
 
@@ -109,7 +102,7 @@ wait_for_status(struct watch *watch)
 			relay(watch);
 		if (pollers[0].revents != 0)
 			n = read(watch->ready_fd, &status, 1);
-		else if (monotonic_ns() >= watch->deadline_ns)
+		else if (clock_monotonic_ns() >= watch->deadline_ns)
 			return -1;
 		if (n == 0)
 			break;
@@ -127,13 +120,13 @@ wait_for_end(struct watch *watch)
 	int how = 0;
 	pid_t pid;
 
-	watch->deadline_ns = monotonic_ns() + END_NS_S * SECOND_NS;
+	watch->deadline_ns = clock_monotonic_ns() + END_NS_S * SECOND_NS;
 	close(watch->ready_fd);
 	watch->ready_fd = -1;
 	if (stop_signal != 0)
 		kill(watch->child, SIGTERM);
 	while ((pid = waitpid(watch->child, &how, WNOHANG)) == 0 &&
-	    monotonic_ns() < watch->deadline_ns) {
+	    clock_monotonic_ns() < watch->deadline_ns) {
 		wait_some(watch, pollers, LOOK_NS);
 		if (watch->error_fd >= 0)
 			relay(watch);
@@ -198,7 +191,7 @@ detach_begin(unsigned times, uint64_t limit_ns, const char *log)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigprocmask(SIG_BLOCK, &set, &watch.mask);
-	watch.deadline_ns = monotonic_ns() + limit_ns;
+	watch.deadline_ns = clock_monotonic_ns() + limit_ns;
 	watch.child = fork();
 	if (watch.child < 0)
 		err(EX_OSERR, "fork");

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/clock.h"
 #include "config/output.h"
 #include "ctl/ctl.h"
 #include "ctl/process.h"
@@ -142,7 +143,7 @@ warn_not_logged(const struct ctl *ctl, const struct control *control, const char
 static uint64_t
 left_ns(uint64_t deadline_ns)
 {
-	uint64_t now_ns = ctl_monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 
 	return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
 }
@@ -229,7 +230,7 @@ static int
 wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned queue,
     const struct changed *changed)
 {
-	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns;
+	uint64_t deadline_ns = clock_monotonic_ns() + ctl->timeout_ns;
 	const char *name = control->facts.queue[queue].name;
 	bool has_worker, told = false;
 	struct control_detail detail;
@@ -244,7 +245,7 @@ wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned qu
 			return EX_UNAVAILABLE;
 		}
 		has_worker = ctl_has_worker(control, queue);
-		if (ctl_monotonic_ns() > deadline_ns)
+		if (clock_monotonic_ns() > deadline_ns)
 			return report_unknown(ctl, control, queue, changed);
 		if (!has_worker && !told) {
 			warnx("%s: no worker is attached: waiting for one", name);
@@ -274,7 +275,7 @@ wait_until_drained(
 {
 	const struct control_queue *entry = &control->shared->queue[queue];
 	const char *name = control->facts.queue[queue].name;
-	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns, left, word;
+	uint64_t deadline_ns = clock_monotonic_ns() + ctl->timeout_ns, left, word;
 	struct control_detail detail;
 
 	/* Pairs with the release store in the router's delivery_publish_figures(). */
@@ -287,7 +288,7 @@ wait_until_drained(
 		control_read_state(control, queue, &word, &detail);
 		if (detail.status != 0)
 			return report_held_back(name, left, &detail);
-		if (ctl_monotonic_ns() > deadline_ns) {
+		if (clock_monotonic_ns() > deadline_ns) {
 			warnx("%s: %llu messages were handed to workers and are not handled", name,
 			    (unsigned long long)left);
 			return EX_TEMPFAIL;
@@ -343,7 +344,7 @@ static int
 change_main(struct ctl *ctl, enum gate_event what)
 {
 	struct changed changed[CONTROL_QUEUES] = { 0 };
-	uint64_t deadline_ns = ctl_monotonic_ns() + seen_timeout_ns(ctl);
+	uint64_t deadline_ns = clock_monotonic_ns() + seen_timeout_ns(ctl);
 	struct control control;
 	int status = 0, rc;
 

@@ -72,8 +72,6 @@ double ctl_router_age_s(const struct control *);
 /* Is a worker attached to the queue with this index? */
 bool ctl_has_worker(const struct control *, unsigned queue);
 
-uint64_t ctl_wall_ns(void);
-uint64_t ctl_monotonic_ns(void);
 void ctl_pause_ms(int ms);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "ctl/select.h"
 #include "ctl/table.h"
 #include "ctl/text.h"
@@ -132,7 +133,7 @@ list_text(void *context, const struct message *message)
 	char last[TEXT_AGE_BYTES];
 
 	printing->shown++;
-	text_age(last, text_seconds(origin->last_ns, ctl_wall_ns()));
+	text_age(last, text_seconds(origin->last_ns, clock_wall_ns()));
 	table_number(table, message->sequence);
 	table_number(table, origin->status);
 	table_number(table, origin->receives);

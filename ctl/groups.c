@@ -13,6 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "config/command.h"
 #include "ctl/message.h"
 #include "ctl/router.h"
@@ -251,7 +252,7 @@ peek_groups_main(struct ctl *ctl)
 {
 	struct list list = {
 		.ctl = ctl,
-		.now_ns = ctl_wall_ns(),
+		.now_ns = clock_wall_ns(),
 		.table = table_new(
 		    columns, sizeof(columns) / sizeof(columns[0]), text_columns(ctl->wide), 0),
 	};

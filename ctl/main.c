@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "config/output.h"
 #include "config/process.h"
 #include "ctl/command.h"
@@ -51,7 +52,7 @@ ctl_router_holds_state(const struct ctl *ctl)
 bool
 ctl_open_living(const struct ctl *ctl, struct control *control, bool writable)
 {
-	uint64_t begun_ns = ctl_monotonic_ns();
+	uint64_t begun_ns = clock_monotonic_ns();
 
 	for (;;) {
 		int rc = ctl_open_control(ctl, control, writable);
@@ -63,7 +64,7 @@ ctl_open_living(const struct ctl *ctl, struct control *control, bool writable)
 		if (rc != 0 && rc != -ENOENT && rc != -EAGAIN)
 			return false; /* another version's, or damaged: so it stays */
 		if (!ctl_router_holds_state(ctl) ||
-		    ctl_monotonic_ns() - begun_ns > AGAIN_S * UINT64_C(1000000000))
+		    clock_monotonic_ns() - begun_ns > AGAIN_S * UINT64_C(1000000000))
 			return false;
 		ctl_pause_ms(LOOK_MS);
 	}
@@ -102,7 +103,7 @@ ctl_router_age_s(const struct control *control)
 {
 	uint64_t then_ns =
 	    atomic_load_explicit(&control->shared->router_heartbeat_ns, memory_order_relaxed);
-	uint64_t now_ns = ctl_monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 
 	return now_ns > then_ns ? (double)(now_ns - then_ns) / 1e9 : 0;
 }
@@ -117,27 +118,6 @@ ctl_has_worker(const struct control *control, unsigned queue)
 		    control->shared->worker[i].queue == queue)
 			return true;
 	return false;
-}
-
-static uint64_t
-clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t
-ctl_wall_ns(void)
-{
-	return clock_ns(CLOCK_REALTIME);
-}
-
-uint64_t
-ctl_monotonic_ns(void)
-{
-	return clock_ns(CLOCK_MONOTONIC);
 }
 
 void

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/clock.h"
 #include "ctl/message.h"
 #include "ctl/table.h"
 #include "ctl/text.h"
@@ -106,7 +107,7 @@ peek_main(struct ctl *ctl)
 	struct peek peek = {
 		.ctl = ctl,
 		.left = ctl->count,
-		.now_ns = ctl_wall_ns(),
+		.now_ns = clock_wall_ns(),
 	};
 	int rc;
 

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "config/command.h"
 #include "ctl/message.h"
 #include "ctl/status.h"
@@ -476,14 +477,14 @@ print_closed(const struct status_queue *queue, const struct status *status, cons
 	char since[TEXT_TIME_BYTES], age[TEXT_AGE_BYTES];
 
 	text_time(since, status_since_ns(queue));
-	text_age(age, text_seconds(status_since_ns(queue), ctl_wall_ns()));
+	text_age(age, text_seconds(status_since_ns(queue), clock_wall_ns()));
 	printf("\n%s is %s since %s (%s), by ", queue->name, status_state_text(queue->state), since,
 	    age);
 	put_by(detail);
 	putchar('\n');
 	if (status_probed_ns(queue) != 0) {
 		text_time(since, detail->since_ns);
-		text_age(age, text_seconds(detail->since_ns, ctl_wall_ns()));
+		text_age(age, text_seconds(detail->since_ns, clock_wall_ns()));
 		printf("    probed:  %s (%s), and it failed again\n", since, age);
 	}
 	if (detail->reason[0] != '\0') {
@@ -578,7 +579,7 @@ print_router(const struct status *status, const struct ctl *ctl)
 		print_no_router(status, ctl);
 		return;
 	}
-	text_age(age, text_seconds(status->since_ns, ctl_wall_ns()));
+	text_age(age, text_seconds(status->since_ns, clock_wall_ns()));
 	text_age(silent, status->heartbeat_age_s);
 	if (status->heartbeat_age_s <= CTL_SILENT_S)
 		printf("router: running for %s, pid %" PRIu32 "\n", age, status->pid);

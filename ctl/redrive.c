@@ -18,6 +18,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "ctl/router.h"
 #include "ctl/select.h"
 
@@ -169,12 +170,12 @@ pause_ms(struct move *move, uint64_t ms)
 static int
 wait_for_router(struct move *move)
 {
-	uint64_t start_ns = ctl_monotonic_ns();
+	uint64_t start_ns = clock_monotonic_ns();
 
 	while (true) {
 		bool ending = interrupted(move);
 		int limit_ms = ending ? INTERRUPTED_MS : ANSWER_MS;
-		uint64_t waited_ms = (ctl_monotonic_ns() - start_ns) / 1000000;
+		uint64_t waited_ms = (clock_monotonic_ns() - start_ns) / 1000000;
 		struct pollfd pollers[2] = {
 			{ .fd = move->router, .events = POLLIN },
 			{ .fd = ending ? -1 : move->signals, .events = POLLIN },
@@ -190,7 +191,7 @@ wait_for_router(struct move *move)
 static void
 print_progress(struct move *move, bool last)
 {
-	uint64_t now_ns = ctl_monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 	double seconds = (double)(now_ns - move->started_ns) / 1e9;
 
 	if (!isatty(STDERR_FILENO) ||
@@ -216,7 +217,7 @@ keep_rate(struct move *move)
 	due_ns =
 	    move->started_ns + (uint64_t)((double)move->all_moved / (double)move->ctl->rate * 1e9);
 	while (!interrupted(move)) {
-		uint64_t now_ns = ctl_monotonic_ns();
+		uint64_t now_ns = clock_monotonic_ns();
 
 		if (now_ns >= due_ns)
 			return;
@@ -287,8 +288,8 @@ judge(struct move *move, const struct router_moved *answer)
 		return LOOK_AGAIN;
 	case 503:
 		if (move->vain_ns == 0)
-			move->vain_ns = ctl_monotonic_ns();
-		if (ctl_monotonic_ns() - move->vain_ns >= move->ctl->timeout_ns)
+			move->vain_ns = clock_monotonic_ns();
+		if (clock_monotonic_ns() - move->vain_ns >= move->ctl->timeout_ns)
 			return fail(move, EX_TEMPFAIL, answer->text);
 		back_off(move, vain);
 		return 0;
@@ -425,7 +426,7 @@ run(struct move *move)
 	move->again_ms = AGAIN_MS;
 	if (move->ctl->rate > 0 && move->ctl->rate / 10 < move->window)
 		move->window = move->ctl->rate / 10 > 0 ? move->ctl->rate / 10 : 1;
-	move->started_ns = ctl_monotonic_ns();
+	move->started_ns = clock_monotonic_ns();
 	move_all(move);
 	release_signals(move);
 	print_progress(move, true);

@@ -17,6 +17,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "config/output.h"
 #include "config/pidfile.h"
 #include "ctl/ctl.h"
@@ -216,7 +217,7 @@ tell(const struct targets *targets)
 static void
 wait_for_one(struct targets *targets, uint64_t deadline_ns)
 {
-	uint64_t now_ns = ctl_monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 	struct pollfd polled[TARGETS];
 	uint64_t left_ms = deadline_ns > now_ns ? (deadline_ns - now_ns) / 1000000 + 1 : 0;
 
@@ -248,7 +249,7 @@ count_left(const struct targets *targets)
 static int
 wait_for_all(struct targets *targets, uint64_t deadline_ns)
 {
-	while (count_left(targets) > 0 && ctl_monotonic_ns() < deadline_ns) {
+	while (count_left(targets) > 0 && clock_monotonic_ns() < deadline_ns) {
 		wait_for_one(targets, deadline_ns);
 		output_flush();
 	}
@@ -293,7 +294,7 @@ end(const struct ctl *ctl, bool routers, bool workers, uint64_t deadline_ns)
 int
 shutdown_main(struct ctl *ctl)
 {
-	uint64_t deadline_ns = ctl_monotonic_ns() + ctl->timeout_ns;
+	uint64_t deadline_ns = clock_monotonic_ns() + ctl->timeout_ns;
 	bool workers = ctl->all || ctl->workers;
 	int rc = 0;
 

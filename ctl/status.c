@@ -14,6 +14,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "config/output.h"
 #include "ctl/process.h"
 #include "ctl/text.h"
@@ -37,7 +38,7 @@ get_refusal(const _Atomic uint32_t *refuses)
 static void
 gather_workers(struct status_queue *out, const struct control *control, unsigned index)
 {
-	uint64_t now_ns = ctl_monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
 		const struct control_worker *worker = &control->shared->worker[i];
@@ -65,7 +66,7 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 static double
 next_probe_s(const struct status_queue *out, uint64_t due_ns)
 {
-	uint64_t now_ns = ctl_monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 
 	if (out->state != CONTROL_TRIPPED || due_ns == 0)
 		return -1;
@@ -96,7 +97,7 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	out->depth =
 	    out->published > out->done + out->failed ? out->published - out->done - out->failed : 0;
 	out->oldest_age_s =
-	    out->depth == 0 || oldest_ns == 0 ? -1 : text_seconds(oldest_ns, ctl_wall_ns());
+	    out->depth == 0 || oldest_ns == 0 ? -1 : text_seconds(oldest_ns, clock_wall_ns());
 	out->next_probe_s = next_probe_s(out, get(&queue->probe_due_ns));
 	gather_workers(out, control, index);
 }
@@ -170,7 +171,8 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	out->dead_lettered = summary.totals.dead_lettered;
 	out->expired = summary.totals.expired;
 	out->next_probe_s = -1;
-	out->oldest_age_s = summary.oldest_ns ? text_seconds(summary.oldest_ns, ctl_wall_ns()) : -1;
+	out->oldest_age_s =
+	    summary.oldest_ns ? text_seconds(summary.oldest_ns, clock_wall_ns()) : -1;
 }
 
 /* Is there a state, and is it ours? */
@@ -271,7 +273,7 @@ status_gather(struct status *status, struct ctl *ctl, struct control *control)
 	int rc;
 
 	memset(status, 0, sizeof(*status));
-	status->taken_ns = ctl_monotonic_ns();
+	status->taken_ns = clock_monotonic_ns();
 	status->config_file = "";
 	rc = ctl_open_control(ctl, control, false);
 	if (rc == 0 && control_router_alive(control)) {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/clock.h"
 #include "ctl/ctl.h"
 #include "ctl/text.h"
 
@@ -121,10 +122,10 @@ holds(struct ctl *ctl, bool report)
 int
 wait_main(struct ctl *ctl)
 {
-	uint64_t start_ns = ctl_monotonic_ns();
+	uint64_t start_ns = clock_monotonic_ns();
 
 	while (!holds(ctl, false)) {
-		if (ctl_monotonic_ns() - start_ns > ctl->timeout_ns)
+		if (clock_monotonic_ns() - start_ns > ctl->timeout_ns)
 			return holds(ctl, true) ? 0 : EX_TEMPFAIL;
 		ctl_pause_ms(LOOK_MS);
 	}

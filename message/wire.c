@@ -8,8 +8,9 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 enum {
 	FDS_MAX = 253, /* SCM_MAX_FD */
@@ -242,10 +243,7 @@ take_fds(struct msghdr *message, int *fds, size_t capacity, size_t *count)
 static int64_t
 now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64_t)(clock_monotonic_ns() / 1000000);
 }
 
 static int

@@ -3,18 +3,15 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "shm/control.h"
 
 static uint64_t
 age_ns(uint64_t heartbeat_ns)
 {
-	struct timespec now;
-	uint64_t now_ns;
+	uint64_t now_ns = clock_monotonic_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	return now_ns > heartbeat_ns ? now_ns - heartbeat_ns : 0;
 }
 

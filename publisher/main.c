@@ -13,9 +13,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "config/config.h"
 #include "config/output.h"
 #include "config/process.h"
@@ -78,24 +78,6 @@ on_alarm(int number)
 	(void)number;
 	signal(stop_signal, SIG_DFL);
 	raise(stop_signal);
-}
-
-static uint64_t
-monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static uint64_t
-wall_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static void
@@ -342,7 +324,7 @@ static void __attribute__((noreturn)) end_without_output(struct publisher *publi
 static void
 lose_connection(struct publisher *publisher, bool maybe_taken)
 {
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 
 	session_close(&publisher->session);
 	window_rewind(publisher->window, maybe_taken);
@@ -397,7 +379,7 @@ static void __attribute__((noreturn)) end_without_router(struct publisher *publi
 static void
 try_connect(struct publisher *publisher)
 {
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 	int rc;
 
 	if (publisher->session.fd >= 0 || now_ns < publisher->retry_ns)
@@ -407,7 +389,7 @@ try_connect(struct publisher *publisher)
 	rc = session_open(&publisher->session, publisher->config.run_dir, publisher->topic_name,
 	    publisher->report.receipts, answer_ms(publisher, now_ns), &publisher->topic,
 	    publisher->error, sizeof(publisher->error));
-	now_ns = monotonic_ns();
+	now_ns = clock_monotonic_ns();
 	if (rc == -EINVAL)
 		end_without_router(publisher, EX_USAGE);
 	if (rc == -EACCES || rc == -EPERM)
@@ -434,7 +416,7 @@ start_over(struct publisher *publisher, const char *reason)
 	strlcpy(publisher->again, reason, sizeof(publisher->again));
 	publisher->try_again = true;
 	if (publisher->outage_ns != 0 &&
-	    monotonic_ns() - publisher->outage_ns >= publisher->wait_ns)
+	    clock_monotonic_ns() - publisher->outage_ns >= publisher->wait_ns)
 		give_up(publisher);
 	return -EAGAIN;
 }
@@ -489,8 +471,8 @@ add_line(struct publisher *publisher, const struct input_line *line)
 
 	if (is_blank(line->text))
 		return;
-	status =
-	    convert_line(publisher->converter, &publisher->topic, line->text, wall_ns(), &source);
+	status = convert_line(
+	    publisher->converter, &publisher->topic, line->text, clock_wall_ns(), &source);
 	rc = status == 0 ? window_add_message(publisher->window, line, &source, keep) : 0;
 	if (rc == -EMSGSIZE)
 		status = 413;
@@ -589,9 +571,9 @@ check_signal(struct publisher *publisher)
 	if (stop_signal == 0)
 		return;
 	if (publisher->stopped_ns == 0)
-		publisher->stopped_ns = monotonic_ns();
+		publisher->stopped_ns = clock_monotonic_ns();
 	if (window_empty(publisher->window) || publisher->session.fd < 0 ||
-	    monotonic_ns() - publisher->stopped_ns > SIGNAL_WAIT_MS * UINT64_C(1000000))
+	    clock_monotonic_ns() - publisher->stopped_ns > SIGNAL_WAIT_MS * UINT64_C(1000000))
 		die_by_signal(publisher);
 }
 
@@ -614,7 +596,7 @@ end_connection(struct publisher *publisher, int rc)
 static int
 check_silence(struct publisher *publisher)
 {
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 
 	if (!session_unanswered(&publisher->session))
 		publisher->silent_ns = 0;

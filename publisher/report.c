@@ -4,18 +4,10 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 enum { PROGRESS_NS = 500000000 };
-
-static uint64_t
-monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void
 print_quoted(const char *text, size_t length)
@@ -144,7 +136,7 @@ report_progress(struct report *report, bool now)
 
 	if (!report->progress)
 		return;
-	now_ns = monotonic_ns();
+	now_ns = clock_monotonic_ns();
 	if (report->started_ns == 0)
 		report->started_ns = report->shown_ns = now_ns;
 	if (!now && now_ns - report->shown_ns < PROGRESS_NS)

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "publisher/unpack.h"
 
 enum { IN_BYTES = WIRE_SMALL_BYTES + sizeof(struct wire_header), RESULT_FIELDS = 5 };
@@ -84,19 +84,10 @@ note_peer(struct session *session)
 		session->router_pid = (uint32_t)peer.pid;
 }
 
-static int64_t
-monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static int
 left_ms(int64_t begin_ms, int timeout_ms)
 {
-	int64_t spent_ms = monotonic_ms() - begin_ms;
+	int64_t spent_ms = (int64_t)(clock_monotonic_ns() / 1000000) - begin_ms;
 
 	return spent_ms < timeout_ms ? timeout_ms - (int)spent_ms : 0;
 }
@@ -114,7 +105,7 @@ session_open(struct session *session, const char *run_dir, const char *topic_nam
 	};
 	enum wire_type type;
 	size_t length;
-	int64_t begin_ms = monotonic_ms();
+	int64_t begin_ms = (int64_t)(clock_monotonic_ns() / 1000000);
 	int rc;
 
 	session_close(session);

@@ -13,9 +13,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "log/list.h"
 
 enum { FDS_MAX = 65 };
@@ -217,25 +217,16 @@ io_send_fds(int fd, const void *buffer, size_t length, const int *fds, size_t co
 	return (size_t)sent == length ? 0 : -EMSGSIZE;
 }
 
-static uint64_t
-clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 uint64_t
 io_wall_ns(void)
 {
-	return clock_ns(CLOCK_REALTIME);
+	return clock_wall_ns();
 }
 
 uint64_t
 io_monotonic_ns(void)
 {
-	return clock_ns(CLOCK_MONOTONIC);
+	return clock_monotonic_ns();
 }
 
 void

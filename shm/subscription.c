@@ -6,16 +6,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 enum { LOOK_MS = 5 };
-
-static uint64_t
-clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void
 fill_detail(struct control_detail *detail, const struct subscription_by *by)
@@ -23,7 +16,7 @@ fill_detail(struct control_detail *detail, const struct subscription_by *by)
 	const struct passwd *user = by->user ? NULL : getpwuid(getuid());
 
 	*detail = (struct control_detail){
-		.since_ns = clock_ns(CLOCK_REALTIME),
+		.since_ns = clock_wall_ns(),
 		.uid = getuid(),
 		.pid = (uint32_t)getpid(),
 	};
@@ -151,7 +144,7 @@ look_again(const struct control *control, uint64_t deadline_ns)
 
 	if (!control_router_alive(control))
 		return -ESRCH;
-	if (clock_ns(CLOCK_MONOTONIC) > deadline_ns)
+	if (clock_monotonic_ns() > deadline_ns)
 		return -ETIMEDOUT;
 	nanosleep(&pause, NULL);
 	return 0;
@@ -161,7 +154,7 @@ int
 subscription_wait_logged(
     const struct control *control, unsigned queue, uint64_t generation, uint64_t timeout_ns)
 {
-	uint64_t deadline_ns = clock_ns(CLOCK_MONOTONIC) + timeout_ns;
+	uint64_t deadline_ns = clock_monotonic_ns() + timeout_ns;
 	int rc = 0;
 
 	while (rc == 0 && !is_logged(control, queue, generation))
@@ -173,7 +166,7 @@ int
 subscription_wait(const struct control *control, unsigned queue, uint64_t generation,
     uint64_t timeout_ns, uint32_t *worker)
 {
-	uint64_t deadline_ns = clock_ns(CLOCK_MONOTONIC) + timeout_ns;
+	uint64_t deadline_ns = clock_monotonic_ns() + timeout_ns;
 	int rc = subscription_wait_logged(control, queue, generation, timeout_ns);
 
 	*worker = 0;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "message/json.h"
 #include "telemetry/sink.h"
 
@@ -194,15 +195,6 @@ add_fields(struct line *line, va_list fields)
 	}
 }
 
-static uint64_t
-monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* NULL: there are more names than expected, and this one has no limit. */
 static struct limit *
 limit_of(const char *name)
@@ -226,7 +218,7 @@ within_limit(const char *name, uint64_t *suppressed)
 	*suppressed = 0;
 	if (limit == NULL)
 		return true;
-	now_ns = monotonic_ns();
+	now_ns = clock_monotonic_ns();
 	if (limit->spent_ns < now_ns)
 		limit->spent_ns = now_ns;
 	if (limit->spent_ns - now_ns > (BURST_LINES - 1) * LINE_NS) {

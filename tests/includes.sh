@@ -25,7 +25,7 @@ END
 
 # All modules' arrows: "from to" a line, each once.
 arrows() {
-  (cd "$top_srcdir" && find config ctl log message publisher router shm telemetry workers -name '*.[ch]' -o -name '*.cc') |
+  (cd "$top_srcdir" && find base config ctl log message publisher router shm telemetry workers -name '*.[ch]' -o -name '*.cc') |
     sort | while read -r file; do
     sed -n 's,^#include "\([a-z_-]*/[a-z_/-]*\)\.h".*,\1,p' "$top_srcdir/$file" |
       sed "s,^,${file%.*} ,"

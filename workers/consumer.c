@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "log/format.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -55,15 +56,6 @@ struct consumer {
 	struct control_detail detail;
 	uint64_t handled, alive_ns;
 };
-
-static uint64_t
-monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 struct consumer *
 consumer_new(const struct service *service, const struct config_queue *config, struct store *store,
@@ -359,7 +351,7 @@ decide(struct consumer *consumer, const struct attachment *attachment, struct it
 
 	if (!given_up)
 		consumer->service->handle(&consumer->context, message, outcome);
-	*clock_ns = monotonic_ns();
+	*clock_ns = clock_monotonic_ns();
 	if (!given_up &&
 	    (outcome->status >= 500 || policy_blocks(&attachment->policy, outcome->status)))
 		return postpone(consumer, attachment, item, outcome);
@@ -420,7 +412,7 @@ keep_outcome(struct item *item, const struct outcome *outcome, int answer)
 static int
 handle_batch(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
 {
-	uint64_t start_ns = monotonic_ns(), clock_ns = start_ns;
+	uint64_t start_ns = clock_monotonic_ns(), clock_ns = start_ns;
 
 	/* The router ends a worker that takes too long for one message. If it cannot, this does. */
 	alarm((unsigned)(attachment->policy.visibility_ns / 1000000000) + ALARM_S);
@@ -578,7 +570,7 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 static bool
 keep_alive(struct consumer *consumer, struct attachment *attachment)
 {
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns();
 
 	attachment_heartbeat(attachment, attachment_state(attachment), consumer->handled, now_ns);
 	if (now_ns - consumer->alive_ns < ALIVE_NS)
@@ -611,7 +603,7 @@ wait_for_gate(
 		attachment_wait(attachment, *state, false, WAIT_NS);
 	}
 	/* Whoever waits for that does not wait for the handlers that are started now. */
-	attachment_heartbeat(attachment, *state, consumer->handled, monotonic_ns());
+	attachment_heartbeat(attachment, *state, consumer->handled, clock_monotonic_ns());
 	return true;
 }
 

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "message/wire.h"
 #include "shm/subscription.h"
 #include "telemetry/event.h"
@@ -284,18 +284,9 @@ find_queues(const struct control *control, const struct request *request, struct
 }
 
 static uint64_t
-since_ns(uint64_t start_ns)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - start_ns;
-}
-
-static uint64_t
 left_ns(uint64_t start_ns, uint64_t limit_ns)
 {
-	uint64_t passed_ns = since_ns(start_ns);
+	uint64_t passed_ns = clock_monotonic_ns() - start_ns;
 
 	return passed_ns < limit_ns ? limit_ns - passed_ns : 0;
 }
@@ -305,7 +296,7 @@ left_ns(uint64_t start_ns, uint64_t limit_ns)
 static int
 wait_until_logged(const struct control *control, const struct handled *handled, size_t count)
 {
-	uint64_t start_ns = since_ns(0);
+	uint64_t start_ns = clock_monotonic_ns();
 	uint32_t worker;
 
 	for (size_t i = 0; i < count; i++) {

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "config/daemon.h"
 #include "config/output.h"
 #include "config/pidfile.h"
@@ -380,10 +381,7 @@ child_main(const struct service *service, const struct config *config,
 static uint64_t
 now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return clock_monotonic_ns() / 1000000;
 }
 
 /* Which lanes the process has, of so many. More than a queue has now: it may get more. */

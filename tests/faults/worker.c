@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "message/envelope.h"
 #include "shm/lane_lock.h"
 #include "workers/attachment.h"
@@ -34,15 +35,6 @@ on_signal(int signal)
 {
 	(void)signal;
 	take_all = 1;
-}
-
-static uint64_t
-monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* True the first time. */
@@ -72,7 +64,7 @@ apply(uint64_t sequence, const void *bytes, size_t length)
 	if (out == NULL || !see(sequence))
 		return;
 	fprintf(out, "%" PRIu64 " %.*s %" PRIu64 "\n", sequence, (int)envelope.message_id.length,
-	    envelope.message_id.data, monotonic_ns());
+	    envelope.message_id.data, clock_monotonic_ns());
 	if (fflush(out) != 0)
 		err(1, "write");
 }
@@ -105,7 +97,7 @@ work(struct attachment *attachment)
 		if (rc == 0) {
 			attachment_release(attachment);
 			attachment_publish(attachment);
-			attachment_heartbeat(attachment, state, 0, monotonic_ns());
+			attachment_heartbeat(attachment, state, 0, clock_monotonic_ns());
 			attachment_wait(attachment, state, true, WAIT_NS);
 			continue;
 		}
