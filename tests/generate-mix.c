@@ -15,25 +15,16 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "tests/random.h"
+
 enum { SHORT_BYTES = 300, LEAST_BYTES = 20 };
 
 static uint64_t state;
 
-/* splitmix64: https://prng.di.unimi.it/splitmix64.c */
-static uint64_t
-next_random(void)
-{
-	uint64_t z = state += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
 static double
 fraction(void)
 {
-	return (double)(next_random() >> 11) / (double)(1ull << 53);
+	return (double)(random_next(&state) >> 11) / (double)(1ull << 53);
 }
 
 static uint64_t
@@ -43,13 +34,14 @@ draw_length(unsigned profile, uint64_t most)
 	case 0:
 		return 0;
 	case 1:
-		return next_random() % 20 == 0 ? next_random() % 4096 : next_random() % SHORT_BYTES;
+		return random_next(&state) % 20 == 0 ? random_next(&state) % 4096
+						     : random_next(&state) % SHORT_BYTES;
 	case 2:
 		return (uint64_t)(LEAST_BYTES * pow((double)most / LEAST_BYTES, fraction()));
 	case 3:
-		return most / 2 + next_random() % (most / 2 + 1);
+		return most / 2 + random_next(&state) % (most / 2 + 1);
 	default:
-		return next_random() % 200 == 0 ? most : next_random() % SHORT_BYTES;
+		return random_next(&state) % 200 == 0 ? most : random_next(&state) % SHORT_BYTES;
 	}
 }
 
@@ -100,7 +92,7 @@ main(int argc, char **argv)
 		/* One file is one publisher's: its groups are its own. */
 		int used = printf("{\"g\":\"%" PRIu64 ".%" PRIu64 "\",\"q\":\"%" PRIu64
 				  "\",\"n\":%" PRIu64,
-		    first, next_random() % groups, next_random() % queues, n);
+		    first, random_next(&state) % groups, random_next(&state) % queues, n);
 		uint64_t length = draw_length(profile, most);
 
 		if (length > (uint64_t)used + 10)

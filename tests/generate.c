@@ -12,18 +12,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "tests/random.h"
+
 static uint64_t state;
-
-/* splitmix64: https://prng.di.unimi.it/splitmix64.c */
-static uint64_t
-next_random(void)
-{
-	uint64_t z = state += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
 
 static uint64_t
 number(const char *option, const char *text)
@@ -64,23 +55,24 @@ main(int argc, char **argv)
 	if (accounts == NULL || payments == NULL)
 		errx(EX_OSERR, "out of memory");
 	for (uint64_t i = 0; i < count; i++) {
-		uint64_t customer = next_random() % customers;
+		uint64_t customer = random_next(&state) % customers;
 
-		if (next_random() % 10 < 3)
+		if (random_next(&state) % 10 < 3)
 			printf("{\"message_id\":\"%016" PRIx64 "-%" PRIu64 "\","
 			       "\"customer_id\":\"CUST-%06" PRIu64 "\","
 			       "\"transaction_type\":\"bank_account_setup\","
 			       "\"routing_number\":\"123456789\",\"account_number\":\"%010" PRIu64
 			       "\",\"account_type\":\"%08u\",\"source\":\"utility-portal-web\"",
-			    seed, i, customer, next_random() % 10000000000u, ++accounts[customer]);
+			    seed, i, customer, random_next(&state) % 10000000000u,
+			    ++accounts[customer]);
 		else
 			printf("{\"message_id\":\"%016" PRIx64 "-%" PRIu64 "\","
 			       "\"customer_id\":\"CUST-%06" PRIu64 "\","
 			       "\"transaction_type\":\"payment\",\"amount\":%" PRIu64 ".%02" PRIu64
 			       ",\"payment_method\":\"bank_account\",\"bill_type\":\"electricity\","
 			       "\"due_date\":\"%08u\",\"currency\":\"USD\"",
-			    seed, i, customer, 1 + next_random() % 900, next_random() % 100,
-			    ++payments[customer]);
+			    seed, i, customer, 1 + random_next(&state) % 900,
+			    random_next(&state) % 100, ++payments[customer]);
 		if (padding > 0)
 			printf(",\"memo\":\"%0*d\"", (int)padding, 0);
 		puts("}");

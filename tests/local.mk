@@ -11,9 +11,9 @@ check_PROGRAMS += tests/generate tests/generate-mix tests/mix-worker tests/mutat
 	tests/nonblock tests/backlog tests/flip-control
 tests_mutate_SOURCES = tests/mutate.c tests/unit/mutate.h
 tests_mutate_LDADD = $(BSD_LIBS)
-tests_generate_SOURCES = tests/generate.c
+tests_generate_SOURCES = tests/generate.c tests/random.h
 tests_generate_LDADD = $(BSD_LIBS)
-tests_generate_mix_SOURCES = tests/generate-mix.c
+tests_generate_mix_SOURCES = tests/generate-mix.c tests/random.h
 tests_generate_mix_LDADD = $(BSD_LIBS) -lm
 tests_mix_worker_SOURCES = tests/mix-worker.c
 tests_mix_worker_LDADD = $(WORKER_LIBS)

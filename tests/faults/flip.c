@@ -21,22 +21,12 @@
 #include <unistd.h>
 
 #include "shm/lane_lock.h"
+#include "tests/random.h"
 #include "workers/attachment.h"
 
 enum { DEADLINE_S = 20, RING_BYTES = 768, SETTLE_MS = 2 };
 
 static uint64_t random_state;
-
-/* splitmix64: https://prng.di.unimi.it/splitmix64.c */
-static uint64_t
-next_random(void)
-{
-	uint64_t z = random_state += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
 
 static int
 flip_file(const char *path, off_t offset, uint8_t mask)
@@ -113,14 +103,14 @@ misbehave(struct attachment *attachment, size_t offset)
 		attachment_complete(
 		    attachment, lane, delivery.sequence, attachment_state(attachment), 200, 0, "");
 	}
-	if (next_random() % 2 == 0) { /* before the router sees it, or after */
-		bytes[offset] ^= (uint8_t)(1 + next_random() % 255);
+	if (random_next(&random_state) % 2 == 0) { /* before the router sees it, or after */
+		bytes[offset] ^= (uint8_t)(1 + random_next(&random_state) % 255);
 		attachment_release(attachment);
 		attachment_publish(attachment);
 	} else {
 		attachment_release(attachment);
 		attachment_publish(attachment);
-		bytes[offset] ^= (uint8_t)(1 + next_random() % 255);
+		bytes[offset] ^= (uint8_t)(1 + random_next(&random_state) % 255);
 	}
 	doorbell_ring(&attachment->lane[0].shared->router_bell);
 	if (write(attachment->bell_fd, &(uint64_t){ 1 }, 8) != 8)
@@ -175,7 +165,7 @@ flip_lanes(const char *dir, const char *queue, size_t first, size_t step)
 	if (lock < 0 || lane_lock_take(lock, LANE_LOCK_ALL) != 0)
 		errx(1, "%s/%s.lock", run, queue);
 	for (size_t at = first; at < LANE_DATA_OFFSET + 2 * RING_BYTES; at += step) {
-		next_random(); /* what the process takes is its own */
+		random_next(&random_state); /* what the process takes is its own */
 		misbehave_once(run, queue, lock, at);
 		n++;
 	}

@@ -25,9 +25,9 @@ tests_faults_worker_LDADD = $(WORKER_LIBS)
 tests_faults_fail_so_SOURCES = tests/faults/fail.c tests/faults/journal.h
 tests_faults_fail_so_CFLAGS = -std=gnu11 $(HG_WARN_CFLAGS) -fPIC
 tests_faults_fail_so_LDFLAGS = -shared
-tests_faults_powercut_SOURCES = tests/faults/powercut.c tests/faults/journal.h
+tests_faults_powercut_SOURCES = tests/faults/powercut.c tests/random.h tests/faults/journal.h
 tests_faults_powercut_LDADD = $(MESSAGE_LIBS)
-tests_faults_flip_SOURCES = tests/faults/flip.c
+tests_faults_flip_SOURCES = tests/faults/flip.c tests/random.h
 tests_faults_flip_LDADD = $(WORKER_LIBS)
 
 FAULTS_TESTS = tests/faults/crash.sh tests/faults/policies.sh tests/faults/calls.sh \

@@ -26,6 +26,7 @@
 
 #include "message/wire.h"
 #include "tests/faults/journal.h"
+#include "tests/random.h"
 
 enum { SECTOR = 512, PAGE = 4096, FDS = 4096, NAMES = 4096, CHANGES = 65536, PATH_BYTES = 512 };
 
@@ -74,17 +75,6 @@ static const char *prefix;
 static struct node *nodes;
 static bool nosync;
 static uint64_t random_state, disk_sector;
-
-/* splitmix64: https://prng.di.unimi.it/splitmix64.c */
-static uint64_t
-next_random(void)
-{
-	uint64_t z = random_state += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
 
 static void *
 must(void *memory)
@@ -412,11 +402,11 @@ replay(const struct journal_entry *entry, const char *a, const char *b, const ui
 static void
 cut_namespace(void)
 {
-	size_t until = change_count > 0 ? next_random() % (change_count + 1) : 0;
-	bool in_order = next_random() % 2 == 0;
+	size_t until = change_count > 0 ? random_next(&random_state) % (change_count + 1) : 0;
+	bool in_order = random_next(&random_state) % 2 == 0;
 
 	for (size_t i = 0; i < change_count; i++)
-		if (in_order ? i < until : next_random() % 2 == 0)
+		if (in_order ? i < until : random_next(&random_state) % 2 == 0)
 			apply(&disk, &changes[i]);
 }
 
@@ -427,14 +417,14 @@ cut_sector(struct node *node, uint64_t first, uint64_t count, unsigned chance, u
 	bool written = false;
 
 	for (uint64_t s = first; s < first + count; s++) {
-		if (node->dirty[s] != CLEAN && next_random() % 100 < chance)
+		if (node->dirty[s] != CLEAN && random_next(&random_state) % 100 < chance)
 			memcpy(node->disk + s * SECTOR, node->now + s * SECTOR, SECTOR);
 		written |= node->dirty[s] == WRITTEN;
 	}
-	if (!written || next_random() % 100 >= garbled)
+	if (!written || random_next(&random_state) % 100 >= garbled)
 		return;
 	for (uint64_t at = first * SECTOR; at < (first + count) * SECTOR; at += sizeof(uint64_t)) {
-		uint64_t word = next_random();
+		uint64_t word = random_next(&random_state);
 
 		memcpy(node->disk + at, &word, sizeof(word));
 	}
@@ -445,8 +435,9 @@ write_out(const char *path, struct node *node)
 {
 	static const unsigned chances[] = { 0, 10, 50, 90, 100 }; /* that a sector is there, % */
 	static const unsigned garbled[] = { 0, 0, 2, 50 };        /* that it is garbled, % */
-	unsigned chance = chances[next_random() % 5], garble = garbled[next_random() % 4];
-	uint64_t size = next_random() % 2 == 0 ? node->size : node->disk_size;
+	unsigned chance = chances[random_next(&random_state) % 5],
+		 garble = garbled[random_next(&random_state) % 4];
+	uint64_t size = random_next(&random_state) % 2 == 0 ? node->size : node->disk_size;
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
 
 	if (fd < 0)
@@ -547,7 +538,7 @@ main(int argc, char **argv)
 		printf("%" PRIu64 "\n", n);
 		return 0;
 	}
-	disk_sector = next_random() % 2 == 0 ? SECTOR : PAGE;
+	disk_sector = random_next(&random_state) % 2 == 0 ? SECTOR : PAGE;
 	cut_namespace();
 	write_all(argv[5]);
 	return 0;

@@ -4,7 +4,7 @@
 noinst_LIBRARIES += tests/sim/libshipped.a
 tests_sim_libshipped_a_SOURCES = tests/sim/shipped.c
 check_PROGRAMS += tests/sim/run
-tests_sim_run_SOURCES = tests/sim/run.c tests/sim/world.c tests/sim/world.h \
+tests_sim_run_SOURCES = tests/sim/run.c tests/sim/world.c tests/random.h tests/sim/world.h \
 	tests/sim/descriptor.c tests/sim/descriptor.h tests/sim/disk.c tests/sim/disk.h \
 	tests/sim/net.c tests/sim/net.h tests/sim/model.c tests/sim/model.h tests/sim/party.h \
 	tests/sim/proportions.c tests/sim/proportions.h tests/sim/asker.c tests/sim/publisher.c tests/sim/worker.c tests/sim/breaks.c tests/sim/breaks.h \

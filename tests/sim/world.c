@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "telemetry/crash.h"
+#include "tests/random.h"
 #include "tests/sim/disk.h"
 
 #define WALL_NS 1800000000000000000 /* in 2027 */
@@ -42,15 +43,10 @@ world_begin(uint64_t seed)
 	random_state = seed;
 }
 
-/* splitmix64: https://prng.di.unimi.it/splitmix64.c */
 uint64_t
 world_random(void)
 {
-	uint64_t z = random_state += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
+	return random_next(&random_state);
 }
 
 uint64_t
