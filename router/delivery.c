@@ -615,12 +615,13 @@ settle(struct worker *worker, const struct lane_completion *completion, uint64_t
 	return rc == 0 ? -EAGAIN : rc;
 }
 
-/* The lane whose next completion has the lowest sequence, or -1: so runs become ranges. */
+/* Finds the lane whose next completion has the lowest sequence: so runs become ranges. Returns 1 with the lane, 0 when no
+ * lane has a completion, -EPROTO when a ring holds what no ring can. */
 static int
-lowest_head(struct worker *worker)
+lowest_head(struct worker *worker, unsigned *lane)
 {
 	uint64_t lowest = 0;
-	int best = -1;
+	bool found = false;
 
 	for (unsigned i = 0; i < worker->lane_count; i++) {
 		uint64_t sequence = 0;
@@ -629,18 +630,19 @@ lowest_head(struct worker *worker)
 		if (!worker->has_head[i])
 			rc = ring_peek(&worker->completion[i], &worker->head[i]);
 		if (rc < 0)
-			return rc - 1;
+			return rc;
 		worker->has_head[i] = rc == 1;
 		if (!worker->has_head[i])
 			continue;
 		if (worker->head[i].length >= sizeof(sequence))
 			memcpy(&sequence, worker->head[i].payload, sizeof(sequence));
-		if (best < 0 || sequence < lowest) {
-			best = (int)i;
+		if (!found || sequence < lowest) {
+			found = true;
+			*lane = i;
 			lowest = sequence;
 		}
 	}
-	return best;
+	return found;
 }
 
 /* What is not settled although it was handled: nothing behind it may go first. */
@@ -720,24 +722,24 @@ take_ended(struct worker *worker, const struct lane_completion *completion, uint
 }
 
 /* What a completion says of its message. */
-enum answer { ANSWER_ENDED, ANSWER_BLOCKS, ANSWER_TRIPS, ANSWER_WRONG };
+enum verdict { VERDICT_ENDED, VERDICT_BLOCKS, VERDICT_TRIPS, VERDICT_WRONG };
 
-static enum answer
-answer_of(const struct queue *queue, const struct lane_completion *completion)
+static enum verdict
+verdict_of(const struct queue *queue, const struct lane_completion *completion)
 {
 	if (completion->flags & LANE_GIVEN_BACK)
-		return ANSWER_BLOCKS;
+		return VERDICT_BLOCKS;
 	if (completion->status < 400 || completion->flags & LANE_ENDED)
-		return ANSWER_ENDED;
+		return VERDICT_ENDED;
 	if (policy_blocks(&queue->policy, completion->status))
-		return ANSWER_BLOCKS;
+		return VERDICT_BLOCKS;
 	/* Of a 4xx it was told that it is recorded, and has not done it. */
-	return completion->status >= 500 ? ANSWER_TRIPS : ANSWER_WRONG;
+	return completion->status >= 500 ? VERDICT_TRIPS : VERDICT_WRONG;
 }
 
 /* An answer to a message that is not settled. Returns as take_completion(). */
 static int
-take_answer(struct worker *worker, const struct lane_completion *completion, enum answer answer,
+take_answer(struct worker *worker, const struct lane_completion *completion, enum verdict verdict,
     const char *reason)
 {
 	struct redelivery *redelivery;
@@ -745,9 +747,9 @@ take_answer(struct worker *worker, const struct lane_completion *completion, enu
 
 	if (given.position == 0)
 		return -EPROTO;
-	if (answer == ANSWER_BLOCKS)
+	if (verdict == VERDICT_BLOCKS)
 		return take_blocked(worker, completion, given, redelivery, reason);
-	if (answer == ANSWER_ENDED)
+	if (verdict == VERDICT_ENDED)
 		return take_ended(worker, completion, given.position, redelivery, reason);
 	trip(worker, completion, given.position, reason);
 	return 0;
@@ -761,19 +763,19 @@ take_completion(struct worker *worker, const struct ring_record *record)
 	struct queue *queue = worker->queue;
 	struct lane_completion completion;
 	char reason[LANE_REASON_BYTES + 1];
-	enum answer answer;
+	enum verdict verdict;
 	int rc = 0;
 
 	if (!read_completion(worker, record, &completion, reason))
 		return -EPROTO;
-	answer = answer_of(queue, &completion);
-	if (answer == ANSWER_WRONG ||
-	    (answer == ANSWER_TRIPS ? !may_trip(worker, completion.state_seen)
-				    : worker->unanswered == 0))
+	verdict = verdict_of(queue, &completion);
+	if (verdict == VERDICT_WRONG ||
+	    (verdict == VERDICT_TRIPS ? !may_trip(worker, completion.state_seen)
+				      : worker->unanswered == 0))
 		return -EPROTO;
 	if (!settled_has(&queue->settled, completion.sequence))
-		rc = take_answer(worker, &completion, answer, reason);
-	worker->unanswered -= rc == 0 && answer != ANSWER_TRIPS;
+		rc = take_answer(worker, &completion, verdict, reason);
+	worker->unanswered -= rc == 0 && verdict != VERDICT_TRIPS;
 	return rc;
 }
 
@@ -815,12 +817,12 @@ release(struct worker *worker)
 bool
 delivery_settle(struct worker *worker)
 {
-	unsigned n = 0;
-	int lane = -1, rc = 0;
+	unsigned n = 0, lane = 0;
+	int found = 0, rc = 0;
 
 	if (worker->detached || worker->broken)
 		return false;
-	while (n < SETTLE_MAX && (lane = lowest_head(worker)) >= 0) {
+	while (n < SETTLE_MAX && (found = lowest_head(worker, &lane)) > 0) {
 		rc = take_completion(worker, &worker->head[lane]);
 		if (rc != 0)
 			break;
@@ -835,7 +837,7 @@ delivery_settle(struct worker *worker)
 	release(worker);
 	if (rc == -ENOMEM)
 		worker->queue->router->failed = rc;
-	if (lane < -1 || rc == -EPROTO) {
+	if (found < 0 || rc == -EPROTO) {
 		worker->broken = true; /* what else is in its rings is not believed */
 		drop_misbehaving(worker, "a completion that cannot be");
 		return false;

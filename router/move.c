@@ -101,7 +101,7 @@ struct request {
 	uint32_t count;
 };
 
-struct answer {
+struct move_answer {
 	uint64_t moved, gone;
 	int status;
 	const char *text;
@@ -146,13 +146,13 @@ request_valid(const msgpack_object *object)
 	return true;
 }
 
-static struct answer
+static struct move_answer
 refusal(int status, const char *text)
 {
-	return (struct answer){ .status = status, .text = text };
+	return (struct move_answer){ .status = status, .text = text };
 }
 
-static struct answer
+static struct move_answer
 find_queues(struct request *request, struct router *router, const msgpack_object *field)
 {
 	bool purge = field[1].via.str.size == 0;
@@ -176,7 +176,7 @@ find_queues(struct request *request, struct router *router, const msgpack_object
 
 /* One message. Returns 1 when it was moved, 0 when it was settled before; else answer says why not. */
 static int
-move_one(const struct request *request, const msgpack_object *place, struct answer *answer)
+move_one(const struct request *request, const msgpack_object *place, struct move_answer *answer)
 {
 	uint64_t sequence = place->via.array.ptr[0].via.u64;
 	uint64_t position = place->via.array.ptr[1].via.u64;
@@ -212,7 +212,7 @@ move_one(const struct request *request, const msgpack_object *place, struct answ
 }
 
 static void
-move_all(const struct request *request, struct answer *answer)
+move_all(const struct request *request, struct move_answer *answer)
 {
 	uint64_t moved = 0, gone = 0;
 
@@ -231,7 +231,7 @@ move_all(const struct request *request, struct answer *answer)
 }
 
 static void
-send_answer(struct connection *connection, const struct answer *answer)
+send_answer(struct connection *connection, const struct move_answer *answer)
 {
 	msgpack_sbuffer buffer;
 	msgpack_packer packer;
@@ -255,7 +255,7 @@ int
 move_handle(struct connection *connection, const void *payload, size_t length)
 {
 	struct request request;
-	struct answer answer;
+	struct move_answer answer;
 	msgpack_unpacked unpacked;
 	bool good;
 
