@@ -358,7 +358,7 @@ print_refusal(
 		break;
 	case CONTROL_FILES_GONE:
 		puts("the router still has the files open: copy them before it ends, as\n"
-		     "             \"Log files were removed\" in operations.md says");
+		     "             headgate-operations(7), \"Log files were removed\", says");
 		break;
 	case CONTROL_DEDUP_FULL:
 		puts("when ids are older than dedup_window it goes on by itself;\n"
@@ -420,7 +420,7 @@ print_store_empty(const struct status_queue *queue, const struct status_worker *
 {
 	printf("\n%s: the store of worker %" PRIu32
 	       " has none of the messages that were done: it is "
-	       "new, or another one\n    next:    if it should have them: doc/operations.md, "
+	       "new, or another one\n    next:    if it should have them: headgate-operations(7), "
 	       "\"was removed or replaced\"\n",
 	    queue->name, worker->pid);
 }

@@ -98,6 +98,20 @@ ready() { # the router takes messages
   [ -S "$dir/run/router.sock" ] && grep -q '"router.ready"' "$dir/headgate-router.log"
 }
 
+recipes() { # recipes [-v] TITLE: what headgate-operations(7) says to type, in sections whose title has TITLE, or has not
+  local not=0
+  [ "$1" != -v ] || { not=1 && shift; }
+  awk -v title="$1" -v not="$not" '
+    /^\.Ss / { wanted = (index($0, title) > 0) != not }
+    /^\.Ed/ { typed = 0 }
+    wanted && typed {
+      gsub(/\\e/, "\\")
+      if (sub(/\\$/, "")) printf "%s", $0
+      else print
+    }
+    /^\.Bd -literal/ { typed = 1 }' "$top_srcdir/man/headgate-operations.7"
+}
+
 undocumented() { # undocumented PAGE: those of the keys on standard input that the page does not name
   sort -u | while read -r key; do
     sed -n 's/^\.\(It \)*Va //p' "$top_srcdir/man/$1" | tr ' ' '\n' | grep -qx "$key" || echo "$key"

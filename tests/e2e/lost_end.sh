@@ -1,6 +1,6 @@
 #!/bin/bash
 # A log that went back in time gives sequences again that the store knows: no new message is taken for the one that
-# had its sequence before. And what doc/operations.md says to do then.
+# had its sequence before. And what headgate-operations(7) says to do then.
 . "$top_srcdir/tests/lib.sh"
 
 ctl() { "$top_builddir/headgatectl" "$@" 2>>"$dir/ctl.err"; }
@@ -58,11 +58,12 @@ ctl dead redrive payment-processing >"$dir/out"
 is "and can be given back" 0 $?
 
 # The commands of the page, as they stand there.
-sed -n '/^## .*the log lost its end/,/^## The/s/^    //p' "$top_srcdir/doc/operations.md" >"$dir/commands"
-page() { # page PATTERN: those that match
-  (cd "$dir" && PATH=$top_builddir:$PATH && eval "$(grep "$1" commands)")
+recipes 'the log lost its end' >"$dir/commands"
+page() { # page PATTERN: those that match, with their further lines
+  (cd "$dir" && PATH=$top_builddir:$PATH &&
+    eval "$(awk -v pattern="$1" '/^[^ ]/ { wanted = $0 ~ pattern } wanted' commands)")
 }
-page '^(umask'
+page '^.umask'
 page '^sqlite3'
 page '^jq'
 is "what waits can be kept, but for what was handled" "new2 new3 new1" "$(jq -r .message_id "$dir/again" | xargs)"

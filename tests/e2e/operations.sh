@@ -1,5 +1,5 @@
 #!/bin/bash
-# The commands of doc/operations.md are commands: each is tried in the order of the page, on a queue that has
+# The commands of headgate-operations(7) are commands: each is tried in the order of the page, on a queue that has
 # tripped, has dead letters and a worker; those for a damaged log on one that is, those of the section on customers
 # that wait on one with blocked groups.
 . "$top_srcdir/tests/lib.sh"
@@ -10,9 +10,8 @@ pay() {
 export PATH="$top_builddir:$PATH" # commands behind a pipe
 ctl() { "$top_builddir/headgatectl" -c "$dir/conf" "$@"; }
 section="Some customers' payments wait"
-commands() { # commands IN|OUT: of that section, or of all others
-  awk -v section="## $section" -v wanted="$1" '/^## / { in_it = index($0, section) == 1 } in_it == (wanted == "IN")' \
-    "$top_srcdir/doc/operations.md" | sed -n 's/^ \{4,\}\(headgatectl .*\)/\1/p' | sed 's/ *#.*//'
+commands() { # commands [-v]: of that section, or of all others
+  recipes "$@" "$section" | sed -n 's/ *#.*//; /^headgatectl /p'
 }
 again() { # again ARGUMENTS: starts what headgatectl with these has ended
   [[ $1 = *--workers* ]] || start router headgate-router
@@ -50,7 +49,7 @@ try() { # try FILE OPTION...: each of its commands
 start_all
 { pay A-ERROR400 p1; pay B-ERROR500 p4; pay C p5; pay D-ERROR500 p6; } | publish
 "$top_builddir/headgatectl" wait --state TRIPPED -t 20 payment-processing
-commands OUT >"$dir/commands"
+commands -v >"$dir/commands"
 ok "there are commands on the page" [ "$(wc -l <"$dir/commands")" -ge 12 ]
 damage_a_log() { # as if a disk had done it: a byte of the first message, with no router
   ended=1
@@ -79,7 +78,7 @@ ctl stop payment-processing >"$dir/out"
 ctl status >"$dir/out"
 ok "behind a closed gate nothing is tried by itself" grep -q "1 group is blocked, with [0-9]* messages*; each is tried again when the gate is open" "$dir/out"
 ctl start payment-processing >"$dir/out"
-commands IN >"$dir/commands"
+commands >"$dir/commands"
 ok "there are commands for that" [ "$(wc -l <"$dir/commands")" -ge 6 ]
 try "$dir/commands" -c "$dir/conf"
 done_testing

@@ -141,7 +141,7 @@ is "a publisher is asked to try again" 75 $?
 ok "and told why" grep -q "events: its log's files were removed" "$dir/why"
 ok "status says what to do" eval 'ctl status | grep -A2 "^events takes no messages" | grep -q "copy them before it ends"'
 ok "the event names the directory" says headgate-router '"log.files_gone".*queues/events"'
-sed -n '/^## Log files were removed/,/^## A/p' "$top_srcdir/doc/operations.md" | sed -n '/^    /s/^    //p' |
+recipes 'Log files were removed' |
   sed "s|RUN|$dir/run|g; s|STATE|$dir/state|g" >"$dir/recipe"
 ok "the manual has a recipe" [ -s "$dir/recipe" ]
 bash "$dir/recipe" >"$dir/recipe.out" 2>&1

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The store is removed or replaced under its worker: nothing is settled that is not in the store that is there. And what
-# doc/operations.md says to do then.
+# headgate-operations(7) says to do then.
 . "$top_srcdir/tests/lib.sh"
 
 ctl() { "$top_builddir/headgatectl" "$@" 2>>"$dir/ctl.err"; }
@@ -54,7 +54,7 @@ is "and has made none" 1 "$(created)"
 rm -f "$store"*
 pay p6
 trips "so does one that is removed" p6
-sed -n '/^ *for fd in .proc/,/^ *done/p' "$top_srcdir/doc/operations.md" >"$dir/commands"
+recipes 'was removed or replaced' | sed -n '/^for fd in .proc/,/^done/p' >"$dir/commands"
 ok "the page has a way to fetch it" grep -q 'cp ' "$dir/commands"
 (pid=$(query '.workers[0].pid') && . "$dir/commands")
 stop "$payment"
