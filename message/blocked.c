@@ -12,7 +12,7 @@ enum {
 	GROUP_FIELDS = 9,
 	TRY_FIELDS = 5,
 	TRIED_FIELDS = 5,
-	/* A group on the wire at most: its array, seven integers, a status, and its error. */
+	/* Longest group on the wire: array tag, seven integers, status, state, and error. */
 	GROUP_BYTES = 1 + 7 * 9 + 3 + 2 + BLOCKED_ERROR_BYTES
 };
 _Static_assert(BLOCKED_PAGE *GROUP_BYTES + 32 <= WIRE_SMALL_BYTES, "a page is one frame");
@@ -36,7 +36,7 @@ blocked_copy(char *to, size_t size, const char *text, size_t length)
 
 	if (n >= size) {
 		n = size - 1;
-		/* Not in the middle of a character. */
+		/* Back to the first byte of a character. */
 		while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
 			n--;
 	}
@@ -142,7 +142,7 @@ blocked_pack_tried(struct msgpack_sbuffer *buffer, const struct blocked_tried *t
  * Reading.
  */
 
-/* The fields of an array of so many; NULL: it is none. */
+/* The fields of an array of `count` fields; NULL for any other object. */
 static const msgpack_object *
 fields_of(const msgpack_object *object, uint32_t count)
 {
@@ -158,10 +158,10 @@ read_text(char *to, size_t size, const msgpack_object *from)
 
 	if (length >= size)
 		return false;
-	if (length > 0) /* or there may be no pointer */
+	if (length > 0) /* the pointer of an empty text may be NULL, which memcpy() forbids */
 		memcpy(to, from->via.str.ptr, length);
 	to[length] = '\0';
-	return strlen(to) == length;
+	return strlen(to) == length; /* a NUL inside would cut the text for its readers */
 }
 
 static bool
@@ -232,7 +232,7 @@ unpack_page(void *to, const msgpack_object *object)
 
 		if (!unpack_group(group, &field[3].via.array.ptr[i]) || group->hash < lowest)
 			return false;
-		if (group->hash == UINT64_MAX) /* nothing comes behind it */
+		if (group->hash == UINT64_MAX) /* the highest hash must be the last */
 			return i + 1 == page->count && !page->more;
 		lowest = group->hash + 1;
 	}

@@ -17,18 +17,20 @@ envelope_topic_id(const char *name)
 }
 
 /*
- * Reading: a cursor over the msgpack tags of just the types that an envelope may have. Every function
- * returns false when the bytes are not there or are of another type.
+ * Reading: a cursor over msgpack, for the types of an envelope only. Each function returns false if
+ * the next bytes are missing or of another type.
  */
 
 struct cursor {
 	const uint8_t *at, *end;
-	uint64_t reach; /* how far into the body, which comes last, what was read refers */
+	/* Furthest end of a reference so far. The body comes last, so references are checked behind
+	 * the loop over the attributes, and all at once. */
+	uint64_t reach;
 };
 
-/* A text before the body is known: its bytes, or a place in the body. */
+/* A text as encoded: its bytes, or a reference to the body, which has not been read yet. */
 struct text {
-	const char *data; /* NULL: a reference */
+	const char *data; /* NULL: a reference of `length` bytes at `offset` */
 	uint64_t offset, length;
 };
 
@@ -42,7 +44,6 @@ take(struct cursor *cursor, size_t bytes, const uint8_t **data)
 	return true;
 }
 
-/* A big-endian integer of 1, 2, 4 or 8 bytes. */
 static bool
 take_big_endian(struct cursor *cursor, size_t bytes, uint64_t *value)
 {
@@ -74,7 +75,8 @@ read_large_uint(struct cursor *cursor, uint64_t *value)
 	    take_big_endian(cursor, (size_t)1 << (tag - 0xcc), value);
 }
 
-/* Nearly all that is read are references, and so small numbers. */
+/* Most uints of an envelope are parts of references, and small: the first two branches are fast
+ * paths. */
 static inline bool
 read_uint(struct cursor *cursor, uint64_t *value)
 {
@@ -94,7 +96,9 @@ read_uint(struct cursor *cursor, uint64_t *value)
 	return read_large_uint(cursor, value);
 }
 
-/* The length that follows a tag: fix types have it in their low bits. */
+/* Reads the length of a value with this tag. The "fix" form of a type has the length in the tag's
+ * low bits (fix_mask; 0: the type has no such form). The other forms are consecutive tags from
+ * `first`, with big-endian lengths of `smallest` bytes, twice as many, ... up to 4. */
 static bool
 read_length(struct cursor *cursor, uint8_t tag, uint8_t fix, uint8_t fix_mask, uint8_t first,
     size_t smallest, uint64_t *length)
@@ -181,7 +185,7 @@ read_reference(struct cursor *cursor, struct text *text)
 	return true;
 }
 
-/* A text that does not begin as references mostly do. */
+/* A text that is not a reference in its shortest form. */
 static bool
 read_other_text(struct cursor *cursor, struct text *text)
 {
@@ -208,7 +212,7 @@ read_text(struct cursor *cursor, struct text *text)
 	return read_reference(cursor, text);
 }
 
-/* What a text is, now that the body is known. */
+/* Turns a text into a span once the body is known. False if a reference leaves the body. */
 static bool
 resolve(const struct text *text, struct span body, struct span *span)
 {
@@ -270,7 +274,6 @@ read_trace(struct cursor *cursor, struct envelope *envelope)
 	return true;
 }
 
-/* One attribute: a name and a string, boolean or number. */
 static bool
 read_attribute(
     struct cursor *cursor, struct text *name, struct text *value, enum json_type *type, bool *truth)
@@ -429,16 +432,16 @@ envelope_find_attribute(
 }
 
 /*
- * Packing: the same types, each in its shortest form, as msgpack-c does it; but not by way of a function of
- * msgpack-c's for each number and one of ours for each few bytes.
+ * Packing: each value in its shortest form, the same bytes as msgpack-c would write. msgpack-c
+ * itself calls two functions per value, a packer and a write callback, which cost too much here.
  */
 
 struct packer {
 	uint8_t *at, *end;
-	bool full; /* something had no room: nothing more is packed */
+	bool full; /* a value did not fit; the rest is dropped */
 };
 
-/* Room for so many bytes, or NULL. */
+/* Reserves `bytes` bytes, or returns NULL and marks the packer full. */
 static inline uint8_t *
 make_room(struct packer *packer, size_t bytes)
 {
@@ -462,7 +465,7 @@ pack_tag(struct packer *packer, uint8_t tag)
 		*at = tag;
 }
 
-/* A tag and a big-endian integer of so many bytes. */
+/* Packs a tag and a big-endian integer of `bytes` bytes. */
 static inline void
 pack_big_endian(struct packer *packer, uint8_t tag, uint64_t value, size_t bytes)
 {
@@ -513,7 +516,7 @@ pack_string(struct packer *packer, struct span text)
 	pack_bytes(packer, text.data, text.length);
 }
 
-/* Of up to 255 bytes. */
+/* At most 255 bytes. */
 static void
 pack_bin(struct packer *packer, const void *data, size_t length)
 {
@@ -535,7 +538,8 @@ pack_text(struct packer *packer, struct span text, struct span body)
 {
 	uintptr_t from = (uintptr_t)text.data, start = (uintptr_t)body.data;
 
-	/* A reference takes up to 11 bytes: a short text that stands elsewhere is packed as it is. */
+	/* Addresses decide, not contents: a text outside the body is packed as its bytes, even if
+	 * equal bytes stand in the body. */
 	if (from < start || from + text.length > start + body.length) {
 		pack_string(packer, text);
 		return;

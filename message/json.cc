@@ -1,10 +1,11 @@
 /*
  * The project's one C++ file: json.h over simdjson's On-Demand parser.
  *
- * On-Demand checks only what is read, so every value is read here: strings are unescaped (which finds
- * bad escapes and lone surrogates), numbers and literals are checked against the grammar by their text,
- * because a conversion would refuse or round what is good JSON. UTF-8 and control characters are
- * checked by the parser's first stage, over the whole text.
+ * On-Demand validates only values that are read, so this file reads every value:
+ * (1) strings are unescaped, which finds bad escapes and lone surrogates;
+ * (2) numbers and literals are checked against the grammar by their text, because a conversion
+ *     would refuse or round good JSON.
+ * The parser's first stage checks UTF-8 and control characters over the whole text.
  */
 #include "message/json.h"
 
@@ -24,9 +25,9 @@ namespace ondemand = simdjson::ondemand;
 namespace
 {
 
-constexpr size_t FEW_NAMES = 16; /* compared one by one; more go through a hash table */
+constexpr size_t FEW_NAMES = 16; /* up to here a linear search; above, a hash table */
 
-/* The names of the object being walked, to find one that comes twice. */
+/* The member names of the top-level object, to find a duplicate. */
 struct names {
 	struct entry {
 		uint64_t hash;
@@ -61,7 +62,7 @@ put_slot(names &set, size_t index)
 	set.slots[slot] = static_cast<uint32_t>(index + 1);
 }
 
-/* Makes the table twice as large as the entries and puts all of them into it. */
+/* Builds a table of four slots per possible entry, so at most half of the slots are ever used. */
 bool
 rehash(names &set)
 {
@@ -140,7 +141,7 @@ is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* A token without the blanks behind it. */
+/* simdjson's raw tokens include the blanks behind them. */
 span
 trim(std::string_view token)
 {
@@ -195,10 +196,9 @@ equals(span text, const char *literal)
 	return text.length == strlen(literal) && memcmp(text.data, literal, text.length) == 0;
 }
 
-/* What a walk is doing: the document, for the place it has come to. */
 struct walk {
-	ondemand::document *document;
-	const char *duplicate; /* key that was there before */
+	ondemand::document *document; /* for the current position */
+	const char *duplicate;        /* second occurrence of a key */
 };
 
 json_error walk_value(walk &, ondemand::value, json_value &, unsigned depth);
@@ -214,7 +214,7 @@ walk_string(ondemand::value value, json_value &out)
 		return error != simdjson::SUCCESS ? from_simdjson(error) : JSON_SYNTAX;
 	out.type = JSON_STRING;
 	out.raw = { token.data + 1, token.length - 2 };
-	/* An escape is longer than what it stands for. */
+	/* Every escape is longer than its character, so a string with escapes gets shorter. */
 	out.escaped = unescaped.size() != out.raw.length;
 	return JSON_OK;
 }
@@ -268,7 +268,7 @@ walk_object(walk &state, ondemand::value value, unsigned depth)
 	return JSON_OK;
 }
 
-/* Walks a container and finds where its text ends: behind it the next token stands. */
+/* Walks a container. Its text ends before the next token, less the blanks between. */
 json_error
 walk_container(walk &state, ondemand::value value, json_value &out, unsigned depth)
 {
@@ -288,7 +288,7 @@ walk_container(walk &state, ondemand::value value, json_value &out, unsigned dep
 	return JSON_OK;
 }
 
-/* depth is the value's own: 2 for a member of the top-level object. */
+/* depth: the value's own; 2 for a member of the top-level object. */
 json_error
 walk_value(walk &state, ondemand::value value, json_value &out, unsigned depth)
 {
@@ -323,7 +323,7 @@ walk_value(walk &state, ondemand::value value, json_value &out, unsigned depth)
 	return JSON_SYNTAX;
 }
 
-/* The name as it stands in the text where that is its value, else unescaped. */
+/* A name without escapes is returned as a span of the text, which outlives the parser's buffer. */
 span
 name_of(ondemand::field &field, const char *raw, std::string_view unescaped)
 {
@@ -366,7 +366,7 @@ walk_members(walk &state, ondemand::object object, names &set, callback field_cb
 	return JSON_OK;
 }
 
-/* A text that is no object: some other JSON, or none. */
+/* The error for a text that does not begin with '{': JSON of another type, or no JSON. */
 json_error
 other_root(ondemand::document &document)
 {
@@ -391,7 +391,7 @@ other_root(ondemand::document &document)
 	}
 }
 
-/* Is there anything but blanks behind the value? */
+/* JSON_TRAILING if more than blanks stand behind the value. */
 json_error
 require_end(ondemand::document &document)
 {
@@ -405,9 +405,9 @@ require_end(ondemand::document &document)
 
 struct json_reader {
 	ondemand::parser parser;
-	ondemand::parser nested; /* for json_each(), also inside of a walk */
+	ondemand::parser nested; /* of json_each(), which may run inside a walk */
 	names set;
-	const char *duplicate; /* key that the last walk refused */
+	const char *duplicate; /* second occurrence of the key that the last walk refused */
 };
 
 extern "C" const char *
@@ -511,7 +511,7 @@ pick_field(void *context, const json_field *field)
 
 	if (field->name.length == 0)
 		return 0;
-	/* Most differ in the first byte. A name in the text may have any byte in it, also 0. */
+	/* The first byte decides mostly. A name in the text may contain NULs, hence the lengths. */
 	for (size_t i = 0; i < wanted->count; i++)
 		if (wanted->names[i][0] == field->name.data[0] &&
 		    strlen(wanted->names[i]) == field->name.length &&
@@ -594,7 +594,6 @@ json_each(struct json_reader *reader, struct span container,
 namespace
 {
 
-/* Bounded output. */
 struct writer {
 	char *data;
 	size_t length, capacity;
@@ -662,8 +661,8 @@ put_code_point(writer &out, uint32_t point)
 	put(out, bytes, length);
 }
 
-/* A \u escape at at (behind the u), with its second half if it is a pair. Returns what follows it, or
- * nullptr. */
+/* Unescapes a \u escape, or a pair of them for a surrogate pair. `at` points behind the u. Returns
+ * the position behind the escape, or nullptr for a bad escape. */
 const char *
 unescape_unicode(writer &out, const char *at, const char *end)
 {
@@ -687,7 +686,8 @@ unescape_unicode(writer &out, const char *at, const char *end)
 	return at + 6;
 }
 
-/* Length of the whole UTF-8 sequence at at, and what it stands for; 0 when it is none (RFC 3629). */
+/* Length of the UTF-8 sequence at `at` (RFC 3629), with its code point; 0 for an invalid
+ * sequence. */
 size_t
 utf8_length(const unsigned char *at, size_t left, uint32_t &point)
 {
@@ -717,7 +717,7 @@ utf8_length(const unsigned char *at, size_t left, uint32_t &point)
 	return length;
 }
 
-/* What moves a terminal's cursor, ends a line, or turns the direction of what follows. */
+/* Controls, line separators, and marks that change the direction of text. */
 bool
 is_control(uint32_t point)
 {

@@ -14,8 +14,8 @@ struct scanner {
 	const char *text, *at, *end;
 	enum expected expected;
 	unsigned depth;
-	bool is_object[JSON_DEPTH]; /* each open container */
-	struct json_fault fault;    /* the first; kind NONE: none so far */
+	bool is_object[JSON_DEPTH]; /* per open container: an object, or an array */
+	struct json_fault fault;    /* kind NONE until a fault is found */
 };
 
 static bool
@@ -117,7 +117,6 @@ scan_word(struct scanner *s, const char *word)
 	return true;
 }
 
-/* Four hexadecimal digits. */
 static bool
 scan_hex(struct scanner *s, unsigned *value)
 {
@@ -136,7 +135,7 @@ scan_hex(struct scanner *s, unsigned *value)
 	return true;
 }
 
-/* at: the u of \u. */
+/* s->at points to the u of \u. */
 static bool
 scan_unicode(struct scanner *s)
 {
@@ -175,7 +174,7 @@ scan_escape(struct scanner *s)
 	return true;
 }
 
-/* A character beyond ASCII (RFC 3629). */
+/* A character beyond ASCII. The second byte's range depends on the first (RFC 3629, section 4). */
 static bool
 scan_utf8(struct scanner *s)
 {
@@ -190,7 +189,7 @@ scan_utf8(struct scanner *s)
 		low = 0xa0;
 		break;
 	case 0xed:
-		high = 0x9f; /* a surrogate */
+		high = 0x9f; /* above: surrogates */
 		break;
 	case 0xf0:
 		low = 0x90;
@@ -209,7 +208,7 @@ scan_utf8(struct scanner *s)
 	return true;
 }
 
-/* at: its first quote. */
+/* s->at points to the opening quote. */
 static bool
 scan_string(struct scanner *s)
 {
@@ -293,7 +292,7 @@ is_byte_order_mark(const struct scanner *s)
 	return s->end - s->at >= 3 && memcmp(s->at, "\xef\xbb\xbf", 3) == 0;
 }
 
-/* at: no blank. */
+/* s->at points to a byte that is no blank. */
 static bool
 scan_token(struct scanner *s)
 {

@@ -3,10 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_DIGITS = 4, DIGITS_MIN = 5, DIGITS_MAX = 17, NAME_BYTES = 64 };
+enum { SHOWN_DIGITS = 4, DIGITS_MIN = 5, DIGITS_MAX = 17 };
 
-/* What the keys above a value say of it. */
-enum secrecy { OPEN = 0, DIGITS_ONLY, ANYTHING };
+/* Follows from the keys above a value. Higher values mask more. */
+enum secrecy {
+	OPEN = 0,
+	DIGITS_ONLY, /* mask strings and numbers of digits and nothing else */
+	ANYTHING     /* mask all strings and numbers */
+};
 
 struct container {
 	struct span raw;
@@ -14,10 +18,10 @@ struct container {
 };
 
 struct mask {
-	struct container *containers; /* still to be looked into */
-	struct json_value *edits;     /* what is to be masked */
+	struct container *containers; /* not yet walked */
+	struct json_value *edits;     /* values to mask */
 	size_t container_count, container_capacity, edit_count, edit_capacity;
-	enum secrecy secrecy; /* of the container that is being looked into */
+	enum secrecy secrecy; /* of the container being walked */
 	bool no_memory;
 };
 
@@ -68,12 +72,11 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* Is it an account number's length of digits and nothing else? */
 static bool
 is_account_number(const struct json_value *value)
 {
 	char text[DIGITS_MAX];
-	long length = json_unescape(value, text, sizeof(text)); /* -ENOBUFS: longer than any */
+	long length = json_unescape(value, text, sizeof(text)); /* -ENOBUFS: too long */
 
 	if (length < DIGITS_MIN)
 		return false;
@@ -130,7 +133,7 @@ compare_edits(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Writes a value's text, unescaped, as asterisks and its last digits. Never longer than raw. */
+/* Writes a value, unescaped, with all but the last digits as asterisks. Never longer than raw. */
 static size_t
 write_masked(char *out, const struct json_value *value)
 {
@@ -167,8 +170,7 @@ write_all(const struct mask *mask, const char *body, size_t length, char *out)
 	return (size_t)(to - out);
 }
 
-/* Everything below the top. Containers are looked into one after the other: the reader is in one at a
- * time. */
+/* Walks all containers below the top level, one after the other: json_each() does not nest. */
 static enum json_error
 look_below(struct mask *mask, struct json_reader *reader)
 {

@@ -7,6 +7,7 @@
 static uint64_t state[4];
 static bool seeded;
 
+/* A forked child must not repeat the parent's numbers. */
 static void
 forget_seed(void)
 {
@@ -22,7 +23,7 @@ seed(void)
 		pthread_atfork(NULL, NULL, forget_seed);
 	registered = true;
 	arc4random_buf(state, sizeof(state));
-	state[0] |= 1; /* not all zero */
+	state[0] |= 1; /* a state of all zeros would yield zeros for ever */
 	seeded = true;
 }
 

@@ -7,7 +7,7 @@
 
 enum { ID_BYTES = 16, PARENT_BYTES = 8 };
 
-/* Lower case only, as the specification has it. */
+/* The specification allows lower case only. */
 static int
 hex_digit(char c)
 {
@@ -47,7 +47,7 @@ trace_parse(struct span text, uint8_t trace[ENVELOPE_TRACE_BYTES])
 	if (text.length < TRACE_TEXT_BYTES - 1 || at[2] != '-' || at[35] != '-' || at[52] != '-' ||
 	    parse_hex(at, &version, 1) != 0 || version == 0xff)
 		return -EINVAL;
-	/* Version 00 has nothing behind the flags; a later one may, after a dash. */
+	/* Version 00 ends with the flags. A later version may append fields, after a dash. */
 	if (version == 0 ? text.length != TRACE_TEXT_BYTES - 1
 			 : text.length > TRACE_TEXT_BYTES - 1 && at[TRACE_TEXT_BYTES - 1] != '-')
 		return -EINVAL;

@@ -9,12 +9,14 @@
 
 #include "message/envelope.h"
 
-enum { TRACE_TEXT_BYTES = 56 }; /* of a traceparent, with the terminating NUL */
+enum { TRACE_TEXT_BYTES = 56 }; /* a traceparent with its terminating NUL */
 
-/* Reads a traceparent. Returns 0 or -EINVAL (the caller then makes a new one). */
+/* Reads a traceparent header value. Returns 0, or -EINVAL with `trace` undefined; the standard then
+ * has the caller start a new trace. */
 int trace_parse(struct span text, uint8_t trace[ENVELOPE_TRACE_BYTES]);
-/* Makes a new, sampled one. */
+/* Starts a new trace: random ids, flag "sampled". */
 void trace_make(uint8_t trace[ENVELOPE_TRACE_BYTES]);
+/* Writes a traceparent of version 00. */
 void trace_format(const uint8_t trace[ENVELOPE_TRACE_BYTES], char text[TRACE_TEXT_BYTES]);
 
 #endif

@@ -5,8 +5,10 @@
 
 #include "message/random.h"
 
-/* 48 bits of milliseconds, version, 12 bits that count within the millisecond, variant, 62 random
- * bits. When the counter is used up, or the clock steps back, the time is counted on by hand. */
+/* Layout: 48 bits of milliseconds, version, 12 bits of a counter within the millisecond, variant,
+ * 62 random bits (RFC 9562, section 6.2, method 1). While the clock stands or has stepped back, the
+ * last millisecond is kept; a counter that overflows adds one millisecond. Ids so ascend in any
+ * case. */
 void
 uuid_v7(char out[UUID_TEXT_BYTES])
 {

@@ -6,8 +6,8 @@
 
 enum { UUID_TEXT_BYTES = 37 }; /* with the terminating NUL */
 
-/* Writes a new one; no two calls of a process give the same, and later ones sort behind earlier ones.
- * No system call but for the clock's. */
+/* Writes a new id as lower-case text. Ids of one process are distinct and ascend. Not
+ * thread-safe. */
 void uuid_v7(char out[UUID_TEXT_BYTES]);
 
 #endif

@@ -25,7 +25,6 @@ wire_header_valid(const struct wire_header *header)
 							    : (uint32_t)WIRE_SMALL_BYTES);
 }
 
-/* A big-endian integer of bytes bytes at data. */
 static uint64_t
 big_endian(const uint8_t *data, size_t bytes)
 {
@@ -36,16 +35,17 @@ big_endian(const uint8_t *data, size_t bytes)
 	return value;
 }
 
-/* What a tag announces: bytes of payload behind it and, for containers, objects. */
+/* The bytes of payload and, for a container, the objects that follow a tag. */
 struct announced {
 	uint64_t bytes, objects;
 };
 
-/* Reads one tag with its length field. Returns the bytes it took, 0 when it is not whole or unknown. */
+/* Reads one tag with its length field. Returns their size in bytes, or 0 for a cut or unknown
+ * tag. */
 static size_t
 read_tag(const uint8_t *data, size_t length, struct announced *announced)
 {
-	/* Bytes of the length field, or of the value, for the tags 0xc0 to 0xdf. */
+	/* Per tag, 0xc0 to 0xdf: bytes of the length field, and bytes of a value of fixed size. */
 	static const uint8_t field[32] = { 0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 		0, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4 };
 	static const uint8_t value[32] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 8, 1, 2, 4, 8, 1, 2, 4,
@@ -80,6 +80,8 @@ read_tag(const uint8_t *data, size_t length, struct announced *announced)
 	else if (tag >= 0xdc)
 		announced->objects = n;
 	else
+		/* ext 8, 16 and 32 (0xc7 to 0xc9) have a type byte, which their length leaves
+		 * out. */
 		announced->bytes = n + value[index] + (tag >= 0xc7 && tag <= 0xc9);
 	return 1u + field[index];
 }
@@ -88,7 +90,7 @@ bool
 wire_check(const void *data, size_t length, unsigned depth)
 {
 	const uint8_t *at = data;
-	uint64_t open[32]; /* objects that each open container still wants */
+	uint64_t open[32]; /* per open container: objects still missing */
 	unsigned level = 0;
 
 	if (depth > sizeof(open) / sizeof(open[0]))
@@ -101,7 +103,7 @@ wire_check(const void *data, size_t length, unsigned depth)
 			return false;
 		at += tag_bytes;
 		length -= tag_bytes;
-		/* Each object takes a byte at least. */
+		/* An object takes at least one byte, so more objects than bytes cannot be whole. */
 		if (announced.bytes > length || announced.objects > length)
 			return false;
 		at += announced.bytes;
@@ -119,7 +121,8 @@ wire_check(const void *data, size_t length, unsigned depth)
 	}
 }
 
-/* Whoever made the directory could listen there. */
+/* Another user who created the directory first could listen on the socket in place of the
+ * router. */
 static int
 check_peer(int fd)
 {
@@ -131,7 +134,8 @@ check_peer(int fd)
 	return geteuid() == 0 || peer.uid == 0 || peer.uid == geteuid() ? 0 : -EPERM;
 }
 
-/* Also connect(2) to a Unix socket goes by it, where the listener's queue is full. */
+/* SO_SNDTIMEO bounds connect(2) too: a Unix socket blocks there while the listener's queue is
+ * full. */
 static int
 limit_sending(int fd, int timeout_ms)
 {
@@ -171,7 +175,7 @@ send_all(int fd, struct msghdr *message)
 
 		if (sent < 0)
 			return errno == EAGAIN ? -ETIMEDOUT : -errno;
-		/* The descriptors went with the first byte. */
+		/* The descriptors were sent with the first byte. */
 		message->msg_control = NULL;
 		message->msg_controllen = 0;
 		while (message->msg_iovlen > 0 && (size_t)sent >= message->msg_iov->iov_len) {
@@ -218,7 +222,7 @@ wire_send(int fd, enum wire_type type, const void *payload, size_t length, const
 	return send_all(fd, &message);
 }
 
-/* Takes the descriptors that came along; closes those that there is no room for. */
+/* Appends the received descriptors to `fds` and closes those beyond `capacity`. */
 static void
 take_fds(struct msghdr *message, int *fds, size_t capacity, size_t *count)
 {
@@ -261,7 +265,7 @@ wait_readable(int fd, int64_t deadline_ms)
 	return rc == 0 ? -ETIMEDOUT : 0;
 }
 
-/* Receives exactly length bytes. */
+/* Receives exactly `length` bytes. */
 static int
 receive_all(int fd, void *buffer, size_t length, int *fds, size_t capacity, size_t *count,
     int64_t deadline_ms)
@@ -291,7 +295,9 @@ receive_all(int fd, void *buffer, size_t length, int *fds, size_t capacity, size
 		if (n == 0)
 			return -EPIPE;
 		take_fds(&message, fds, capacity, count);
-		if (message.msg_flags & MSG_CTRUNC) /* the room was enough: descriptors were not */
+		/* `control` holds SCM_MAX_FD descriptors, so only a full descriptor table can cut
+		 * them. */
+		if (message.msg_flags & MSG_CTRUNC)
 			return -EMFILE;
 		done += (size_t)n;
 	}

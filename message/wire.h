@@ -1,52 +1,60 @@
 /*
- * wire - what goes over RUN/router.sock, a Unix stream socket.
+ * wire - the protocol on RUN/router.sock, a Unix stream socket.
  *
- * Every frame: struct wire_header, then length bytes of payload. The first frame of a connection is
- * WIRE_HELLO; its role decides what may follow.
+ * A frame is struct wire_header, then `length` bytes of payload. The first frame of a connection is
+ * WIRE_HELLO. The role in HELLO decides which frames may follow.
  *
  *   role        client -> router                    router -> client
  *   publisher   HELLO, PUBLISH ...                  WELCOME, RESULT ..., ERROR
  *   worker      HELLO (with the lock file's fd)     WELCOME (with eventfd and lane memfds), ERROR
  *   control     HELLO, POKE, MOVE, GROUPS, TRY      WELCOME, MOVED, GROUP_LIST, TRIED, ERROR
  *
- * A worker that hangs up is gone; the router hangs up on one that breaks a rule.
+ * A closed connection means that the worker is gone. The router closes the connection of a client
+ * that breaks a rule.
  *
- * Payloads are msgpack arrays (packed with msgpack-c; checked by wire_check() before msgpack-c reads
- * them), but for PUBLISH, which is struct wire_publish and then count times a uint32_t length and
- * that many bytes of envelope. Integers outside of msgpack are in host byte order: the peer is on
- * this machine.
+ * Payloads are msgpack arrays, packed with msgpack-c. A receiver calls wire_check() first, because
+ * msgpack-c allocates by the counts in the payload. PUBLISH alone is no msgpack: struct
+ * wire_publish, then `count` times a uint32_t length and that many bytes of envelope. Integers
+ * outside msgpack are in host byte order, as both ends are on one machine.
  *
  *   HELLO    [WIRE_VERSION, role, program, queue or topic name, wants_receipts, lanes mask]
- *   WELCOME  publisher: [topic id, topic name, max body bytes, [group_by...], [dedup_by...],
- *                        control topic?, [queue name...]]   (queue names: what RESULT's indices mean)
- *            worker:    [queue index, [lane number...], [blocks 5xx?, blocks 4xx?, lives that a
- *                        message may cost, visibility timeout in ns]]
- *                        with fds: eventfd, then one a lane. The last is struct policy, by which the
- *                        worker goes, whatever its own configuration says.
- *            control:   []
+ *   WELCOME  to a publisher: [topic id, topic name, max body bytes, [group_by...], [dedup_by...],
+ *                             control topic?, [queue name...]]
+ *                RESULT names a queue by its index in the list of queue names.
+ *            to a worker:    [queue index, [lane number...], [blocks 5xx?, blocks 4xx?, worker
+ *                             deaths a message may cause, visibility timeout in ns]]
+ *                Descriptors: the eventfd, then one memfd per lane. The last array is struct
+ *                policy. The policy overrides the worker's own configuration.
+ *            to control:     []
  *   RESULT   [[first, count, status, duplicate, [[queue, sequence]...]] ...]
- *            in order of number, without gaps; status 200, 400, 413, 422 or 503; for errors the
- *            last element is the text of the reason instead.
- *   ERROR    [status, text]   the connection ends behind it
- *   POKE     []               a state word in the control segment was changed
+ *            In order of message number, without gaps. Status: 200, 400, 413, 422 or 503. For
+ *            errors the last element is the reason, a text.
+ *   ERROR    [status, text]   The router closes the connection afterwards.
+ *   POKE     []               The client changed a state word in the control segment.
  *   MOVE     [queue, target, [[sequence, position] ...]]
- *            messages of a dead-letter queue, ascending by sequence, at most WIRE_MOVE_MAX, each with its
- *            place in the log; go to the queue target, or away for good when that is ""
- *   MOVED    [moved, gone, status, text]   when it is on disk: so many were moved, so many were settled
- *            before. status 200; 404 no such queue; 409 a worker is attached, or a place is no longer
- *            that message's: look again; 503 no room: try again. What was moved before that is done.
+ *            Messages of a dead-letter queue, ascending by sequence, at most WIRE_MOVE_MAX.
+ *            `position` is the message's offset in the log. The messages go to the queue `target`;
+ *            "" deletes them.
+ *   MOVED    [moved, gone, status, text]
+ *            Sent when the transfer is on disk. `moved` messages were transferred; `gone` messages
+ *            had been settled before. Status: 200; 404: no such queue; 409: a worker is attached,
+ *            or a position holds another message, so the client reads the log again; 503: no space,
+ *            try again. Transfers counted in `moved` are done, whatever the status.
  *
- * A GROUPS or TRY is looked at when all that was answered before has been sent: there is one answer at a time,
- * of one frame, whatever a client asks for and does not read. Behind a TRY nothing may come before its
- * TRIED, which may take long. message/blocked.h packs and reads these:
+ * The router handles a GROUPS or TRY only when the client has received all earlier answers, so a
+ * client that sends and never reads holds at most one answer in memory. A client sends nothing
+ * between TRY and TRIED, and TRIED may take long. message/blocked.h packs and reads these four:
  *
- *   GROUPS      [queue, hash]   the blocked groups of a queue with this hash or a higher one
+ *   GROUPS      [queue, hash]
+ *               Asks for the blocked groups of a queue from `hash` upwards.
  *   GROUP_LIST  [known, more, total, [[hash, sequence, since, due in, behind, tries, status, state,
- *               error] ...]]    at most BLOCKED_PAGE of them; known: is there such a queue?
- *   TRY         [queue, group, give up?, message id, reason]   the message at the group's head is tried
- *               now, or given up; if there is a message id, only if it is that one
- *   TRIED       [outcome, sequence, message id, status, text]   what became of it; when it was ended, once
- *               that is on disk
+ *               error] ...]]
+ *               At most BLOCKED_PAGE groups. `known` is false if the queue does not exist.
+ *   TRY         [queue, group, give up?, message id, reason]
+ *               Retries the message at the group's head now, or gives the message up. A message id
+ *               that is not "" limits the request to this message.
+ *   TRIED       [outcome, sequence, message id, status, text]
+ *               The outcome. A message that ended is on disk as ended before TRIED is sent.
  */
 #ifndef HEADGATE_MESSAGE_WIRE_H
 #define HEADGATE_MESSAGE_WIRE_H
@@ -57,9 +65,9 @@
 
 enum {
 	WIRE_VERSION = 2,
-	WIRE_SMALL_BYTES = 64 << 10, /* longest payload of all but PUBLISH */
-	WIRE_MOVE_MAX = 1024,        /* messages of one MOVE */
-	WIRE_PUBLISH_BYTES = 2 << 20 /* longest PUBLISH payload; one message of 1 MiB always fits */
+	WIRE_SMALL_BYTES = 64 << 10, /* longest payload of each type but PUBLISH */
+	WIRE_MOVE_MAX = 1024,        /* messages per MOVE */
+	WIRE_PUBLISH_BYTES = 2 << 20 /* longest PUBLISH payload; a message of 1 MiB always fits */
 };
 
 enum wire_type {
@@ -87,28 +95,34 @@ struct wire_header {
 _Static_assert(sizeof(struct wire_header) == 8, "wire layout");
 
 struct wire_publish {
-	uint64_t first; /* number of the first message: the connection counts its messages from 1 */
+	uint64_t first; /* number of the first message; a connection's messages count from 1 */
 	uint32_t count;
 	uint32_t pad;
 };
 _Static_assert(sizeof(struct wire_publish) == 16, "wire layout");
 
-/* True when type is known and length within its bound. */
+/* True if the type is known and the length within the type's bound. */
 bool wire_header_valid(const struct wire_header *);
 
-/* Walks one msgpack object of length bytes without allocating: true when it is whole, ends exactly at
- * length, is nested at most depth deep, and no count or length goes beyond the bytes that remain. */
+/* Walks one msgpack object of `length` bytes without allocating. True if
+ * (1) the object is whole and ends exactly at `length`,
+ * (2) the object is nested at most `depth` levels (at most 32), and
+ * (3) no count and no length exceeds the bytes that remain.
+ * Tags: https://github.com/msgpack/msgpack/blob/master/spec.md */
 bool wire_check(const void *data, size_t length, unsigned depth);
 
-/* RUN/router.sock: connects. Returns the fd (close-on-exec, blocking), or -errno: -ENOENT and
- * -ECONNREFUSED when no router is there, -ETIMEDOUT when a router does not take connections within timeout_ms, -EINTR when a
- * signal came first, -ENAMETOOLONG when the path is beyond 107 bytes, -EPERM when who listens is another user, who is not
- * root either. Each later write to the fd has the same limit. */
+/* Connects to RUN/router.sock. Returns the descriptor (close-on-exec, blocking) or -errno:
+ *   -ENOENT, -ECONNREFUSED  no router is running
+ *   -ETIMEDOUT              the router accepted no connection within timeout_ms
+ *   -EINTR                  a signal arrived first
+ *   -ENAMETOOLONG           the path is longer than 107 bytes
+ *   -EPERM                  the listener is neither root nor the caller's user
+ * Each later write to the descriptor has the same time limit. */
 int wire_connect(const char *run_dir, int timeout_ms);
 
-/* Blocking exchange for simple clients (workers, ctl). Sends header and payload, with fd_count
- * descriptors. Returns 0 or -errno: -ETIMEDOUT when the router takes nothing for the limit that wire_connect() was given,
- * -EINTR when a signal came first. The connection is of no use then. */
+/* Sends header, payload and fd_count descriptors; for clients that may block (workers, ctl).
+ * Returns 0 or -errno. -ETIMEDOUT: the router read nothing within the limit set by wire_connect().
+ * -EINTR: a signal arrived first. After an error the caller closes the connection. */
 int wire_send(int fd, enum wire_type type, const void *payload, size_t length, const int *fds,
     size_t fd_count);
 
@@ -116,22 +130,25 @@ int wire_send(int fd, enum wire_type type, const void *payload, size_t length, c
 struct wire_hello {
 	enum wire_role role;
 	const char *program;
-	const char *name; /* of a topic or queue, or "" */
+	const char *name; /* topic or queue; "" for control */
 	bool wants_receipts;
-	uint64_t lanes; /* of a worker: bit n asks for lane n */
+	uint64_t lanes; /* workers: bit n requests lane n */
 };
-/* lock_fd: of a worker, else -1. Returns as wire_send(); 0 also when the router has hung up: why may be there to be
+/* lock_fd: the worker's lock file; -1 for other roles. Returns as wire_send() does. A connection
+ * that the router has closed is no error here: an ERROR frame with the reason may wait to be
  * received. */
 int wire_send_hello(int fd, const struct wire_hello *, int lock_fd);
 
-/* Receives one frame of at most WIRE_SMALL_BYTES into buffer (that large). *length and *type are set;
- * up to *fd_count descriptors are put into fds and *fd_count set. Waits at most timeout_ms (-1: for
- * ever). Returns 0, -ETIMEDOUT, -EPIPE at the end of the stream, -EPROTO, or -errno. */
+/* Receives one frame into `buffer` (WIRE_SMALL_BYTES large) and sets *type and *length. fd_count
+ * NULL: no descriptors are taken. Otherwise up to *fd_count descriptors go to `fds`, and *fd_count
+ * is set to their number; surplus descriptors are closed. Waits at most timeout_ms; -1: no limit.
+ * Returns 0, -ETIMEDOUT, -EPIPE at the end of the stream, -EPROTO for a bad header, -EMFILE if the
+ * process has no room for a descriptor, or another -errno. */
 int wire_receive(int fd, enum wire_type *type, void *buffer, size_t *length, int *fds,
     size_t *fd_count, int timeout_ms);
 
-/* Tells the router in run_dir that program changed a state word, if it answers within timeout_ms. It would
- * see it by itself, a little later. */
+/* Tells the router in run_dir that `program` changed a state word. Waits at most timeout_ms. Errors
+ * are ignored, because the router polls the state words as well. */
 void wire_poke(const char *run_dir, const char *program, int timeout_ms);
 
 #endif
