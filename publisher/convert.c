@@ -1,7 +1,9 @@
 /*
- * A line is walked once. The walk notes the fields that have a meaning here and every attribute, as
- * they stand in the text; only what has an escape in it is copied, unescaped, into the scratch. Then
- * the notes are judged. An SNS notification is walked twice: itself, and its Message.
+ * One walk of a line collects the fields of interest (struct converter, `values`) and all
+ * attributes, as spans of the text. Only strings with escapes are copied, unescaped, into the
+ * scratch. Afterwards fill() chooses ids and group from the collected values. An SNS notification
+ * takes two walks: one of the wrapping, one of its Message. Format of a notification:
+ * https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
  */
 #include "publisher/convert.h"
 
@@ -18,13 +20,14 @@
 #include "publisher/input.h"
 
 enum {
-	/* What is unescaped is no longer than the text it stands in: a message out of its wrapping,
-	 * its fields as attributes, and once more those of them that are ids. */
+	/* Unescaped text is never longer than its source. At most three copies of a line's text are
+	 * made: the Message of a notification, its fields as attributes, and ids among its
+	 * fields. */
 	SCRATCH_BYTES = 3 * INPUT_LINE_BYTES + JSON_PADDING,
 	REASON_BYTES = 256
 };
 
-/* Fields with a meaning. The topic's group_by follow behind them. */
+/* The fields of interest. The topic's group_by fields follow them in the arrays. */
 enum field { MESSAGE_GROUP_ID, MESSAGE_ID, TRACEPARENT, TYPE, MESSAGE, ATTRIBUTES, FIELDS };
 
 #define TEXT(literal)                        \
@@ -42,18 +45,18 @@ static const struct span field_names[FIELDS] = {
 };
 
 struct converter {
-	struct json_reader *reader, *member_reader; /* the second inside of a walk of the first */
+	struct json_reader *reader, *member_reader; /* the second: inside a walk of the first */
 	const struct topic_settings *topic;
 
-	struct span names[FIELDS + CONFIG_FIELDS]; /* that are looked for */
+	struct span names[FIELDS + CONFIG_FIELDS]; /* fields of interest */
 	size_t name_count;
-	uint64_t name_lengths;                            /* bit n % 64: one has n bytes */
-	struct json_value values[FIELDS + CONFIG_FIELDS]; /* type 0: not there */
+	uint64_t name_lengths;                            /* bit n % 64: a name has n bytes */
+	struct json_value values[FIELDS + CONFIG_FIELDS]; /* type 0: absent */
 
 	struct envelope_attribute_source attributes[ENVELOPE_ATTRIBUTES];
 	size_t attribute_count, inline_bytes;
 
-	struct span text; /* that is being walked */
+	struct span text; /* the text being walked; in the end, the body */
 	size_t scratch_used;
 	char reason[REASON_BYTES];
 	char uuid[37];
@@ -118,7 +121,7 @@ span_inside(struct span part, struct span whole)
 	return part.data >= whole.data && part.data + part.length <= whole.data + whole.length;
 }
 
-/* The scratch cannot run out: see SCRATCH_BYTES. */
+/* SCRATCH_BYTES is enough for any line, so no check is needed. */
 static char *
 scratch_take(struct converter *c, size_t length)
 {
@@ -128,7 +131,7 @@ scratch_take(struct converter *c, size_t length)
 	return taken;
 }
 
-/* The value of a string. Its raw text stood in what was walked, so it can be unescaped. */
+/* A string's unescaped value. The walk has checked all escapes, so failures are not reported. */
 static struct span
 string_value(struct converter *c, const struct json_value *value)
 {
@@ -144,7 +147,7 @@ string_value(struct converter *c, const struct json_value *value)
 	return (struct span){ scratch_take(c, (size_t)length), (size_t)length };
 }
 
-/* A name with escapes is gone with the next field. */
+/* The reader reuses an unescaped name's buffer for the next field, so such a name is copied. */
 static struct span
 name_keep(struct converter *c, struct span name)
 {
@@ -178,7 +181,7 @@ attribute_find(const struct converter *c, struct span name)
 	return i;
 }
 
-/* Bytes that cannot be a reference into the body. */
+/* Bytes of an attribute outside of the body: envelope_pack() cannot refer to them. */
 static size_t
 inline_bytes(const struct converter *c, const struct envelope_attribute_source *attribute)
 {
@@ -186,7 +189,8 @@ inline_bytes(const struct converter *c, const struct envelope_attribute_source *
 	    (span_inside(attribute->text, c->text) ? 0 : attribute->text.length);
 }
 
-/* Fills in attribute's text and type. False when the value is none that an attribute can have. */
+/* Sets the attribute's text and type. False for values that are no attributes: null, containers,
+ * and texts longer than ENVELOPE_ATTRIBUTE_BYTES. */
 static bool
 attribute_value(struct converter *c, const struct json_value *value,
     struct envelope_attribute_source *attribute)
@@ -208,6 +212,8 @@ attribute_value(struct converter *c, const struct json_value *value,
 	return attribute->text.length <= ENVELOPE_ATTRIBUTE_BYTES;
 }
 
+/* Stores an attribute at `index`; attribute_count appends. No effect if a bound would be
+ * exceeded. */
 static void
 attribute_put(struct converter *c, size_t index, const struct envelope_attribute_source *attribute)
 {
@@ -268,7 +274,7 @@ is_notification(struct converter *c)
 	    span_equal(string_value(c, &c->values[TYPE]), notification);
 }
 
-/* One of MessageAttributes: {"Type": ..., "Value": ...}. */
+/* A member of MessageAttributes: {"Type": ..., "Value": ...}. */
 struct sns_attribute {
 	struct json_value type, value;
 };
@@ -286,7 +292,7 @@ take_sns_member(void *context, struct span name, const struct json_value *value)
 	return 0;
 }
 
-/* SNS gives every value as a string; a Number's is its text. */
+/* SNS encodes each Value as a string, also numbers. */
 static int
 take_sns_attribute(void *context, struct span name, const struct json_value *member)
 {
@@ -311,7 +317,8 @@ take_sns_attribute(void *context, struct span name, const struct json_value *mem
 	return 0;
 }
 
-/* The byte that is named is one of the message's text, not of the line. */
+/* "Message: " tells that byte numbers in the reason count within the Message, not within the
+ * line. */
 static int
 refuse_message(struct converter *c, int status)
 {
@@ -321,7 +328,7 @@ refuse_message(struct converter *c, int status)
 	return refuse(c, status, "Message: %s", reason);
 }
 
-/* Takes the message out of a notification, and its attributes over the message's own. */
+/* Walks the Message of a notification. MessageAttributes replace attributes of the same name. */
 static int
 unwrap(struct converter *c)
 {
@@ -329,12 +336,13 @@ unwrap(struct converter *c)
 	long length;
 	int status;
 
-	/* What the walk of the wrapping left in the scratch is not needed any more. */
+	/* Nothing from the walk of the wrapping is used any more. */
 	c->scratch_used = 0;
 	length = json_unescape(&message, c->scratch, message.raw.length);
 	if (length < 0)
 		return refuse(c, 400, "Message: %s", json_error_text(JSON_ENCODING));
-	/* Even without escapes: what stands behind it in the line is no padding. */
+	/* A Message without escapes is copied as well: in the line, text follows instead of
+	 * padding. */
 	(void)scratch_take(c, (size_t)length + JSON_PADDING);
 	status = walk(c, (struct span){ c->scratch, (size_t)length });
 	if (status != 0)
@@ -347,11 +355,11 @@ unwrap(struct converter *c)
 }
 
 /*
- * Judging what was noted.
+ * Choosing group and ids from the collected values.
  */
 
-/* The value of a field that must be a string of 1 to ENVELOPE_ID_BYTES bytes without NUL, or a
- * refusal. */
+/* Takes a field's value as an id: a string of 1 to ENVELOPE_ID_BYTES bytes without NUL. Returns 0
+ * or a refusal. */
 static int
 take_id(struct converter *c, size_t field, struct span *id)
 {
@@ -373,7 +381,6 @@ take_id(struct converter *c, size_t field, struct span *id)
 	return 0;
 }
 
-/* What stands for no group. */
 static bool
 is_absent(const struct json_value *value)
 {
@@ -381,7 +388,7 @@ is_absent(const struct json_value *value)
 	    (value->type == JSON_STRING && value->raw.length == 0);
 }
 
-/* "no group: message_group_id is missing, customer_id is empty" */
+/* Example: "no group: message_group_id is missing, customer_id is empty". */
 static int
 refuse_group(struct converter *c)
 {
@@ -403,8 +410,9 @@ refuse_group(struct converter *c)
 	return 400;
 }
 
-/* The first of message_group_id and the topic's fields that is there. One that is there and is no
- * string is no reason to look for another: its author named a group. */
+/* The group is the first present field of message_group_id and the topic's group_by fields. A
+ * present field that is no string is an error: its author named a group, so no other field may
+ * replace it. */
 static int
 find_group(struct converter *c, struct span *group)
 {
@@ -419,7 +427,7 @@ find_group(struct converter *c, struct span *group)
 	return refuse_group(c);
 }
 
-/* Explicit, or made here. */
+/* The message's own id, else a new UUID. */
 static int
 find_message_id(struct converter *c, struct span *id, bool *explicit_id)
 {
@@ -444,8 +452,8 @@ hash_body(struct converter *c, struct envelope *head)
 	head->dedup_is_hash = true;
 }
 
-/* Where the topic's fields give none, one is made: what is sent again because the answer did not
- * come must not be taken twice. */
+/* Takes the first deduplication id that dedup_by yields, else a new UUID. Every message gets an id,
+ * so that a message sent again after a lost answer is not stored twice. */
 static void
 find_dedup_id(struct converter *c, struct envelope *head, bool explicit_id)
 {

@@ -10,23 +10,24 @@
 
 enum {
 	BUFFER_BYTES = INPUT_LINE_BYTES + 2 * INPUT_CHUNK_BYTES,
-	PIPE_BYTES = 1 << 20 /* a default pipe of 64 KiB carries less than half as much */
+	PIPE_BYTES = 1 << 20 /* a pipe of 64 KiB, the default, has less than half the throughput */
 };
 
 struct input {
 	char *const *names;
-	size_t count, current; /* current == count: behind the last one */
-	int fd;                /* -1: names[current] is not open */
-	bool ended;            /* names[current] gave its last byte */
-	bool sniffed;          /* names[current] is lines, or refused */
-	const char *refusal;   /* why all of names[current] is refused; NULL: it is not */
-	bool inside;           /* of a line that is handed out in pieces */
-	uint64_t line;         /* number of the last one begun in names[current] */
-	size_t begin, end;     /* what is buffered */
-	size_t scanned;        /* no newline in [begin, scanned) */
+	size_t count, current; /* current == count: all sources are exhausted */
+	/* State of the source names[current]. */
+	int fd;              /* -1: not open */
+	bool ended;          /* read(2) has returned 0 */
+	bool sniffed;        /* sniff() has decided */
+	const char *refusal; /* reason why the whole source is refused; NULL: accepted */
+	bool inside;         /* a line handed out in pieces has begun and not ended */
+	uint64_t line;       /* number of the last line begun */
+	size_t begin, end;   /* of the buffered bytes */
+	size_t scanned;      /* no newline in [begin, scanned) */
 	struct input_line shown;
-	size_t shown_bytes; /* that input_advance() takes; 0: nothing is shown */
-	bool shown_whole;   /* the line ends with it */
+	size_t shown_bytes; /* that input_advance() consumes; 0: no line is shown */
+	bool shown_whole;   /* the line ends with the shown bytes */
 	char *buffer;
 };
 
@@ -42,8 +43,7 @@ input_new(char *const *names, size_t count)
 		free(input);
 		return NULL;
 	}
-	/* simdjson reads the padding, and what it finds there does not matter; only make it
-	 * defined. */
+	/* simdjson reads the padding and ignores its contents. Valgrind wants defined bytes. */
 	memset(input->buffer + BUFFER_BYTES, 0, JSON_PADDING);
 	input->names = names;
 	input->count = count;
@@ -95,7 +95,7 @@ input_fd(const struct input *input)
 	return input->ended ? -1 : input->fd;
 }
 
-/* whole: the line ends with these bytes. */
+/* Shows `length` bytes from `begin`. newline: a newline follows. whole: the line ends here. */
 static enum input_result
 show(struct input *input, size_t length, bool newline, bool whole, struct input_line *line)
 {
@@ -124,7 +124,7 @@ show(struct input *input, size_t length, bool newline, bool whole, struct input_
 	return INPUT_LINE;
 }
 
-/* False: more of the source must be read first. */
+/* False if sniff() needs more bytes. */
 static bool
 sniff_source(struct input *input)
 {
@@ -201,7 +201,7 @@ source_open(struct input *input)
 	if (input->fd < 0)
 		return -errno;
 	pipe_bytes = fcntl(input->fd, F_GETPIPE_SZ);
-	/* May fail: the user's pipes may be many already. It works all the same. */
+	/* An error (the user's limit for pipes is reached) costs throughput only. */
 	if (pipe_bytes > 0 && pipe_bytes < PIPE_BYTES)
 		(void)fcntl(input->fd, F_SETPIPE_SZ, PIPE_BYTES);
 	return 0;
@@ -217,8 +217,11 @@ source_next(struct input *input)
 	input->refusal = NULL;
 }
 
-/* Moves what is left to the front: when that is cheap, so that the same memory (in the cache) is
- * read into again and again, and when it must be. */
+/* Moves the unconsumed bytes to the front if
+ * (1) they do not overlap their new place: then the move is cheap, and the next read(2) goes to
+ * memory
+ *     that is still cached; or
+ * (2) less than a chunk is free behind them. */
 static void
 make_room(struct input *input)
 {
@@ -241,7 +244,7 @@ input_read(struct input *input)
 		source_next(input);
 		return 0;
 	}
-	/* Opened is not readable: only poll(2) knows whether a read would wait. */
+	/* Returns after open(): the caller polls before the first read, which might block. */
 	if (input->fd < 0)
 		return source_open(input);
 	make_room(input);

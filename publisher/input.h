@@ -1,15 +1,15 @@
 /*
- * input - files and standard input, one after another, as numbered lines.
+ * input - reads files and standard input, one after another, as numbered lines.
  *
- * A line ends with a newline, or a carriage return and a newline. It is never split, but one longer
- * than INPUT_LINE_BYTES is handed out in pieces, so that it is never held whole. So is a source that
- * is refused by its beginning (publisher/sniff.h), as if it were one line. A byte order mark at the
- * beginning of a source is passed over. What one read(2) gave can be taken at once: nothing waits
- * for a full buffer.
+ * A line ends with a newline, or with a carriage return and a newline. Lines are handed out whole,
+ * with two exceptions that are handed out in pieces, to bound memory: a line longer than
+ * INPUT_LINE_BYTES, and a source refused by its beginning (publisher/sniff.h), which counts as one
+ * line. A byte order mark at the beginning of a source is skipped. A line is available as soon as
+ * read(2) has returned its end.
  *
- *	input_peek()  INPUT_LINE  use it, then input_advance()
- *	              INPUT_MORE  wait until input_fd() is readable (-1: no need to), then input_read()
- *	              INPUT_END   nothing comes any more
+ *	input_peek()  INPUT_LINE  use the line, then call input_advance()
+ *	              INPUT_MORE  poll input_fd() (-1: do not poll), then call input_read()
+ *	              INPUT_END   all sources are exhausted
  */
 #ifndef HEADGATE_PUBLISHER_INPUT_H
 #define HEADGATE_PUBLISHER_INPUT_H
@@ -21,41 +21,44 @@
 #include "message/json.h"
 
 enum {
-	INPUT_LINE_BYTES =
-	    2 << 20, /* longest line: 1 MiB of body, and as much again for its wrapping */
-	INPUT_CHUNK_BYTES = 256 << 10 /* most that one read(2) takes */
+	/* Longest line: 1 MiB of body, and as much again for the escapes and wrapping of SNS. */
+	INPUT_LINE_BYTES = 2 << 20,
+	INPUT_CHUNK_BYTES = 256 << 10 /* of one read(2) */
 };
 
 enum input_result { INPUT_LINE, INPUT_MORE, INPUT_END };
 
 struct input_line {
-	const char *source; /* name for messages; lives as long as the input */
-	uint64_t number;    /* in its source, from 1 */
-	struct span text;   /* without its end; JSON_PADDING readable bytes follow */
-	const char *end;    /* "\n", "\r\n", or "", "\r" where the source ends with it */
-	const char *refusal; /* not NULL: text is a piece of what is refused for this reason */
-	uint16_t status;     /* of the refusal: 413 a line too long, 400 all of the source */
-	bool first;          /* piece of it; set for a whole line, too */
+	const char *source;  /* name of the source; lives as long as the input */
+	uint64_t number;     /* in the source, from 1 */
+	struct span text;    /* without the line ending; JSON_PADDING readable bytes follow */
+	const char *end;     /* "\n", "\r\n"; at the end of a source also "", "\r" */
+	const char *refusal; /* reason; NULL: a whole line. Else `text` is a piece */
+	uint16_t status;     /* of the refusal: 413 for a line, 400 for a whole source */
+	bool first;          /* the first piece, or a whole line */
 };
 
 struct input;
 
-/* names: count of them, "-" is standard input; they are used as long as the input lives. Returns
- * NULL when there is no memory. */
+/* names: `count` paths, "-" for standard input; must outlive the input. NULL without memory. */
 struct input *input_new(char *const *names, size_t count);
 void input_free(struct input *);
 
-/* Shows the next line, without taking it. line->text is valid until the next input_read(). */
+/* Shows the next line without consuming the line. line->text is valid until the next
+ * input_read(). */
 enum input_result input_peek(struct input *, struct input_line *line);
+/* Consumes the line that input_peek() showed. */
 void input_advance(struct input *);
-/* Takes the line, and all that the source has behind it without reading that. */
+/* Consumes the line that input_peek() showed, and the rest of its source, unread. */
 void input_skip_source(struct input *);
 
-/* Opens the source, reads once from it, or goes on to the next one. Returns 0, or -errno. */
+/* Does one step: opens the source, reads once, or goes on to the next source. Returns 0 or
+ * -errno. */
 int input_read(struct input *);
+/* The descriptor to poll before input_read(); -1: input_read() will not block. */
 int input_fd(const struct input *);
 
-/* What the source is called that is read, or could not be. */
+/* The name of the current source; also after an error. */
 const char *input_source(const struct input *);
 
 #endif

@@ -30,7 +30,7 @@ look_for_router(struct look *look, const char *run_dir)
 	    control_open(&control, path, false) != 0)
 		return;
 	shared = control.shared;
-	/* Relaxed: each stands for itself. */
+	/* Relaxed: the three words are independent, and publish no other data. */
 	look->pid = atomic_load_explicit(&shared->router_pid, memory_order_relaxed);
 	look->silent_ns =
 	    age_ns(atomic_load_explicit(&shared->router_heartbeat_ns, memory_order_relaxed));

@@ -1,6 +1,5 @@
 /*
- * look - what can be seen of a router that does not answer: none is there, it starts, it hangs, or
- * it is busy.
+ * look - the state of a router that does not answer: absent, starting, hanging or busy.
  */
 #ifndef HEADGATE_PUBLISHER_LOOK_H
 #define HEADGATE_PUBLISHER_LOOK_H
@@ -8,9 +7,9 @@
 #include <stdint.h>
 
 enum look_result {
-	LOOK_NONE,     /* no router holds the lock of the directory */
-	LOOK_STARTING, /* it has not taken messages yet */
-	LOOK_SILENT,   /* its heartbeat is older than LOOK_SILENT_NS */
+	LOOK_NONE,     /* no router holds the lock of run_dir */
+	LOOK_STARTING, /* a router holds the lock, and is not ready for messages */
+	LOOK_SILENT,   /* the router's heartbeat is older than LOOK_SILENT_NS */
 	LOOK_RUNNING
 };
 
@@ -18,8 +17,8 @@ enum look_result {
 
 struct look {
 	enum look_result result;
-	uint32_t pid;       /* 0: not known */
-	uint64_t silent_ns; /* age of its heartbeat */
+	uint32_t pid;       /* 0: unknown */
+	uint64_t silent_ns; /* age of the heartbeat */
 };
 
 void look_for_router(struct look *, const char *run_dir);

@@ -31,9 +31,9 @@ enum {
 	WAIT_S = 30,   /* default of --wait */
 	RETRY_MS = 50, /* between two attempts to reach the router */
 	TICK_MS = 500,
-	SIGNAL_WAIT_MS = 2000, /* what is under way may still be answered after a signal */
-	SIGNAL_LIMIT_S = 10,   /* and the end is not waited for longer, whoever does not read */
-	BATCH_LINES = 512      /* converted before the socket is looked at again */
+	SIGNAL_WAIT_MS = 2000, /* after a signal: for answers to messages in flight */
+	SIGNAL_LIMIT_S = 10,   /* after a signal: for the end, even if nobody reads the output */
+	BATCH_LINES = 512      /* converted between two looks at the socket */
 };
 
 struct publisher {
@@ -51,15 +51,15 @@ struct publisher {
 	struct report report;
 
 	bool input_ended;
-	bool input_failed; /* some of it could not be read */
+	bool input_failed; /* an input could not be read, or not to its end */
 	bool connected_once;
-	bool try_again;     /* the outage is the router's "try again", not its absence */
-	uint64_t outage_ns; /* when it began; 0: none */
-	uint64_t retry_ns;  /* not before this */
-	uint64_t
-	    silent_ns; /* since when the router owes an answer and gives none; 0: it does not */
-	uint64_t stopped_ns; /* when a signal was seen */
-	char error[512];     /* of the last attempt */
+	bool try_again; /* the outage is the router's request to try again */
+	/* Times: CLOCK_MONOTONIC, 0: none. */
+	uint64_t outage_ns;  /* begin of the outage */
+	uint64_t retry_ns;   /* earliest next attempt to connect */
+	uint64_t silent_ns;  /* since then the router has owed an answer, and sent none */
+	uint64_t stopped_ns; /* a signal was seen */
+	char error[512];     /* of the last attempt to connect */
 	char again[256];     /* the router's reason to try again */
 };
 
@@ -197,7 +197,7 @@ settle_refusals(struct publisher *publisher)
 	}
 }
 
-/* Tells which of the outputs could not be written, also of a pipe that nobody reads any more. */
+/* Returns 0, or EX_IOERR after a warning about the output that could not be written. */
 static int
 check_outputs(struct publisher *publisher)
 {
@@ -214,7 +214,7 @@ check_outputs(struct publisher *publisher)
 	return 0;
 }
 
-/* What was read and has no answer: it may be sent again. */
+/* Writes receipts for all lines that have no answer: their user may publish them again. */
 static void
 tell_unanswered(struct publisher *publisher, const char *reason)
 {
@@ -229,7 +229,7 @@ tell_unanswered(struct publisher *publisher, const char *reason)
 	(void)check_outputs(publisher);
 }
 
-/* A router that does not answer is told from none: who starts another one beside it is refused. */
+/* Tells a router that does not answer from an absent one: only the latter can be started. */
 static void
 tell_outage(const struct publisher *publisher)
 {
@@ -285,7 +285,7 @@ static void __attribute__((noreturn)) give_up(struct publisher *publisher)
 	exit(publisher->try_again ? EX_TEMPFAIL : EX_UNAVAILABLE);
 }
 
-/* The router knows this publisher, and wants no more of it. */
+/* The router sent an ERROR frame to this publisher. */
 static void __attribute__((noreturn)) end_refused(struct publisher *publisher)
 {
 	report_end_progress(&publisher->report);
@@ -305,10 +305,10 @@ static void __attribute__((noreturn)) die_by_signal(struct publisher *publisher)
 	_exit(128 + stop_signal);
 }
 
-/* Receipts that nobody reads are not gone on with. */
+/* Stops, as receipts cannot be written any more. */
 static void __attribute__((noreturn)) end_without_output(struct publisher *publisher)
 {
-	if (stop_signal != 0) /* which ended the write */
+	if (stop_signal != 0) /* the signal interrupted the write */
 		die_by_signal(publisher);
 	report_end_progress(&publisher->report);
 	warnx("stdout: %s: stopped", output_error());
@@ -320,7 +320,7 @@ static void __attribute__((noreturn)) end_without_output(struct publisher *publi
  * The connection.
  */
 
-/* maybe_taken: messages that were sent may be durable, although nothing was answered. */
+/* maybe_taken: messages that were sent may be durable, although their answers are lost. */
 static void
 lose_connection(struct publisher *publisher, bool maybe_taken)
 {
@@ -336,7 +336,7 @@ lose_connection(struct publisher *publisher, bool maybe_taken)
 	publisher->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
 }
 
-/* How long the router may take for its welcome: it may be busy with its logs. */
+/* Time for the router's WELCOME: the rest of --wait, as a router may be busy with its logs. */
 static int
 answer_ms(const struct publisher *publisher, uint64_t now_ns)
 {
@@ -347,7 +347,7 @@ answer_ms(const struct publisher *publisher, uint64_t now_ns)
 	return left_ms < RETRY_MS ? RETRY_MS : left_ms > INT_MAX ? INT_MAX : (int)left_ms;
 }
 
-/* The router knows no such topic. What is in the configuration may be the name that was meant. */
+/* The router does not know the topic. Suggests a similar name from the configuration. */
 static void
 tell_topic(const struct publisher *publisher)
 {
@@ -361,7 +361,7 @@ tell_topic(const struct publisher *publisher)
 	    meant.best != NULL ? meant.best : "", meant.best != NULL ? "?" : "");
 }
 
-/* Trying again would not help. */
+/* Ends after an error that another attempt would not mend. */
 static void __attribute__((noreturn)) end_without_router(struct publisher *publisher, int status)
 {
 	report_end_progress(&publisher->report);
@@ -375,7 +375,7 @@ static void __attribute__((noreturn)) end_without_router(struct publisher *publi
 	exit(status);
 }
 
-/* Tries to connect when it is time to. */
+/* Tries to connect if retry_ns has come. */
 static void
 try_connect(struct publisher *publisher)
 {
@@ -399,7 +399,7 @@ try_connect(struct publisher *publisher)
 		if (publisher->verbose)
 			warnx("connected to %s/router.sock, topic %s", publisher->config.run_dir,
 			    publisher->topic.name);
-		/* A router that has something to answer is well when it does. */
+		/* With messages in the window, the outage ends with the first result instead. */
 		if (window_empty(publisher->window))
 			publisher->outage_ns = 0;
 		return;
@@ -409,7 +409,7 @@ try_connect(struct publisher *publisher)
 	publisher->retry_ns = now_ns + RETRY_MS * UINT64_C(1000000);
 }
 
-/* The router asks to try again: from this message on, on a new connection. */
+/* The router asks to try again. The messages from this one on go over a new connection. */
 static int
 start_over(struct publisher *publisher, const char *reason)
 {
@@ -421,7 +421,7 @@ start_over(struct publisher *publisher, const char *reason)
 	return -EAGAIN;
 }
 
-/* One result from the router: for the oldest messages that are not settled. */
+/* Settles the oldest unsettled messages with a result of the router. */
 static int
 take_result(void *context, const struct session_result *result)
 {
@@ -485,7 +485,7 @@ add_line(struct publisher *publisher, const struct input_line *line)
 		errx(EX_OSERR, "out of memory");
 }
 
-/* What cannot be read is the end of the input; what was read before it still counts. */
+/* An error ends the input. Lines read before are still published. */
 static void
 fail_input(struct publisher *publisher, int rc)
 {
@@ -494,7 +494,8 @@ fail_input(struct publisher *publisher, int rc)
 	publisher->input_ended = publisher->input_failed = true;
 }
 
-/* A piece of what is refused whole. A source is read on only if it is to be kept. */
+/* Takes a piece of a refused line or source. The rest of a refused source is read for the rejects
+ * file only. */
 static void
 take_refused(struct publisher *publisher, const struct input_line *line)
 {
@@ -505,7 +506,7 @@ take_refused(struct publisher *publisher, const struct input_line *line)
 		input_advance(publisher->input);
 }
 
-/* Reads and converts what is there, up to a batch. Returns the descriptor to wait for, or -1. */
+/* Reads and converts available lines, at most a batch. Returns the descriptor to poll, or -1. */
 static int
 read_input(struct publisher *publisher)
 {
@@ -535,14 +536,14 @@ read_input(struct publisher *publisher)
 		} else if (window_empty(publisher->window)) {
 			take_refused(publisher, &line);
 		} else {
-			/* Its pieces are told in order with the others: these first. */
+			/* Pieces bypass the window, so earlier lines must settle first. */
 			return -1;
 		}
 	}
 	return -1;
 }
 
-/* Waits for the input (if it is asked for), the socket, or time. */
+/* Polls the input (unless -1) and the socket, then reads a readable input once. */
 static void
 wait_for_events(struct publisher *publisher, int input_fd_wanted, bool blocked)
 {
@@ -555,7 +556,7 @@ wait_for_events(struct publisher *publisher, int input_fd_wanted, bool blocked)
 	struct input_line line;
 	int rc;
 
-	/* Lines are waiting in memory: only look. */
+	/* Lines wait in memory: do not sleep. */
 	if (more && (input_peek(publisher->input, &line) != INPUT_LINE || line.refusal == NULL))
 		timeout = 0;
 	if (poll(fds, 2, timeout) <= 0 || !(fds[0].revents & (POLLIN | POLLHUP | POLLERR)))
@@ -588,11 +589,11 @@ end_connection(struct publisher *publisher, int rc)
 		snprintf(publisher->error, sizeof(publisher->error), "router: %s", strerror(-rc));
 	if (publisher->verbose)
 		warnx("connection lost: %s", rc == -EAGAIN ? "asked to try again" : strerror(-rc));
-	/* Who is asked to try again knows that nothing was taken from there on. */
+	/* A 503 result means that the router stored nothing from that message on. */
 	lose_connection(publisher, rc != -EAGAIN);
 }
 
-/* A router that is there but answers nothing for too long is gone, too. */
+/* A connected router that owes an answer for longer than --wait counts as an outage. */
 static int
 check_silence(struct publisher *publisher)
 {
@@ -610,7 +611,7 @@ check_silence(struct publisher *publisher)
 	return 0;
 }
 
-/* One turn: read, send, receive. Returns false when everything is settled. */
+/* One turn: read, send, receive. Returns false when all lines are settled. */
 static bool
 turn(struct publisher *publisher)
 {
@@ -627,7 +628,7 @@ turn(struct publisher *publisher)
 	if (publisher->input_ended && window_empty(publisher->window))
 		return false;
 	wait_for_events(publisher, wanted, sent == 1);
-	/* Also when nothing can be sent any more: what was answered before counts. */
+	/* Receives even after an error in sending: answers that arrived before are valid. */
 	if (publisher->session.fd >= 0)
 		rc = session_receive(&publisher->session, take_result, publisher);
 	if (rc == 0 && sent < 0)
@@ -656,7 +657,7 @@ is_input(const struct stat *file, char *const *names, size_t count)
 	return false;
 }
 
-/* Emptied only when it is known that it is not what shall be read. */
+/* Truncates the rejects file only after a check that the file is no input. */
 static void
 open_rejects(struct publisher *publisher, char *const *names, size_t count)
 {

@@ -12,7 +12,7 @@ enum { PROGRESS_NS = 500000000 };
 static void
 print_quoted(const char *text, size_t length)
 {
-	char quoted[6 * PATH_MAX + 2]; /* the longest is a file's name */
+	char quoted[6 * PATH_MAX + 2]; /* the longest text is a file's name */
 	long n = json_quote(quoted, sizeof(quoted), text, length < PATH_MAX ? length : PATH_MAX);
 
 	fwrite(quoted, 1, n > 0 ? (size_t)n : 0, stdout);
@@ -31,7 +31,7 @@ print_message_id(const struct window_entry *entry)
 		fputs("null", stdout);
 }
 
-/* Opens the object. Lines are counted in each file: with several of them it says which. */
+/* Begins the JSON object. A line's number counts within its file, so several files need names. */
 static void
 begin_receipt(const struct report *report, const char *source, uint64_t line)
 {

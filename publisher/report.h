@@ -1,5 +1,5 @@
 /*
- * report - what the publisher tells: receipts, refused lines, progress.
+ * report - the publisher's output: receipts, refused lines, progress.
  */
 #ifndef HEADGATE_PUBLISHER_REPORT_H
 #define HEADGATE_PUBLISHER_REPORT_H
@@ -10,32 +10,32 @@
 
 struct report {
 	bool receipts, progress;
-	bool name_files; /* in receipts: there are several */
-	FILE *rejects;   /* NULL: not kept */
-	uint64_t durable, refused;
-	uint64_t duplicates; /* of durable: of a message that was there before, and not delivered */
-	uint64_t resent;     /* of durable: sent again after a lost connection, and there already */
-	uint64_t started_ns, shown_ns, shown_durable;
+	bool name_files;           /* receipts have the file's name, as there are several files */
+	FILE *rejects;             /* refused lines go here; NULL: they are dropped */
+	uint64_t durable, refused; /* lines */
+	uint64_t duplicates; /* durable lines that duplicate an earlier message, so not delivered */
+	uint64_t resent;     /* durable lines that were stored over a lost connection before */
+	uint64_t started_ns, shown_ns, shown_durable; /* of the progress line; CLOCK_MONOTONIC */
 };
 
-/* One line of input was settled: durable, or refused with a status and a reason. resent: as
- * window_head_resent() says. */
+/* A line of input has settled: durable, or refused with a status and a reason. resent: the result
+ * of window_head_resent(). */
 void report_durable(struct report *, const struct topic_settings *, const struct window_entry *,
     const struct session_result *, bool resent);
 void report_refused(struct report *, const struct window_entry *, int status, const char *reason);
-/* A line that has no answer: only its receipt says so. */
+/* A line without an answer from the router: writes a receipt with status 503. */
 void report_given_up(struct report *, const struct window_entry *, const char *reason);
 
-/* What is refused without being held, a line too long or a source that is no lines: its pieces, as
- * they come; the refusal with the first. */
+/* A piece of a refused line or source. The first piece reports the refusal; all pieces go to
+ * rejects. */
 void report_piece(struct report *, const struct input_line *);
 
-/* Shows progress, if wanted and not shown just now (or now in any case). */
+/* Shows progress if wanted, every 0.5 s; now: at once. */
 void report_progress(struct report *, bool now);
-/* Ends the progress line, before other words. */
+/* Ends the progress line; call before other output on stderr. */
 void report_end_progress(struct report *);
 
-/* Tells how many lines were not delivered because they were duplicates. */
+/* Warns about lines that were not delivered because they are duplicates. */
 void report_duplicates(const struct report *);
 
 #endif

@@ -39,7 +39,7 @@ session_free(struct session *session)
 	free(session->in);
 }
 
-/* An ERROR frame: [status, text]. */
+/* Reads an ERROR frame's payload. Returns -EAGAIN, -EACCES, -EINVAL, -EPROTO or -ENOMEM. */
 static int
 read_refusal(const void *payload, size_t length, char *error, size_t error_bytes)
 {
@@ -73,7 +73,7 @@ connect_error(int rc)
 	}
 }
 
-/* Who took the connection. A router in another process namespace has no number here. */
+/* The kernel gives pid 0 for a router in another pid namespace. */
 static void
 note_peer(struct session *session)
 {
@@ -155,7 +155,7 @@ next_frame(struct session *session, struct window *window)
 	return true;
 }
 
-/* Sends the rest of the frame as far as the socket takes it. */
+/* Sends the rest of head and frame, as far as the socket accepts. Returns as sendmsg() does. */
 static ssize_t
 send_some(const struct session *session)
 {
@@ -211,17 +211,17 @@ read_places(const msgpack_object *object, struct session_result *result)
 	return true;
 }
 
-/* Number behind the last message that may be answered. Of a frame that is under way the router has
- * perhaps all but the last: as long as that one has no answer, what is being sent stays in
- * memory. */
+/* End of the messages that a result may cover. The router cannot have the last message of a frame
+ * that is still being sent, so a result for this last message is refused. The frame's block
+ * therefore stays in the window until the frame has been sent. */
 static uint64_t
 answerable_end(const struct session *session)
 {
 	return session->next_number + (session->sending ? session->frame.count - 1 : 0);
 }
 
-/* One run: [first, count, status, duplicate, queues or reason]. It must follow the one before, and
- * speak of messages that were sent. */
+/* Reads [first, count, status, duplicate, places or reason]. False unless (1) the result follows
+ * the previous one without a gap, and (2) all of its messages may be answered. */
 static bool
 read_result(struct session *session, const msgpack_object *object, struct session_result *result)
 {
@@ -264,7 +264,7 @@ handle_frame(struct session *session, const void *payload, size_t length,
 	return rc;
 }
 
-/* Handles the whole frames in the buffer. */
+/* Handles all complete frames of the buffer. */
 static int
 handle_frames(
     struct session *session, int (*callback)(void *, const struct session_result *), void *context)

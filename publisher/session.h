@@ -1,6 +1,6 @@
 /*
- * session - one connection to the router: hello, frames out, results in. Never blocks but in
- * session_open().
+ * session - one connection to the router: HELLO, frames out, results in. Only session_open()
+ * blocks.
  */
 #ifndef HEADGATE_PUBLISHER_SESSION_H
 #define HEADGATE_PUBLISHER_SESSION_H
@@ -10,10 +10,10 @@
 #include "publisher/window.h"
 
 struct session {
-	int fd;               /* -1: not connected */
-	uint32_t router_pid;  /* of who took the last connection; 0: nobody did, or not known */
-	uint64_t next_number; /* of the first message that is not sent whole */
-	uint64_t settled;     /* number of the last that was answered */
+	int fd;              /* -1: not connected */
+	uint32_t router_pid; /* listener of the last connection; 0: none or unknown */
+	uint64_t next_number; /* first message not sent in full */
+	uint64_t settled;     /* last message answered */
 
 	/* the frame being sent */
 	struct {
@@ -21,53 +21,60 @@ struct session {
 		struct wire_publish publish;
 	} head;
 	struct window_frame frame;
-	size_t sent; /* of head and frame */
+	size_t sent; /* bytes of head and frame together */
 	bool sending;
 
-	uint8_t *in; /* results, WIRE_SMALL_BYTES and a header */
+	uint8_t *in; /* received bytes; room for one header and WIRE_SMALL_BYTES */
 	size_t in_length;
-	char error[256]; /* the router's, when session_receive() returned -EINVAL */
+	char error[256]; /* the router's reason, when session_receive() returned -EINVAL */
 };
 
-/* One queue of a receipt. */
+/* The place of a message in one queue. */
 struct session_place {
 	unsigned queue; /* index in the topic's queues */
 	uint64_t sequence;
 };
 
+/* The result of `count` consecutive messages. */
 struct session_result {
-	uint32_t count; /* messages that it speaks of */
+	uint32_t count;
 	int status;
 	bool duplicate;
-	char error[256];
-	struct session_place places[CONFIG_QUEUES];
+	char error[256];                            /* status 300 and above */
+	struct session_place places[CONFIG_QUEUES]; /* status below 300, if receipts are wanted */
 	size_t place_count;
 };
 
+/* Returns 0 or -ENOMEM. */
 int session_init(struct session *);
 void session_free(struct session *);
 
-/* Connects and says hello. Returns 0 with *topic filled; -ENOENT, -ECONNREFUSED: no router;
- * -EAGAIN: it said to try later; -EINVAL: it refused for good, error says why; -EACCES, -EPERM: it
- * is for another user, error says so; -ETIMEDOUT: no answer within timeout_ms; or -errno. */
+/* Connects and sends HELLO. Returns 0 with *topic filled, or, with a text in `error`:
+ *   -ENOENT, -ECONNREFUSED  no router is running
+ *   -EAGAIN                 the router asks to try later
+ *   -EINVAL                 the router refused for good
+ *   -EACCES, -EPERM         the router or the listener belongs to another user
+ *   -ETIMEDOUT              no answer within timeout_ms
+ *   another -errno */
 int session_open(struct session *, const char *run_dir, const char *topic_name, bool wants_receipts,
     int timeout_ms, struct topic_settings *topic, char *error, size_t error_bytes);
 void session_close(struct session *);
 
-/* Does the router owe an answer? */
+/* True while a message is being sent or has no answer. */
 static inline bool
 session_unanswered(const struct session *session)
 {
 	return session->sending || session->next_number > session->settled + 1;
 }
 
-/* Sends as much of the window as the socket takes. Returns 1 when it takes no more for now, 0 when
- * all is sent, or -errno. */
+/* Sends as much of the window as the socket accepts. Returns 0 when all is sent, 1 if the socket is
+ * full, or -errno. */
 int session_send(struct session *, struct window *);
 
-/* Reads what has come and calls result for each. Returns 0, -EPIPE at the end of the stream,
- * -EPROTO, -EINVAL when the router refused for good (error says why), what the callback returned,
- * or -errno. */
+/* Reads all that has arrived and calls `result` for each result. A callback's value other than 0
+ * ends the reading and is returned. Returns 0; -EPIPE at the end of the stream; -EPROTO; after an
+ * ERROR frame -EINVAL (refused for good), -EACCES or -EAGAIN, with session->error set; or
+ * -errno. */
 int session_receive(
     struct session *, int (*result)(void *context, const struct session_result *), void *context);
 

@@ -6,7 +6,8 @@
 
 enum { BINARY_BYTES = 512 };
 
-/* What begins so is no text in UTF-8. Of two that begin alike the longer one comes first. */
+/* First bytes of data that is no UTF-8 text. A magic that begins with another one stands before
+ * it. */
 #define UTF(name, from) name ", not UTF-8: convert it with iconv -f " from " -t UTF-8"
 static const struct magic {
 	const char *bytes;
@@ -25,7 +26,8 @@ static const struct magic {
 	{ "PK\3\4", 4, "a zip archive: unpack it first, with unzip -p" },
 };
 
-/* The first four bytes of JSON without a mark, 0 or not 0: it begins with two ASCII characters. */
+/* JSON begins with two ASCII characters. Without a byte order mark, the places of zeros among the
+ * first four bytes therefore tell the encoding (RFC 4627, section 3). */
 static const struct {
 	const char *zeros;
 	const char *why;
@@ -48,14 +50,14 @@ begins_with(const char *text, size_t length, const char *bytes, size_t count)
 	return length >= count && memcmp(text, bytes, count) == 0;
 }
 
-/* Could it still begin so, with more behind it? */
+/* True if the text is shorter than `bytes` and equal so far. */
 static bool
 may_begin_with(const char *text, size_t length, const char *bytes, size_t count)
 {
 	return length < count && memcmp(text, bytes, length) == 0;
 }
 
-/* In the first line: white space that may stand around JSON, and what is skipped as blank. */
+/* White space of JSON but the newline, and the other blanks that main.c skips. */
 static bool
 is_blank(char c)
 {
@@ -95,7 +97,7 @@ sniff_zeros(const char *text, size_t length, bool ended, const char **why)
 	return SNIFF_LINES;
 }
 
-/* Of a first line that cannot be JSON: text in it, or anything else? */
+/* True if the first line, which is neither object nor array, contains something else than text. */
 static bool
 is_binary(const char *line, size_t length)
 {
@@ -118,7 +120,7 @@ struct line {
 	bool whole;
 };
 
-/* The first line from at that is not blank. Length 0: there is none yet. */
+/* The first line from `at` that is not blank; length 0: none so far. */
 static struct line
 next_line(const char *at, const char *end, bool ended)
 {
@@ -134,9 +136,9 @@ next_line(const char *at, const char *end, bool ended)
 	};
 }
 
-/* A first line that begins an object or array and is good so far: does the next one go on with it?
- * A line that was cut off, with good lines behind it, is not the beginning of a value over several
- * lines. */
+/* Refuses a source whose first line begins an object or array that goes on in the next line. A
+ * first line that was cut off is no such beginning if the next line begins a new object: good lines
+ * may follow, so the cut line alone is refused later. */
 static enum sniff_verdict
 sniff_value(struct line first, const char *end, bool ended, const char **why)
 {
@@ -186,7 +188,7 @@ sniff(const char *text, size_t length, bool ended, size_t *mark, const char **wh
 		verdict = sniff_zeros(text, length, ended, why);
 	if (verdict == SNIFF_LINES)
 		verdict = sniff_lines(text + *mark, length - *mark, ended, why);
-	/* A line as long as that may be a message. An array never is. */
+	/* A first line of SNIFF_BYTES without a verdict may be a long message, unless an array. */
 	if (verdict == SNIFF_MORE && length >= SNIFF_BYTES) {
 		struct line first = next_line(text + *mark, text + length, ended);
 

@@ -67,7 +67,7 @@ topic_decode(struct topic_settings *topic, const void *payload, size_t length)
 	if (!msgpack_zone_init(&zone, 4096))
 		return -ENOMEM;
 	error = unpack_array(payload, length, &zone, &root);
-	/* Elements behind those known today are another day's. */
+	/* Later versions may append elements. */
 	if (error == 0 && (root.size < ELEMENTS || !elements_decode(root.ptr, topic)))
 		error = -EPROTO;
 	msgpack_zone_destroy(&zone);

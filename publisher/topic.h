@@ -1,5 +1,5 @@
 /*
- * topic - what the router's WELCOME says about the topic that is published to.
+ * topic - the settings of the topic being published to, from the router's WELCOME.
  */
 #ifndef HEADGATE_PUBLISHER_TOPIC_H
 #define HEADGATE_PUBLISHER_TOPIC_H
@@ -25,7 +25,7 @@ struct topic_settings {
 	size_t queue_count;
 };
 
-/* Reads the payload of a WELCOME. Returns 0, or -EPROTO when it is none that a publisher may get. */
+/* Reads the payload of a publisher's WELCOME (message/wire.h). Returns 0, -EPROTO or -ENOMEM. */
 int topic_decode(struct topic_settings *, const void *payload, size_t length);
 
 #endif

@@ -14,10 +14,10 @@ _Static_assert(sizeof(uint32_t) + ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BY
 
 struct block {
 	TAILQ_ENTRY(block) link;
-	size_t head, count; /* entries: first unsettled, and all */
+	size_t head, count; /* entries: first unsettled, end */
 	uint32_t messages, messages_sent, messages_settled;
 	size_t used, sent, settled; /* bytes of payload */
-	size_t kept;                /* where kept text begins */
+	size_t kept;                /* begin of the kept texts */
 	size_t capacity;
 	struct window_entry entries[WINDOW_BLOCK_ENTRIES];
 	char data[];
@@ -27,10 +27,10 @@ TAILQ_HEAD(block_list, block);
 
 struct window {
 	struct block_list blocks;
-	struct block_list spare; /* of WINDOW_BLOCK_BYTES each */
-	struct block *sending;   /* first that may have something to send, NULL: none has */
-	size_t bytes;            /* capacity of blocks */
-	uint64_t resent; /* messages at the head that an earlier connection may have taken */
+	struct block_list spare; /* free blocks of WINDOW_BLOCK_BYTES each */
+	struct block *sending;   /* no block before this one has unsent messages; NULL: none has */
+	size_t bytes;            /* capacity of all blocks */
+	uint64_t resent;         /* leading messages that an earlier connection may have stored */
 };
 
 struct window *
@@ -122,7 +122,7 @@ block_release(struct window *window, struct block *block)
 		free(block);
 }
 
-/* The last block, with at least so many bytes free, and one entry. */
+/* The last block if it has an entry and `bytes` bytes free, else a new block. */
 static struct block *
 block_reserve(struct window *window, size_t bytes)
 {
@@ -184,7 +184,8 @@ window_add_message(struct window *window, const struct input_line *line,
 
 	entry = block_add(block, line);
 	entry->message = (struct span){ packed, (size_t)length };
-	/* The body is the last thing in the envelope. */
+	/* The body comes last in the envelope, so a line that is its own body needs no second
+	 * copy. */
 	if (keep_line && wrapped)
 		entry->text = block_keep(block, line->text.data, line->text.length);
 	else if (keep_line)
@@ -221,7 +222,7 @@ window_head(const struct window *window)
 {
 	const struct block *block = TAILQ_FIRST(&window->blocks);
 
-	/* window_pop() leaves no block that has none. */
+	/* window_pop() releases a block with its last entry. */
 	return block == NULL ? NULL : &block->entries[block->head];
 }
 
