@@ -11,11 +11,11 @@ struct accounts {
 	char path[PATH_MAX];
 	dev_t device; /* of the store's file */
 	ino_t inode;
-	sqlite3 *store;     /* NULL: not open */
-	sqlite3 *known;     /* in memory */
-	sqlite3_stmt *read; /* NULL: its table is not there yet */
-	sqlite3_stmt *add, *find;
-	sqlite3_int64 last; /* row that was read */
+	sqlite3 *store;           /* NULL: not open */
+	sqlite3 *known;           /* customer ids, in memory */
+	sqlite3_stmt *read;       /* of `store`; NULL: the table does not exist yet */
+	sqlite3_stmt *add, *find; /* of `known` */
+	sqlite3_int64 last;       /* row copied last */
 };
 
 struct accounts *
@@ -50,10 +50,10 @@ accounts_free(struct accounts *accounts)
 }
 
 static int
-fail(struct accounts *accounts, sqlite3 *db, char *error, size_t error_bytes)
+accounts_error(struct accounts *accounts, sqlite3 *db, char *error, size_t error_bytes)
 {
 	snprintf(error, error_bytes, "bank accounts: %s", sqlite3_errmsg(db));
-	close_all(accounts); /* the next try begins anew */
+	close_all(accounts); /* the next call opens all again */
 	return -EIO;
 }
 
@@ -68,16 +68,16 @@ open_all(struct accounts *accounts, char *error, size_t error_bytes)
 		&accounts->add, NULL) != SQLITE_OK ||
 	    sqlite3_prepare_v2(accounts->known, "SELECT 1 FROM customers WHERE id = ?1", -1,
 		&accounts->find, NULL) != SQLITE_OK)
-		return fail(accounts, accounts->known, error, error_bytes);
+		return accounts_error(accounts, accounts->known, error, error_bytes);
 	if (sqlite3_open_v2(accounts->path, &accounts->store, SQLITE_OPEN_READONLY, NULL) !=
 		SQLITE_OK ||
 	    sqlite3_busy_timeout(accounts->store, 5000) != SQLITE_OK)
-		return fail(accounts, accounts->store, error, error_bytes);
+		return accounts_error(accounts, accounts->store, error, error_bytes);
 	return 0;
 }
 
-/* Opens the store. Returns 1, 0 when there is none, or -EIO. The file is looked at first: one that takes its
- * place meanwhile is seen by the next accounts_look(). */
+/* Opens the store. Returns 1, 0 if no store exists, or -EIO. stat() comes before the open: if the
+ * file is replaced in between, the next accounts_look() notices. */
 static int
 open_store(struct accounts *accounts, char *error, size_t error_bytes)
 {
@@ -92,7 +92,7 @@ open_store(struct accounts *accounts, char *error, size_t error_bytes)
 	return rc == 0 ? 1 : rc;
 }
 
-/* Is the table there? Its worker makes the file first. Returns 1, 0, or -EIO. */
+/* Returns 1 if the table exists, else 0, or -EIO. The store's worker creates the file first. */
 static int
 find_table(struct accounts *accounts, char *error, size_t error_bytes)
 {
@@ -105,11 +105,11 @@ find_table(struct accounts *accounts, char *error, size_t error_bytes)
 		rc = sqlite3_step(look);
 	sqlite3_finalize(look);
 	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-		return fail(accounts, accounts->store, error, error_bytes);
+		return accounts_error(accounts, accounts->store, error, error_bytes);
 	return rc == SQLITE_ROW;
 }
 
-/* Makes ready to read. Returns 1, 0 when there is no table yet, or -EIO. */
+/* Prepares the statement for reading. Returns 1, 0 if the table does not exist yet, or -EIO. */
 static int
 prepare_read(struct accounts *accounts, char *error, size_t error_bytes)
 {
@@ -120,11 +120,11 @@ prepare_read(struct accounts *accounts, char *error, size_t error_bytes)
 	if (sqlite3_prepare_v2(accounts->store,
 		"SELECT rowid, customer_id FROM bank_accounts WHERE rowid > ?1 ORDER BY rowid", -1,
 		&accounts->read, NULL) != SQLITE_OK)
-		return fail(accounts, accounts->store, error, error_bytes);
+		return accounts_error(accounts, accounts->store, error, error_bytes);
 	return 1;
 }
 
-/* Reads what is new. */
+/* Copies the rows behind the last copied one. Returns 0 or -EIO. */
 static int
 read_new(struct accounts *accounts, char *error, size_t error_bytes)
 {
@@ -134,19 +134,19 @@ read_new(struct accounts *accounts, char *error, size_t error_bytes)
 	while ((rc = sqlite3_step(accounts->read)) == SQLITE_ROW) {
 		sqlite3_bind_value(accounts->add, 1, sqlite3_column_value(accounts->read, 1));
 		if (sqlite3_step(accounts->add) != SQLITE_DONE)
-			return fail(accounts, accounts->known, error, error_bytes);
+			return accounts_error(accounts, accounts->known, error, error_bytes);
 		sqlite3_reset(accounts->add);
 		accounts->last = sqlite3_column_int64(accounts->read, 0);
 	}
 	if (rc != SQLITE_DONE)
-		return fail(accounts, accounts->store, error, error_bytes);
+		return accounts_error(accounts, accounts->store, error, error_bytes);
 	sqlite3_reset(accounts->read);
 	return 0;
 }
 
-/* Returns 1, 0, or -EIO. */
+/* Looks a customer up in the copy. Returns 1, 0, or -EIO. */
 static int
-find(struct accounts *accounts, struct span customer_id, char *error, size_t error_bytes)
+find_customer(struct accounts *accounts, struct span customer_id, char *error, size_t error_bytes)
 {
 	int rc;
 
@@ -156,7 +156,7 @@ find(struct accounts *accounts, struct span customer_id, char *error, size_t err
 	sqlite3_reset(accounts->find);
 	if (rc == SQLITE_ROW || rc == SQLITE_DONE)
 		return rc == SQLITE_ROW;
-	return fail(accounts, accounts->known, error, error_bytes);
+	return accounts_error(accounts, accounts->known, error, error_bytes);
 }
 
 void
@@ -179,11 +179,11 @@ accounts_has(struct accounts *accounts, struct span customer_id, char *error, si
 		rc = open_store(accounts, error, error_bytes);
 	if (rc != 1)
 		return rc;
-	rc = find(accounts, customer_id, error, error_bytes);
+	rc = find_customer(accounts, customer_id, error, error_bytes);
 	if (rc != 0)
 		return rc;
 	rc = accounts->read == NULL ? prepare_read(accounts, error, error_bytes) : 1;
 	if (rc == 1)
 		rc = read_new(accounts, error, error_bytes) == 0 ? 1 : -EIO;
-	return rc == 1 ? find(accounts, customer_id, error, error_bytes) : rc;
+	return rc == 1 ? find_customer(accounts, customer_id, error, error_bytes) : rc;
 }

@@ -1,8 +1,9 @@
 /*
- * accounts - which customers have a bank account, as the store of headgate-bank-account says.
+ * accounts - looks up customers with a bank account in the store of headgate-bank-account.
  *
- * That store has no index of customers, which would cost its worker more than all the rest. So who is in it
- * is read once, and then what is new when a customer is not known yet.
+ * The store has no index of customers, as keeping one would cost its worker more than the rest of a
+ * write. This module therefore copies all customer ids into memory once, and copies newer rows when
+ * a customer is not found.
  */
 #ifndef HEADGATE_WORKERS_ACCOUNTS_H
 #define HEADGATE_WORKERS_ACCOUNTS_H
@@ -13,16 +14,15 @@
 
 struct accounts;
 
-/* Reads nothing yet. NULL without memory. */
+/* Opens no file yet. NULL without memory. */
 struct accounts *accounts_new(const char *store_path);
 void accounts_free(struct accounts *);
 
-/* Forgets what was read when another store has taken the place of that one, or none: to be called when a batch
- * begins. */
+/* Drops the copy if the store was replaced or removed. Call at the begin of each batch. */
 void accounts_look(struct accounts *);
 
-/* Returns 1 or 0; -EIO when the store cannot be read, and then error is filled. A store that is not there, or
- * has no table yet, has no accounts. */
+/* Returns 1 if the customer has an account, else 0; -EIO with `error` filled if the store cannot be
+ * read. A store that does not exist, or has no table yet, has no accounts. */
 int accounts_has(struct accounts *, struct span customer_id, char *error, size_t error_bytes);
 
 #endif

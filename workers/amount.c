@@ -5,19 +5,20 @@
 
 enum { CENT_DIGITS = 2, FEE_FREE_CENTS = 10000, FEE_NUMERATOR = 25, FEE_DENOMINATOR = 1000 };
 
-/* No text is long enough to bring an exponent beyond this back into the range of amounts. */
+/* Digits of a text shift the exponent by at most the text's length, which is far less. So an
+ * exponent beyond this limit is out of range, whatever the digits. */
 static const int64_t exponent_limit = INT64_C(1) << 40;
 
 struct cursor {
 	const char *next, *end;
 };
 
-/* value * 10^exponent, with no zero at either end of value; digits is the length of value. Longer
- * ones than an amount can have are counted but not kept. */
+/* value * 10^exponent, without zeros at either end of value. `digits` is the length of value;
+ * digits beyond AMOUNT_DIGITS are counted and not kept. */
 struct decimal {
 	uint64_t value;
 	int64_t digits, exponent;
-	int64_t zeros; /* seen behind value, not yet known to be inside */
+	int64_t zeros; /* zeros read behind value: at its end, unless another digit follows */
 };
 
 static bool
@@ -49,7 +50,7 @@ push_digit(struct decimal *decimal, unsigned digit)
 		decimal->value = decimal->value * 10 + digit;
 }
 
-/* Returns how many digits there were. */
+/* Returns the number of digits read. */
 static int64_t
 take_digits(struct cursor *cursor, struct decimal *decimal)
 {
@@ -77,7 +78,7 @@ take_exponent(struct cursor *cursor, int64_t *exponent)
 	return true;
 }
 
-/* The grammar of RFC 8259, behind the sign. */
+/* Reads a number without its sign: the grammar of RFC 8259, section 6. */
 static bool
 take_number(struct cursor *cursor, struct decimal *decimal)
 {

@@ -11,19 +11,20 @@
 #include "message/envelope.h"
 #include "message/wire.h"
 
-/* More than the configuration allows. In seconds it is an int: alarm() takes it. */
+/* Above the configuration's limit; in seconds an int, as alarm() takes. */
 #define VISIBILITY_NS_MAX (INT32_MAX * 1000000000ull)
 
 enum { ANSWER_MS = 5000 };
 
 static int
-complain(char *error, size_t error_bytes, int rc, const char *what)
+attachment_error(char *error, size_t error_bytes, int rc, const char *what)
 {
 	snprintf(error, error_bytes, "%s: %s", what, strerror(-rc));
 	return rc;
 }
 
-/* Unpacks a checked payload. The caller destroys *unpacked when true. */
+/* Checks and unpacks a payload, an array of so many fields. If true, the caller destroys
+ * *unpacked. */
 static bool
 unpack(msgpack_unpacked *unpacked, const void *payload, size_t length, uint32_t fields)
 {
@@ -37,7 +38,7 @@ unpack(msgpack_unpacked *unpacked, const void *payload, size_t length, uint32_t 
 	return false;
 }
 
-/* An ERROR frame: [status, text]. */
+/* Reads an ERROR frame, [status, text], into `error`. Returns -EAGAIN or -EPROTO. */
 static int
 read_refusal(const void *payload, size_t length, char *error, size_t error_bytes)
 {
@@ -46,7 +47,7 @@ read_refusal(const void *payload, size_t length, char *error, size_t error_bytes
 	int rc = -EPROTO;
 
 	if (!unpack(&unpacked, payload, length, 2))
-		return complain(error, error_bytes, rc, "router");
+		return attachment_error(error, error_bytes, rc, "router");
 	field = unpacked.data.via.array.ptr;
 	if (field[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
 	    field[1].type == MSGPACK_OBJECT_STR) {
@@ -99,7 +100,7 @@ attachment_read_welcome(
 	return rc;
 }
 
-/* Attaches one lane; takes the fd. */
+/* Attaches one lane, and takes over the descriptor. */
 static int
 attach_lane(struct attachment *attachment, int fd, const char *queue)
 {
@@ -118,8 +119,8 @@ attach_lane(struct attachment *attachment, int fd, const char *queue)
 	return rc;
 }
 
-/* What the lanes say of themselves: they are those that were asked for, each once, of one log, and their rings take the
- * longest message. */
+/* True if (1) each lane was requested, (2) no lane came twice, (3) all lanes are of one log, and
+ * (4) the rings take the longest message. */
 static bool
 check_lanes(const struct attachment *attachment, uint64_t asked)
 {
@@ -152,7 +153,7 @@ open_control(struct attachment *attachment, const char *run_dir, const char *que
 	return rc;
 }
 
-/* Receives the answer and takes over what comes with it. */
+/* Receives the answer to HELLO: bell and lanes, or a refusal. */
 static int
 receive_welcome(struct attachment *attachment, const char *run_dir, const struct wire_hello *hello,
     char *error, size_t error_bytes)
@@ -169,7 +170,7 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const struct
 		    "no descriptors are left for the lanes that the router hands over: raise the "
 		    "limit (ulimit -n)");
 	if (rc != 0)
-		return rc == -EMFILE ? rc : complain(error, error_bytes, rc, "router");
+		return rc == -EMFILE ? rc : attachment_error(error, error_bytes, rc, "router");
 	if (type == WIRE_ERROR)
 		return read_refusal(payload, length, error, error_bytes);
 	if (type != WIRE_WELCOME || fd_count < 2)
@@ -189,7 +190,7 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const struct
 		rc = -EPROTO;
 	if (rc == 0)
 		rc = open_control(attachment, run_dir, hello->name);
-	return rc == 0 ? 0 : complain(error, error_bytes, rc, "router's welcome");
+	return rc == 0 ? 0 : attachment_error(error, error_bytes, rc, "router's welcome");
 }
 
 int
@@ -208,10 +209,10 @@ attachment_open(struct attachment *attachment, const char *run_dir, const char *
 	attachment->bell_fd = attachment->control.fd = attachment->control.lock_fd = -1;
 	attachment->socket = wire_connect(run_dir, ANSWER_MS);
 	if (attachment->socket < 0)
-		return complain(error, error_bytes, attachment->socket, run_dir);
+		return attachment_error(error, error_bytes, attachment->socket, run_dir);
 	rc = wire_send_hello(attachment->socket, &hello, lock_fd);
 	if (rc != 0)
-		complain(error, error_bytes, rc, "router");
+		attachment_error(error, error_bytes, rc, "router");
 	else
 		rc = receive_welcome(attachment, run_dir, &hello, error, error_bytes);
 	if (rc != 0) {
@@ -241,7 +242,7 @@ attachment_alive(const struct attachment *attachment)
 {
 	struct pollfd poller = { .fd = attachment->socket, .events = POLLIN | POLLRDHUP };
 
-	/* The router sends nothing after its welcome: anything to read is the end. */
+	/* The router sends nothing after WELCOME, so anything readable is the end of the stream. */
 	return poll(&poller, 1, 0) == 0 || (errno == EINTR && poller.revents == 0);
 }
 
@@ -293,7 +294,7 @@ wake_router(struct attachment *attachment)
 {
 	uint64_t one = 1;
 
-	/* It can only fail when the router is gone, which the socket tells. */
+	/* write() fails only if the router is gone; attachment_alive() will tell. */
 	if (doorbell_must_wake(&attachment->lane[0].shared->router_bell) &&
 	    write(attachment->bell_fd, &one, sizeof(one)) < 0)
 		return;
@@ -303,7 +304,7 @@ void
 attachment_release(struct attachment *attachment)
 {
 	for (unsigned i = 0; i < attachment->lane_count; i++) {
-		/* A head that was looked at is not taken yet: its room is still needed. */
+		/* A peeked delivery has not been taken, so its space must stay. */
 		if (attachment->has_head[i])
 			ring_unpeek(&attachment->delivery[i], &attachment->head[i]);
 		attachment->has_head[i] = false;
@@ -364,8 +365,9 @@ attachment_detail(
 void
 attachment_start(struct attachment *attachment, uint64_t sequence, uint64_t now_ns)
 {
-	/* No barrier between this store and the load of the state word that follows: who changes the state waits for
-	 * state_seen, and does not look here (attachment_heartbeat()). */
+	/* No barrier is needed between this store and the load of the state word that follows: a
+	 * process that changes the state waits for state_seen instead of reading the start words
+	 * (attachment_heartbeat()). */
 	start_set(&attachment->lane[0].shared->worker.starting, sequence, now_ns);
 }
 
@@ -383,16 +385,17 @@ attachment_heartbeat(
 
 	atomic_store_explicit(&words->heartbeat_ns, now_ns, memory_order_relaxed);
 	atomic_store_explicit(&words->handled, handled, memory_order_relaxed);
-	/* Pairs with the acquire load in the router's publish_words(): what came of the handlers that were started
-	 * under older states stands in the completion rings. No handler is started under an older state after this:
-	 * attachment_state() loads the same word, and never finds it older than it found it before. */
+	/* Release: pairs with the acquire load in the router's publish_words(). A reader of
+	 * state_seen finds the outcomes of all handlers started under older states in the
+	 * completion rings. No handler starts under an older state afterwards: attachment_state()
+	 * loads the same word each time, and loads of one word never go back in time. */
 	atomic_store_explicit(&words->state_seen, state, memory_order_release);
 }
 
 void
 attachment_flag(struct attachment *attachment, uint64_t flags)
 {
-	/* Relaxed: it says by itself all that it says. */
+	/* Relaxed: the flags publish no other data. */
 	atomic_store_explicit(
 	    &attachment->lane[0].shared->worker.flags, flags, memory_order_relaxed);
 }

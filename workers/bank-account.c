@@ -35,7 +35,8 @@ all_digits(struct span text)
 	return true;
 }
 
-/* The ABA checksum: weights 3, 7, 1; the sum is a multiple of ten. */
+/* The checksum of ABA routing numbers: the sum of the digits, weighted 3, 7, 1, is a multiple of
+ * ten (https://en.wikipedia.org/wiki/ABA_routing_transit_number). */
 static bool
 aba_valid(struct span routing)
 {
@@ -54,7 +55,7 @@ routing_valid(const struct service_context *context, struct span routing)
 	    (!context->config->routing_check_aba || aba_valid(routing));
 }
 
-/* Stars and the last four digits: nothing else of an account number is kept anywhere. */
+/* Asterisks and the last four digits. The store keeps no more of an account number. */
 static void
 mask(char masked[MASK_BYTES], struct span number)
 {
@@ -97,7 +98,8 @@ missing_field(const struct json_value values[FIELDS])
 }
 
 static void
-handle(struct service_context *context, const struct message *message, struct outcome *outcome)
+bank_account_handle(
+    struct service_context *context, const struct message *message, struct outcome *outcome)
 {
 	struct account *account = context->row;
 	struct span body = message->envelope.body;
@@ -150,7 +152,8 @@ handle(struct service_context *context, const struct message *message, struct ou
 }
 
 static void
-bind(const struct service_context *context, const struct message *message, sqlite3_stmt *insert)
+bank_account_bind(
+    const struct service_context *context, const struct message *message, sqlite3_stmt *insert)
 {
 	const struct account *account = context->row;
 
@@ -164,7 +167,7 @@ bind(const struct service_context *context, const struct message *message, sqlit
 }
 
 static void
-print(const struct service_context *context, const struct message *message, FILE *out)
+bank_account_print(const struct service_context *context, const struct message *message, FILE *out)
 {
 	const struct account *account = context->row;
 
@@ -195,7 +198,7 @@ const struct service service_bank_account = {
 	.insert = "INSERT INTO bank_accounts VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,"
 		  "'validated')",
 	.row_bytes = sizeof(struct account),
-	.handle = handle,
-	.bind = bind,
-	.print = print,
+	.handle = bank_account_handle,
+	.bind = bank_account_bind,
+	.print = bank_account_print,
 };

@@ -11,13 +11,12 @@
 #include "log/format.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
-#include "workers/held.h"
+#include "workers/blocked_groups.h"
 
 enum {
-	WAIT_NS =
-	    100000000, /* how long a sleep lasts at most: the socket is looked at in between */
-	ALIVE_NS = 100000000,
-	ALARM_S = 2
+	WAIT_NS = 100000000,  /* longest sleep; the socket is checked in between */
+	ALIVE_NS = 100000000, /* between two checks of the socket */
+	ALARM_S = 2           /* beyond visibility_timeout, the router's limit */
 };
 
 _Static_assert(CONSUMER_ARENA_BYTES >=
@@ -27,16 +26,17 @@ _Static_assert(CONSUMER_ARENA_BYTES >=
 /* A message in the arena. */
 struct item {
 	uint64_t sequence;
-	size_t offset, length; /* of its envelope */
+	size_t offset, length; /* of the envelope */
 	unsigned lane;
-	uint32_t receives;     /* handlers that were started on it before and died */
-	uint16_t order;        /* as what it is to be recorded as failed; 0: it is to be handled */
-	uint16_t order_length; /* of the reason, which stands in front of the envelope */
-	bool again;            /* its group was held, and is not any more */
-	uint64_t held_group;   /* that was held because of it; 0: none */
-	uint16_t status;       /* once it is answered */
-	uint16_t flags;        /* ... enum lane_completion_flag */
-	char *reason;          /* of a failure, else NULL */
+	uint32_t receives;       /* earlier handlers of the message that died */
+	uint16_t give_up_status; /* record the message as failed with this status; 0: handle */
+	uint16_t give_up_length; /* of the reason to give up, which stands before the envelope */
+	bool unblocked;          /* the router has unblocked the message's group */
+	uint64_t blocked_group;  /* hash of the group that the message blocked; 0: none */
+	/* The outcome, once there is one. */
+	uint16_t status;
+	uint16_t flags; /* enum lane_completion_flag */
+	char *reason;   /* of a failure, else NULL */
 };
 
 struct consumer {
@@ -48,11 +48,11 @@ struct consumer {
 	uint8_t *arena;
 	size_t used;
 	struct item *items;
-	size_t count, next;    /* items in the arena; the first that is not completed */
-	uint64_t highest;      /* sequence up to which the store may have rows of the log */
-	bool one_by_one;       /* the store failed: to find out with which message */
-	struct held held;      /* groups */
-	uint64_t detail_state; /* a state word, and what it is about */
+	size_t count, next; /* items in the arena; the first item not completed */
+	uint64_t highest;   /* the store has no row of the log beyond this sequence */
+	bool one_by_one;    /* after a store error: batches of one message, to find the cause */
+	struct blocked_groups blocked;
+	uint64_t detail_state; /* state word that `detail` belongs to */
 	struct control_detail detail;
 	uint64_t handled, alive_ns;
 };
@@ -64,7 +64,7 @@ consumer_new(const struct service *service, const struct config_queue *config, s
 	struct consumer *consumer;
 
 	if (service->table != NULL && store == NULL)
-		return NULL; /* or messages were settled whose effects are nowhere */
+		return NULL; /* messages would settle without their effects being stored */
 	consumer = calloc(1, sizeof(*consumer));
 	if (consumer == NULL)
 		return NULL;
@@ -100,7 +100,7 @@ consumer_free(struct consumer *consumer)
 		return;
 	if (consumer->items != NULL)
 		forget_items(consumer);
-	held_free(&consumer->held);
+	blocked_groups_free(&consumer->blocked);
 	json_reader_free(consumer->context.reader);
 	free(consumer->context.row);
 	free(consumer->arena);
@@ -112,7 +112,7 @@ consumer_free(struct consumer *consumer)
  * Taking.
  */
 
-/* Can the router have said this? What it wants otherwise than is understood is not guessed at. */
+/* False if the router cannot have written this header. Unknown flags are not guessed at. */
 static bool
 is_delivery(const struct lane_delivery *delivery, size_t length, uint32_t max_message_bytes)
 {
@@ -125,8 +125,8 @@ is_delivery(const struct lane_delivery *delivery, size_t length, uint32_t max_me
 	    (!give_up || (delivery->status >= 400 && delivery->status < 600));
 }
 
-/* Copies a delivery out of the ring: from here on nobody else can change it. Returns 1, 0 when there is no room for it,
- * or -EPROTO. */
+/* Copies a delivery out of the shared ring, so that nobody can change it between check and use.
+ * Returns 1, 0 if the arena is full, or -EPROTO. */
 static int
 copy_item(struct consumer *consumer, const struct ring_record *record, unsigned lane,
     uint32_t max_message_bytes)
@@ -143,7 +143,7 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 		return 0;
 	memcpy(consumer->arena + consumer->used, (const char *)record->payload + sizeof(delivery),
 	    length);
-	/* Readers of JSON look at what follows, without consequence: not at what happens to stand there. */
+	/* JSON_PADDING. The reader ignores its contents; zeros keep valgrind quiet. */
 	memset(consumer->arena + consumer->used + length, 0, JSON_PADDING);
 	*item = (struct item){
 		.sequence = delivery.sequence,
@@ -151,11 +151,11 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 		.length = length,
 		.lane = lane,
 		.receives = delivery.receive_count,
-		.again = delivery.flags & LANE_AGAIN,
+		.unblocked = delivery.flags & LANE_AGAIN,
 	};
 	if (delivery.flags & LANE_GIVE_UP) {
-		item->order = delivery.status;
-		item->order_length = delivery.reason_length;
+		item->give_up_status = delivery.status;
+		item->give_up_length = delivery.reason_length;
 		item->offset += delivery.reason_length;
 		item->length -= delivery.reason_length;
 	}
@@ -164,9 +164,9 @@ copy_item(struct consumer *consumer, const struct ring_record *record, unsigned 
 	return 1;
 }
 
-/* Fills the empty arena with what is in the lanes. */
+/* Fills the empty arena with deliveries from the lanes. */
 static int
-take(struct consumer *consumer, struct attachment *attachment)
+take_items(struct consumer *consumer, struct attachment *attachment)
 {
 	struct ring_record record;
 	unsigned lane;
@@ -209,11 +209,11 @@ open_message(struct consumer *consumer, const struct attachment *attachment,
 	if (envelope_open(&message->envelope, consumer->arena + item->offset, item->length,
 		consumer->max_message_bytes, &why) == 0)
 		return 0;
-	service_answer(outcome, 500, why); /* the router checked it: something is badly wrong */
+	service_answer(outcome, 500, why); /* cannot happen: the router has checked the envelope */
 	return -EBADMSG;
 }
 
-/* Why the state is as it is. False when it is another one by now. */
+/* Reads the detail of `state` into consumer->detail. False if the state has changed. */
 static bool
 read_detail(struct consumer *consumer, const struct attachment *attachment, uint64_t state)
 {
@@ -225,7 +225,7 @@ read_detail(struct consumer *consumer, const struct attachment *attachment, uint
 	return true;
 }
 
-/* A person stopped the queue and wants what was handed out to be handled. */
+/* True if a person stopped the queue with --drain: messages handed out before are still handled. */
 static bool
 is_draining(struct consumer *consumer, const struct attachment *attachment, uint64_t state)
 {
@@ -233,8 +233,8 @@ is_draining(struct consumer *consumer, const struct attachment *attachment, uint
 	    read_detail(consumer, attachment, state) && consumer->detail.flags & CONTROL_DRAIN;
 }
 
-/* May this message be started in this state? While it is PROBING, what stands behind the message that is
- * let through may not. */
+/* True if a handler may start on this message in this state. PROBING lets the head through, and
+ * nothing behind the head. */
 static bool
 may_start(struct consumer *consumer, const struct attachment *attachment, const struct item *item,
     uint64_t state)
@@ -253,7 +253,9 @@ may_start(struct consumer *consumer, const struct attachment *attachment, const 
 	return false;
 }
 
-/* Is it to be given up instead of handled? Fills the outcome then. */
+/* True, with the outcome filled, if the message is to be given up instead of handled, because
+ * (1) a person skips the head, (2) the router's delivery says so, or (3) the message has cost
+ * max_receive_count handlers their life. */
 static bool
 give_up(const struct consumer *consumer, const struct attachment *attachment,
     const struct item *item, uint64_t state, struct outcome *outcome)
@@ -270,10 +272,10 @@ give_up(const struct consumer *consumer, const struct attachment *attachment,
 		    consumer->detail.error);
 		return true;
 	}
-	if (item->order != 0) {
-		snprintf(reason, sizeof(reason), "%.*s", (int)item->order_length,
-		    (const char *)consumer->arena + item->offset - item->order_length);
-		service_answer(outcome, item->order, reason);
+	if (item->give_up_status != 0) {
+		snprintf(reason, sizeof(reason), "%.*s", (int)item->give_up_length,
+		    (const char *)consumer->arena + item->offset - item->give_up_length);
+		service_answer(outcome, item->give_up_status, reason);
 		return true;
 	}
 	if (most == 0 || item->receives < most)
@@ -291,47 +293,53 @@ group_of(const struct message *message)
 	return log_group_hash_whole(message->envelope.group.data, message->envelope.group.length);
 }
 
-/* Does it come behind one of its group that failed? */
+/* True if the message's group is blocked. A delivery with LANE_AGAIN unblocks its group. */
 static bool
-is_held(struct consumer *consumer, const struct item *item, const struct message *message)
+is_blocked(struct consumer *consumer, const struct item *item, const struct message *message)
 {
-	if (consumer->held.count == 0)
+	if (consumer->blocked.count == 0)
 		return false;
-	if (item->again)
-		held_remove(&consumer->held, group_of(message));
-	return held_has(&consumer->held, group_of(message));
+	if (item->unblocked)
+		blocked_groups_remove(&consumer->blocked, group_of(message));
+	return blocked_groups_has(&consumer->blocked, group_of(message));
 }
 
-/* Holds the group of a message that failed. False when that cannot be. */
+/* Blocks the group of a failed message. False without memory. */
 static bool
-hold(struct consumer *consumer, const struct attachment *attachment, struct item *item)
+block_group(struct consumer *consumer, const struct attachment *attachment, struct item *item)
 {
 	struct message message;
 	struct outcome outcome;
 
 	if (open_message(consumer, attachment, item, &message, &outcome) != 0)
 		return false;
-	item->held_group = group_of(&message);
-	return held_add(&consumer->held, item->held_group);
+	item->blocked_group = group_of(&message);
+	return blocked_groups_add(&consumer->blocked, item->blocked_group);
 }
 
-/* What becomes of a message. */
-enum answer { ANSWER_STOP, ANSWER_ENDED, ANSWER_AGAIN, ANSWER_GIVEN_BACK };
+enum answer {
+	ANSWER_STOP,      /* the message failed and closes the gate, which ends the batch */
+	ANSWER_ENDED,     /* the message ended, done or failed */
+	ANSWER_RETRY,     /* the message failed and blocks its group until a retry */
+	ANSWER_GIVEN_BACK /* the message was not handled, as its group is blocked */
+};
 
-/* It failed, and is to be tried again: it blocks its group, or the queue. */
+/* The answer for a failed message that will be retried: only its group waits, if the policy says so
+ * and memory suffices; else the queue waits. */
 static int
 postpone(struct consumer *consumer, const struct attachment *attachment, struct item *item,
     const struct outcome *outcome)
 {
 	return policy_blocks(&attachment->policy, outcome->status) &&
-		hold(consumer, attachment, item)
-	    ? ANSWER_AGAIN
+		block_group(consumer, attachment, item)
+	    ? ANSWER_RETRY
 	    : ANSWER_STOP;
 }
 
-/* The store has another message's row in its place. So it cannot be applied; given up it gets no row. */
+/* The answer if the store has another message's row under the same log and sequence. The message
+ * cannot be applied. If given up, the message gets no row. */
 static int
-refuse(struct consumer *consumer, const struct attachment *attachment, struct item *item,
+answer_collision(struct consumer *consumer, const struct attachment *attachment, struct item *item,
     uint64_t state, struct outcome *outcome)
 {
 	if (give_up(consumer, attachment, item, state, outcome))
@@ -340,9 +348,9 @@ refuse(struct consumer *consumer, const struct attachment *attachment, struct it
 	return postpone(consumer, attachment, item, outcome);
 }
 
-/* Handles a message that the store does not know. */
+/* Handles a message that has no row in the store. Returns an enum answer, or -EIO. */
 static int
-decide(struct consumer *consumer, const struct attachment *attachment, struct item *item,
+handle_new(struct consumer *consumer, const struct attachment *attachment, struct item *item,
     const struct message *message, uint64_t state, uint64_t *clock_ns, struct outcome *outcome)
 {
 	uint64_t started_ns = *clock_ns;
@@ -363,9 +371,10 @@ decide(struct consumer *consumer, const struct attachment *attachment, struct it
 	return rc < 0 ? rc : ANSWER_ENDED;
 }
 
-/* Decides on one message and writes its effect into the open transaction. Returns an enum answer, or -EIO. */
+/* Handles one message, unless its group is blocked or its row is in the store, and writes its
+ * effect into the open transaction. Returns an enum answer, or -EIO. */
 static int
-handle(struct consumer *consumer, const struct attachment *attachment, struct item *item,
+handle_item(struct consumer *consumer, const struct attachment *attachment, struct item *item,
     uint64_t state, uint64_t *clock_ns, struct outcome *outcome)
 {
 	struct message message;
@@ -373,28 +382,28 @@ handle(struct consumer *consumer, const struct attachment *attachment, struct it
 
 	if (open_message(consumer, attachment, item, &message, outcome) != 0)
 		return ANSWER_STOP;
-	if (is_held(consumer, item, &message)) {
+	if (is_blocked(consumer, item, &message)) {
 		service_answer(outcome, 503, "");
 		return ANSWER_GIVEN_BACK;
 	}
-	/* What was handed out before is in here, and so is every sequence that a log which lost its end may give
-	 * again: as the store knows it, it is not above highest. */
+	/* The store needs a look-up only up to `highest`. Messages handed out before are among
+	 * these, and so are sequences that a log without its lost end assigns again. */
 	if (consumer->store != NULL && item->sequence <= consumer->highest)
 		rc = store_find(consumer->store, &message, outcome);
 	if (rc == -EEXIST)
-		return refuse(consumer, attachment, item, state, outcome);
+		return answer_collision(consumer, attachment, item, state, outcome);
 	if (rc != 0)
 		return rc < 0 ? rc : ANSWER_ENDED;
-	return decide(consumer, attachment, item, &message, state, clock_ns, outcome);
+	return handle_new(consumer, attachment, item, &message, state, clock_ns, outcome);
 }
 
-/* How a batch ended. run_batch() sets all of it before anything can fail. */
+/* How a batch ended. run_batch() sets all members before any error. */
 struct batch {
-	size_t end;           /* first item that is not handled */
-	bool held;            /* the state does not let item end be started */
-	bool server_error;    /* item end answered 5xx */
-	struct outcome error; /* the answer of item end */
-	uint64_t state;       /* state word under which the last item was started */
+	size_t end;           /* first item not handled */
+	bool gate_closed;     /* item `end` may not start under `state` */
+	bool server_error;    /* item `end` failed and closes the gate (ANSWER_STOP) */
+	struct outcome error; /* of item `end` */
+	uint64_t state;       /* state word when the last item was started */
 };
 
 static void
@@ -404,17 +413,18 @@ keep_outcome(struct item *item, const struct outcome *outcome, int answer)
 	item->flags = answer == ANSWER_GIVEN_BACK              ? LANE_GIVEN_BACK
 	    : answer == ANSWER_ENDED && outcome->status >= 400 ? LANE_ENDED
 							       : 0;
-	free(item->reason); /* of a try that was rolled back */
+	free(item->reason); /* of an earlier try, which was rolled back */
 	item->reason = outcome->status >= 300 ? strdup(outcome->reason) : NULL;
 }
 
-/* Handles items until the batch is full or must end. Returns 0, or -EIO for the store. */
+/* Handles items until the batch is full or must end. Returns 0, or -EIO if the store failed. */
 static int
 handle_batch(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
 {
 	uint64_t start_ns = clock_monotonic_ns(), clock_ns = start_ns;
 
-	/* The router ends a worker that takes too long for one message. If it cannot, this does. */
+	/* The router kills a worker that exceeds visibility_timeout on one message. Without a
+	 * router, this alarm does. */
 	alarm((unsigned)(attachment->policy.visibility_ns / 1000000000) + ALARM_S);
 	while (batch->end < consumer->count && clock_ns - start_ns < CONSUMER_BATCH_NS &&
 	    !((consumer->one_by_one || consumer->service->acts) && batch->end > consumer->next)) {
@@ -423,10 +433,11 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 
 		attachment_start(attachment, item->sequence, clock_ns);
 		batch->state = attachment_state(attachment);
-		batch->held = !may_start(consumer, attachment, item, batch->state);
-		if (batch->held)
-			break; /* transact() says that it ended */
-		rc = handle(consumer, attachment, item, batch->state, &clock_ns, &batch->error);
+		batch->gate_closed = !may_start(consumer, attachment, item, batch->state);
+		if (batch->gate_closed)
+			break; /* transact() calls attachment_end() */
+		rc =
+		    handle_item(consumer, attachment, item, batch->state, &clock_ns, &batch->error);
 		if (rc < 0)
 			return rc;
 		batch->server_error = rc == ANSWER_STOP;
@@ -439,8 +450,9 @@ handle_batch(struct consumer *consumer, struct attachment *attachment, struct ba
 	return 0;
 }
 
-/* Puts a completion into its ring; waits for room as long as the router lives and nobody says stop. What
- * is not told then is told when the message comes again. */
+/* Writes a completion, and waits for space in the ring while the router lives and *stop is not set.
+ * Returns 0, -EPIPE or -EPROTO. A completion that is lost here is repeated from the store when the
+ * message is delivered again. */
 static int
 complete(const struct consumer *consumer, struct attachment *attachment, const struct item *item,
     uint64_t state, int status, uint32_t flags, const char *reason)
@@ -481,8 +493,9 @@ complete_batch(struct consumer *consumer, struct attachment *attachment, const s
 	return rc;
 }
 
-/* The store failed: nothing of the batch was applied, or all of it when the commit failed. Each message is tried by
- * itself then, so that the one that cannot be stored answers for it. */
+/* Handles an error of the store: either nothing of the batch was applied, or, if the commit
+ * reported the error, perhaps all. The batch is repeated one message at a time, so that only the
+ * message that cannot be stored answers 500. */
 static void
 fail_batch(struct consumer *consumer, const struct attachment *attachment, struct batch *batch)
 {
@@ -492,28 +505,28 @@ fail_batch(struct consumer *consumer, const struct attachment *attachment, struc
 	for (size_t i = consumer->next; i < batch->end; i++) {
 		struct item *item = &consumer->items[i];
 
-		/* Look for it in the store before it is applied again. */
+		/* The commit may have applied the message: the next try looks it up first. */
 		if (item->sequence > consumer->highest)
 			consumer->highest = item->sequence;
-		if (item->held_group != 0)
-			held_remove(&consumer->held, item->held_group);
-		item->held_group = 0;
+		if (item->blocked_group != 0)
+			blocked_groups_remove(&consumer->blocked, item->blocked_group);
+		item->blocked_group = 0;
 	}
 	consumer->one_by_one = true;
 	batch->end = consumer->next;
-	batch->held = false;
+	batch->gate_closed = false;
 	batch->server_error = alone;
 	if (!alone)
 		return;
 	service_answer(&batch->error, 500, store_error(consumer->store));
 	if (policy_blocks(&attachment->policy, 500) &&
-	    hold(consumer, attachment, &consumer->items[batch->end])) {
-		keep_outcome(&consumer->items[batch->end++], &batch->error, ANSWER_AGAIN);
+	    block_group(consumer, attachment, &consumer->items[batch->end])) {
+		keep_outcome(&consumer->items[batch->end++], &batch->error, ANSWER_RETRY);
 		batch->server_error = false;
 	}
 }
 
-/* Handles and commits. Returns 0, or -EIO for the store. */
+/* Handles and commits a batch. Returns 0, or -EIO if the store failed. */
 static int
 transact(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
 {
@@ -532,16 +545,19 @@ transact(struct consumer *consumer, struct attachment *attachment, struct batch 
 	return rc;
 }
 
-/* One transaction. Returns 0, -EPIPE, -EPROTO, or -EAGAIN: attach again. */
+/* Runs one transaction and completes its messages. Returns 0, -EPIPE, -EPROTO, or -EAGAIN: attach
+ * again. */
 static int
 run_batch(struct consumer *consumer, struct attachment *attachment, struct batch *batch)
 {
 	int rc;
 
 	*batch = (struct batch){ .end = consumer->next, .state = attachment_state(attachment) };
-	/* Here, too: a message that may not be started does not answer for a transaction that cannot begin. */
-	batch->held = !may_start(consumer, attachment, &consumer->items[batch->end], batch->state);
-	if (batch->held)
+	/* The gate is checked before the transaction as well: an error of store_begin() must not
+	 * count against a message that may not be started. */
+	batch->gate_closed =
+	    !may_start(consumer, attachment, &consumer->items[batch->end], batch->state);
+	if (batch->gate_closed)
 		return 0;
 	consumer->context.batch++;
 	service_time(consumer->context.now);
@@ -554,8 +570,8 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
 		    "u:sequence", consumer->items[batch->end].sequence, "d:status",
 		    batch->error.status, "s:error", batch->error.reason, NULL);
 	rc = complete_batch(consumer, attachment, batch);
-	/* The router blocks the group, and no change of the state word will come: this worker, which cannot hold the
-	 * group, begins again. */
+	/* The router blocks the group after this error, so the gate stays open. This worker could
+	 * not record the group as blocked, so must attach again to get the messages in order. */
 	if (rc == 0 && batch->server_error &&
 	    policy_blocks(&attachment->policy, batch->error.status))
 		rc = -EAGAIN;
@@ -566,7 +582,7 @@ run_batch(struct consumer *consumer, struct attachment *attachment, struct batch
  * Waiting.
  */
 
-/* Tells the router that we live, and finds out whether it does. */
+/* Updates the heartbeat. False once the router is gone. */
 static bool
 keep_alive(struct consumer *consumer, struct attachment *attachment)
 {
@@ -579,7 +595,7 @@ keep_alive(struct consumer *consumer, struct attachment *attachment)
 	return attachment_alive(attachment);
 }
 
-/* Can there be anything to do in this state? */
+/* True if messages can be handled in this state. */
 static bool
 is_open(struct consumer *consumer, struct attachment *attachment, uint64_t state)
 {
@@ -590,25 +606,26 @@ is_open(struct consumer *consumer, struct attachment *attachment, uint64_t state
 	    (consumer->next < consumer->count || attachment_has_delivery(attachment));
 }
 
-/* Waits until the state is another one than blocked, and lets something through, and says that we have seen
- * it. Returns false when the router is gone or we are to stop. */
+/* Waits until the state word (1) differs from `closed` and (2) lets messages through, then reports
+ * the word as seen. Returns false when the router is gone or *stop is set. */
 static bool
 wait_for_gate(
-    struct consumer *consumer, struct attachment *attachment, uint64_t blocked, uint64_t *state)
+    struct consumer *consumer, struct attachment *attachment, uint64_t closed, uint64_t *state)
 {
-	while ((*state = attachment_state(attachment)) == blocked ||
+	while ((*state = attachment_state(attachment)) == closed ||
 	    !is_open(consumer, attachment, *state)) {
 		if (*consumer->stop || !keep_alive(consumer, attachment))
 			return false;
 		attachment_wait(attachment, *state, false, WAIT_NS);
 	}
-	/* Whoever waits for that does not wait for the handlers that are started now. */
+	/* Reported before the next handlers start, so that nobody who waits for state_seen waits
+	 * for them. */
 	attachment_heartbeat(attachment, *state, consumer->handled, clock_monotonic_ns());
 	return true;
 }
 
-/* Looks how far the store knows the log. One that knows nothing of it, although messages were done, has lost them or is not
- * the one that was. */
+/* Reads the store's highest sequence of the log. A store without any row, although messages were
+ * done, has lost its rows or is another store: a warning. */
 static int
 look_at_store(struct consumer *consumer, struct attachment *attachment)
 {
@@ -625,20 +642,20 @@ look_at_store(struct consumer *consumer, struct attachment *attachment)
 int
 consumer_run(struct consumer *consumer, struct attachment *attachment)
 {
-	uint64_t blocked = 0; /* a state under which there is no more to do */
-	uint64_t state;       /* that we have said to have seen */
-	struct batch batch;   /* run_batch() fills it */
+	uint64_t closed = 0; /* state word under which no message may start; 0: none */
+	uint64_t state;      /* state word reported as seen */
+	struct batch batch;  /* set by run_batch() */
 	int rc = 0;
 
 	forget_items(consumer);
-	consumer->held.count = 0;
+	consumer->blocked.count = 0;
 	if (consumer->store != NULL)
 		rc = look_at_store(consumer, attachment);
 	while (rc == 0 && !*consumer->stop && keep_alive(consumer, attachment)) {
-		if (!wait_for_gate(consumer, attachment, blocked, &state))
+		if (!wait_for_gate(consumer, attachment, closed, &state))
 			break;
 		if (consumer->next == consumer->count)
-			rc = take(consumer, attachment);
+			rc = take_items(consumer, attachment);
 		if (rc != 0)
 			break;
 		if (consumer->count == 0) {
@@ -646,7 +663,7 @@ consumer_run(struct consumer *consumer, struct attachment *attachment)
 			continue;
 		}
 		rc = run_batch(consumer, attachment, &batch);
-		blocked = batch.server_error || batch.held ? batch.state : 0;
+		closed = batch.server_error || batch.gate_closed ? batch.state : 0;
 	}
 	return rc == -EPIPE ? 0 : rc;
 }

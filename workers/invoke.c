@@ -10,7 +10,8 @@
 
 #include "config/output.h"
 
-/* One message, as headgate-publish would read it: without a byte order mark, and the end of its line. */
+/* Reads one message from stdin, as headgate-publish reads a line: without byte order mark and line
+ * ending. Returns its length. */
 static size_t
 read_input(char *text, size_t capacity)
 {

@@ -6,8 +6,8 @@
 
 #include "workers/service.h"
 
-/* Prints the result as one JSON object. Returns the exit status: 0 for a 2xx, EX_DATAERR for a 4xx,
- * EX_SOFTWARE for a 5xx. */
+/* Prints the outcome as one JSON object. Returns the exit status: 0 for 2xx, EX_DATAERR for 4xx,
+ * EX_SOFTWARE for 5xx. */
 int invoke_main(const struct service *, const struct config *);
 
 #endif

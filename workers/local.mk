@@ -1,6 +1,6 @@
 noinst_LIBRARIES += workers/libworker.a
 WORKER_FILES = workers/accounts.c workers/accounts.h workers/amount.c workers/amount.h workers/attachment.c \
-	workers/attachment.h workers/consumer.c workers/consumer.h workers/held.c workers/held.h workers/invoke.c \
+	workers/attachment.h workers/consumer.c workers/consumer.h workers/blocked_groups.c workers/blocked_groups.h workers/invoke.c \
 	workers/invoke.h workers/service.c workers/service.h \
 	workers/bank-account.c workers/managed.c workers/managed.h workers/manager.c \
 	workers/payment.c workers/store.c workers/store.h \

@@ -12,7 +12,7 @@ static const char control_queue[] = "subscription-control";
 enum field { FUNCTION_NAME, SERVICE_NAME, DESCRIPTION, FIELDS };
 static const char *const names[FIELDS] = { "function_name", "service_name", "description" };
 
-/* What is being read. */
+/* Context of the reading of MANAGED_FUNCTIONS. */
 struct listing {
 	struct managed *managed;
 	const struct config *config;
@@ -22,7 +22,7 @@ struct listing {
 };
 
 static int __attribute__((format(printf, 2, 3)))
-complain(struct listing *listing, const char *format, ...)
+managed_error(struct listing *listing, const char *format, ...)
 {
 	va_list arguments;
 	int n = snprintf(listing->error, listing->error_bytes, "%s: ", variable);
@@ -34,7 +34,7 @@ complain(struct listing *listing, const char *format, ...)
 	return -EINVAL;
 }
 
-/* A text that may be absent. */
+/* Reads an optional text; "" if absent or null. */
 static int
 read_text(struct listing *listing, const struct json_value *value, enum field field, char *text)
 {
@@ -45,13 +45,13 @@ read_text(struct listing *listing, const struct json_value *value, enum field fi
 		    ? json_unescape(value, text, MANAGED_TEXT_BYTES - 1)
 		    : -EINVAL;
 	if (length < 0 || memchr(text, '\0', (size_t)length) != NULL)
-		return complain(listing, "%s: not a text of at most 255 bytes", names[field]);
+		return managed_error(listing, "%s: not a text of at most 255 bytes", names[field]);
 	text[length] = '\0';
 	return 0;
 }
 
 static void
-add(struct managed *managed, const struct config_queue *queue, const char *name,
+add_function(struct managed *managed, const struct config_queue *queue, const char *name,
     const char *description)
 {
 	struct managed_function *function = &managed->functions[managed->count++];
@@ -83,20 +83,20 @@ read_function(void *context, struct span name, const struct json_value *item)
 	if (item->type != JSON_OBJECT ||
 	    json_pick(listing->reader, item->raw.data, item->raw.length, names, FIELDS, values) !=
 		JSON_OK)
-		return complain(listing, "an array of objects is wanted");
+		return managed_error(listing, "an array of objects is wanted");
 	for (int i = 0; i < FIELDS; i++)
 		if (read_text(listing, &values[i], (enum field)i, text[i]) != 0)
 			return -EINVAL;
 	if (text[SERVICE_NAME][0] == '\0')
-		return complain(listing, "%s is missing", names[SERVICE_NAME]);
+		return managed_error(listing, "%s is missing", names[SERVICE_NAME]);
 	queue = find_queue(listing->config, text[SERVICE_NAME]);
 	if (queue == NULL)
-		return complain(
+		return managed_error(
 		    listing, "there is no queue %s in the configuration", text[SERVICE_NAME]);
 	if (managed_find(listing->managed, (struct span){ queue->name, strlen(queue->name) }) !=
 	    NULL)
-		return complain(listing, "%s stands there twice", queue->name);
-	add(listing->managed, queue,
+		return managed_error(listing, "%s stands there twice", queue->name);
+	add_function(listing->managed, queue,
 	    text[FUNCTION_NAME][0] != '\0' ? text[FUNCTION_NAME] : queue->name, text[DESCRIPTION]);
 	return 0;
 }
@@ -107,11 +107,12 @@ read_array(struct listing *listing, struct span array)
 	enum json_error error = json_each(listing->reader, array, read_function, listing);
 
 	if (error != JSON_OK && error != JSON_STOPPED)
-		return complain(listing, "%s", json_error_text(error));
+		return managed_error(listing, "%s", json_error_text(error));
 	return error == JSON_OK ? 0 : -EINVAL;
 }
 
-/* The array stands in an object of our own, so that it is walked strictly and to its end. */
+/* json_pick() walks objects only, so the array is made the member of an object. The walk then
+ * checks the whole list strictly. */
 static int
 read_list(struct listing *listing, const char *list)
 {
@@ -129,7 +130,7 @@ read_list(struct listing *listing, const char *list)
 		    value.type == JSON_ARRAY)
 			rc = read_array(listing, value.raw);
 		else
-			rc = complain(listing, "no JSON array");
+			rc = managed_error(listing, "no JSON array");
 	}
 	json_reader_free(listing->reader);
 	free(text);
@@ -159,7 +160,7 @@ managed_load(
 		rc = read_list(&listing, list);
 	else
 		for (size_t i = 0; i < config.queue_count; i++)
-			add(&fresh, &config.queues[i], config.queues[i].name, "");
+			add_function(&fresh, &config.queues[i], config.queues[i].name, "");
 	config_free(&config);
 	if (rc == 0)
 		*managed = fresh;

@@ -1,6 +1,6 @@
 /*
- * managed - the functions that control messages are about: what MANAGED_FUNCTIONS lists, or else every
- * queue of the configuration.
+ * managed - the functions that control messages act on: those listed in MANAGED_FUNCTIONS, else all
+ * queues of the configuration.
  */
 #ifndef HEADGATE_WORKERS_MANAGED_H
 #define HEADGATE_WORKERS_MANAGED_H
@@ -12,10 +12,11 @@ enum { MANAGED_TEXT_BYTES = 256 };
 
 struct managed_function {
 	char queue[CONFIG_NAME_BYTES];        /* service_name */
-	char name[MANAGED_TEXT_BYTES];        /* function_name; the queue's unless it is listed */
+	char name[MANAGED_TEXT_BYTES];        /* function_name; default: the queue's name */
 	char description[MANAGED_TEXT_BYTES]; /* "" for none */
-	bool
-	    apart; /* only meant when it is named: dead letters, and the control messages themselves */
+	/* "All services" excludes this one: a dead-letter queue or the queue of control
+	 * messages. */
+	bool apart;
 };
 
 struct managed {
@@ -24,14 +25,14 @@ struct managed {
 	char run_dir[CONFIG_PATH_BYTES];
 };
 
-/* Reads the configuration and MANAGED_FUNCTIONS. Returns 0, or -errno with error filled; *managed is then
- * as it was. */
+/* Reads the configuration and MANAGED_FUNCTIONS. Returns 0, or -errno with `error` filled and
+ * *managed unchanged. */
 int managed_load(struct managed *, const struct config_options *, char *error, size_t error_bytes);
 
-/* By service name, in any case. NULL: there is none of this name. */
+/* Finds a function by its service name, in any case. NULL if absent. */
 const struct managed_function *managed_find(const struct managed *, struct span service);
 
-/* How many are meant when none is named. */
+/* The number of functions that "all services" includes. */
 size_t managed_count(const struct managed *);
 
 #endif

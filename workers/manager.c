@@ -1,8 +1,9 @@
 /*
  * headgate-subscription-manager(8): the worker of queue subscription-control.
  *
- * Its effects are the state words in the control segment, which are changed before the row is stored. After
- * a crash in between the message is handled again and finds that it is done: so its results say "already".
+ * The worker changes state words in the control segment before the message's row is stored. After a
+ * crash in between, the message is handled again and finds the change made: the result counts the
+ * mapping as "already" enabled or disabled.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,9 +21,9 @@
 
 static const char program[] = "headgate-subscription-manager";
 
-/* Together for all queues of a message, and less than a visibility timeout commonly is. */
+/* Limits for all queues of a message together, below a usual visibility_timeout. */
 #define LOGGED_NS UINT64_C(10000000000) /* for the router to log the changes */
-#define SEEN_NS   UINT64_C(2000000000) /* for the workers to see them: some may be at a long work */
+#define SEEN_NS   UINT64_C(2000000000)  /* for the workers to see the changes */
 
 enum field { ACTION, SERVICE, REASON, OPERATOR, TIMESTAMP, FIELDS };
 static const char *const names[FIELDS] = { "action", "service", "reason", "operator", "timestamp" };
@@ -46,13 +47,13 @@ static const struct action actions[] = {
 
 struct request {
 	const struct action *action;
-	const struct managed_function *function; /* NULL: all that are not apart */
+	const struct managed_function *function; /* NULL: all but those set apart */
 	struct json_value values[FIELDS];
 	char reason[CONTROL_TEXT_BYTES], operator[CONTROL_NAME_BYTES]; /* for the state's detail */
 	const char *now;
 };
 
-/* What became of one function. */
+/* The outcome for one function. */
 struct handled {
 	const struct managed_function *function;
 	unsigned queue; /* index in the control segment */
@@ -65,11 +66,11 @@ struct row {
 };
 
 static struct managed managed;
-static char *result_text; /* that the row shows; the process's, until the next message */
+static char *result_text; /* of the last message's row */
 static const struct config_options *options;
 
 static int
-begin(const struct config_options *given, char *error, size_t error_bytes)
+manager_begin(const struct config_options *given, char *error, size_t error_bytes)
 {
 	options = given;
 	return managed_load(&managed, given, error, error_bytes);
@@ -85,7 +86,7 @@ is_meant(const struct request *request, const struct managed_function *function)
  * The request.
  */
 
-/* Copies what fits, whole characters only; what would upset a terminal becomes a blank. */
+/* Copies a text, cut between two UTF-8 characters if too long. Control characters become blanks. */
 static void
 copy_text(char *to, size_t size, struct span text)
 {
@@ -124,7 +125,7 @@ span_of(const char *text)
 	return (struct span){ text, strlen(text) };
 }
 
-/* Which service is meant. Returns false with the outcome set. */
+/* Reads the member `service`. Returns false with the outcome set. */
 static bool
 read_service(struct request *request, struct service_scratch *scratch, struct outcome *outcome)
 {
@@ -135,7 +136,7 @@ read_service(struct request *request, struct service_scratch *scratch, struct ou
 	request->function = NULL;
 	if (value->type == 0 || value->type == JSON_NULL)
 		return true;
-	if (!service_has_text(value)) { /* a script's empty variable does not mean all */
+	if (!service_has_text(value)) { /* "" is no "all": a script's variable may be empty */
 		service_invalid(outcome, names[SERVICE]);
 		return false;
 	}
@@ -187,7 +188,7 @@ read_request(struct request *request, const struct service_context *context,
  * The result's text.
  */
 
-/* A member as it stands in the message, or else as given. */
+/* Prints a member as in the message, else with a default. */
 static void
 print_echo(FILE *out, const struct request *request, enum field field, const char *otherwise)
 {
@@ -214,7 +215,7 @@ print_head(FILE *out, const struct request *request)
 static void
 print_function(FILE *out, const struct managed_function *function, bool first)
 {
-	/* A queue's name needs no escapes. */
+	/* The characters of a queue's name need no escapes. */
 	fprintf(out, "%s{\"service_name\":\"%s\"", first ? "" : ",", function->queue);
 	service_print_text(out, "function_name", span_of(function->name));
 }
@@ -223,7 +224,7 @@ print_function(FILE *out, const struct managed_function *function, bool first)
  * start and stop.
  */
 
-/* Opens the segment of a router that lives. Returns 0, or -EIO with the outcome set. */
+/* Opens the control segment of a running router. Returns 0, or -EIO with the outcome set. */
 static int
 open_control(struct control *control, bool writable, struct outcome *outcome)
 {
@@ -246,7 +247,8 @@ open_control(struct control *control, bool writable, struct outcome *outcome)
 	return -EIO;
 }
 
-/* All are meant, and this is a dead-letter queue of the router's, whatever our configuration says. */
+/* True if the request is for all services and the router has this queue as a dead-letter queue. The
+ * worker's own configuration may differ. */
 static bool
 is_dead(const struct control *control, const struct request *request, int queue)
 {
@@ -254,8 +256,8 @@ is_dead(const struct control *control, const struct request *request, int queue)
 	    control->facts.queue[queue].dead_letter_queue == (unsigned)queue;
 }
 
-/* Finds the queues that are meant. One that the router does not have is an error before anything is
- * changed: it has read another configuration. */
+/* Finds the request's queues in the control segment. A queue that the router does not have (the
+ * router has read another configuration) is an error before any change. */
 static int
 find_queues(const struct control *control, const struct request *request, struct handled *handled,
     size_t *count, struct outcome *outcome)
@@ -291,8 +293,9 @@ left_ns(uint64_t start_ns, uint64_t limit_ns)
 	return passed_ns < limit_ns ? limit_ns - passed_ns : 0;
 }
 
-/* Waits until the changes are on disk, and for a while until the workers have seen them: no handler is
- * started from the change on, so one that is still at a message delays nobody for long. */
+/* Waits until the changes are on disk, and up to SEEN_NS for the workers to see the changes. A
+ * worker in a long handler may see a change later: a warning is enough, as no handler starts after
+ * the change. */
 static int
 wait_until_logged(const struct control *control, const struct handled *handled, size_t count)
 {
@@ -413,7 +416,7 @@ overall_of(enum control_state state)
 	case CONTROL_TRIPPED:
 		return DISABLED;
 	case CONTROL_PROBING:
-		return MIXED; /* one message is let through */
+		return MIXED; /* only the head is let through */
 	}
 	return ERROR;
 }
@@ -473,7 +476,7 @@ tell_status(const struct request *request, FILE *out)
  * refresh.
  */
 
-/* Names of the functions that are in one and not in the other. */
+/* Prints the names of the functions in `in` that are not in `not_in`. */
 static void
 print_difference(
     FILE *out, const char *name, const struct managed *in, const struct managed *not_in)
@@ -537,7 +540,8 @@ act(const struct request *request, FILE *out, struct outcome *outcome)
 }
 
 static void
-handle(struct service_context *context, const struct message *message, struct outcome *outcome)
+manager_handle(
+    struct service_context *context, const struct message *message, struct outcome *outcome)
 {
 	struct row *row = context->row;
 	struct request request;
@@ -560,17 +564,18 @@ handle(struct service_context *context, const struct message *message, struct ou
 }
 
 static void
-bind(const struct service_context *context, const struct message *message, sqlite3_stmt *insert)
+manager_bind(
+    const struct service_context *context, const struct message *message, sqlite3_stmt *insert)
 {
 	const struct row *row = context->row;
 
 	(void)message;
-	sqlite3_bind_null(insert, 5); /* there is no customer */
+	sqlite3_bind_null(insert, 5); /* no customer id */
 	service_bind_text(insert, 8, row->result);
 }
 
 static void
-print(const struct service_context *context, const struct message *message, FILE *out)
+manager_print(const struct service_context *context, const struct message *message, FILE *out)
 {
 	const struct row *row = context->row;
 
@@ -590,9 +595,9 @@ const struct service service_manager = {
 	    "status INTEGER NOT NULL, result TEXT NOT NULL, UNIQUE (log, sequence))",
 	.insert = "INSERT INTO results VALUES (?1,?2,?3,?4,?6,?7,200,?8)",
 	.row_bytes = sizeof(struct row),
-	.handle = handle,
-	.bind = bind,
-	.print = print,
-	.begin = begin,
+	.handle = manager_handle,
+	.bind = manager_bind,
+	.print = manager_print,
+	.begin = manager_begin,
 	.acts = true,
 };

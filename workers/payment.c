@@ -41,7 +41,7 @@ missing_field(const struct json_value values[FIELDS])
 	return NULL;
 }
 
-/* A field that is there and is not what it must be; reads the amount. */
+/* The first field of the wrong type, or NULL; reads the amount. */
 static const char *
 invalid_field(
     struct service_scratch *scratch, const struct json_value values[FIELDS], int64_t *amount_cents)
@@ -66,12 +66,13 @@ make_ids(struct payment *payment, const struct message *message)
 	service_put_hex(stpcpy(at, "-"), message->log);
 }
 
-/* With require_account: 400 for a customer who has set up none. */
+/* False with the outcome set: 400 for a customer without a bank account, 500 if the store of
+ * accounts cannot be read. */
 static bool
 has_account(uint64_t batch, struct span customer_id, struct outcome *outcome)
 {
 	static struct accounts *accounts;
-	static uint64_t looked; /* batch in which the store was looked at */
+	static uint64_t looked; /* batch of the last accounts_look() */
 	char error[SERVICE_REASON_BYTES] = "out of memory";
 	int rc = -ENOMEM;
 
@@ -90,7 +91,7 @@ has_account(uint64_t batch, struct span customer_id, struct outcome *outcome)
 }
 
 static int
-begin(const struct config_options *options, char *error, size_t error_bytes)
+payment_begin(const struct config_options *options, char *error, size_t error_bytes)
 {
 	static struct config config;
 	int rc = config_load(&config, options, error, error_bytes);
@@ -104,7 +105,8 @@ begin(const struct config_options *options, char *error, size_t error_bytes)
 }
 
 static void
-handle(struct service_context *context, const struct message *message, struct outcome *outcome)
+payment_handle(
+    struct service_context *context, const struct message *message, struct outcome *outcome)
 {
 	struct payment *payment = context->row;
 	struct span body = message->envelope.body;
@@ -152,7 +154,8 @@ handle(struct service_context *context, const struct message *message, struct ou
 }
 
 static void
-bind(const struct service_context *context, const struct message *message, sqlite3_stmt *insert)
+payment_bind(
+    const struct service_context *context, const struct message *message, sqlite3_stmt *insert)
 {
 	const struct payment *payment = context->row;
 
@@ -176,7 +179,7 @@ print_cents(FILE *out, const char *name, int64_t cents)
 }
 
 static void
-print(const struct service_context *context, const struct message *message, FILE *out)
+payment_print(const struct service_context *context, const struct message *message, FILE *out)
 {
 	const struct payment *payment = context->row;
 
@@ -211,8 +214,8 @@ const struct service service_payment = {
 	.insert = "INSERT INTO payments VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
 		  "?15,?16,'completed')",
 	.row_bytes = sizeof(struct payment),
-	.handle = handle,
-	.bind = bind,
-	.print = print,
-	.begin = begin,
+	.handle = payment_handle,
+	.bind = payment_bind,
+	.print = payment_print,
+	.begin = payment_begin,
 };

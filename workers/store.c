@@ -31,11 +31,12 @@ enum statement {
 	STATEMENTS
 };
 
-/* SQLite's: the database, its log, and the index of that. All are there as long as it is open. */
+/* SQLite's files, https://www.sqlite.org/walformat.html: the database, the write-ahead log, and the
+ * log's index. All three exist while the store is open. */
 static const char *const endings[] = { "", "-wal", "-shm" };
 enum {
 	FILES = sizeof(endings) / sizeof(endings[0]),
-	URI_BYTES = 3 * PATH_MAX + 32 /* each byte of a path may be three */
+	URI_BYTES = 3 * PATH_MAX + 32 /* an escaped byte takes three */
 };
 
 struct file {
@@ -46,13 +47,12 @@ struct file {
 struct store {
 	const struct service *service;
 	char path[PATH_MAX];
-	struct file file[FILES]; /* that are open */
+	struct file file[FILES]; /* the open files */
 	bool is_new;
-	bool
-	    failed; /* otherwise than by a lock of somebody else: it is opened anew before it is used again */
-	sqlite3 *db; /* NULL: it could not be opened anew */
+	bool failed; /* by an error other than a lock: open the store again before the next use */
+	sqlite3 *db; /* NULL: opening the store again failed */
 	sqlite3_stmt *statement[STATEMENTS];
-	char *masked; /* a body without its account numbers */
+	char *masked; /* buffer for a masked body */
 	size_t masked_bytes;
 	char error[SERVICE_REASON_BYTES];
 };
@@ -63,8 +63,8 @@ static const char failures_table[] =
     "message_id TEXT NOT NULL, customer_id TEXT, code INTEGER NOT NULL, error_type TEXT NOT NULL, "
     "reason TEXT NOT NULL, failed_at TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (log, sequence))";
 
-/* Of the last system call that failed for the write-ahead log, else for the database; 0: not known.
- * (sqlite3_system_errno() says 0 where a write fails.) */
+/* errno of the last system call that failed on the write-ahead log, else on the database; 0:
+ * unknown. sqlite3_system_errno() is no replacement: it yields 0 after a failed write. */
 static int
 last_errno(sqlite3 *db)
 {
@@ -79,7 +79,8 @@ last_errno(sqlite3 *db)
 	return error;
 }
 
-/* The file that keeps SQLite from writing, which says only that it is so. */
+/* SQLite reports SQLITE_READONLY without a file's name. Sets the error to the first file that
+ * cannot be written; false if all can. */
 static bool
 name_read_only(struct store *store)
 {
@@ -123,7 +124,7 @@ execute(struct store *store, const char *sql)
 									   : remember_error(store);
 }
 
-/* Steps a statement that gives no rows. */
+/* Runs a statement without result rows. */
 static int
 run(struct store *store, enum statement which)
 {
@@ -152,7 +153,8 @@ read_number(struct store *store, const char *sql, int *number)
 	return rc;
 }
 
-/* A new database gets our marks; another's is left alone. */
+/* Marks a new database with our application id and version. Any other database without these marks
+ * is refused and left unchanged. */
 static int
 check_version(struct store *store)
 {
@@ -175,7 +177,7 @@ check_version(struct store *store)
 		return -ESTALE;
 	}
 	store->is_new = true;
-	/* In one transaction: a store with half of its marks would never be opened again. */
+	/* One transaction, because a store with one of the two marks would be refused for ever. */
 	snprintf(sql, sizeof(sql),
 	    "BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", APPLICATION_ID,
 	    SCHEMA_VERSION);
@@ -225,7 +227,8 @@ prepare_all(struct store *store)
 	return rc;
 }
 
-/* A file system that has no shared memory leaves the journal mode as it was, without an error. */
+/* On a file system without shared memory, SQLite keeps the old journal mode and reports no error.
+ * The resulting mode is therefore compared. */
 static int
 set_wal(struct store *store)
 {
@@ -246,7 +249,7 @@ set_wal(struct store *store)
 	return execute(store, "PRAGMA synchronous = FULL");
 }
 
-/* Which file stands there now? */
+/* Identifies the file that is now at the path. Returns 0 or -errno. */
 static int
 find_file(const struct store *store, int which, struct file *file)
 {
@@ -270,13 +273,13 @@ remember_files(struct store *store)
 			continue;
 		snprintf(store->error, sizeof(store->error), "no file with the ending \"%s\": %s",
 		    endings[i], strerror(-rc));
-		return -EIO; /* not -ENOENT: there is a store */
+		return -EIO; /* not -ENOENT, which means that no store exists */
 	}
 	return 0;
 }
 
-/* SQLite does not notice when a file of the store is removed: it goes on with one that nobody finds again. Looks at the
- * first so many files. */
+/* Checks that the first `files` files are still at their paths. SQLite does not notice the removal
+ * of an open file, and would go on writing to a file without a name. */
 static int
 check_files(struct store *store, int files)
 {
@@ -300,8 +303,9 @@ check_files(struct store *store, int files)
 	return 0;
 }
 
-/* psow=0: a power cut while a sector is written may take all that is in it, so no commit shares one with the commit
- * before. */
+/* psow=0 (no powersafe overwrite, https://www.sqlite.org/psow.html): a power cut during a write may
+ * destroy the whole sector. With psow=0 SQLite pads the log, so that no commit shares a sector with
+ * the previous one. */
 static void
 make_uri(char uri[URI_BYTES], const char *path)
 {
@@ -315,7 +319,7 @@ make_uri(char uri[URI_BYTES], const char *path)
 	strcpy(at, "?psow=0");
 }
 
-/* flags: of sqlite3_open_v2(). */
+/* flags: additional ones for sqlite3_open_v2(). */
 static int
 open_database(struct store *store, int flags)
 {
@@ -328,7 +332,7 @@ open_database(struct store *store, int flags)
 		NULL) != SQLITE_OK)
 		return remember_error(store);
 	sqlite3_busy_timeout(store->db, 5000);
-	/* Before anything is written: the journal mode stands in the file, too. */
+	/* First of all, as setting the journal mode writes to the file. */
 	rc = check_version(store);
 	if (rc == 0)
 		rc = set_wal(store);
@@ -352,8 +356,9 @@ close_database(struct store *store)
 	store->db = NULL;
 }
 
-/* What was the matter may have been mended: a file that could not be written stays so for who has it open. But only the
- * same store is opened, and none is made. */
+/* Opens the store again after an error whose cause may be gone. A new open is needed, because a
+ * descriptor that was opened read-only stays read-only. Only the same files are accepted, and none
+ * is created. */
 static int
 open_again(struct store *store)
 {
@@ -381,7 +386,6 @@ use(struct store *store)
 	return store->failed ? open_again(store) : 0;
 }
 
-/* Trying again is of no use. */
 static bool
 is_damaged(const struct store *store)
 {
@@ -462,7 +466,7 @@ store_highest(struct store *store, uint64_t log, uint64_t *sequence)
 	return rc;
 }
 
-/* Is the row that a look-up found this message's? */
+/* Returns 1 if the row has this message's id, else -EEXIST. */
 static int
 check_id(struct store *store, sqlite3_stmt *row, const struct message *message)
 {
@@ -478,7 +482,8 @@ check_id(struct store *store, sqlite3_stmt *row, const struct message *message)
 	return -EEXIST;
 }
 
-/* Steps a look-up by (log, sequence). 1: there is a row, and the statement is not reset. */
+/* Looks up a row by (log, sequence). Returns 1 for a row of this message, and leaves the statement
+ * on the row; 0 for no row; -EEXIST or -EIO. */
 static int
 look_up(struct store *store, enum statement which, const struct message *message)
 {
@@ -549,7 +554,7 @@ store_apply(struct store *store, const struct service_context *context,
 	return run(store, APPLY);
 }
 
-/* A body as it may be kept: without account numbers. As it was published it is in the dead-letter queue. */
+/* Replaces the body by a masked copy. The dead-letter queue has the original. Returns 0 or -EIO. */
 static int
 mask_failure(struct store *store, const struct service_context *context, struct span *body)
 {
@@ -604,14 +609,15 @@ store_commit(struct store *store)
 {
 	int rc = run(store, COMMIT);
 
-	/* Afterwards, so that all that is reported was committed to the files that are there. */
+	/* Checked after the commit: a success means that the commit went to the files at the
+	 * paths. */
 	return rc == 0 ? check_files(store, FILES) : rc;
 }
 
 void
 store_rollback(struct store *store)
 {
-	/* After some errors SQLite has rolled back by itself. */
+	/* SQLite itself rolls back after some errors. */
 	if (store->db != NULL && !sqlite3_get_autocommit(store->db))
 		sqlite3_step(store->statement[ROLLBACK]);
 	sqlite3_reset(store->statement[ROLLBACK]);

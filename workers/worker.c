@@ -36,9 +36,9 @@ enum {
 	CONNECT_MS_MAX = 1000,
 	RESPAWN_MS_MIN = 100,
 	RESPAWN_MS_MAX = 5000,
-	STOP_MS = 10000, /* that a child may take to end, beside its handler */
-	LOOK_MS = 1000,  /* from one look at RUN to the next */
-	HEALTHY_S = 10   /* a child that lived so long may be respawned at once */
+	STOP_MS = 10000, /* for a child to end, beyond the time of its handler */
+	LOOK_MS = 1000,  /* between two looks at RUN */
+	HEALTHY_S = 10   /* of life; afterwards the respawn delay starts again at its minimum */
 };
 
 struct settings {
@@ -50,10 +50,10 @@ struct settings {
 
 /* A working process of the program. */
 struct child {
-	pid_t pid; /* 0: none now */
+	pid_t pid; /* 0: not running */
 	uint64_t lanes;
-	uint64_t born_ms, due_ms; /* when it is to be started again */
-	int wait_ms;
+	uint64_t born_ms, due_ms; /* due_ms: of the next start */
+	int wait_ms;              /* respawn delay, doubled after each death */
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -64,7 +64,7 @@ on_signal(int signal)
 	stop_signal = signal;
 }
 
-/* Only to end a sigsuspend(). */
+/* The signal's only purpose is to interrupt ppoll(). */
 static void
 on_child(int signal)
 {
@@ -92,7 +92,7 @@ print_help(const struct service *service)
 		    stdout);
 }
 
-/* A service with a store has one process, which owns it. */
+/* A store belongs to one process, so -j is for services without one. */
 static unsigned
 read_jobs(const struct service *service, const char *text)
 {
@@ -187,7 +187,7 @@ catch_signals(void)
 	sigaction(SIGCHLD, &action, NULL);
 }
 
-/* Sleeps, but not through a signal that asks to stop. */
+/* Sleeps until the time has passed or a stop signal has arrived, also one that arrived before. */
 static void
 pause_ms(int ms)
 {
@@ -207,15 +207,15 @@ pause_ms(int ms)
  * The child.
  */
 
-/* Exit status of what cannot be made in the run or state directory. */
+/* The exit status if a file cannot be made in the run or state directory. */
 static int
 place_status(int rc)
 {
 	return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT;
 }
 
-/* Takes the lock of these lanes; as a standby looks again and again. Returns the fd, or -1 when told to
- * stop. */
+/* Takes the locks of these lanes; as a standby, tries until the locks are free. Returns the lock
+ * file's descriptor, or -1 when told to stop. */
 static int
 take_lock(const struct config *config, const char *queue, uint64_t lanes, struct daemon *daemon)
 {
@@ -240,7 +240,8 @@ take_lock(const struct config *config, const char *queue, uint64_t lanes, struct
 	return -1;
 }
 
-/* Its own configuration does not hold where the router's says otherwise: whoever changed it is told. */
+/* Logs a warning if the worker's configuration differs from the policy of the router, which takes
+ * precedence. */
 static void
 compare_policies(
     const struct service *service, const struct config *config, const struct attachment *attachment)
@@ -255,17 +256,17 @@ compare_policies(
 		    setting, NULL);
 }
 
-/* What a working process works with. */
+/* The objects of a working process. */
 struct work {
 	const struct service *service;
 	const struct config *config;
-	struct store *store; /* NULL: a service without one, or it is not made yet */
+	struct store *store; /* NULL: a service without a store, or not open yet */
 	struct consumer *consumer;
 };
 
-/* Opens the store, or makes it if it may: before a router has taken this worker it may not, as DIR may be a typing error.
- * Returns 0, -ENOENT, or ends the process. Of a read that failed once SQLite says that the file is damaged. One that is, is
- * so the second time, too. */
+/* Opens the store. make: creates a missing store; only after a router has accepted the worker, as a
+ * mistyped DIR has no router. Returns 0 or -ENOENT, or ends the process. SQLite calls a file
+ * damaged after a single failed read, so a damaged store is tried twice. */
 static int
 open_store(struct work *work, bool make, struct daemon *daemon)
 {
@@ -297,8 +298,8 @@ get_ready(struct work *work, struct daemon *daemon)
 		errx(EX_OSERR, "out of memory");
 }
 
-/* Attaches, works, and begins again when the router is gone, until told to stop. Returns -ESTALE when it has a
- * lock that counts no more. */
+/* Attaches and works, again and again, until told to stop. Returns 0, or -ESTALE if the router
+ * refuses the worker and the locked file is no longer the queue's lock file. */
 static int
 serve(struct work *work, uint64_t lanes, int lock_fd, struct daemon *daemon)
 {
@@ -354,7 +355,7 @@ child_main(const struct service *service, const struct config *config,
 	int lock_fd, rc;
 
 	title_set(config->state_dir, "worker");
-	/* The parent is the one to signal; if it dies, so do we, and give up the lock. */
+	/* People signal the parent. If the parent dies, the child must end and free the lock. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
 		return EX_OSERR;
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -384,7 +385,8 @@ now_ms(void)
 	return clock_monotonic_ns() / 1000000;
 }
 
-/* Which lanes the process has, of so many. More than a queue has now: it may get more. */
+/* The lanes of a process. The share covers lanes beyond the queue's present number, which may
+ * grow. */
 static uint64_t
 share_of_lanes(unsigned process, unsigned processes)
 {
@@ -397,7 +399,7 @@ share_of_lanes(unsigned process, unsigned processes)
 	return lanes;
 }
 
-/* Signals are blocked, and stay so here: unblocked is the child's mask. */
+/* Starts a child. Signals are blocked in the parent; `unblocked` is the child's mask. */
 static void
 spawn(struct child *child, const struct service *service, const struct config *config,
     const struct config_options *options, const sigset_t *unblocked, struct daemon *daemon)
@@ -414,8 +416,9 @@ spawn(struct child *child, const struct service *service, const struct config *c
 	_exit(child_main(service, config, options, child->lanes, parent, daemon));
 }
 
-/* What a respawn cannot mend: the store is another version's, the lock cannot be made. And whoever waits for -d is told of
- * whatever it is that keeps a child from being ready. */
+/* True if the program must end with the child, because (1) a respawn would fail in the same way:
+ * the store is of another version, or the lock file cannot be made; or (2) a caller of -d waits,
+ * who gets any error that comes before the worker is ready. */
 static bool
 is_final(int status, const struct daemon *daemon)
 {
@@ -424,7 +427,8 @@ is_final(int status, const struct daemon *daemon)
 		(WEXITSTATUS(status) != 0 && daemon->ready_fd >= 0));
 }
 
-/* Looks whether the child has ended. Returns its wait status, or -1. */
+/* Returns the wait status of a child that has ended, and schedules its respawn; -1 if the child
+ * runs. */
 static int
 reap(struct child *child, const char *queue)
 {
@@ -445,8 +449,9 @@ reap(struct child *child, const char *queue)
 	return status;
 }
 
-/* Sleeps until a signal comes, the caller of -d waits no more (ready_fd, or -1), or it is due_ms. Signals are blocked
- * otherwise, so that none comes between the look at what they changed and the sleep. */
+/* Sleeps until (1) a signal arrives, (2) the caller of -d has gone (ready_fd; -1: no caller), or
+ * (3) due_ms. Signals are unblocked during the sleep only, so none gets lost between a check and
+ * the sleep. */
 static void
 wait_until(uint64_t due_ms, const sigset_t *unblocked, int ready_fd)
 {
@@ -458,7 +463,7 @@ wait_until(uint64_t due_ms, const sigset_t *unblocked, int ready_fd)
 	ppoll(&caller, 1, left_ms > INT_MAX ? NULL : &left, unblocked);
 }
 
-/* When the next child is to be started again; UINT64_MAX: none is. */
+/* The time of the next respawn; UINT64_MAX: none is due. */
 static uint64_t
 next_due_ms(const struct child *children, unsigned count)
 {
@@ -470,8 +475,9 @@ next_due_ms(const struct child *children, unsigned count)
 	return due_ms;
 }
 
+/* Sends a signal (0: none) to all children. Returns the number of running children. */
 static unsigned
-tell(const struct child *children, unsigned count, int signal)
+signal_children(const struct child *children, unsigned count, int signal)
 {
 	unsigned alive = 0;
 
@@ -483,7 +489,8 @@ tell(const struct child *children, unsigned count, int signal)
 	return alive;
 }
 
-/* What was removed is made again, so that a person finds us, whether a router runs or not. */
+/* Makes a removed run directory and pid file again, so that people find this process even without a
+ * router. */
 static void
 look_at_places(const struct service *service, const struct config *config)
 {
@@ -494,7 +501,7 @@ look_at_places(const struct service *service, const struct config *config)
 		(void)pidfile_again(config->run_dir, service->program);
 }
 
-/* Has the children end; a handler may take its time, but a child that does not stir is killed. */
+/* Ends all children: SIGTERM, and SIGKILL after the time that a handler may take and STOP_MS. */
 static void
 stop_children(struct child *children, unsigned count, const struct config_queue *queue,
     const sigset_t *unblocked)
@@ -505,11 +512,11 @@ stop_children(struct child *children, unsigned count, const struct config_queue 
 	for (;;) {
 		for (unsigned i = 0; i < count; i++)
 			(void)reap(&children[i], queue->name);
-		if (tell(children, count, signal) == 0)
+		if (signal_children(children, count, signal) == 0)
 			return;
 		signal = 0;
-		wait_until(
-		    limit_ms, unblocked, -1); /* a caller that is gone would not let it sleep */
+		/* Without ready_fd: a caller that has gone would end each sleep at once. */
+		wait_until(limit_ms, unblocked, -1);
 		if (now_ms() < limit_ms)
 			continue;
 		event(EVENT_WARN, "worker.killed", "s:queue", queue->name, NULL);
@@ -518,7 +525,8 @@ stop_children(struct child *children, unsigned count, const struct config_queue 
 	}
 }
 
-/* Keeps the children alive until it is told to stop, or one of them says that it never will be. */
+/* Keeps the children running until told to stop, or until a child ends for good (is_final()).
+ * Returns the exit status. */
 static int
 supervise(const struct service *service, const struct config *config, struct settings *settings)
 {
@@ -557,13 +565,14 @@ supervise(const struct service *service, const struct config *config, struct set
 				spawn(&children[i], service, config, &settings->config, &before,
 				    daemon);
 		if (stop_signal == 0) {
-			uint64_t look_ms = now_ms() + LOOK_MS, due_ms = next_due_ms(children, count);
+			uint64_t look_ms = now_ms() + LOOK_MS,
+				 due_ms = next_due_ms(children, count);
 
 			wait_until(due_ms < look_ms ? due_ms : look_ms, &before, daemon->ready_fd);
 		}
 		daemon_look(daemon);
 		if (daemon_was_hung_up())
-			tell(children, count, SIGHUP);
+			(void)signal_children(children, count, SIGHUP);
 	}
 	stop_children(children, count, config_find_queue(config, service->queue), &before);
 	sigprocmask(SIG_SETMASK, &before, NULL);
@@ -603,7 +612,8 @@ worker_main(const struct service *service, int argc, char **argv)
 		errx(place_status(rc), "%s", error);
 	daemon_begin(&settings.daemon, &config, settings.processes);
 	title_set(config.state_dir, "");
-	(void)pidfile_hold(config.run_dir, service->program); /* without, the router knows us */
+	/* An error is no obstacle: headgatectl also finds workers through the router. */
+	(void)pidfile_hold(config.run_dir, service->program);
 	catch_signals();
 	rc = supervise(service, &config, &settings);
 	config_free(&config);

@@ -6,8 +6,8 @@
 
 #include "workers/service.h"
 
-/* The whole of a worker's main(). Exit statuses as in the program's page. What points into argv or the environment is not
- * to be used behind it: what ps shows is written there. */
+/* A worker's main(). Returns the exit status, see the program's page. Pointers into argv and the
+ * environment are invalid afterwards, because the process's title is written there. */
 int worker_main(const struct service *, int argc, char **argv);
 
 #endif
