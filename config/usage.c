@@ -50,8 +50,8 @@ complain_long(const char *word, const struct option *options, const char *help)
 	    meant.best != NULL ? "? Or" : ";", help);
 }
 
-void
-usage_bad_option(int problem, char **argv, const struct option *options, const char *help)
+static _Noreturn void
+complain(int problem, char **argv, const struct option *options, const char *help)
 {
 	const char *word = argv[optind - 1];
 
@@ -60,4 +60,23 @@ usage_bad_option(int problem, char **argv, const struct option *options, const c
 	if (strncmp(word, "--", 2) == 0)
 		complain_long(word, options, help);
 	errx(EX_USAGE, "-%c: no such option; see: %s", optopt, help);
+}
+
+int
+usage_next(int argc, char **argv, const char *letters, const struct option *options,
+    const char *may_be_empty, const char *help)
+{
+	int value, index = -1; /* a letter leaves the index as it is */
+
+	opterr = 0;
+	value = getopt_long(argc, argv, letters, options, &index);
+	if (value == '?' || value == ':')
+		complain(value, argv, options, help);
+	if (value == -1 || optarg == NULL || optarg[0] != '\0')
+		return value;
+	if (index < 0)
+		errx(EX_USAGE, "-%c: its value is empty; see: %s", value, help);
+	if (may_be_empty == NULL || strcmp(options[index].name, may_be_empty) != 0)
+		errx(EX_USAGE, "--%s: its value is empty; see: %s", options[index].name, help);
+	return value;
 }

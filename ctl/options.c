@@ -15,8 +15,6 @@
 static void
 set_directory(struct ctl *ctl, const char *text)
 {
-	if (text[0] == '\0')
-		errx(EX_USAGE, "-D: the name of the directory is empty");
 	ctl->options.base_dir = text;
 }
 
@@ -191,7 +189,7 @@ set(struct ctl *ctl, const struct row *row, const char *argument)
 		*(bool *)field = true;
 }
 
-/* The letters for getopt_long(), which says ':' for an argument that is missing. */
+/* The letters for usage_next(). */
 static void
 list_options(struct option options[ROWS + 1], char letters[2 * ROWS + 2])
 {
@@ -216,15 +214,17 @@ list_options(struct option options[ROWS + 1], char letters[2 * ROWS + 2])
 	options[ROWS] = (struct option){ .name = NULL };
 }
 
+/* Of a value of usage_next(), which knows these options only. */
 static const struct row *
 find_row(int value)
 {
+	const struct row *row = rows;
+
 	if (value >= LONG_ONLY)
 		return &rows[value - LONG_ONLY];
-	for (int i = 0; i < ROWS; i++)
-		if (rows[i].letter == value)
-			return &rows[i];
-	return NULL;
+	while (row->letter != value)
+		row++;
+	return row;
 }
 
 int
@@ -235,14 +235,9 @@ options_read(struct ctl *ctl, int argc, char **argv, char ***words)
 	int value;
 
 	list_options(options, letters);
-	opterr = 0;
-	while ((value = getopt_long(argc, argv, letters, options, NULL)) != -1) {
-		const struct row *row = find_row(value);
-
-		if (row == NULL) /* '?' or ':' */
-			usage_bad_option(value, argv, options, "headgatectl help");
-		set(ctl, row, optarg);
-	}
+	/* A reason that is empty is none: what stops a queue does not fail for want of one. */
+	while ((value = usage_next(argc, argv, letters, options, "reason", "headgatectl help")) != -1)
+		set(ctl, find_row(value), optarg);
 	*words = argv + optind;
 	return argc - optind;
 }

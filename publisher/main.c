@@ -121,15 +121,13 @@ read_options(struct publisher *publisher, int argc, char **argv)
 
 	publisher->topic_name = "";
 	publisher->wait_ns = WAIT_S * UINT64_C(1000000000);
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:D:t:vVh", options, NULL)) != -1) {
+	while ((option = usage_next(argc, argv, ":c:D:t:vVh", options, NULL,
+		    "headgate-publish --help")) != -1) {
 		switch (option) {
 		case 'c':
 			publisher->options.file = optarg;
 			break;
 		case 'D':
-			if (optarg[0] == '\0')
-				errx(EX_USAGE, "-D: the name of the directory is empty");
 			publisher->options.base_dir = optarg;
 			break;
 		case 't':
@@ -158,8 +156,6 @@ read_options(struct publisher *publisher, int argc, char **argv)
 		case 'h':
 			print_help();
 			exit(output_end(0));
-		default:
-			usage_bad_option(option, argv, options, "headgate-publish --help");
 		}
 	}
 }

@@ -105,15 +105,13 @@ read_options(struct settings *settings, int argc, char **argv)
 	const char *io_from = "HEADGATE_IO";
 	int option;
 
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:D:dvVh", options, NULL)) != -1) {
+	while ((option = usage_next(argc, argv, ":c:D:dvVh", options, NULL,
+		    "headgate-router --help")) != -1) {
 		switch (option) {
 		case 'c':
 			settings->config.file = optarg;
 			break;
 		case 'D':
-			if (optarg[0] == '\0')
-				errx(EX_USAGE, "-D: the name of the directory is empty");
 			settings->config.base_dir = optarg;
 			break;
 		case 'd':
@@ -141,8 +139,6 @@ read_options(struct settings *settings, int argc, char **argv)
 		case 'h':
 			print_help();
 			exit(output_end(0));
-		default:
-			usage_bad_option(option, argv, options, "headgate-router --help");
 		}
 	}
 	if (optind < argc)

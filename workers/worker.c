@@ -131,15 +131,12 @@ read_options(const struct service *service, struct settings *settings, int argc,
 
 	settings->processes = 1;
 	snprintf(help, sizeof(help), "%s --help", service->program);
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:D:dj:vVh", options, NULL)) != -1) {
+	while ((option = usage_next(argc, argv, ":c:D:dj:vVh", options, NULL, help)) != -1) {
 		switch (option) {
 		case 'c':
 			settings->config.file = optarg;
 			break;
 		case 'D':
-			if (optarg[0] == '\0')
-				errx(EX_USAGE, "-D: the name of the directory is empty");
 			settings->config.base_dir = optarg;
 			break;
 		case 'd':
@@ -166,8 +163,6 @@ read_options(const struct service *service, struct settings *settings, int argc,
 		case 'h':
 			print_help(service);
 			exit(output_end(0));
-		default:
-			usage_bad_option(option, argv, options, help);
 		}
 	}
 	if (settings->invoke && (settings->daemon.detach || settings->processes > 1))

@@ -35,6 +35,28 @@ for program in headgate-router headgate-publish headgate-payment headgate-subscr
   is "$program: one line, too" "64 1" "$? $(wc -l <"$dir/out")"
   ok "which says where to look" grep -q "^$program: --no-such-option: no such option.*see: $program --help\$" "$dir/out"
 done
+empty_value() { # empty_value PROGRAM OPTION: a usage error of one line, which names the option
+  "$top_builddir/$1" "$2" '' >"$dir/out" 2>&1 </dev/null
+  is "$1 $2 ''" "64 1" "$? $(wc -l <"$dir/out")"
+  ok "which names it" grep -q -- "^$1: $2: its value is empty; see: $1 " "$dir/out"
+}
+for program in headgate-router headgate-publish headgate-payment headgate-subscription-manager headgatectl; do
+  for option in -c -D --config --directory; do
+    empty_value "$program" "$option"
+  done
+done
+for program in headgate-router headgate-payment headgate-subscription-manager; do
+  empty_value "$program" --log
+  empty_value "$program" --wait
+done
+for option in --topic --rejects --wait; do
+  empty_value headgate-publish "$option"
+done
+for option in --group --message --to -t -n; do
+  empty_value headgatectl "$option"
+done
+ctl stop --reason '' payment-processing >"$dir/out"
+is "a reason may be empty: the queue is to be stopped with none" 69 $?
 printf 'topic t { group_by = {g} }\nqueue q { topic = t lane = 3 }\n' >"$dir/conf"
 ctl -c "$dir/conf" config >"$dir/out"
 is "a setting that was meant" "78 headgatectl: $dir/conf:2: no such option 'lane'; did you mean lanes?" "$? $(cat "$dir/ctl.err")"
