@@ -19,6 +19,7 @@
 #include "ctl/router.h"
 #include "ctl/table.h"
 #include "ctl/text.h"
+#include "message/answer.h"
 
 /* Those to be shown, by the sequence at their head. */
 struct list {
@@ -224,7 +225,7 @@ print(struct list *list, const struct blocked_group *group, const struct message
 {
 	if (list->group[0] == '\0' && message != NULL) {
 		keep_words(list, message);
-		list->of_store = text_is_of_store(group->error);
+		list->of_store = answer_is_of_store(group->error);
 	}
 	if (list->ctl->json)
 		print_json(list, group, message);

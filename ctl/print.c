@@ -14,6 +14,7 @@
 #include "ctl/status.h"
 #include "ctl/table.h"
 #include "ctl/text.h"
+#include "message/answer.h"
 
 enum { SLOW_S = 3 /* a handler that takes longer is named */ };
 
@@ -316,7 +317,7 @@ print_next(const struct status_queue *queue, const struct status *status, const 
 	    queue->detail.sequence != 0 ? "mend the cause, then: " : "", ctl->config.options,
 	    queue->name);
 	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters &&
-	    !text_is_of_store(queue->detail.error))
+	    !answer_is_of_store(queue->detail.error))
 		print_skip(queue, ctl);
 	if (queue->next_probe_s >= 0) {
 		text_age(age, queue->next_probe_s);

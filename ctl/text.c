@@ -218,11 +218,3 @@ text_width(const char *data, size_t length)
 		width += ((unsigned char)data[i] & 0xc0) != 0x80;
 	return width;
 }
-
-bool
-text_is_of_store(const char *error)
-{
-	static const char store[] = "store: "; /* as workers/store.c says it */
-
-	return strncmp(error, store, sizeof(store) - 1) == 0;
-}

@@ -42,7 +42,4 @@ void text_make_safe(char *text);
 /* Columns that text_put_safe() fills, if each character fills one. */
 size_t text_width(const char *data, size_t length);
 
-/* Does this error say that the worker's store failed? Then the message is not what is to be given up. */
-bool text_is_of_store(const char *error);
-
 #endif

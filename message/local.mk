@@ -1,5 +1,5 @@
 noinst_LIBRARIES += message/libmessage.a
-message_libmessage_a_SOURCES = message/blocked.c message/blocked.h message/envelope.c message/envelope.h message/json.cc message/json.h \
+message_libmessage_a_SOURCES = message/answer.h message/blocked.c message/blocked.h message/envelope.c message/envelope.h message/json.cc message/json.h \
 	message/json_fault.c message/json_fault.h \
 	message/mask.c message/mask.h message/random.c message/random.h message/trace.c message/trace.h message/uuid.c \
 	message/uuid.h message/wire.c message/wire.h

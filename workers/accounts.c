@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "message/answer.h"
+
 struct accounts {
 	char path[PATH_MAX];
 	dev_t device; /* of the store's file */
@@ -52,7 +54,7 @@ accounts_free(struct accounts *accounts)
 static int
 accounts_error(struct accounts *accounts, sqlite3 *db, char *error, size_t error_bytes)
 {
-	snprintf(error, error_bytes, "bank accounts: %s", sqlite3_errmsg(db));
+	snprintf(error, error_bytes, ANSWER_STORE "bank accounts: %s", sqlite3_errmsg(db));
 	close_all(accounts); /* the next call opens all again */
 	return -EIO;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log/list.h"
+#include "message/answer.h"
 #include "message/mask.h"
 #include "workers/service.h"
 
@@ -90,7 +91,7 @@ name_read_only(struct store *store)
 		snprintf(path, sizeof(path), "%s%s", store->path, endings[i]);
 		if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 || errno == ENOENT)
 			continue;
-		snprintf(store->error, sizeof(store->error), "store: %s.db%s cannot be written: %s",
+		snprintf(store->error, sizeof(store->error), ANSWER_STORE "%s.db%s cannot be written: %s",
 		    store->service->queue, endings[i], strerror(errno));
 		return true;
 	}
@@ -106,7 +107,7 @@ remember_error(struct store *store)
 	store->failed |= code != SQLITE_BUSY && code != SQLITE_LOCKED;
 	if (code == SQLITE_READONLY && name_read_only(store))
 		return -EIO;
-	snprintf(store->error, sizeof(store->error), "store: %s%s%s", sqlite3_errmsg(store->db),
+	snprintf(store->error, sizeof(store->error), ANSWER_STORE "%s%s%s", sqlite3_errmsg(store->db),
 	    error != 0 ? ": " : "", error != 0 ? strerror(error) : "");
 	return -EIO;
 }
@@ -291,11 +292,11 @@ check_files(struct store *store, int files)
 		    there.inode == store->file[i].inode)
 			continue;
 		if (rc != 0 && rc != -ENOENT && rc != -ENOTDIR)
-			snprintf(store->error, sizeof(store->error), "store: %s.db%s: %s",
+			snprintf(store->error, sizeof(store->error), ANSWER_STORE "%s.db%s: %s",
 			    store->service->queue, endings[i], strerror(-rc));
 		else
 			snprintf(store->error, sizeof(store->error),
-			    "store: %s.db%s was removed or replaced under the worker",
+			    ANSWER_STORE "%s.db%s was removed or replaced under the worker",
 			    store->service->queue, endings[i]);
 		store->failed = true;
 		return -EIO;
@@ -566,7 +567,7 @@ mask_failure(struct store *store, const struct service_context *context, struct 
 		store->masked_bytes = store->masked != NULL ? needed : 0;
 	}
 	if (store->masked == NULL) {
-		snprintf(store->error, sizeof(store->error), "store: out of memory");
+		snprintf(store->error, sizeof(store->error), ANSWER_STORE "out of memory");
 		return -EIO;
 	}
 	if (mask_body(context->reader, body->data, body->length, store->masked, &length) !=

@@ -83,6 +83,9 @@ echo "no database, and long enough to be seen as none by SQLite, which reads the
 start payment headgate-payment -c "$dir/conf"
 pay p12 B 1
 ok "accounts that cannot be read close the gate" ctl wait --state TRIPPED -t 20 payment-processing
-is "with the payment at the head" "p12 500 bank accounts: file is not a database" \
+is "with the payment at the head" "p12 500 store: bank accounts: file is not a database" \
   "$(ctl status --json | jq -r '.queues[] | select(.name == "payment-processing") | .tripped_by | "\(.message_id) \(.status) \(.error)"')"
+ctl status >"$dir/status"
+ok "whose cause is the store" grep -q "answered 500: store: bank accounts: file is not a database" "$dir/status"
+ok "so the next step is not to give the message up" eval '! grep -q "give the message up" "$dir/status"'
 done_testing

@@ -18,17 +18,30 @@ for program in headgate-publish headgatectl headgate-router headgate-payment hea
     "$("$top_builddir/$program" --help | grep -o -E -- '--[a-z]+' | sort -u | tr '\n' ' ')" \
     "$(echo "$pages" | xargs grep -h -E '^\.It Fl' | grep -o -E 'Fl -[a-z]+|, -[a-z]+' | grep -o -E -- '-[a-z]+' | sed 's/^/-/' | sort -u | tr '\n' ' ')"
 done
-statuses() { # statuses FOLDER: the exit statuses that its programs name
-  grep -h -o -E '\bEX_[A-Z]+' "$top_srcdir/$1"/*.c | sort -u | while read -r name; do
+statuses() { # statuses FILE...: the exit statuses that these sources name, and 0
+  echo 0
+  (cd "$top_srcdir" && grep -h -o -E '\bEX_[A-Z]+' "$@") | sort -u | while read -r name; do
     printf '#include <sysexits.h>\n%s\n' "$name"
   done | ${CC:-cc} -E -P - | grep -o -E '^[0-9]+' | sort -u
 }
-for program in publisher/headgate-publish ctl/headgatectl router/headgate-router; do
-  pages=$(echo "$top_srcdir/man/${program#*/}".[18] "$top_srcdir/man/${program#*/}"-*.1)
-  # shellcheck disable=SC2086
-  is "$(basename "$program") has each exit status" "" \
-    "$(statuses "${program%/*}" | while read -r status; do grep -qs "^\.It $status\( Ta .*\)*\$" $pages || echo "$status"; done)"
+compare_statuses() { # compare_statuses PROGRAM "STATUSES BESIDE SYSEXITS" FILE...: its pages have these, and no others
+  pages=$(ls "$top_srcdir/man/$1".[18] "$top_srcdir/man/$1"-*.1 2>/dev/null)
+  program=$1
+  other=$2
+  shift 2
+  is "$program's pages have the exit statuses that there are" \
+    "$( (statuses "$@"; printf '%s' "$other" | tr ' ' '\n') | sort -u | tr '\n' ' ')" \
+    "$(echo "$pages" | xargs cat | sed -n '/^\.Sh EXIT STATUS/,/^\.Sh E[^X]\|^\.Sh [^E]/p' |
+      sed -n 's/^\.It \([0-9]*\)\( Ta .*\)*$/\1/p' | sort -u | tr '\n' ' ')"
+}
+cd "$top_srcdir" || exit 1
+compare_statuses headgate-publish "" publisher/*.c config/{output,process,usage}.c
+compare_statuses headgatectl "1 2" ctl/*.c config/{output,process,usage}.c
+compare_statuses headgate-router "" router/*.c config/*.c
+for program in headgate-payment headgate-bank-account headgate-subscription-manager; do
+  compare_statuses "$program" "" workers/*.c config/*.c
 done
+cd - >/dev/null || exit 1
 is "documented JSON is what status prints" "" "$(
   "$top_builddir/headgatectl" status --json | jq -r '[paths | map(select(type == "string")) | .[]] | unique[]' |
     undocumented headgatectl.1
