@@ -62,8 +62,8 @@ lower_bound(const struct settled *set, uint64_t base)
 	return low;
 }
 
-/* The chunk that covers a sequence, or NULL. */
-static struct settled_chunk *
+/* Index of the chunk that covers a sequence; set->count: there is none. */
+static size_t
 find(const struct settled *set, uint64_t sequence)
 {
 	uint64_t base = base_of(sequence);
@@ -71,20 +71,20 @@ find(const struct settled *set, uint64_t sequence)
 
 	if (i >= set->count || set->chunks[i].base != base)
 		i = lower_bound(set, base);
-	return i < set->count && set->chunks[i].base == base ? &set->chunks[i] : NULL;
+	return i < set->count && set->chunks[i].base == base ? i : set->count;
 }
 
 bool
 settled_has(const struct settled *set, uint64_t sequence)
 {
-	const struct settled_chunk *chunk;
+	size_t i;
 
 	if (sequence <= set->through)
 		return true;
 	if (sequence > set->highest)
 		return false;
-	chunk = find(set, sequence);
-	return chunk == NULL || has_bit(chunk, sequence);
+	i = find(set, sequence);
+	return i == set->count || has_bit(&set->chunks[i], sequence);
 }
 
 static int
@@ -177,7 +177,7 @@ sweep(struct settled *set)
 int
 settled_add(struct settled *set, uint64_t sequence)
 {
-	struct settled_chunk *chunk;
+	size_t i;
 
 	if (settled_has(set, sequence))
 		return 0;
@@ -187,12 +187,12 @@ settled_add(struct settled *set, uint64_t sequence)
 	}
 	if (sequence > set->highest && cover(set, sequence) != 0)
 		return -ENOMEM;
-	chunk = find(set, sequence);
-	set_bit(chunk, sequence);
-	set->found = (size_t)(chunk - set->chunks);
+	i = find(set, sequence); /* there is one: the sequence is covered, and no full chunk has it */
+	set_bit(&set->chunks[i], sequence);
+	set->found = i;
 	if (sequence > set->highest)
 		set->highest = sequence;
-	set->full += is_full(chunk);
+	set->full += is_full(&set->chunks[i]);
 	if (sequence == set->through + 1)
 		advance(set);
 	else if (set->full > 64 && set->full > set->count / 2)

@@ -15,13 +15,15 @@ _Static_assert((int)BLOCKED_ERROR_BYTES == (int)GROUP_ERROR_BYTES, "a group's er
 _Static_assert((int)BLOCKED_ID_BYTES == ENVELOPE_ID_BYTES + 1, "a message id fits");
 _Static_assert((int)BLOCKED_QUEUE_BYTES == (int)CONFIG_NAME_BYTES, "a queue's name fits");
 
-static struct queue *
-find_queue(struct router *router, const char *name)
+/* Index of the queue with this name; router->queue_count: there is none. */
+static unsigned
+find_queue(const struct router *router, const char *name)
 {
-	for (unsigned i = 0; i < router->queue_count; i++)
-		if (strcmp(router->queues[i].config->name, name) == 0)
-			return &router->queues[i];
-	return NULL;
+	unsigned i = 0;
+
+	while (i < router->queue_count && strcmp(router->queues[i].config->name, name) != 0)
+		i++;
+	return i;
 }
 
 bool
@@ -81,24 +83,34 @@ send_page(struct connection *connection, const struct blocked_page *page)
 	connection_flush_now(connection);
 }
 
+static void
+list_groups(struct blocked_page *page, const struct queue *queue, uint64_t from)
+{
+	struct group *group = groups_find_from(&queue->groups, from);
+
+	page->total = queue->groups.count;
+	for (; group != NULL && page->count < BLOCKED_PAGE; group = groups_next(group))
+		describe(&page->groups[page->count++], queue, group);
+	page->more = group != NULL;
+}
+
 int
 ask_groups(struct connection *connection, const void *payload, size_t length)
 {
+	const struct router *router = connection->router;
 	static struct blocked_page page;
-	const struct queue *queue;
 	struct blocked_ask ask;
-	struct group *group;
+	unsigned queue;
 
 	if (!blocked_read_ask(&ask, payload, length))
 		return -EPROTO;
-	queue = find_queue(connection->router, ask.queue);
-	page.known = queue != NULL;
-	page.total = queue != NULL ? queue->groups.count : 0;
+	queue = find_queue(router, ask.queue);
+	page.known = queue < router->queue_count;
+	page.total = 0;
 	page.count = 0;
-	group = queue != NULL ? groups_find_from(&queue->groups, ask.from) : NULL;
-	for (; group != NULL && page.count < BLOCKED_PAGE; group = groups_next(group))
-		describe(&page.groups[page.count++], queue, group);
-	page.more = group != NULL;
+	page.more = false;
+	if (page.known)
+		list_groups(&page, &router->queues[queue], ask.from);
 	send_page(connection, &page);
 	return 0;
 }
@@ -185,12 +197,14 @@ ask_try(struct connection *connection, const void *payload, size_t length)
 	struct blocked_tried tried = { .outcome = BLOCKED_NO_QUEUE };
 	struct blocked_try try;
 	struct group *group = NULL;
-	struct queue *queue;
+	struct queue *queue = NULL;
+	unsigned index;
 
 	if (!blocked_read_try(&try, payload, length))
 		return -EPROTO;
-	queue = find_queue(router, try.queue);
-	if (queue != NULL) {
+	index = find_queue(router, try.queue);
+	if (index < router->queue_count) {
+		queue = &router->queues[index];
 		group =
 		    groups_find(&queue->groups, log_group_hash_whole(try.group, strlen(try.group)));
 		tried.outcome =

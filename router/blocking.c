@@ -108,8 +108,9 @@ blocking_group(struct queue *queue, struct parked parked, bool block, struct gro
 	uint64_t hash;
 	int rc = queue_message(queue, parked.position, parked.sequence, &frame);
 
-	if (rc == 1)
-		rc = blocking_hash(frame, &hash);
+	if (rc < 0)
+		return rc;
+	rc = blocking_hash(frame, &hash);
 	if (rc != 0)
 		return rc;
 	*group = block ? groups_block(&queue->groups, hash) : groups_find(&queue->groups, hash);
