@@ -3,6 +3,7 @@
  */
 #include <err.h>
 #include <errno.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,6 +195,7 @@ main(int argc, char **argv)
 	int count, status;
 
 	process_begin();
+	setlocale(LC_CTYPE, "C.UTF-8"); /* messages are UTF-8, whatever the locale: how wide are they? */
 	count = options_read(&ctl, argc, argv, &words);
 	if (ctl.version) {
 		puts("headgatectl " VERSION_TEXT);

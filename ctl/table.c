@@ -201,23 +201,19 @@ fit(struct table *table)
 	shorten_names(table);
 }
 
-/* So many characters of it; a sign at the end of one that is cut off. */
+/* So many columns of it; a sign at the end of one that is cut off. */
 static void
 put_text(const char *text, unsigned width)
 {
-	size_t length = strlen(text), end = 0;
-	unsigned columns = 0;
+	size_t length = strlen(text), end, filled;
 
 	if (text_width(text, length) <= width) {
 		fputs(text, stdout);
 		return;
 	}
-	while (end < length && (columns < width - 1 || ((unsigned char)text[end] & 0xc0) == 0x80)) {
-		columns += end + 1 < length && ((unsigned char)text[end + 1] & 0xc0) != 0x80;
-		end++;
-	}
+	end = text_fit(text, length, width - 1, &filled);
 	fwrite(text, 1, end, stdout);
-	putchar('~');
+	printf("%*s~", (int)(width - 1 - filled), ""); /* a wide character may not have fitted */
 }
 
 static void

@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "message/json.h"
 
@@ -210,11 +211,30 @@ text_safe(const char *data, size_t length)
 }
 
 size_t
+text_fit(const char *data, size_t length, size_t columns, size_t *filled)
+{
+	size_t end = 0, n;
+
+	for (*filled = 0; end < length; end += n > 0 ? n : 1) {
+		uint32_t code = 0;
+		int width;
+
+		n = read_character(data + end, length - end, &code);
+		width = n == 0 || is_control(code) ? 1 : wcwidth((wchar_t)code);
+		if (width < 0) /* the C library does not know the character */
+			width = 1;
+		if (*filled + (size_t)width > columns)
+			break;
+		*filled += (size_t)width;
+	}
+	return end;
+}
+
+size_t
 text_width(const char *data, size_t length)
 {
-	size_t width = 0;
+	size_t filled;
 
-	for (size_t i = 0; i < length; i++)
-		width += ((unsigned char)data[i] & 0xc0) != 0x80;
-	return width;
+	text_fit(data, length, SIZE_MAX, &filled);
+	return filled;
 }

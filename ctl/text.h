@@ -39,7 +39,10 @@ char *text_safe(const char *data, size_t length);
 /* The same in place, for what is printed elsewhere; it gets no longer. */
 void text_make_safe(char *text);
 
-/* Columns that text_put_safe() fills, if each character fills one. */
+/* Columns that text_put_safe() fills: none for a character that combines with the one before it, two for a wide one. main()
+ * has set a locale in which characters are UTF-8. */
 size_t text_width(const char *data, size_t length);
+/* Bytes of the longest beginning that fills no more than so many columns. *filled: how many it fills. */
+size_t text_fit(const char *data, size_t length, size_t columns, size_t *filled);
 
 #endif

@@ -2,6 +2,7 @@
  * Tables of headgatectl, the words that are suggested, and times.
  */
 #include <criterion/criterion.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -50,6 +51,22 @@ Test(table, is_as_wide_as_what_stands_in_it)
 	expect(80, "q", "x", 7, "NAME  WHAT  N\nq     x     7\n");
 	expect(0, "a-long-name", "x", 1234567890,
 	    "NAME         WHAT           N\na-long-name  x     1234567890\n");
+}
+
+Test(table, wide_characters_fill_two_columns_and_combining_ones_none)
+{
+	cr_assert(setlocale(LC_CTYPE, "C.UTF-8") != NULL, "C.UTF-8");
+	expect(80, "\u65e5\u672c\u8a9e", "x", 7, "NAME    WHAT  N\n\u65e5\u672c\u8a9e  x     7\n");
+	expect(80, "q", "\U0001f600\U0001f600\U0001f600", 7,
+	    "NAME  WHAT    N\nq     \U0001f600\U0001f600\U0001f600  7\n");
+	expect(80, "e\u0301te\u0301", "x", 7, "NAME  WHAT  N\ne\u0301te\u0301   x     7\n");
+}
+
+Test(table, names_are_cut_between_wide_characters)
+{
+	cr_assert(setlocale(LC_CTYPE, "C.UTF-8") != NULL, "C.UTF-8");
+	expect(17, "\u65e5\u672c\u8a9e\u65e5\u672c\u8a9e", "x", 7,
+	    "NAME       WHAT N\n\u65e5\u672c\u8a9e\u65e5 ~ x    7\n");
 }
 
 Test(table, numbers_are_shortened_first_then_gaps_then_names)
