@@ -1,6 +1,6 @@
 /*
- * bench-log DIR: batches written durably to two files at once, by method and size: what the router's
- * way of writing was chosen by. Each figure is the median of its batches.
+ * bench-log DIR: durable writes of a batch to two files, by method and size. The router's method
+ * was chosen by these figures. Each figure is the median over all batches.
  */
 #include <err.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /*
- * bench-ring: records of 256 bytes through a ring between two processes, by how many are published at
- * once, beside memcpy of the same bytes in the same run.
+ * bench-ring: records of 256 bytes through a ring between two processes, by the number of records
+ * per publication; and memcpy() of the same bytes in the same run, for comparison.
  */
 #include <err.h>
 #include <sched.h>

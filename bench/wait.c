@@ -1,7 +1,7 @@
 /*
- * bench-wait: what a process does whose ring is empty: sleeps at once, or looks again for some time before
- * it does. For each way: a round trip of one record between two processes, and a stream of records that
- * come in batches, with the CPU that both processes spent.
+ * bench-wait: ways to wait for an empty ring: sleep at once, or poll for some time first. For each
+ * way: round trips of one record between two processes, and a stream of records in batches; time,
+ * and CPU of both processes.
  */
 #include <err.h>
 #include <sched.h>
@@ -27,12 +27,12 @@ enum {
 	SLEEP_NS = 100000000
 };
 
-/* One direction, as one process sees it. */
+/* One process's end of the lane. */
 struct end {
 	struct ring_producer out;
 	struct ring_consumer in;
 	struct doorbell *own, *peer;
-	int64_t spin_ns; /* how long it looks again before it sleeps; negative: it never sleeps */
+	int64_t spin_ns; /* polling time before a sleep; negative: no sleep */
 };
 
 static int64_t
