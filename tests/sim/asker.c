@@ -1,6 +1,7 @@
 /*
- * Model clients that ask who is blocked, and order that a message is tried or given up: as ctl/groups.c, but they
- * may hang up at any time, and send their next question before the answer to the last has come.
+ * Model clients that list blocked groups, and request that a message be retried or given up. They
+ * behave as ctl/groups.c does, but may hang up at any time, and may send a request before the last
+ * answer.
  */
 #include <inttypes.h>
 #include <msgpack.h>
@@ -18,12 +19,12 @@ enum { PID = 500, HANGS_UP = 2000 /* of 100000 */ };
 static struct asker {
 	struct net_socket *socket;
 	bool welcomed;
-	unsigned waits; /* answers that are not there yet */
-	bool ordered;   /* the last of them is to an order */
+	unsigned waits; /* answers outstanding */
+	bool tries;     /* the last outstanding answer is to a TRY */
 	unsigned queue;
-	uint64_t from, asked; /* of the next question, and of the last */
-	uint64_t sequence;    /* at the head of a group that was told last; 0: none */
-	unsigned group;
+	uint64_t from, asked; /* lowest hash of the next and of the last GROUPS */
+	uint64_t sequence;    /* of a blocked group's head, from the last list; 0: none */
+	unsigned group;       /* the group of this head */
 } askers[ASKERS];
 static const struct config *config;
 
@@ -66,7 +67,7 @@ send_frame(struct asker *asker, enum wire_type type, const msgpack_sbuffer *buff
 	net_send(asker->socket, &header, sizeof(header));
 	net_send(asker->socket, buffer->data, buffer->size);
 	asker->waits++;
-	asker->ordered = type == WIRE_TRY;
+	asker->tries = type == WIRE_TRY;
 }
 
 static void
@@ -83,9 +84,9 @@ ask(struct asker *asker)
 	msgpack_sbuffer_destroy(&buffer);
 }
 
-/* About the group that was told last, or any. */
+/* Sends a TRY for the group of asker->sequence, or for any group. */
 static void
-order(struct asker *asker)
+send_try(struct asker *asker)
 {
 	struct blocked_try try = { .skip = world_chance(40000) };
 	unsigned i,
@@ -119,7 +120,7 @@ take_page(struct asker *asker, const void *payload, size_t length)
 
 	if (!blocked_read_page(&page, 0, payload, length) || !page.known)
 		world_violation("P8: a list of blocked groups that cannot be");
-	/* From the first on, in one page, all that there are. */
+	/* All groups fit into one page. */
 	if (page.count > MODEL_GROUPS || page.more ||
 	    (asker->waits == 0 && asker->asked == 0 && page.count != page.total))
 		world_violation("P8: %u groups of %" PRIu64 " are told", page.count, page.total);
@@ -152,7 +153,7 @@ take_tried(struct asker *asker, const void *payload, size_t length)
 	asker->sequence = 0;
 }
 
-/* Takes one frame. Returns false when there is none. */
+/* Takes one frame. Returns false if no whole frame has arrived. */
 static bool
 take_frame(struct asker *asker)
 {
@@ -168,7 +169,7 @@ take_frame(struct asker *asker)
 	payload = socket->to_client.data + sizeof(header);
 	if (header.type == WIRE_WELCOME)
 		asker->welcomed = true;
-	else if (header.type == WIRE_ERROR) /* it is stopping */
+	else if (header.type == WIRE_ERROR) /* the router is stopping */
 		asker->waits = 0;
 	else if (asker->waits-- == 0)
 		world_violation("P8: an answer that nobody asked for");
@@ -200,16 +201,16 @@ asker_step(unsigned which)
 		asker_die(which);
 		return;
 	}
-	/* Behind an order nothing may come. */
-	if (!asker->welcomed || (asker->waits > 0 && (asker->ordered || asker->waits > 2)))
+	/* The protocol forbids frames between TRY and TRIED. */
+	if (!asker->welcomed || (asker->waits > 0 && (asker->tries || asker->waits > 2)))
 		return;
-	/* Where there is something to order. */
+	/* Prefers a queue with a blocked group, where a TRY has an effect. */
 	if (asker->waits == 0)
 		asker->queue = (unsigned)world_below(MODEL_QUEUES);
 	if (asker->waits == 0)
 		asker->sequence = model_failing(asker->queue, &asker->group);
 	if (world_chance(asker->sequence != 0 ? 60000 : 2000))
-		order(asker);
+		send_try(asker);
 	else
 		ask(asker);
 }

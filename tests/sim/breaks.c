@@ -118,7 +118,7 @@ __wrap_batch_log_durable(struct writer *writer, int result)
 	__real_batch_log_durable(writer, result);
 }
 
-/* What is done to the last batches of a log when they are written again. */
+/* Rewrites the last batches of a log, [from, to). */
 static void
 rewrite(const struct log_list *list, uint64_t from, uint64_t to)
 {

@@ -1,12 +1,12 @@
 /*
- * breaks - bugs that are planted to see whether the simulation finds them.
+ * breaks - bugs to plant, which the simulation must find.
  */
 #ifndef HEADGATE_TESTS_SIM_BREAKS_H
 #define HEADGATE_TESTS_SIM_BREAKS_H
 
 #include <stdbool.h>
 
-/* False when there is none of this name; says which there are. */
+/* Plants the bug `name`. False for an unknown name; lists the bugs then. */
 bool breaks_plant(const char *name);
 
 #endif

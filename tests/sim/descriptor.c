@@ -17,7 +17,7 @@ static struct {
 	struct file *file; /* NULL: closed */
 	enum party party;
 } descriptors[DESCRIPTORS];
-static enum party real[DESCRIPTORS]; /* whose a real one is */
+static enum party real[DESCRIPTORS]; /* owners of real descriptors */
 
 static int
 open_for(struct file *file, enum party party)

@@ -1,6 +1,6 @@
 /*
- * descriptor - file descriptors of the simulated machine. Those of memory that is mapped (memfd) are real
- * ones; all others are numbers from FIRST_DESCRIPTOR on.
+ * descriptor - file descriptors of the simulated machine. Descriptors of mapped memory (memfd) are
+ * real. All others are numbers from FIRST_DESCRIPTOR on.
  */
 #ifndef HEADGATE_TESTS_SIM_DESCRIPTOR_H
 #define HEADGATE_TESTS_SIM_DESCRIPTOR_H
@@ -15,16 +15,16 @@ enum file_kind { FILE_DISK = 1, FILE_SOCKET, FILE_LISTENER, FILE_EVENT, FILE_PRO
 struct file {
 	enum file_kind kind;
 	unsigned references;
-	void (*end)(struct file *); /* when the last descriptor is closed */
+	void (*end)(struct file *); /* called with the close of the last descriptor */
 };
 
-/* A descriptor of the party that runs. */
+/* Opens a descriptor for the running party. */
 int descriptor_open(struct file *);
-/* NULL when it is none of this kind. */
+/* The file behind the descriptor; NULL for another kind. */
 struct file *descriptor_file(int fd, enum file_kind);
-/* A second descriptor of the same open file, for another party. */
+/* Opens a second descriptor of the same open file, for another party. */
 int descriptor_pass(int fd, enum party);
-/* The party is dead. Returns how many it had. */
+/* Closes all descriptors of a dead party. Returns their number. */
 unsigned descriptor_close_all(enum party);
 
 #endif

@@ -30,18 +30,23 @@ enum {
 	SYNC_FAULT = 1500         /* of 100000 */
 };
 
-/* Of a sector that is not synced. */
-enum { CLEAN, CHANGED /* given back, or made anew */, WRITTEN };
+/* States of a sector. */
+enum {
+	CLEAN,   /* synced */
+	CHANGED, /* freed or newly allocated since the last sync */
+	WRITTEN  /* written since the last sync */
+};
 
 struct node {
 	LIST_ENTRY(node) link;
 	bool is_dir;
 	unsigned number, references, maps;
-	uint8_t *now, *disk, *dirty, *hole; /* a byte a sector: of dirty, as above */
+	uint8_t *now, *disk;   /* contents in the page cache, and on the disk */
+	uint8_t *dirty, *hole; /* per sector: state, as above; not allocated */
 	uint64_t size, disk_size, capacity, hole_bytes;
-	struct open_file *exclusive; /* who has the lock */
+	struct open_file *exclusive; /* holder of the flock(2) */
 	unsigned shared;
-	struct open_file *byte[LOCK_BYTES]; /* who has locked the first ones */
+	struct open_file *byte[LOCK_BYTES]; /* holders of locks on the first bytes */
 };
 
 struct open_file {
@@ -61,7 +66,7 @@ struct names {
 	size_t count;
 };
 
-struct change { /* of a directory, not synced */
+struct change { /* of a directory, unsynced */
 	enum { MAKE, MOVE, REMOVE } what;
 	char from[PATH_BYTES], to[PATH_BYTES];
 	struct node *node;
@@ -73,7 +78,7 @@ static LIST_HEAD(, node) nodes = LIST_HEAD_INITIALIZER(nodes);
 static struct names now, disk;
 static struct change changes[CHANGES];
 static size_t change_count;
-static bool allocates; /* fallocate() is there */
+static bool allocates; /* fallocate(2) is supported */
 static unsigned direct_block, physical_sector, last_number;
 
 /*
@@ -159,7 +164,7 @@ apply(struct names *names, const struct change *change)
 
 	if (change->what == MAKE)
 		put(names, change->from, change->node);
-	else if (is_there) /* or it was not made, or not moved there */
+	else if (is_there) /* absent if its making or move did not reach the disk */
 		drop(names, i);
 	if (change->what == MOVE && is_there)
 		put(names, change->to, change->node);
@@ -171,7 +176,7 @@ in_memory(const char *path)
 	return strncmp(path, "/run", 4) == 0;
 }
 
-/* A disk may write at any time: the older half. */
+/* A disk may write at any time, so the older half is written when the list is full. */
 static void
 sync_some(void)
 {
@@ -192,7 +197,7 @@ change(int what, const char *from, const char *to, struct node *node)
 	struct change *entry = &changes[change_count];
 
 	entry->what = what;
-	entry->node = hold(node); /* until it is synced */
+	entry->node = hold(node); /* until the change is synced */
 	snprintf(entry->from, PATH_BYTES, "%s", from);
 	snprintf(entry->to, PATH_BYTES, "%s", to);
 	apply(&now, entry);
@@ -261,7 +266,7 @@ sync_range(struct node *node, uint64_t from, uint64_t to)
 		return;
 	for (uint64_t s = from / DISK_SECTOR; s * DISK_SECTOR < to; s++) {
 		if (node->dirty[s] == CLEAN)
-			continue; /* though perhaps only since a sync failed */
+			continue; /* synced, or lost with a failed sync */
 		memcpy(node->disk + s * DISK_SECTOR, node->now + s * DISK_SECTOR, DISK_SECTOR);
 		node->dirty[s] = CLEAN;
 	}
@@ -271,7 +276,7 @@ sync_range(struct node *node, uint64_t from, uint64_t to)
 		node->disk_size = to;
 }
 
-/* Bytes of whole sectors of [from, to) that have no place on the disk; fill: they get one. */
+/* Returns the bytes of holes in [from, to), by whole sectors; fill: allocates the holes. */
 static uint64_t
 holes(struct node *node, uint64_t from, uint64_t to, bool fill)
 {
@@ -286,7 +291,7 @@ holes(struct node *node, uint64_t from, uint64_t to, bool fill)
 	return bytes;
 }
 
-/* May there be something in [from, to) of this file? */
+/* Allocates [from, to) of the file. False if the disk is full. */
 static bool
 has_room(const struct open_file *file, uint64_t from, uint64_t to)
 {
@@ -304,7 +309,7 @@ has_room(const struct open_file *file, uint64_t from, uint64_t to)
 	return false;
 }
 
-/* Not synced yet. unit: what the file is written in. */
+/* Writes to the page cache. unit: size of a block or page, which becomes dirty as a whole. */
 static void
 write_node(struct node *node, uint64_t offset, const void *data, uint64_t length, uint64_t unit)
 {
@@ -331,7 +336,7 @@ empty_node(struct node *node)
 	node->size = 0;
 }
 
-/* Some of the sectors of a write. */
+/* Writes a random choice of the sectors. */
 static void
 write_some(struct node *node, uint64_t offset, const uint8_t *data, uint64_t length, uint64_t unit)
 {
@@ -411,7 +416,8 @@ disk_tear(int fd, const void *buffer, size_t length, uint64_t offset)
 	write_some(file->node, offset, buffer, length, unit_of(file));
 }
 
-/* Of a file more often than other calls: what is written behind it is what matters. */
+/* A file's sync fails more often than other calls, as the writes after a failed sync are of
+ * interest. */
 static bool
 sync_fails(const struct node *node)
 {
@@ -433,7 +439,7 @@ disk_sync(int fd)
 	if (file == NULL)
 		return -EBADF;
 	if (sync_fails(file->node)) {
-		/* The kernel takes the pages for clean. */
+		/* After a failed fsync(2) the kernel marks the pages clean. */
 		if (file->node->capacity > 0)
 			memset(file->node->dirty, CLEAN, file->node->capacity / DISK_SECTOR);
 		return -EIO;
@@ -446,7 +452,7 @@ disk_sync(int fd)
 	return 0;
 }
 
-/* From the page cache, or past it: then what is clean is as the disk has it. */
+/* Reads from the page cache; direct: clean sectors from the disk. */
 static void
 read_node(const struct node *node, uint8_t *buffer, uint64_t length, uint64_t offset, bool direct)
 {
@@ -561,7 +567,8 @@ disk_has(const char *path)
 	return node_at(&now, path) != NULL;
 }
 
-/* Changes of directories that were not synced: some, or, as with a journal, those up to some time. */
+/* Keeps a choice of unsynced directory changes: any, or, as on a journalling file system, a
+ * prefix. */
 static void
 cut_names(void)
 {
@@ -586,7 +593,7 @@ cut_names(void)
 	}
 }
 
-/* A sector was being written: nothing is left of it. */
+/* Overwrites a physical sector with noise, as a power cut during its write may. */
 static void
 garble(uint8_t *sector)
 {
@@ -598,7 +605,8 @@ garble(uint8_t *sector)
 	}
 }
 
-/* Sectors [first, first + count), which are one of the disk's own, in so far as they are not synced. */
+/* Cuts one physical sector, the sectors [first, first + count): chance decides on each unsynced
+ * sector, and on garbling. */
 static void
 cut_sector(struct node *node, uint64_t first, uint64_t count, unsigned chance, unsigned garbled)
 {
@@ -626,7 +634,7 @@ cut_contents(struct node *node)
 	for (uint64_t s = 0; (s + count) * DISK_SECTOR <= node->capacity; s += count)
 		cut_sector(node, s, count, chance, garbled);
 	grow(node, size);
-	if (size < node->size) /* no hole is remembered there */
+	if (size < node->size) /* forgets holes beyond the end */
 		holes(node, size / DISK_SECTOR * DISK_SECTOR, node->size, true);
 	if (size < node->capacity)
 		memset(node->disk + size, 0, node->capacity - size);
@@ -694,7 +702,7 @@ result_of(int64_t result)
 	return result < 0 ? failed((int)-result) : result;
 }
 
-/* A call that changes the disk: the router may die before it, or it fails. */
+/* Before a call that changes the disk: the router may die here, or the call may fail (true). */
 static bool
 call_fails(const char *name)
 {
@@ -891,7 +899,7 @@ fallocate_all(struct open_file *file, uint64_t bytes)
 	return error == 0 ? 0 : failed(error);
 }
 
-/* Takes room for the file's first bytes, or makes holes of whole sectors within it. */
+/* Supports two uses: allocation from the beginning of the file, and holes of whole sectors. */
 int
 __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 {
@@ -950,7 +958,7 @@ __wrap_flock(int fd, int operation)
 	}
 	if ((node->exclusive != NULL && node->exclusive != file) ||
 	    (operation & LOCK_EX && node->shared > file->has_shared))
-		return failed(EWOULDBLOCK); /* nobody here waits */
+		return failed(EWOULDBLOCK); /* no party waits for a lock */
 	unlock(file);
 	if (operation & LOCK_EX)
 		node->exclusive = file;
@@ -959,7 +967,8 @@ __wrap_flock(int fd, int operation)
 	return 0;
 }
 
-/* Locks of the open file, on bytes. One to read is only asked for, to see that there is one to write. */
+/* Open file description locks on bytes. Read locks are used in F_OFD_GETLK only, to find write
+ * locks. */
 static int
 lock_bytes(struct open_file *file, const struct flock *lock)
 {
@@ -1037,7 +1046,7 @@ __wrap_chmod(const char *path, mode_t mode)
 	return 0;
 }
 
-/* An open directory: its names when it was opened. */
+/* An open directory: its names at the time of opendir(3). */
 struct listing {
 	size_t count, next;
 	struct dirent entry[];

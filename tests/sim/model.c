@@ -7,42 +7,42 @@
 #include "router/queue.h"
 
 struct row {
-	unsigned message; /* its number and 1; 0: no row */
+	unsigned message; /* its number plus 1; 0: no row */
 	int status;
 	unsigned deaths;
-	unsigned failures; /* handlers that answered what blocks its group */
-	int last_status;   /* ... with that */
-	bool skip;         /* a person wanted it given up */
-	bool told;         /* a person was told that it is a dead letter */
-	bool skipped;      /* it was lost in a power cut, or never was */
+	unsigned failures; /* answers that blocked the group */
+	int last_status;   /* of the last such answer */
+	bool skip;         /* a person allowed to give the message up */
+	bool told;         /* a person was told that the message is a dead letter */
+	bool skipped;      /* the message was lost in a power cut, or the sequence never used */
 };
 
-enum { UNSYNCED_NS_MAX = 2000000000 }; /* what was written before that is durable */
+enum { UNSYNCED_NS_MAX = 2000000000 }; /* older writes are durable, with durability "os" */
 
 static struct message *messages;
 static unsigned count, capacity;
 static const struct config *config;
 static uint64_t window_ns;
-static unsigned brief;   /* most texts are shorter than this ... */
-static unsigned longer;  /* ... but for some: so many of 100000 */
-static unsigned trouble; /* chance of messages that are not just done, of 100000 */
+static unsigned brief;   /* length of most texts, at most */
+static unsigned longer;  /* chance of a longer text, of 100000 */
+static unsigned trouble; /* chance of a message that is not simply done, of 100000 */
 static struct store {
 	struct row *rows; /* by sequence */
 	uint64_t capacity, highest;
-	unsigned *last; /* message that was applied last, by publisher and group; and 1 */
+	unsigned *last; /* the message applied last, plus 1; by publisher and group */
 	size_t last_capacity;
 	uint64_t applied[MODEL_GROUPS]; /* highest sequence */
-	uint64_t failing[MODEL_GROUPS]; /* that blocks the group; 0: none */
-	bool skip[MODEL_GROUPS];        /* a person wanted whatever is first given up */
+	uint64_t failing[MODEL_GROUPS]; /* the message that blocks the group; 0: none */
+	bool skip[MODEL_GROUPS];        /* a person allowed to give the head up */
 	uint64_t log_id;
-	uint64_t ran_ns; /* while it was RUNNING, and a router ran */
+	uint64_t ran_ns; /* time during which the queue was RUNNING under a router */
 	uint64_t looked_ns;
-	uint64_t checked; /* settlements up to here */
-	uint64_t logged;  /* generation that was on the disk */
+	uint64_t checked; /* settlements up to this sequence */
+	uint64_t logged;  /* highest generation of the state on the disk */
 	enum control_state logged_state;
 } stores[MODEL_QUEUES];
-static uint64_t durable_logs[2 * MODEL_QUEUES]; /* ids of those that had a durable batch */
-static unsigned filling; /* all messages are long, and for so many queues; 0: they are not */
+static uint64_t durable_logs[2 * MODEL_QUEUES]; /* ids of the logs with a durable batch */
+static unsigned filling; /* all messages are long and go to so many queues; 0: off */
 
 void
 model_begin(const struct config *of)
@@ -206,14 +206,15 @@ row_at(unsigned queue, uint64_t sequence)
 	return &store->rows[sequence];
 }
 
-/* When it was accepted at the latest. */
+/* The latest time at which the message may have been accepted. */
 static uint64_t
 latest_ns(const struct message *message)
 {
 	return message->open ? world.now_ns : message->last_ended_ns;
 }
 
-/* Two copies of one deduplication id in one queue: only when the window can have passed between them. */
+/* Two copies of one deduplication id in a queue are allowed only if the window may have passed
+ * between. */
 static void
 check_duplicate(unsigned queue, unsigned i)
 {
@@ -289,7 +290,8 @@ model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
 		    (more - store->last_capacity) * sizeof(*store->last));
 		store->last_capacity = more;
 	}
-	/* One that was a duplicate when it was sent first, and none when it was sent again, comes late. */
+	/* A message that was a duplicate at its first attempt, and none at a later attempt, may
+	 * come late. */
 	if (messages[i].copies[queue] > 1 || (messages[i].first != i && messages[i].attempts > 1))
 		return;
 	if (store->last[key] > i + 1)
@@ -328,7 +330,7 @@ model_skipped(unsigned queue, uint64_t first, uint64_t end)
 	}
 }
 
-/* Has it an outcome, or needs none? */
+/* True if the row has an outcome, or never will. */
 static bool
 is_over(const struct row *row)
 {
@@ -509,7 +511,8 @@ pass_time(const struct queue *queue)
 	store->looked_ns = world.now_ns;
 }
 
-/* What is let through first is tried, or the gate is open: nothing behind it waits for the time of a group. */
+/* The message that PROBING lets through must not wait for the next try of its group, as the gate
+ * waits for the message. */
 static void
 check_probe(const struct queue *queue)
 {
@@ -530,7 +533,7 @@ check_probe(const struct queue *queue)
 		    "P8: queue %u is PROBING, and its message waits with its group", queue->index);
 }
 
-/* Reads fail here, and files are short for a while; but no byte that was written is changed. */
+/* The simulated disk changes no synced byte, so no log may be called damaged. */
 static void
 check_damage(const struct queue *queue)
 {
@@ -557,7 +560,7 @@ model_check(const struct router *router)
 	}
 	for (unsigned q = 0; q < router->queue_count; q++)
 		check_damage(&router->queues[q]);
-	/* Dead letters' logs too, before anything is in them: what a batch names must be there as long. */
+	/* Logs of dead-letter queues count even without messages: batches name them. */
 	for (unsigned q = 0; q < router->queue_count; q++)
 		if (router->queues[q].durable.checkpoint != 0)
 			durable_logs[q] = router->queues[q].writer.log_id;
@@ -625,7 +628,7 @@ model_is_at_rest(const struct router *router)
 	return !router->flying && !router->batch_dirty;
 }
 
-/* A deduplication id that was answered well is in each of its queues. */
+/* Each acknowledged deduplication id must be in all of its queues. */
 static void
 check_outcomes(unsigned i, bool found[][MODEL_QUEUES])
 {
@@ -665,7 +668,7 @@ check_counters(const struct queue *queue)
 		    queue->control->counters.failed, done, failed);
 }
 
-/* What failed, and was to go to the dead letters, is there, once. */
+/* Each failed message that belongs into the dead-letter queue must be there, once. */
 static void
 check_dead_letters(const struct router *router, unsigned q)
 {
@@ -684,8 +687,8 @@ check_dead_letters(const struct router *router, unsigned q)
 		    dead->control->counters.published, dead->next_sequence);
 }
 
-/* Queues that take the same messages have them in the same order. Of one that came twice, outside the window,
- * only the copy that was met last is known: not the same one in each. */
+/* Queues with the same messages must have the same order. A message with two copies (outside the
+ * window) is left out: the model knows one copy per queue, and not the same one. */
 static void
 check_same_order(void)
 {

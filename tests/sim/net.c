@@ -15,7 +15,7 @@ enum { CALLERS = 32, REQUESTS = 512 };
 struct listener {
 	struct file file;
 	bool listens;
-	struct net_socket *caller[CALLERS]; /* not accepted yet */
+	struct net_socket *caller[CALLERS]; /* waiting for accept() */
 	unsigned count;
 };
 
@@ -31,7 +31,7 @@ struct process {
 
 enum kind { ACCEPT, RECEIVE, RECEIVE_MESSAGE, SEND, READ_EVENT, READ_AT, WRITE, SYNC };
 
-/* What the back end has, in the order in which it was asked for. */
+/* Pending requests of the back end, in order of submission. */
 static struct {
 	struct io_request *request;
 	uint64_t due_ns;
@@ -146,7 +146,7 @@ net_ring_bell(int fd, const void *buffer, size_t length)
 static void
 ask(struct io_request *request, enum kind kind, int fd, size_t length, int64_t offset)
 {
-	/* Mostly a disk with a cache, at times one that is busy. */
+	/* Mostly the delay of a disk with a cache, at times of a busy one. */
 	uint64_t longest_ns = world_chance(5000) ? 200000000 : 500000;
 
 	if (request->pending)
@@ -240,7 +240,7 @@ io_destroy(struct io *io)
 	request_count = 0;
 }
 
-/* How much of it this time? */
+/* The length of a transfer: mostly all, at times a part. */
 static size_t
 piece(size_t most)
 {
@@ -335,7 +335,7 @@ accept_one(void)
 	return fd;
 }
 
-/* Does it, or says -EAGAIN. */
+/* Performs the request. Returns its result, -EAGAIN if it must wait. */
 static int64_t
 attempt(struct io_request *request)
 {
@@ -412,7 +412,8 @@ complete(size_t i)
 	request->done(request, result);
 }
 
-/* Time passes: until something is due, or something else may have woken the router. */
+/* Advances the clock until a request is due; at times less, as another process may wake the
+ * router. */
 static void
 sleep_until_due(int64_t timeout_ns)
 {
@@ -469,8 +470,8 @@ net_io(void)
 	return &io;
 }
 
-/* A process that is killed ends only when the kernel has let go of its requests: none of them is done
- * while the next router runs. */
+/* A killed process ends only when the kernel has finished its requests, so none is done while the
+ * next router runs. */
 void
 net_io_end(void)
 {
@@ -559,7 +560,7 @@ __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 	return 0;
 }
 
-/* A worker's welcome: bytes with descriptors. */
+/* Used for a worker's WELCOME only: bytes with descriptors. */
 ssize_t
 __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {

@@ -1,6 +1,6 @@
 /*
- * party - the processes around the router: publishers, workers and persons at headgatectl. Each call is one
- * step of one of them.
+ * party - the processes around the router: publishers, workers and people at headgatectl. Each call
+ * of a step function runs one step of one process.
  */
 #ifndef HEADGATE_TESTS_SIM_PARTY_H
 #define HEADGATE_TESTS_SIM_PARTY_H
@@ -11,23 +11,22 @@
 
 enum { PUBLISHERS = 2, WORKERS = 3, ASKERS = 2 };
 
-/* more: make new messages, too. */
+/* more: also makes new messages. */
 void publisher_step(unsigned which, bool more);
 void publisher_die(unsigned which);
-/* Is everything that it made answered? */
+/* True if all messages of the publisher are answered. */
 bool publisher_is_done(unsigned which);
-/* Ends its connection. */
+/* Closes the publisher's connection. */
 void publisher_rest(unsigned which);
 
 void worker_step(unsigned which);
 void worker_die(unsigned which);
 void worker_remove_lock(unsigned queue);
-/* Is it at work on something? */
+/* True if the worker handles no message. */
 bool worker_is_idle(unsigned which);
-/* Planted bug: reports outcomes before they are committed. */
-extern bool worker_reports_early;
-/* ... goes by the policy of the first router. */
-extern bool worker_keeps_policy;
+/* Planted bugs. */
+extern bool worker_reports_early; /* reports outcomes before their commit */
+extern bool worker_keeps_policy;  /* applies the first router's policy under all routers */
 
 /* headgatectl start, stop or start --skip-head. */
 void person_asks(unsigned queue, enum gate_event);
@@ -36,17 +35,17 @@ void person_asks(unsigned queue, enum gate_event);
 void asker_step(unsigned which);
 void asker_die(unsigned which);
 
-/* What publishers and workers say first. */
+/* Sends HELLO. */
 struct net_socket;
 void party_hello(struct net_socket *, enum wire_role, const char *name, bool receipts);
 
 void publishers_begin(const struct config *);
-/* From now on they send as much at once as they ever do. */
+/* From now on publishers send the largest bursts. */
 void publishers_hurry(void);
 void workers_begin(const struct config *);
 void askers_begin(const struct config *);
 void parties_begin(const struct config *);
-/* All processes but the router end. */
+/* Kills all processes but the router. */
 void parties_die(void);
 
 #endif

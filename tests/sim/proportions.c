@@ -14,8 +14,9 @@ one_of(const unsigned *values, unsigned count)
 	    sizeof((const unsigned[]){ __VA_ARGS__ }) / sizeof(unsigned))
 
 /*
- * From a tail of 4 segments to a segment of 32 tails; what is shipped is 1 to 8. A batch must hold a piece of a
- * checkpoint, and the longest message; the tail two batches and what closes them.
+ * Range: from a tail of 4 segments to a segment of 32 tails; shipped is a segment of 8 tails.
+ * Constraints: (1) a batch holds a piece of a checkpoint and the longest message; (2) the tail
+ * holds two batches and their commit records.
  */
 static struct proportions
 draw(void)

@@ -1,8 +1,10 @@
 /*
- * proportions - constants of the router, drawn by the seed: a fault may need a tail that is small beside a segment, a
- * batch that is large beside the tail, or just the proportions that are shipped.
+ * proportions - constants of the router, drawn by the seed. A bug may show only if the tail is
+ * small compared with a segment, or a batch large compared with the tail, or with the shipped
+ * constants.
  *
- * Included before each source of the simulation but shipped.c: the names below take the place of the constants.
+ * The build includes this header before each source of the simulation except shipped.c, so the
+ * macros below replace the constants.
  */
 #ifndef HEADGATE_TESTS_SIM_PROPORTIONS_H
 #define HEADGATE_TESTS_SIM_PROPORTIONS_H
@@ -10,15 +12,15 @@
 struct proportions {
 	unsigned segment_min, segment_max; /* bytes */
 	unsigned block, tail, gather;      /* bytes */
-	unsigned piece;                    /* entries or chunks in a frame of a checkpoint */
-	unsigned reserved;                 /* sequences that are promised at once */
+	unsigned piece;                    /* entries or chunks per frame of a checkpoint */
+	unsigned reserved;                 /* sequences reserved at once */
 	unsigned lane;                     /* bytes of a delivery ring */
 };
 extern struct proportions proportions;
 
 extern const struct proportions proportions_shipped;
 
-/* Draws them for a run; shipped: as they are shipped. */
+/* Draws the constants of a run; shipped: takes the shipped ones. */
 void proportions_draw(int shipped);
 
 #ifndef PROPORTIONS_SHIPPED

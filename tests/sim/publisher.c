@@ -1,5 +1,6 @@
 /*
- * Model publishers: each keeps what is not answered, in order, and sends all of it again on a new connection.
+ * Model publishers: each keeps its unanswered messages, in order, and sends all of them again on a
+ * new connection.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,12 +20,12 @@ static struct publisher {
 	bool welcomed, receipts;
 	unsigned process;            /* a number for each life */
 	unsigned unanswered[WINDOW]; /* in order */
-	unsigned count, sent;        /* sent: of these, on this connection */
-	uint64_t next_number;        /* on the wire, of what is sent next */
+	unsigned count, sent;        /* sent: on this connection */
+	uint64_t next_number;        /* of the next message, on the wire */
 	uint64_t not_before_ns;
 } publishers[PUBLISHERS];
 static unsigned lives;
-static unsigned burst; /* messages that are sent at once, at most, are so many times a few */
+static unsigned burst; /* factor of the largest number of messages per frame */
 static uint32_t topic_id;
 
 void
@@ -131,8 +132,8 @@ pack(uint8_t *buffer, size_t capacity, unsigned i)
 	snprintf(message_id, sizeof(message_id), "m%u", i);
 	snprintf(body, sizeof(body), "{}");
 	if (message->length > 0)
-		snprintf(body, sizeof(body), "{\"n\":%u,\"text\":\"%0*u\"}", i,
-		    (int)message->length, i);
+		snprintf(
+		    body, sizeof(body), "{\"n\":%u,\"text\":\"%0*u\"}", i, (int)message->length, i);
 	source.head = (struct envelope){
 		.topic = topic_id,
 		.group = text(group),
@@ -147,7 +148,7 @@ pack(uint8_t *buffer, size_t capacity, unsigned i)
 	return (size_t)length;
 }
 
-/* Some of what is not sent yet, as one PUBLISH frame. */
+/* Sends some of the unsent messages as one PUBLISH frame. */
 static void
 send_more(struct publisher *publisher)
 {
@@ -190,7 +191,7 @@ take_receipt(unsigned i, const msgpack_object_array *places)
 	}
 }
 
-/* Returns false when the router said to try again. */
+/* Returns false for a 503, the router's request to try again. */
 static bool
 take_result(struct publisher *publisher, const msgpack_object *field)
 {
@@ -234,7 +235,7 @@ take_results(struct publisher *publisher, const void *payload, size_t length)
 	return good;
 }
 
-/* Takes one frame. Returns false when there is none. */
+/* Takes one frame. Returns false if no whole frame has arrived. */
 static bool
 take_frame(struct publisher *publisher)
 {
@@ -284,7 +285,7 @@ publisher_step(unsigned which, bool more)
 	send_more(publisher);
 }
 
-/* The next life sends again what was not answered, or knows nothing of it. */
+/* The next life of the publisher sends unanswered messages again, or has forgotten them. */
 void
 publisher_die(unsigned which)
 {

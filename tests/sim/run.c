@@ -1,17 +1,17 @@
 /*
  * run [--seed N] [--seeds COUNT] [--steps N] [--minutes N] [--break NAME] [--trace] [--hash]
  *
- * Runs the router with model publishers, workers and stores on a simulated machine, and does to it whatever
- * a machine may do. Each seed is a run of its own, and the same each time.
+ * Runs the router with model publishers, workers and stores on a simulated machine, with all
+ * accidents that a machine may have. Each seed is a run of its own, and repeatable.
  *
  *   --seed N       the first seed (1)
- *   --seeds N      so many, one after the other (1)
- *   --minutes N    or for so long
- *   --steps N      of each run (drawn, some thousands)
+ *   --seeds N      number of seeds, one after the other (1)
+ *   --minutes N    time for seeds, instead of a number
+ *   --steps N      steps of each run (drawn, some thousands)
  *   --break NAME   plants a bug: see breaks[]
- *   --shipped      with the constants that are shipped; else the seed draws them
- *   --trace        prints what happens
- *   --hash         prints a number for all that happened
+ *   --shipped      uses the shipped constants; without, the seed draws them
+ *   --trace        prints all events
+ *   --hash         prints a hash of all events
  */
 #include <errno.h>
 #include <getopt.h>
@@ -33,37 +33,38 @@
 #include "tests/sim/party.h"
 
 enum {
-	REST_STEPS = 100000, /* without faults, in each something gets done */
+	REST_STEPS = 100000, /* without faults and without progress: too many */
 	NO_ROOM_STEPS = 5000,
 	PILE = 400, /* messages behind a closed gate, twice */
 	PILE_TURNS = 600,
-	PILE_BYTES = 16 << 10, /* that the router may grow by with the second of them */
-	STOP_S = 8,            /* as router/main.c */
-	CLEAN_S = 60,          /* longer than the cleaner waits after a failure */
+	PILE_BYTES = 16 << 10, /* the router's allowed growth with the second pile */
+	STOP_S = 8,            /* as in router/main.c */
+	CLEAN_S = 60,          /* longer than the compactor's pause after a failure */
 	CLEAN_TURNS = 5000,
 	FIRST_STARTS = 12, /* at most */
 	RARELY = 10,
-	BATCH_BYTES = 64 << 10, /* of publishers that hurry, about */
+	BATCH_BYTES = 64 << 10, /* about a batch of publishers_hurry() */
 	LONG_TEXT = 200,
-	FIRST_STEPS = 48, /* about as many as a router needs to make its directories */
+	FIRST_STEPS = 48, /* about the steps that a router needs to make its directories */
 	FIRST_TURNS = 1000,
-	FILL_TURNS = 300,         /* without anything accepted: the disk is full */
-	DEAD_LETTER_BYTES = 8192, /* at most: each may be a batch of its own, in whole blocks */
-	SEGMENTS_AT_REST = 5      /* of a queue: active, next, spare, and what they replace */
+	FILL_TURNS = 300,         /* without an accepted message: the disk is full */
+	DEAD_LETTER_BYTES = 8192, /* at most; each may be a batch of its own, in whole blocks */
+	SEGMENTS_AT_REST = 5      /* of a queue: active, preallocated, spare, and those replaced */
 };
 
 static struct router router;
 static struct config config;
 static bool is_up;
-static bool is_shipped; /* the constants are as they are shipped */
+static bool is_shipped; /* uses the shipped constants */
 static int64_t longest_wait_ns;
 
-/* What this run is like: some have much of one thing and nothing of another. */
+/* Drawn for each run, so that some runs have much of one accident and nothing of another. */
 static struct {
-	unsigned router, publisher, worker, asker; /* turns, of their sum */
+	unsigned router, publisher, worker, asker; /* shares of the turns */
+	/* Chances per step, of 100000. */
 	unsigned kill, start_death, start_cut, cut, stop, worker_death, publisher_death, lock,
 	    person, fault, full, wall, durability, policy;
-} chances; /* of 100000 a step */
+} chances;
 
 /*
  * The router's process.
@@ -93,7 +94,7 @@ close_router(void)
 	return 0;
 }
 
-/* It is dead: what it had is the kernel's to give back. */
+/* Frees the resources of a dead router, as the kernel does. */
 static void
 bury_router(void)
 {
@@ -104,7 +105,7 @@ bury_router(void)
 	is_up = false;
 }
 
-/* What happens to messages that fail. */
+/* Draws the queue's policy for failed messages. */
 static void
 draw_policy(struct config_queue *queue, bool records)
 {
@@ -121,8 +122,9 @@ draw_policy(struct config_queue *queue, bool records)
 	queue->retry_factor = 1 + (unsigned)world_below(2);
 }
 
-/* A person has written other policies into the configuration, which this router reads, and workers have not.
- * Whether a 4xx is a dead letter stays as it is: what the model counts in the end. */
+/* A person has changed the policies in the configuration: the next router has read the change, and
+ * the workers have not. The choice whether a 4xx becomes a dead letter stays, as the model counts
+ * dead letters in the end. */
 static void
 change_policies(void)
 {
@@ -187,7 +189,8 @@ turn_router(void)
 	bury_router();
 }
 
-/* As a SIGTERM: it takes no more, and ends when all is durable. Nothing may be left of it. */
+/* As after a SIGTERM: the router accepts no more, and ends when all is durable. No resource may
+ * leak. */
 static void
 stop_router(void)
 {
@@ -206,7 +209,7 @@ stop_router(void)
 		return;
 	}
 	left = descriptor_close_all(PARTY_ROUTER);
-	/* A disk that is too slow is not waited for. */
+	/* With connections left, the router has given up waiting for a slow disk, so may leak. */
 	if (left > 0 && TAILQ_EMPTY(&router.connections))
 		world_violation("P6: the router leaves %u descriptors open", left);
 	if (world_router_bytes() > 0 && TAILQ_EMPTY(&router.connections))
@@ -238,7 +241,7 @@ static void
 accidents(void)
 {
 	if (is_up && world_chance(chances.kill)) {
-		/* Now, or at one of the next steps inside of it. */
+		/* Kills now, or at one of the router's next steps. */
 		world.dies_in = world_below(400);
 		if (world.dies_in == 0)
 			kill_router();
@@ -329,8 +332,8 @@ not_at_rest(void)
 	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");
 }
 
-/* A dead letter stays, and takes a block of both logs. On a small disk either log may run out of
- * blocks: then a person makes room. A disk that is full of anything else recovers by itself. */
+/* A dead letter stays, and takes a block in both logs. On a small disk, either log may run out of
+ * blocks; then a person makes room. A disk full of other data recovers by itself. */
 static void
 make_room_for_dead_letters(void)
 {
@@ -347,7 +350,7 @@ make_room_for_dead_letters(void)
 	}
 }
 
-/* Everything gets done once nothing goes wrong any more. */
+/* Without further accidents, all messages must be handled. */
 static void
 come_to_rest(void)
 {
@@ -371,7 +374,7 @@ come_to_rest(void)
 	model_check_at_rest(&router);
 }
 
-/* The disk of what is settled comes back. */
+/* The disk space of settled messages must be freed. */
 static void
 check_disk(void)
 {
@@ -406,8 +409,8 @@ router_bytes(void)
 	return bytes;
 }
 
-/* Publishes while the gates are closed, and lets nobody be connected any more. Returns what memory the router
- * has then, between the cleaner's jobs. */
+/* Publishes while the gates are closed, then closes all connections. Returns the router's memory,
+ * in bytes, between jobs of the compactor. */
 static size_t
 pile_up(void)
 {
@@ -429,7 +432,7 @@ pile_up(void)
 	return least;
 }
 
-/* A closed gate costs no memory. */
+/* Messages behind a closed gate must take no memory. */
 static void
 check_gate(void)
 {
@@ -441,7 +444,7 @@ check_gate(void)
 		person_asks(q, GATE_STOP);
 	before = pile_up();
 	after = pile_up();
-	/* While it cleans up it has more. */
+	/* The compactor takes memory while at work. */
 	for (int turns = 0; turns < CLEAN_TURNS && after > before + PILE_BYTES; turns++) {
 		turn_router();
 		after = router_bytes();
@@ -453,7 +456,7 @@ check_gate(void)
 }
 
 /*
- * What a run has little time for.
+ * Situations that a run by chance would rarely reach.
  */
 
 static bool
@@ -465,8 +468,8 @@ all_logs_are_durable(void)
 	return true;
 }
 
-/* A router that was never there before dies while it makes its directories; the next one goes on until
- * something is durable in all logs; the power is cut. */
+/* The first router ever dies during the making of its directories. The next one runs until all logs
+ * have a durable batch. Then the power is cut. */
 static void
 start_first(unsigned block)
 {
@@ -488,7 +491,7 @@ start_first(unsigned block)
 	disk_end();
 }
 
-/* Publishes until nothing is accepted any more; what was not is forgotten. */
+/* Publishes until no message is accepted any more, and forgets the others. */
 static void
 fill_logs(unsigned queues)
 {
@@ -509,8 +512,8 @@ fill_logs(unsigned queues)
 	model_fill(0);
 }
 
-/* All gates are closed, and messages are accepted until the disk is full: those for all queues, and then those
- * for the queue that has room left. What is kept of the disk must be enough to handle them. */
+/* Fills the disk with all gates closed: first with messages for all queues, then for the queue with
+ * space left. The router's reserve of disk must be enough to handle them all. */
 static void
 fill_disk(void)
 {
@@ -530,7 +533,8 @@ some(unsigned most)
 	return world_chance(35000) ? 0 : (unsigned)world_below(most);
 }
 
-/* A router knows the workers that it has, and not those of one that died, which may be at work still. */
+/* Lets lock files be removed, in a run whose router never dies: a new router would not know the old
+ * router's workers, whose locks are gone. */
 static void
 draw_removed_locks(void)
 {
@@ -561,7 +565,7 @@ draw_chances(void)
 	chances.policy = some(60000);
 	if (world_chance(10000))
 		draw_removed_locks();
-	/* Logs of many megabytes are read at each start. */
+	/* Starts are slow here, as each reads logs of many megabytes. */
 	if (is_shipped) {
 		chances.kill /= RARELY;
 		chances.start_death /= RARELY;
@@ -581,7 +585,7 @@ make_config(void)
 	strcpy(config.state_dir, "/state");
 	config.max_message_bytes = 4096;
 	config.topic_count = 1;
-	config.queue_count = 2 * MODEL_QUEUES; /* behind them their dead-letter queues */
+	config.queue_count = 2 * MODEL_QUEUES; /* the dead-letter queues come last */
 	strcpy(config.topics[0].name, "topic");
 	config.topics[0].dedup_max = 1000000;
 	config.topics[0].durability =
@@ -609,8 +613,8 @@ make_config(void)
 	}
 }
 
-/* What is left free for ids behind a segment of the full size is to be as long as the tail, nearly: then the next one
- * begins there in the tail where the last batch is. */
+/* Chooses the length of texts so that the space for ids behind a segment of the full size nearly
+ * equals the tail's length. The next segment then begins at the last batch's place in the tail. */
 static void
 aim_at_tail(const struct writer *writer)
 {
@@ -620,8 +624,8 @@ aim_at_tail(const struct writer *writer)
 	model_be_brief(expected < WRITER_TAIL - BATCH_BYTES / 2 ? 1 : LONG_TEXT);
 }
 
-/* Segments grow to their full size only behind many messages, too many to be handled here: publishes them, and opens
- * what was written. */
+/* Segments reach their full size only after many messages, too many to handle here. So publishes
+ * them, and opens the logs again. */
 static void
 fill_segments(unsigned block)
 {
@@ -655,7 +659,8 @@ run_seed(uint64_t seed, uint64_t steps)
 	proportions_draw(is_shipped);
 	blocks[2] = LOG_BLOCK_BYTES;
 	block = blocks[world_below(4)];
-	/* What is left to settlements in a segment is as many blocks as in what is shipped, or more. */
+	/* A small disk needs segments with at least as many blocks for settlements as shipped
+	 * ones. */
 	disk_capacity = is_shipped ||
 		(uint64_t)LOG_SEGMENT_MIN * proportions_shipped.block <
 		    (uint64_t)LOG_BLOCK_BYTES * proportions_shipped.segment_min ||
@@ -663,7 +668,7 @@ run_seed(uint64_t seed, uint64_t steps)
 	    ? UINT64_MAX
 	    : (13 + world_below(8)) * LOG_SEGMENT_MAX;
 	make_config();
-	/* All that expires stays on the disk, as dead letters. */
+	/* Expired messages stay on the disk, as dead letters. */
 	for (unsigned q = 0; q < MODEL_QUEUES; q++)
 		if (config.queues[q].retention_ns > 0)
 			disk_capacity = UINT64_MAX;
@@ -713,7 +718,7 @@ number(const char *text)
 	return value;
 }
 
-/* Whoever stops it, for it takes too long, wants to know where. */
+/* A run stopped by a signal, as after a time limit, reports its seed and step. */
 static void
 say_where(int number)
 {

@@ -1,4 +1,4 @@
-/* The constants as they are shipped. */
+/* The shipped constants, from the headers. */
 #define PROPORTIONS_SHIPPED
 #include "router/queue.h"
 #include "router/writer.h"

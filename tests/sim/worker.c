@@ -1,6 +1,6 @@
 /*
- * Model workers: as workers/consumer.c, one step at a time, on the real lanes and rings, with the model's
- * stores; and a person who stops and starts queues.
+ * Model workers: do as workers/consumer.c does, one step at a time, with real lanes and rings, and
+ * the model's stores. Also a person who stops and starts queues.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,34 +30,36 @@ struct item {
 	uint64_t sequence;
 	unsigned lane, message, receives;
 	int status;
-	bool is_known; /* the store had it */
-	bool is_left;  /* for the next worker */
-	bool again;    /* its group may go on */
-	int order;     /* it is to be given up, as this; 0: it is not */
-	bool expired;  /* ... because it waited too long */
-	bool fails;    /* it blocks its group */
+	bool is_known;      /* the store has a row */
+	bool is_left;       /* for the next worker */
+	bool unblocked;     /* the router has unblocked the message's group */
+	int give_up_status; /* give the message up with this status; 0: handle */
+	bool expired;       /* give up because of the message's age */
+	bool fails;         /* the answer blocks the group */
 	bool is_given_back;
 };
 
 static struct worker_process {
 	enum state state;
 	unsigned queue;
-	struct config_queue config; /* of the router that it is attached to */
-	struct policy first;        /* that a router told it; for worker_keeps_policy */
+	struct config_queue config; /* of the router at the time of the attachment */
+	struct policy first;        /* from the first router; for worker_keeps_policy */
 	uint32_t pid;
 	uint64_t not_before_ns;
 	int lock_fd;
 	struct net_socket *socket;
 	struct attachment attachment;
 	struct item item[ITEMS];
-	unsigned count, next, end; /* next: not reported yet; end: not handled yet */
-	uint64_t word, blocked;    /* under which it handles; under which a 5xx was reported */
-	bool server_error, shut, hangs, killed; /* shut: the state lets no more be started */
-	struct control_detail probe;            /* while its word is PROBING */
-	uint64_t alarm_ns;                      /* of its own, for when it hangs */
+	unsigned count, next, end; /* first items not reported, and not handled */
+	uint64_t word;             /* state word when the last handler started */
+	uint64_t closed;           /* state word when a 5xx was reported; 0: none */
+	bool server_error, hangs, killed;
+	bool shut;                   /* the state forbids further starts */
+	struct control_detail probe; /* while `word` is PROBING */
+	uint64_t alarm_ns;           /* the worker's own alarm, for a handler that hangs */
 	uint64_t starting;
-	bool holds, held[MODEL_GROUPS]; /* groups of which all is left for the next worker */
-	bool failed[MODEL_GROUPS];      /* ... of which all is given back until one comes again */
+	bool leaves, left[MODEL_GROUPS]; /* groups left for the next worker */
+	bool blocked[MODEL_GROUPS];      /* groups given back until the router unblocks them */
 } workers[WORKERS];
 static const struct config *config;
 static uint32_t last_pid;
@@ -125,7 +127,7 @@ spawn(struct worker_process *worker)
 	worker->state = WAITING;
 }
 
-/* Takes the queue's lock, then says hello. */
+/* Takes the queue's lock, then sends HELLO. */
 static void
 ask(struct worker_process *worker)
 {
@@ -161,7 +163,7 @@ attach_lane(struct worker_process *worker, int fd)
 		world_violation("P7: a lane that cannot be");
 }
 
-/* In one piece, with the lanes. */
+/* Reads a WELCOME, which arrives whole and with the lanes. */
 static void
 read_welcome(struct worker_process *worker, const uint8_t *payload, size_t length)
 {
@@ -182,7 +184,7 @@ read_welcome(struct worker_process *worker, const uint8_t *payload, size_t lengt
 		attachment->policy = worker->first;
 }
 
-/* It begins again with the new one. */
+/* Closes the lock file if removed; the worker then locks the new one. */
 static void
 forget_removed_lock(struct worker_process *worker)
 {
@@ -206,7 +208,7 @@ attach(struct worker_process *worker)
 	}
 	memcpy(&header, socket->to_client.data, sizeof(header));
 	if (header.type != WIRE_WELCOME) {
-		detach(worker); /* it is to try again */
+		detach(worker); /* to try again later */
 		forget_removed_lock(worker);
 		return;
 	}
@@ -217,14 +219,14 @@ attach(struct worker_process *worker)
 	socket->fd_count = 0;
 	rc = control_open(&worker->attachment.control, "/run/control", false);
 	if (rc != 0) {
-		detach(worker); /* the router was replaced meanwhile */
+		detach(worker); /* another router runs by now */
 		return;
 	}
 	worker->count = worker->next = worker->end = 0;
-	worker->blocked = 0;
-	worker->holds = false;
-	memset(worker->held, 0, sizeof(worker->held));
-	memset(worker->failed, 0, sizeof(worker->failed));
+	worker->closed = 0;
+	worker->leaves = false;
+	memset(worker->left, 0, sizeof(worker->left));
+	memset(worker->blocked, 0, sizeof(worker->blocked));
 	worker->state = TAKING;
 }
 
@@ -269,10 +271,10 @@ take(struct worker_process *worker)
 			.message = read_message(&record, &delivery),
 			.sequence = delivery.sequence,
 			.receives = delivery.receive_count,
-			.again = delivery.flags & LANE_AGAIN,
+			.unblocked = delivery.flags & LANE_AGAIN,
 			.expired =
 			    delivery.flags & LANE_GIVE_UP && delivery.status == RETENTION_STATUS,
-			.order = delivery.flags & LANE_GIVE_UP ? delivery.status : 0,
+			.give_up_status = delivery.flags & LANE_GIVE_UP ? delivery.status : 0,
 		};
 		if (in_order && item->sequence <= last)
 			world_violation(
@@ -284,7 +286,7 @@ take(struct worker_process *worker)
 	attachment_release(&worker->attachment);
 }
 
-/* Is it left out, to be handled by the next worker? Then so is what comes behind it in its group. */
+/* True if the message is left for the next worker; then so are the later messages of its group. */
 static bool
 is_left(struct worker_process *worker, const struct item *item)
 {
@@ -292,14 +294,14 @@ is_left(struct worker_process *worker, const struct item *item)
 	unsigned *tries = &message->tries[worker->queue];
 
 	if (message->fate[worker->queue] == FATE_LATER && *tries > 0 &&
-	    !worker->held[message->group]) {
+	    !worker->left[message->group]) {
 		--*tries;
-		worker->holds = worker->held[message->group] = true;
+		worker->leaves = worker->left[message->group] = true;
 	}
-	return worker->held[message->group];
+	return worker->left[message->group];
 }
 
-/* What the handler answers; 0 when it does not live to answer. */
+/* The handler's status; 0 if the handler dies or hangs. */
 static int
 decide(struct worker_process *worker, const struct item *item)
 {
@@ -357,29 +359,30 @@ is_given_up(const struct worker_process *worker, const struct item *item)
 		worker->probe.flags & CONTROL_SKIP && item->sequence == worker->probe.sequence);
 }
 
-/* Does it come behind one of its group that failed? */
+/* True if the message's group is blocked. */
 static bool
-is_behind(struct worker_process *worker, const struct item *item)
+is_blocked(struct worker_process *worker, const struct item *item)
 {
-	bool *failed = &worker->failed[model_message(item->message)->group];
+	bool *blocked = &worker->blocked[model_message(item->message)->group];
 
-	*failed = *failed && !item->again;
-	return *failed;
+	*blocked = *blocked && !item->unblocked;
+	return *blocked;
 }
 
 static void
 take_order(const struct worker_process *worker, struct item *item)
 {
 	const struct config_queue *queue = &worker->config;
-	bool limited = item->order >= 500 ? queue->server_error == CONFIG_SERVER_RETRY
-					  : queue->client_error == CONFIG_CLIENT_RETRY;
+	bool limited = item->give_up_status >= 500 ? queue->server_error == CONFIG_SERVER_RETRY
+						   : queue->client_error == CONFIG_CLIENT_RETRY;
 
-	model_given_up(worker->queue, item->sequence, item->order, limited ? queue->retry_max : 0);
-	item->status = item->order;
+	model_given_up(
+	    worker->queue, item->sequence, item->give_up_status, limited ? queue->retry_max : 0);
+	item->status = item->give_up_status;
 	world_trace("worker %u is to give %" PRIu64 " up", worker->pid, item->sequence);
 }
 
-/* Starts a handler. Its status is 0 when it does not live to answer. */
+/* Starts a handler and sets its status, 0 if the handler dies or hangs. */
 static void
 start_handler(struct worker_process *worker, struct item *item)
 {
@@ -388,7 +391,7 @@ start_handler(struct worker_process *worker, struct item *item)
 	if (!item->fails)
 		return;
 	model_failed(worker->queue, item->sequence, item->message, item->status);
-	worker->failed[model_message(item->message)->group] = true;
+	worker->blocked[model_message(item->message)->group] = true;
 }
 
 static void
@@ -410,7 +413,7 @@ handle_next(struct worker_process *worker)
 		worker->state = COMMITTING;
 		return;
 	}
-	item->is_given_back = is_behind(worker, item);
+	item->is_given_back = is_blocked(worker, item);
 	if (item->is_given_back) {
 		world_trace("worker %u gives %" PRIu64 " back", worker->pid, item->sequence);
 		worker->end++;
@@ -425,11 +428,11 @@ handle_next(struct worker_process *worker)
 	}
 	if (!item->is_known)
 		model_started(worker->queue, item->sequence, item->message);
-	given_up = !item->is_known && (item->order != 0 || is_given_up(worker, item));
+	given_up = !item->is_known && (item->give_up_status != 0 || is_given_up(worker, item));
 	if (given_up && item->expired) {
 		model_expired(worker->queue, item->message);
 		item->status = RETENTION_STATUS;
-	} else if (given_up && item->order != 0) {
+	} else if (given_up && item->give_up_status != 0) {
 		take_order(worker, item);
 	} else if (given_up) {
 		item->status = 500;
@@ -446,7 +449,7 @@ handle_next(struct worker_process *worker)
 		worker->end++;
 }
 
-/* Does it have an outcome that is stored? */
+/* True if the item has an outcome for the store. */
 static bool
 is_ended(const struct item *item)
 {
@@ -498,7 +501,7 @@ report_next(struct worker_process *worker)
 		attachment_publish(&worker->attachment);
 	if (!is_last)
 		return;
-	worker->blocked = worker->server_error || worker->shut ? worker->word : 0;
+	worker->closed = worker->server_error || worker->shut ? worker->word : 0;
 	worker->server_error = worker->shut = false;
 	worker->state = TAKING;
 }
@@ -509,15 +512,15 @@ begin_batch(struct worker_process *worker)
 	uint64_t word = attachment_state(&worker->attachment);
 
 	attachment_heartbeat(&worker->attachment, word, 0, world.now_ns);
-	if (worker->socket->ended || (worker->holds && world_chance(LETS_GO))) {
+	if (worker->socket->ended || (worker->leaves && world_chance(LETS_GO))) {
 		detach(worker);
 		return;
 	}
-	if (word == worker->blocked ||
+	if (word == worker->closed ||
 	    (control_word_state(word) != CONTROL_RUNNING &&
 		control_word_state(word) != CONTROL_PROBING))
 		return;
-	worker->blocked = 0;
+	worker->closed = 0;
 	if (worker->next == worker->count)
 		take(worker);
 	worker->end = worker->next;
@@ -525,7 +528,7 @@ begin_batch(struct worker_process *worker)
 		worker->state = HANDLING;
 }
 
-/* The bug that is planted: an outcome is reported, and then committed. */
+/* The planted bug worker_reports_early: reports an outcome, then commits. */
 static void
 work_early(struct worker_process *worker)
 {
@@ -581,7 +584,7 @@ worker_is_idle(unsigned which)
 	return workers[which].state <= TAKING && !workers[which].hangs;
 }
 
-/* As cleaners of /tmp do. */
+/* Removes the queue's lock file, as cleaners of /tmp do. */
 void
 worker_remove_lock(unsigned queue)
 {

@@ -108,7 +108,7 @@ world_violation(const char *format, ...)
  * Life and death.
  */
 
-/* The router gives up rather than damage a log: what has led there is a fault of its. */
+/* The router ends itself only to protect a log from its own errors. */
 void
 __wrap__exit(int status)
 {
@@ -143,7 +143,7 @@ crash_point(const char *name)
 }
 
 /*
- * Memory. What the router asks for is remembered, by address.
+ * Memory. All allocations of the router are recorded, by address.
  */
 
 void *__real_malloc(size_t);
@@ -295,7 +295,7 @@ world_free_router(void)
 }
 
 /*
- * Clock, chance and identity, as programs ask for them.
+ * Clock, randomness and identity: the system calls.
  */
 
 int __wrap_clock_gettime(clockid_t, struct timespec *);
@@ -308,7 +308,7 @@ struct passwd *__wrap_getpwuid(uid_t);
 int
 __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
-	uint64_t ns = world.now_ns; /* time passes where somebody waits, and between steps */
+	uint64_t ns = world.now_ns; /* time passes during waits and between steps only */
 
 	if (clock == CLOCK_REALTIME)
 		ns += (uint64_t)world.wall_ns;

@@ -1,10 +1,9 @@
 /*
- * world - what a program cannot tell from a machine of its own: a clock, chance, memory that ends with
- * its process, and the end, which may come at any step.
+ * world - the simulated machine's clock, randomness, process memory, and process death, possible at
+ * each step.
  *
- * The programs of a simulated machine run in one process and one thread; the party says whose code runs.
- * All that is not known in advance is drawn from the seed, in the order in which it is asked for: the same
- * seed gives the same run.
+ * All programs of the machine run in one process and one thread; `party` is the running one. All
+ * choices come from the seed, in order of their use, so the same seed repeats the run.
  */
 #ifndef HEADGATE_TESTS_SIM_WORLD_H
 #define HEADGATE_TESTS_SIM_WORLD_H
@@ -16,48 +15,48 @@
 enum party { PARTY_NONE, PARTY_ROUTER, PARTY_WORKER };
 
 enum {
-	WORLD_DIED = 4096, /* what world_as() returns for a party that did not live to return */
+	WORLD_DIED = 4096, /* returned by world_as() for a party that died */
 	WORLD_PAGE = 4096
 };
 
 struct world {
 	uint64_t seed, step;
 	uint64_t now_ns; /* CLOCK_MONOTONIC */
-	int64_t wall_ns; /* CLOCK_REALTIME is so much ahead of it */
+	int64_t wall_ns; /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
 	enum party party;
-	uint64_t dies_in; /* so many steps further the party dies; 0: it does not */
+	uint64_t dies_in; /* steps until the party dies; 0: never */
 	unsigned fault;   /* chance that a call fails, of 100000 */
 	bool disk_full;
-	uint64_t faults;     /* that there were */
-	uint64_t trace_hash; /* of all that happened */
-	bool trace;          /* print it */
+	uint64_t faults;     /* number of failed calls */
+	uint64_t trace_hash; /* of all world_trace() texts */
+	bool trace;          /* prints the texts, too */
 };
 extern struct world world;
 
 void world_begin(uint64_t seed);
 
 uint64_t world_random(void);
-/* Below n. */
+/* A random number below n. */
 uint64_t world_below(uint64_t n);
 bool world_chance(unsigned of_100000);
-/* Does this call fail? Counts it. */
+/* True, by chance, if this call is to fail. */
 bool world_fault(const char *what);
 
-/* Says what happens, for the hash and for who looks on. */
+/* Records an event: hashes the text, and prints it if wanted. */
 void world_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Something that must not be: says what, and how to see it again, and ends the program. */
+/* Reports a broken promise with the command that repeats the run, and ends the program. */
 _Noreturn void world_violation(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Runs act() as a party. Returns what it returns, or WORLD_DIED. */
+/* Runs act() as a party. Returns the result of act(), or WORLD_DIED. */
 int world_as(enum party, int (*act)(void));
-/* A step at which the party may die. */
+/* A step: the party may die here. */
 void world_step(const char *name);
-/* The router's memory and mappings end with it. Returns how many bytes there were. */
+/* Frees memory and mappings of a dead router. Returns the number of bytes of memory. */
 size_t world_free_router(void);
-/* That it has now. */
+/* Bytes of memory that the router has allocated. */
 size_t world_router_bytes(void);
 
-/* Memory of the world's own. */
+/* Memory of the simulation itself, not of a party. */
 void *world_alloc(void *old, size_t bytes);
 void world_free(void *);
 
