@@ -28,10 +28,10 @@
 struct check {
 	const struct ctl *ctl;
 	struct log_audit audits[CONFIG_QUEUES];
-	struct log_judge_log logs[CONFIG_QUEUES];
+	struct log_decision_log logs[CONFIG_QUEUES];
 	const char *queues[CONFIG_QUEUES];
 	unsigned count;
-	struct log_judge judge;
+	struct log_decision decision;
 	const char *gone[CONFIG_QUEUES]; /* of their logs there is no file, and there were some */
 	unsigned gone_count;
 	int key_rc; /* deduplication's: 0, -EBADMSG or -ESTALE */
@@ -190,7 +190,7 @@ open_logs(struct check *check, const struct ctl *ctl)
 		int rc;
 
 		snprintf(dir, sizeof(dir), "%s/queues/%s", ctl->config.state_dir, name);
-		rc = log_audit_open(audit, dir, &check->judge);
+		rc = log_audit_open(audit, dir, &check->decision);
 		if (rc == -ENOENT) {
 			look_whether_gone(check, name);
 			continue;
@@ -201,7 +201,7 @@ open_logs(struct check *check, const struct ctl *ctl)
 		rc = log_known_end(ctl->config.state_dir, name, audit->list.log_id, &audit->known);
 		if (rc != 0)
 			give_up_known(ctl, name, rc);
-		check->logs[check->count] = (struct log_judge_log){
+		check->logs[check->count] = (struct log_decision_log){
 			.log_id = audit->list.log_id,
 			.known = audit->known.batch,
 			.tail = &audit->tail,
@@ -209,9 +209,9 @@ open_logs(struct check *check, const struct ctl *ctl)
 		check->queues[check->count++] = name;
 	}
 	find_windows(check);
-	check->judge.logs = check->logs;
-	check->judge.count = check->count;
-	log_judge_decide(&check->judge);
+	check->decision.logs = check->logs;
+	check->decision.count = check->count;
+	log_decision_make(&check->decision);
 }
 
 static void
@@ -219,7 +219,7 @@ close_logs(struct check *check)
 {
 	for (unsigned i = 0; i < check->count; i++)
 		log_audit_close(&check->audits[i]);
-	log_judge_free(&check->judge);
+	log_decision_free(&check->decision);
 }
 
 enum { SHOWN = 20 }; /* of what may be long as a log */
@@ -462,7 +462,7 @@ check_logs(struct check *check)
 
 		if (!is_asked_for(check->ctl, check->queues[i]))
 			continue;
-		rc = log_audit_read(audit, &check->judge, i);
+		rc = log_audit_read(audit, &check->decision, i);
 		if (rc != 0)
 			give_up(rc, audit->error);
 		print(check, i);
@@ -512,8 +512,8 @@ salvage_log(struct check *check, unsigned i)
 		exit(output_end(EX_IOERR));
 	}
 	snprintf(aside, sizeof(aside), "%s/damaged", ctl->config.state_dir);
-	rc = log_salvage(&salvage, &check->audits[i], &check->judge, aside, check->queues[i], error,
-	    sizeof(error));
+	rc = log_salvage(&salvage, &check->audits[i], &check->decision, aside, check->queues[i],
+	    error, sizeof(error));
 	if (rc != 0)
 		give_up(rc, error);
 	rc = log_known_forget_end(ctl->config.state_dir, check->queues[i]);

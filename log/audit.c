@@ -66,9 +66,9 @@ ignore_bad(void *context, size_t i, uint64_t offset, uint64_t end)
 }
 
 int
-log_audit_open(struct log_audit *audit, const char *dir, struct log_judge *judge)
+log_audit_open(struct log_audit *audit, const char *dir, struct log_decision *decision)
 {
-	struct log_visitor visitor = { .batch = log_judge_see, .context = judge };
+	struct log_visitor visitor = { .batch = log_decision_add, .context = decision };
 	int rc;
 
 	*audit = (struct log_audit){ 0 };
@@ -80,7 +80,7 @@ log_audit_open(struct log_audit *audit, const char *dir, struct log_judge *judge
 	log_scan_init(&audit->scan, &audit->list, audit->error, sizeof(audit->error));
 	audit->scan.bad = ignore_bad;
 	audit->scan.bad_context = audit;
-	rc = log_scan_tail(&audit->scan, judge != NULL ? &visitor : NULL, &audit->tail);
+	rc = log_scan_tail(&audit->scan, decision != NULL ? &visitor : NULL, &audit->tail);
 	log_scan_free(&audit->scan); /* of many logs, the last segments of all would be too much */
 	return rc;
 }
@@ -454,20 +454,20 @@ read_ids(struct log_audit *audit)
 
 /* Which batches count. */
 static int
-take_judgement(struct log_audit *audit, const struct log_judge *judge, unsigned index)
+apply_decision(struct log_audit *audit, const struct log_decision *decision, unsigned index)
 {
 	uint64_t torn_end = audit->tail.torn_end, end, lost, later;
-	int rc = log_judge_end(judge, index, &audit->scan, &end);
+	int rc = log_decision_end(decision, index, &audit->scan, &end);
 
 	if (rc != 0)
 		return rc;
 	if (torn_end < audit->tail.end)
 		torn_end = audit->tail.end;
 	if (end < audit->tail.end)
-		audit->scan.last_batch = judge->last;
-	if (!log_judge_lost(judge, index, &lost, &later)) {
+		audit->scan.last_batch = decision->recovery_point;
+	if (!log_decision_lost(decision, index, &lost, &later)) {
 		audit->torn_bytes = torn_end - end;
-		audit->torn_unsynced = log_judge_cuts_unsynced(judge, &audit->tail);
+		audit->torn_unsynced = log_decision_cuts_unsynced(decision, &audit->tail);
 		return 0;
 	}
 	audit->scan.torn_from++;
@@ -490,7 +490,7 @@ settle_reserved(struct log_audit *audit)
 }
 
 int
-log_audit_read(struct log_audit *audit, const struct log_judge *judge, unsigned index)
+log_audit_read(struct log_audit *audit, const struct log_decision *decision, unsigned index)
 {
 	int rc = 0;
 
@@ -501,7 +501,7 @@ log_audit_read(struct log_audit *audit, const struct log_judge *judge, unsigned 
 	if (audit->held == NULL)
 		rc = -ENOMEM;
 	if (rc == 0 && audit->list.count > 0)
-		rc = take_judgement(audit, judge, index);
+		rc = apply_decision(audit, decision, index);
 	if (rc == 0 && audit->list.count > 0)
 		rc = read_facts(audit);
 	if (rc == 0 && audit->list.count > 0)

@@ -8,7 +8,7 @@
 #ifndef HEADGATE_LOG_AUDIT_H
 #define HEADGATE_LOG_AUDIT_H
 
-#include "log/judge.h"
+#include "log/decision.h"
 #include "log/known.h"
 #include "log/settled.h"
 
@@ -41,13 +41,13 @@ struct log_audit {
 	size_t bad_count, bad_capacity;
 
 	/* From log_audit_read() on. */
-	size_t keyless, stale;      /* .ids files of bad that lack their key; of another version */
-	uint64_t bytes;             /* of all segments */
-	struct log_held *held;      /* in each segment of the list */
-	uint64_t torn_bytes;        /* at the end: cut at the router's next start ... */
-	bool torn_unsynced;         /* ... and may be of messages that were acknowledged */
-	uint64_t waiting;           /* messages that are whole and not settled */
-	uint64_t first_sequence;    /* lowest of a whole message, settled or not; 0: none */
+	size_t keyless, stale;   /* .ids files of bad that lack their key; of another version */
+	uint64_t bytes;          /* of all segments */
+	struct log_held *held;   /* in each segment of the list */
+	uint64_t torn_bytes;     /* at the end: cut at the router's next start ... */
+	bool torn_unsynced;      /* ... and may be of messages that were acknowledged */
+	uint64_t waiting;        /* messages that are whole and not settled */
+	uint64_t first_sequence; /* lowest of a whole message, settled or not; 0: none */
 	struct log_totals totals;
 	struct log_checkpoint head; /* as one that is written now would be, but for ... */
 	struct settled settled;     /* ... what is missing: that is not settled */
@@ -69,13 +69,13 @@ struct log_audit {
 	uint64_t lost_at; /* its position */
 };
 
-/* Lists the log of a directory and looks for its end; the judge (may be NULL) sees the batches there.
+/* Lists the log of a directory and looks for its end; the decision (may be NULL) sees the batches there.
  * Returns 0, also when it is damaged; -ENOENT when there is no log; -ESTALE; or another -errno. error
  * tells. */
-int log_audit_open(struct log_audit *, const char *dir, struct log_judge *);
-/* Reads all of it. index: of this log in the judge, which has decided. Returns 0, also when it is
+int log_audit_open(struct log_audit *, const char *dir, struct log_decision *);
+/* Reads all of it. index: of this log in the decision, which has decided. Returns 0, also when it is
  * damaged; or -errno with error filled. */
-int log_audit_read(struct log_audit *, const struct log_judge *, unsigned index);
+int log_audit_read(struct log_audit *, const struct log_decision *, unsigned index);
 void log_audit_close(struct log_audit *);
 
 /* Was a segment given back before the checkpoint that counts was written? Then nothing in it counts. */

@@ -1,13 +1,13 @@
 noinst_LIBRARIES += log/liblog.a
-log_liblog_a_SOURCES = log/audit.c log/audit.h log/format.c log/format.h log/ids.c log/ids.h log/judge.c \
-	log/judge.h log/key.c log/key.h log/known.c log/known.h log/list.c log/list.h log/reader.c log/reader.h log/salvage.c log/salvage.h log/scan.c log/scan.h log/settled.c \
+log_liblog_a_SOURCES = log/audit.c log/audit.h log/format.c log/format.h log/ids.c log/ids.h log/decision.c \
+	log/decision.h log/key.c log/key.h log/known.c log/known.h log/list.c log/list.h log/reader.c log/reader.h log/salvage.c log/salvage.h log/scan.c log/scan.h log/settled.c \
 	log/settled.h log/state.c log/state.h log/summary.c log/summary.h
 
-check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader tests/unit/test-log_judge
-TESTS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader tests/unit/test-log_judge
-tests_unit_test_log_judge_SOURCES = tests/unit/log_judge.c
-tests_unit_test_log_judge_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
-tests_unit_test_log_judge_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
+check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader tests/unit/test-log_decision
+TESTS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader tests/unit/test-log_decision
+tests_unit_test_log_decision_SOURCES = tests/unit/log_decision.c
+tests_unit_test_log_decision_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_log_decision_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
 tests_unit_test_settled_SOURCES = tests/unit/settled.c
 tests_unit_test_settled_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_settled_LDADD = log/liblog.a $(CRITERION_LIBS)

@@ -600,19 +600,22 @@ far_above(uint64_t next_sequence)
 
 /* The highest batch of all that counts. */
 static uint64_t
-last_batch(const struct log_judge *judge)
+last_batch(const struct log_decision *decision)
 {
-	return judge->synced && judge->begun > judge->highest ? judge->highest : judge->last;
+	return decision->synced && decision->highest_begun > decision->highest
+	    ? decision->highest
+	    : decision->recovery_point;
 }
 
 int
-log_salvage(struct log_salvage *salvage, struct log_audit *audit, const struct log_judge *judge,
-    const char *aside_dir, const char *name, char *error, size_t error_bytes)
+log_salvage(struct log_salvage *salvage, struct log_audit *audit,
+    const struct log_decision *decision, const char *aside_dir, const char *name, char *error,
+    size_t error_bytes)
 {
 	struct copy copy = {
 		.result = salvage,
 		.audit = audit,
-		.batch = last_batch(judge),
+		.batch = last_batch(decision),
 		.header = { .log_id = audit->list.log_id, .position = LOG_BLOCK_BYTES },
 		.error = error,
 		.error_bytes = error_bytes,
@@ -629,7 +632,7 @@ log_salvage(struct log_salvage *salvage, struct log_audit *audit, const struct l
 		rc = random_word(&copy.header.log_id);
 	if (salvage->new_id)
 		copy.header.log_id = copy.header.log_id >> 1 | 1;
-	if (judge->highest == 0)
+	if (decision->highest == 0)
 		copy.batch = 1;
 	if (rc == 0 && copy.batch == 0) {
 		snprintf(error, error_bytes,

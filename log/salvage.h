@@ -30,7 +30,7 @@ struct log_salvage {
 /* audit: after log_audit_read(), of which it changes what is settled; no router may run. aside_dir is made when it is not there, and must be
  * on the log's file system; name is the queue's. Returns 0; -EEXIST, -EINVAL when the file system cannot
  * exchange two names; -ENODATA when nothing of the log ever counted; or -errno. error tells. */
-int log_salvage(struct log_salvage *, struct log_audit *, const struct log_judge *,
+int log_salvage(struct log_salvage *, struct log_audit *, const struct log_decision *,
     const char *aside_dir, const char *name, char *error, size_t error_bytes);
 
 #endif

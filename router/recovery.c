@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "config/paths.h"
+#include "log/decision.h"
 #include "log/ids.h"
-#include "log/judge.h"
 #include "log/key.h"
 #include "log/known.h"
 #include "log/scan.h"
@@ -41,8 +41,8 @@ struct recovery {
 	struct router *router;
 	struct found *found;
 	unsigned count;
-	struct log_judge judge;
-	struct log_judge_log logs[CONFIG_QUEUES];
+	struct log_decision decision;
+	struct log_decision_log logs[CONFIG_QUEUES];
 	uint64_t highest_batch;  /* that was begun: the next has a higher number */
 	uint64_t bytes, told_ns; /* read so far; when that was told last */
 	char *error;
@@ -80,7 +80,7 @@ tell_progress(void *context, uint64_t bytes)
 static int
 find_log(struct recovery *recovery, struct found *found, const char *name)
 {
-	struct log_visitor visitor = { .batch = log_judge_see, .context = &recovery->judge };
+	struct log_visitor visitor = { .batch = log_decision_add, .context = &recovery->decision };
 	const char *file_system;
 	int rc;
 
@@ -132,7 +132,7 @@ read_known(struct recovery *recovery)
 /* Decides, before anything is written, whether what is not whole was torn: that can only be the batch
  * that was being written, the highest of all. */
 static int
-judge(struct recovery *recovery)
+decide(struct recovery *recovery)
 {
 	uint64_t lost, later;
 	int rc = read_known(recovery);
@@ -143,11 +143,11 @@ judge(struct recovery *recovery)
 		recovery->logs[i].log_id = recovery->found[i].list.log_id;
 		recovery->logs[i].tail = &recovery->found[i].tail;
 	}
-	recovery->judge.logs = recovery->logs;
-	recovery->judge.count = recovery->count;
-	log_judge_decide(&recovery->judge);
+	recovery->decision.logs = recovery->logs;
+	recovery->decision.count = recovery->count;
+	log_decision_make(&recovery->decision);
 	for (unsigned i = 0; i < recovery->count; i++) {
-		if (!log_judge_lost(&recovery->judge, i, &lost, &later))
+		if (!log_decision_lost(&recovery->decision, i, &lost, &later))
 			continue;
 		snprintf(recovery->error, recovery->error_bytes,
 		    "%s: position %" PRIu64 ": batch %" PRIu64 " is damaged%s",
@@ -156,8 +156,8 @@ judge(struct recovery *recovery)
 				 : ": it was whole when the router ended");
 		return -EBADMSG;
 	}
-	if (recovery->highest_batch < recovery->judge.begun)
-		recovery->highest_batch = recovery->judge.begun;
+	if (recovery->highest_batch < recovery->decision.highest_begun)
+		recovery->highest_batch = recovery->decision.highest_begun;
 	return 0;
 }
 
@@ -167,19 +167,19 @@ repair_log(struct recovery *recovery, struct found *log)
 {
 	const struct log_tail *tail = &log->tail;
 	uint64_t written = tail->torn_end > tail->end ? tail->torn_end : tail->end;
-	bool cut = tail->last_batch > recovery->judge.last;
-	int rc = log_judge_end(
-	    &recovery->judge, (unsigned)(log - recovery->found), &log->scan, &log->end);
+	bool cut = tail->last_batch > recovery->decision.recovery_point;
+	int rc = log_decision_end(
+	    &recovery->decision, (unsigned)(log - recovery->found), &log->scan, &log->end);
 
 	if (rc != 0)
 		return rc;
 	log_scan_free(&log->scan);
 	if (cut)
-		log->scan.last_batch = recovery->judge.last;
+		log->scan.last_batch = recovery->decision.recovery_point;
 	if (written > log->end)
 		event(EVENT_WARN,
-		    log_judge_cuts_unsynced(&recovery->judge, tail) ? "log.unsynced_cut"
-								    : "log.torn_batch_cut",
+		    log_decision_cuts_unsynced(&recovery->decision, tail) ? "log.unsynced_cut"
+									  : "log.torn_batch_cut",
 		    "s:log", log->dir, "u:bytes", written - log->end, "u:position", log->end, NULL);
 	rc = writer_repair(
 	    &log->list, tail->unproven < log->end ? tail->unproven : 0, log->end, written);
@@ -189,9 +189,9 @@ repair_log(struct recovery *recovery, struct found *log)
 static int
 repair(struct recovery *recovery)
 {
-	int rc = judge(recovery);
+	int rc = decide(recovery);
 
-	CRASH_POINT("recovery.judged");
+	CRASH_POINT("recovery.decided");
 	for (unsigned i = 0; rc == 0 && i < recovery->count; i++)
 		if (recovery->found[i].list.count > 0)
 			rc = repair_log(recovery, &recovery->found[i]);
@@ -711,6 +711,6 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		log_tail_free(&recovery.found[i].tail);
 	}
 	free(recovery.found);
-	log_judge_free(&recovery.judge);
+	log_decision_free(&recovery.decision);
 	return rc;
 }

@@ -88,7 +88,7 @@ check-poll:
 # valgrind does not see what io_uring writes (so tests/unit/test-io is not among them).
 VALGRIND_TESTS = $(SHM_TESTS) $(WORKER_TESTS) tests/unit/test-json tests/unit/test-envelope tests/unit/test-mask \
 	tests/unit/test-blocked tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader \
-	tests/unit/test-log_judge tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends \
+	tests/unit/test-log_decision tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends \
 	tests/unit/test-dedup tests/unit/test-retention tests/unit/test-writer tests/unit/test-cleaner \
 	tests/unit/test-router-run tests/unit/test-groups tests/unit/test-router-ask
 check-valgrind:

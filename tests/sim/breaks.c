@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log/judge.h"
+#include "log/decision.h"
 #include "log/known.h"
 #include "log/list.h"
 #include "router/ask.h"
@@ -203,8 +203,8 @@ __wrap_group_give_back(struct groups *groups, struct group *group, struct parked
 
 int __real_queue_skip_reserved(struct queue *);
 int __wrap_queue_skip_reserved(struct queue *);
-void __real_log_judge_decide(struct log_judge *);
-void __wrap_log_judge_decide(struct log_judge *);
+void __real_log_decision_make(struct log_decision *);
+void __wrap_log_decision_make(struct log_decision *);
 
 int
 __wrap_queue_skip_reserved(struct queue *queue)
@@ -218,11 +218,12 @@ __wrap_queue_skip_reserved(struct queue *queue)
 }
 
 void
-__wrap_log_judge_decide(struct log_judge *judge)
+__wrap_log_decision_make(struct log_decision *decision)
 {
-	__real_log_judge_decide(judge);
+	__real_log_decision_make(decision);
 	if (cuts_alone)
-		judge->last = judge->complete ? judge->highest : judge->highest - 1;
+		decision->recovery_point =
+		    decision->complete ? decision->highest : decision->highest - 1;
 }
 
 void

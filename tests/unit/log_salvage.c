@@ -33,7 +33,7 @@ salvage_all(struct log_salvage *salvage)
 		int rc;
 
 		if (found->audits[i].bad_count > 0) {
-			rc = log_salvage(salvage, &found->audits[i], &found->judge, aside,
+			rc = log_salvage(salvage, &found->audits[i], &found->decision, aside,
 			    i == PAYMENTS ? "pay" : "acc", error, sizeof(error));
 			cr_assert(rc == 0, "%s", error);
 			done++;
@@ -225,8 +225,8 @@ SALVAGED(a_batch_that_counts_is_not_cut_from_the_other_log)
 		found = look();
 		for (unsigned i = 0; i < 2; i++)
 			cr_assert(found->audits[i].torn_bytes == 0, "nothing is cut from %u", i);
-		cr_assert(found->judge.complete && found->judge.highest == BATCHES, "batch %lu",
-		    found->judge.highest);
+		cr_assert(found->decision.complete && found->decision.highest == BATCHES,
+		    "batch %lu", found->decision.highest);
 		forget(found);
 	}
 }

@@ -262,17 +262,17 @@ look(void)
 	struct found *found = calloc(1, sizeof(*found));
 
 	for (int i = 0; i < 2; i++) {
-		int rc = log_audit_open(&found->audits[i], dir_of(i), &found->judge);
+		int rc = log_audit_open(&found->audits[i], dir_of(i), &found->decision);
 
 		cr_assert(rc == 0, "%s: %d", found->audits[i].error, rc);
 		found->logs[i].log_id = found->audits[i].list.log_id;
 		found->logs[i].tail = &found->audits[i].tail;
 	}
-	found->judge.logs = found->logs;
-	found->judge.count = 2;
-	log_judge_decide(&found->judge);
+	found->decision.logs = found->logs;
+	found->decision.count = 2;
+	log_decision_make(&found->decision);
 	for (unsigned i = 0; i < 2; i++) {
-		int rc = log_audit_read(&found->audits[i], &found->judge, i);
+		int rc = log_audit_read(&found->audits[i], &found->decision, i);
 
 		cr_assert(rc == 0, "%s: %d", found->audits[i].error, rc);
 	}
@@ -284,7 +284,7 @@ forget(struct found *found)
 {
 	log_audit_close(&found->audits[0]);
 	log_audit_close(&found->audits[1]);
-	log_judge_free(&found->judge);
+	log_decision_free(&found->decision);
 	free(found);
 }
 

@@ -33,8 +33,8 @@ void flip(int log, uint64_t number, uint64_t offset);
 
 struct found {
 	struct log_audit audits[2];
-	struct log_judge_log logs[2];
-	struct log_judge judge;
+	struct log_decision_log logs[2];
+	struct log_decision decision;
 };
 struct found *look(void);
 void forget(struct found *);

@@ -2,7 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "log/judge.h"
+#include "log/decision.h"
 
 enum { LOGS = 3 };
 
@@ -14,7 +14,7 @@ struct batch {
 
 static struct log_tail tails[LOGS];
 static uint64_t ids[LOGS][LOGS];
-static struct log_judge_log logs[LOGS];
+static struct log_decision_log logs[LOGS];
 
 static uint64_t
 id_of(unsigned log)
@@ -50,13 +50,13 @@ end_of(const struct batch *batches, uint64_t n)
 /* has[i]: the highest batch that log i has whole; torn[i]: one that is torn behind it; known: the highest that a
  * router that ended left word of, 0: it was killed. */
 static void
-judge(struct log_judge *judge, const struct batch *batches, const uint64_t has[LOGS],
+decide(struct log_decision *decision, const struct batch *batches, const uint64_t has[LOGS],
     const uint64_t torn[LOGS], uint64_t known, bool cached)
 {
-	*judge = (struct log_judge){ .logs = logs, .count = LOGS };
+	*decision = (struct log_decision){ .logs = logs, .count = LOGS };
 	for (unsigned i = 0; i < LOGS; i++) {
 		tails[i] = (struct log_tail){ .torn_batch = torn[i], .torn_os = cached };
-		logs[i] = (struct log_judge_log){ .log_id = id_of(i), .tail = &tails[i] };
+		logs[i] = (struct log_decision_log){ .log_id = id_of(i), .tail = &tails[i] };
 		for (uint64_t n = 1; n <= known; n++)
 			if (batches[n - 1].logs & 1u << i)
 				logs[i].known = n;
@@ -66,7 +66,7 @@ judge(struct log_judge *judge, const struct batch *batches, const uint64_t has[L
 			if (!(batches[n - 1].logs & 1u << i))
 				continue;
 			end = end_of(batches, n);
-			log_judge_see(judge, end);
+			log_decision_add(decision, end);
 			tails[i].last_batch = n;
 			tails[i].last_synced = end->synced;
 			tails[i].last_log_count = end->logs;
@@ -74,21 +74,21 @@ judge(struct log_judge *judge, const struct batch *batches, const uint64_t has[L
 			tails[i].last_logs = ids[i];
 		}
 	}
-	log_judge_decide(judge);
+	log_decision_make(decision);
 }
 
 static bool
-any_lost(const struct log_judge *judge)
+any_lost(const struct log_decision *decision)
 {
 	uint64_t lost, later;
 
 	for (unsigned i = 0; i < LOGS; i++)
-		if (log_judge_lost(judge, i, &lost, &later))
+		if (log_decision_lost(decision, i, &lost, &later))
 			return true;
 	return false;
 }
 
-Test(log_judge, decides_what_counts)
+Test(log_decision, decides_what_counts)
 {
 	/* 2 is a barrier; the others were not synced. */
 	static const struct batch cached[] = { { 7, true }, { 7, true }, { 3, false }, { 5, false },
@@ -99,7 +99,7 @@ Test(log_judge, decides_what_counts)
 		const char *what;
 		const struct batch *batches;
 		uint64_t has[LOGS], torn[LOGS];
-		uint64_t last;
+		uint64_t recovery_point;
 		bool power_cut, damage;
 		uint64_t known;
 	} cases[] = {
@@ -139,17 +139,18 @@ Test(log_judge, decides_what_counts)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct log_judge made;
+		struct log_decision made;
 
-		judge(&made, cases[i].batches, cases[i].has, cases[i].torn, cases[i].known,
+		decide(&made, cases[i].batches, cases[i].has, cases[i].torn, cases[i].known,
 		    cases[i].batches == cached);
 		cr_expect(any_lost(&made) == cases[i].damage, "%s: damage", cases[i].what);
 		if (!cases[i].damage) {
-			cr_expect(made.last == cases[i].last, "%s: last %lu", cases[i].what,
-			    (unsigned long)made.last);
+			cr_expect(made.recovery_point == cases[i].recovery_point,
+			    "%s: recovery point %lu", cases[i].what,
+			    (unsigned long)made.recovery_point);
 			cr_expect(
 			    made.power_cut == cases[i].power_cut, "%s: power cut", cases[i].what);
 		}
-		log_judge_free(&made);
+		log_decision_free(&made);
 	}
 }

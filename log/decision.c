@@ -1,0 +1,211 @@
+#include "log/decision.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Remembers that the batch before this one was in a log. */
+static int
+add_proof(struct log_decision *decision, uint64_t log_id, const struct log_batch_end *end)
+{
+	struct log_proof *proof;
+	size_t i = 0;
+
+	while (i < decision->proof_count && decision->proofs[i].log_id != log_id)
+		i++;
+	if (i == decision->proof_capacity) {
+		size_t more = i ? 2 * i : 64;
+		void *bigger = realloc(decision->proofs, more * sizeof(*decision->proofs));
+
+		if (bigger == NULL)
+			return -ENOMEM;
+		decision->proofs = bigger;
+		decision->proof_capacity = more;
+	}
+	proof = &decision->proofs[i];
+	if (i == decision->proof_count) {
+		*proof = (struct log_proof){ .log_id = log_id };
+		decision->proof_count++;
+	}
+	if (end->previous > proof->batch)
+		proof->batch = end->previous;
+	if (end->previous == end->barrier && end->previous > proof->barrier) {
+		proof->barrier = end->previous;
+		proof->proven_by = end->batch;
+	}
+	return 0;
+}
+
+/* A batch is written only when the one before is written to all its logs: its end proves that one. */
+int
+log_decision_add(void *context, const struct log_batch_end *end)
+{
+	const uint64_t *ids = (const void *)(end + 1);
+	struct log_decision *decision = context;
+	int rc = 0;
+
+	if (end->barrier > decision->barrier)
+		decision->barrier = end->barrier;
+
+	for (uint32_t i = 0; rc == 0 && i < end->previous_logs; i++)
+		rc = add_proof(decision, ids[end->logs + i], end);
+	return rc;
+}
+
+void
+log_decision_free(struct log_decision *decision)
+{
+	free(decision->proofs);
+	decision->proofs = NULL;
+	decision->proof_count = decision->proof_capacity = 0;
+}
+
+static const struct log_decision_log *
+find_by_id(const struct log_decision *decision, uint64_t log_id)
+{
+	for (unsigned i = 0; i < decision->count; i++)
+		if (decision->logs[i].log_id == log_id)
+			return &decision->logs[i];
+	return NULL;
+}
+
+/* Does each log that the highest batch names have its end? A log that is not there any more (its queue
+ * was retired) has nothing to say. */
+static bool
+highest_complete(const struct log_decision *decision)
+{
+	for (unsigned i = 0; i < decision->count; i++) {
+		const struct log_tail *tail = decision->logs[i].tail;
+
+		if (tail->last_batch != decision->highest || decision->highest == 0)
+			continue;
+		for (size_t k = 0; k < tail->last_log_count; k++) {
+			const struct log_decision_log *other =
+			    find_by_id(decision, tail->last_logs[k]);
+
+			if (other != NULL && other->tail->last_batch != decision->highest)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Is a batch not there that was written, was not synced, and is not the highest? */
+static bool
+power_was_cut(const struct log_decision *decision)
+{
+	for (size_t k = 0; k < decision->proof_count; k++) {
+		const struct log_proof *proof = &decision->proofs[k];
+		const struct log_decision_log *log = find_by_id(decision, proof->log_id);
+
+		if (log != NULL && proof->batch > log->tail->last_batch)
+			return true;
+	}
+	return false;
+}
+
+void
+log_decision_make(struct log_decision *decision)
+{
+	uint64_t known = 0;
+
+	decision->highest = decision->highest_begun = 0;
+	decision->synced = false;
+	for (unsigned i = 0; i < decision->count; i++) {
+		const struct log_tail *tail = decision->logs[i].tail;
+
+		if (tail->last_batch > decision->highest)
+			decision->highest = tail->last_batch;
+		if (tail->torn_batch > decision->highest_begun)
+			decision->highest_begun = tail->torn_batch;
+		if (decision->logs[i].known > known)
+			known = decision->logs[i].known;
+	}
+	if (decision->highest_begun < known)
+		decision->highest_begun = known;
+	if (decision->highest_begun < decision->highest)
+		decision->highest_begun = decision->highest;
+	if (decision->barrier < known)
+		decision->barrier = known;
+	for (unsigned i = 0; i < decision->count; i++)
+		decision->synced |= decision->logs[i].tail->last_batch == decision->highest &&
+		    decision->logs[i].tail->last_synced;
+	decision->complete = decision->highest <= known || highest_complete(decision);
+	if (decision->complete && decision->synced && decision->barrier < decision->highest)
+		decision->barrier = decision->highest;
+	decision->recovery_point = decision->highest;
+	decision->power_cut = power_was_cut(decision);
+	if (decision->power_cut)
+		decision->recovery_point = decision->barrier;
+	else if (!decision->complete)
+		decision->recovery_point--;
+}
+
+/* Does a log's end of the highest batch name the log? */
+static bool
+is_named(const struct log_decision *decision, uint64_t log_id)
+{
+	for (unsigned i = 0; i < decision->count; i++) {
+		const struct log_tail *tail = decision->logs[i].tail;
+
+		for (size_t k = 0;
+		     tail->last_batch == decision->highest && k < tail->last_log_count; k++)
+			if (tail->last_logs[k] == log_id)
+				return true;
+	}
+	return false;
+}
+
+bool
+log_decision_lost(const struct log_decision *decision, unsigned i, uint64_t *lost, uint64_t *later)
+{
+	const struct log_decision_log *log = &decision->logs[i];
+	const struct log_tail *tail = log->tail;
+
+	*lost = tail->torn_batch;
+	*later = decision->highest_begun;
+	if (tail->torn_batch != 0 && tail->torn_batch < decision->highest_begun &&
+	    (!tail->torn_os || tail->torn_batch <= decision->barrier))
+		return true;
+	if (log->log_id == 0)
+		return false;
+	*lost = *later = log->known;
+	if (log->known > tail->last_batch)
+		return true;
+	for (size_t k = 0; k < decision->proof_count; k++) {
+		*lost = decision->proofs[k].barrier;
+		*later = decision->proofs[k].proven_by;
+		if (decision->proofs[k].log_id == log->log_id && *lost > tail->last_batch)
+			return true;
+	}
+	/* A frame of a later batch proves the highest one, too. */
+	*lost = decision->highest;
+	*later = decision->highest_begun;
+	return !decision->complete && decision->synced &&
+	    decision->highest_begun > decision->highest && tail->last_batch < decision->highest &&
+	    is_named(decision, log->log_id);
+}
+
+bool
+log_decision_cuts_unsynced(const struct log_decision *decision, const struct log_tail *tail)
+{
+	return decision->power_cut || tail->torn_os ||
+	    (tail->last_batch > decision->recovery_point && !tail->last_synced);
+}
+
+int
+log_decision_end(
+    const struct log_decision *decision, unsigned i, struct log_scan *scan, uint64_t *end)
+{
+	static const struct log_visitor nobody;
+	const struct log_tail *tail = decision->logs[i].tail;
+	uint64_t all = scan->last_batch;
+	int rc;
+
+	*end = tail->last_batch <= decision->recovery_point ? tail->end : tail->last_start;
+	if (tail->last_batch <= decision->recovery_point + 1)
+		return 0;
+	scan->last_batch = decision->recovery_point;
+	rc = log_scan_segment(scan, tail->segment, &nobody, end);
+	scan->last_batch = all;
+	return rc;
+}
