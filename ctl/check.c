@@ -19,7 +19,7 @@
 #include "ctl/message.h"
 #include "ctl/text.h"
 #include "log/key.h"
-#include "log/known.h"
+#include "log/registry.h"
 #include "log/salvage.h"
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -120,7 +120,7 @@ static void
 look_whether_gone(struct check *check, const char *queue)
 {
 	char error[LOG_ERROR_BYTES];
-	int rc = log_known_lost(check->ctl->config.state_dir, queue, error, sizeof(error));
+	int rc = log_registry_lost(check->ctl->config.state_dir, queue, error, sizeof(error));
 
 	if (rc == -EBADMSG)
 		check->gone[check->gone_count++] = queue;
@@ -165,11 +165,11 @@ find_windows(struct check *check)
 }
 
 static void __attribute__((noreturn))
-give_up_known(const struct ctl *ctl, const char *queue, int rc)
+give_up_registry(const struct ctl *ctl, const char *queue, int rc)
 {
 	char path[LOG_PATH_BYTES];
 
-	log_known_path(path, ctl->config.state_dir, queue);
+	log_registry_path(path, ctl->config.state_dir, queue);
 	errx(rc == -EACCES   ? EX_NOPERM
 		: rc == -EIO ? EX_IOERR
 			     : EX_OSERR,
@@ -198,12 +198,13 @@ open_logs(struct check *check, const struct ctl *ctl)
 		if (rc != 0)
 			give_up(rc, audit->error);
 		audit->key = key;
-		rc = log_known_end(ctl->config.state_dir, name, audit->list.log_id, &audit->known);
+		rc = log_registry_read_end(
+		    ctl->config.state_dir, name, audit->list.log_id, &audit->registered);
 		if (rc != 0)
-			give_up_known(ctl, name, rc);
+			give_up_registry(ctl, name, rc);
 		check->logs[check->count] = (struct log_decision_log){
 			.log_id = audit->list.log_id,
-			.known = audit->known.batch,
+			.registered = audit->registered.batch,
 			.tail = &audit->tail,
 		};
 		check->queues[check->count++] = name;
@@ -386,7 +387,7 @@ print_gone(const struct ctl *ctl, const char *queue)
 	char dir[LOG_PATH_BYTES], known[LOG_PATH_BYTES];
 
 	snprintf(dir, sizeof(dir), "%.4000s/queues/%s", ctl->config.state_dir, queue);
-	log_known_path(known, ctl->config.state_dir, queue);
+	log_registry_path(known, ctl->config.state_dir, queue);
 	if (ctl->json) {
 		put_queue(queue);
 		fputs(",\"whole\":false,\"segments\":0,\"bytes\":0}\n", stdout);
@@ -516,7 +517,7 @@ salvage_log(struct check *check, unsigned i)
 	    error, sizeof(error));
 	if (rc != 0)
 		give_up(rc, error);
-	rc = log_known_forget_end(ctl->config.state_dir, check->queues[i]);
+	rc = log_registry_clear_end(ctl->config.state_dir, check->queues[i]);
 	if (rc != 0)
 		errx(EX_OSERR, "%s/known: %s: was salvaged, do it once more", ctl->config.state_dir,
 		    strerror(-rc));

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "ctl/text.h"
-#include "log/known.h"
 #include "log/reader.h"
+#include "log/registry.h"
 #include "message/mask.h"
 
 struct reading {
@@ -57,7 +57,7 @@ look_for_log(const struct ctl *ctl, const char *queue)
 		warnx("no state directory %s: nothing was looked at", ctl->config.state_dir);
 		return -ENOENT;
 	}
-	rc = log_known_lost(ctl->config.state_dir, queue, error, sizeof(error));
+	rc = log_registry_lost(ctl->config.state_dir, queue, error, sizeof(error));
 	if (rc != 0)
 		warnx("%s: %s", queue, error);
 	return rc;

@@ -18,7 +18,7 @@
 #include "config/output.h"
 #include "ctl/process.h"
 #include "ctl/text.h"
-#include "log/known.h"
+#include "log/registry.h"
 #include "log/summary.h"
 
 enum { WATCH_MS = 1000 };
@@ -142,7 +142,7 @@ look_for_lost(struct status_queue *out, const struct ctl *ctl, const char *name)
 {
 	out->error[0] = '\0';
 	out->absent = true;
-	return log_known_lost(ctl->config.state_dir, name, out->error, sizeof(out->error));
+	return log_registry_lost(ctl->config.state_dir, name, out->error, sizeof(out->error));
 }
 
 static void

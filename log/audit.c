@@ -274,8 +274,8 @@ read_facts(struct log_audit *audit)
 		audit->head.clock_ns = audit->tail.clock_ns;
 	if (audit->settled.highest >= audit->head.next_sequence)
 		audit->head.next_sequence = audit->settled.highest + 1;
-	if (audit->known.next_sequence > audit->head.next_sequence)
-		audit->head.next_sequence = audit->known.next_sequence;
+	if (audit->registered.next_sequence > audit->head.next_sequence)
+		audit->head.next_sequence = audit->registered.next_sequence;
 	return rc;
 }
 

@@ -9,7 +9,7 @@
 #define HEADGATE_LOG_AUDIT_H
 
 #include "log/decision.h"
-#include "log/known.h"
+#include "log/registry.h"
 #include "log/settled.h"
 
 enum { LOG_FILE_BYTES = 24 };
@@ -34,10 +34,10 @@ struct log_audit {
 	struct log_scan scan;
 	struct log_tail tail;
 	char error[LOG_ERROR_BYTES];
-	struct log_known_end known; /* to be filled in by whoever knows it */
-	uint64_t key;               /* likewise: log_key.checksum of deduplication's ... */
-	uint64_t window_begin_s;    /* ... and what is older than its window, as log_id.clock_s */
-	struct log_bad *bad;        /* the log is whole when there are none */
+	struct log_registry_end registered; /* to be filled in by whoever knows it */
+	uint64_t key;                       /* likewise: log_key.checksum of deduplication's ... */
+	uint64_t window_begin_s; /* ... and what is older than its window, as log_id.clock_s */
+	struct log_bad *bad;     /* the log is whole when there are none */
 	size_t bad_count, bad_capacity;
 
 	/* From log_audit_read() on. */

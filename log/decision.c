@@ -106,7 +106,7 @@ power_was_cut(const struct log_decision *decision)
 void
 log_decision_make(struct log_decision *decision)
 {
-	uint64_t known = 0;
+	uint64_t registered = 0;
 
 	decision->highest = decision->highest_begun = 0;
 	decision->synced = false;
@@ -117,19 +117,19 @@ log_decision_make(struct log_decision *decision)
 			decision->highest = tail->last_batch;
 		if (tail->torn_batch > decision->highest_begun)
 			decision->highest_begun = tail->torn_batch;
-		if (decision->logs[i].known > known)
-			known = decision->logs[i].known;
+		if (decision->logs[i].registered > registered)
+			registered = decision->logs[i].registered;
 	}
-	if (decision->highest_begun < known)
-		decision->highest_begun = known;
+	if (decision->highest_begun < registered)
+		decision->highest_begun = registered;
 	if (decision->highest_begun < decision->highest)
 		decision->highest_begun = decision->highest;
-	if (decision->barrier < known)
-		decision->barrier = known;
+	if (decision->barrier < registered)
+		decision->barrier = registered;
 	for (unsigned i = 0; i < decision->count; i++)
 		decision->synced |= decision->logs[i].tail->last_batch == decision->highest &&
 		    decision->logs[i].tail->last_synced;
-	decision->complete = decision->highest <= known || highest_complete(decision);
+	decision->complete = decision->highest <= registered || highest_complete(decision);
 	if (decision->complete && decision->synced && decision->barrier < decision->highest)
 		decision->barrier = decision->highest;
 	decision->recovery_point = decision->highest;
@@ -168,8 +168,8 @@ log_decision_lost(const struct log_decision *decision, unsigned i, uint64_t *los
 		return true;
 	if (log->log_id == 0)
 		return false;
-	*lost = *later = log->known;
-	if (log->known > tail->last_batch)
+	*lost = *later = log->registered;
+	if (log->registered > tail->last_batch)
 		return true;
 	for (size_t k = 0; k < decision->proof_count; k++) {
 		*lost = decision->proofs[k].barrier;

@@ -16,8 +16,8 @@
 #include "log/scan.h"
 
 struct log_decision_log {
-	uint64_t log_id; /* 0: there is none, or it cannot be told */
-	uint64_t known;  /* batch that it had, durably (log/known.h); 0: nothing is known */
+	uint64_t log_id;     /* 0: there is none, or it cannot be told */
+	uint64_t registered; /* batch that it had, durably (log/registry.h); 0: nothing is known */
 	const struct log_tail *tail;
 };
 

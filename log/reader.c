@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "log/known.h"
+#include "log/registry.h"
 #include "log/scan.h"
 
 enum {
@@ -69,11 +69,11 @@ read_settled(struct picture *picture)
 {
 	const char *dir = picture->list.dir;
 	struct log_reader *reader = picture->reader;
-	struct log_known_end known;
+	struct log_registry_end registered;
 	struct log_tail tail;
 	struct log_base base;
-	int rc = log_known_end_of(
-	    dir, picture->list.log_id, &known, reader->error, sizeof(reader->error));
+	int rc = log_registry_read_end_of(
+	    dir, picture->list.log_id, &registered, reader->error, sizeof(reader->error));
 
 	if (rc == 0)
 		rc = log_scan_tail(&picture->scan, NULL, &tail);
@@ -81,7 +81,8 @@ read_settled(struct picture *picture)
 		return rc;
 	picture->last = tail.segment;
 	log_tail_free(&tail);
-	rc = log_known_check(dir, &known, tail.last_batch, reader->error, sizeof(reader->error));
+	rc = log_registry_check(
+	    dir, &registered, tail.last_batch, reader->error, sizeof(reader->error));
 	if (rc != 0)
 		return rc;
 	rc = log_scan_base(&picture->scan, picture->last, &base);

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "log/known.h"
+#include "log/registry.h"
 #include "log/scan.h"
 #include "log/state.h"
 #include "message/envelope.h"
@@ -88,17 +88,19 @@ read_log(struct log_scan *scan, struct reader *reader)
 	struct log_visitor visitor = { .frame = read_frame, .context = reader };
 	struct log_summary *summary = reader->summary;
 	const struct log_list *list = scan->list;
-	struct log_known_end known;
+	struct log_registry_end registered;
 	struct log_tail tail;
 	struct log_base base;
-	int rc = log_known_end_of(list->dir, list->log_id, &known, scan->error, scan->error_bytes);
+	int rc = log_registry_read_end_of(
+	    list->dir, list->log_id, &registered, scan->error, scan->error_bytes);
 
 	if (rc == 0)
 		rc = log_scan_tail(scan, NULL, &tail);
 
 	if (rc != 0)
 		return rc;
-	rc = log_known_check(list->dir, &known, tail.last_batch, scan->error, scan->error_bytes);
+	rc = log_registry_check(
+	    list->dir, &registered, tail.last_batch, scan->error, scan->error_bytes);
 	if (rc == 0)
 		rc = log_scan_base(scan, tail.segment, &base);
 	log_tail_free(&tail);

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "log/key.h"
-#include "log/known.h"
 #include "log/list.h"
+#include "log/registry.h"
 #include "message/envelope.h"
 #include "router/batch.h"
 #include "router/cleaner.h"
@@ -653,12 +653,12 @@ tell_ends(const struct router *router)
 {
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		const struct queue *queue = &router->queues[i];
-		struct log_known_end end = {
+		struct log_registry_end end = {
 			.log_id = queue->writer.log_id,
 			.batch = queue->writer.last_batch,
 			.next_sequence = queue->next_sequence,
 		};
-		int rc = log_known_set_end(router->config->state_dir, queue->config->name, &end);
+		int rc = log_registry_set_end(router->config->state_dir, queue->config->name, &end);
 
 		if (rc != 0)
 			event(EVENT_WARN, "log.end_not_known", "s:queue", queue->config->name,

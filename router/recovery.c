@@ -11,7 +11,7 @@
 #include "log/decision.h"
 #include "log/ids.h"
 #include "log/key.h"
-#include "log/known.h"
+#include "log/registry.h"
 #include "log/scan.h"
 #include "log/state.h"
 #include "log/summary.h"
@@ -95,7 +95,7 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 		    recovery->router->config->state_dir, NULL);
 	rc = log_list_open(&found->list, found->dir, recovery->error, recovery->error_bytes);
 	if (rc == -ENOENT)
-		return log_known_lost(recovery->router->config->state_dir, name, recovery->error,
+		return log_registry_lost(recovery->router->config->state_dir, name, recovery->error,
 		    recovery->error_bytes);
 	log_scan_init(&found->scan, &found->list, recovery->error, recovery->error_bytes);
 	found->scan.progress = tell_progress;
@@ -109,23 +109,23 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 
 /* What routers before us left word of. */
 static int
-read_known(struct recovery *recovery)
+read_registry(struct recovery *recovery)
 {
 	const char *state_dir = recovery->router->config->state_dir;
 	char path[LOG_PATH_BYTES];
-	struct log_known_end end;
+	struct log_registry_end end;
 	int rc = 0;
 
 	snprintf(path, sizeof(path), "%.4000s/known", state_dir);
 	for (unsigned i = 0; rc == 0 && i < recovery->count; i++) {
 		const char *name = recovery->router->queues[i].config->name;
 
-		log_known_path(path, state_dir, name);
-		rc = log_known_end(state_dir, name, recovery->found[i].list.log_id, &end);
-		recovery->logs[i].known = end.batch;
+		log_registry_path(path, state_dir, name);
+		rc = log_registry_read_end(state_dir, name, recovery->found[i].list.log_id, &end);
+		recovery->logs[i].registered = end.batch;
 	}
 	if (rc == 0)
-		rc = log_known_highest(state_dir, &recovery->highest_batch);
+		rc = log_registry_highest(state_dir, &recovery->highest_batch);
 	return rc == 0 ? 0 : complain(recovery, rc, path, strerror(-rc));
 }
 
@@ -135,7 +135,7 @@ static int
 decide(struct recovery *recovery)
 {
 	uint64_t lost, later;
-	int rc = read_known(recovery);
+	int rc = read_registry(recovery);
 
 	if (rc != 0)
 		return rc;
@@ -569,7 +569,7 @@ load_all_ids(const struct recovery *recovery, struct queue *queue, const struct 
 static int
 make_known(const struct queue *queue)
 {
-	int rc = log_known_add(queue->router->config->state_dir, queue->config->name);
+	int rc = log_registry_add(queue->router->config->state_dir, queue->config->name);
 
 	if (!io_is_full(rc))
 		return rc;

@@ -13,7 +13,7 @@
 
 #include "log/ids.h"
 #include "log/key.h"
-#include "log/known.h"
+#include "log/registry.h"
 #include "log/settled.h"
 #include "shm/control.h"
 
@@ -181,12 +181,12 @@ print_other_files(void)
 	FIELD(log_key, secret);
 	FIELD(log_key, checksum);
 	FINISH(log_key);
-	FIELD(log_known_end, magic);
-	FIELD(log_known_end, log_id);
-	FIELD(log_known_end, batch);
-	FIELD(log_known_end, next_sequence);
-	FIELD(log_known_end, checksum);
-	FINISH(log_known_end);
+	FIELD(log_registry_end, magic);
+	FIELD(log_registry_end, log_id);
+	FIELD(log_registry_end, batch);
+	FIELD(log_registry_end, next_sequence);
+	FIELD(log_registry_end, checksum);
+	FINISH(log_registry_end);
 }
 
 static void
@@ -205,7 +205,7 @@ print_numbers(void)
 	puts("magic log_segment_header " LOG_MAGIC);
 	puts("magic log_ids_header " LOG_IDS_MAGIC);
 	puts("magic log_key " LOG_KEY_MAGIC);
-	puts("magic log_known_end " LOG_KNOWN_MAGIC);
+	puts("magic log_registry_end " LOG_REGISTRY_MAGIC);
 }
 
 static void

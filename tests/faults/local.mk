@@ -5,8 +5,8 @@ FAULTS_BUILT = tests/faults/headgate-router tests/faults/headgate-payment \
 	tests/faults/headgate-bank-account tests/faults/worker tests/faults/fail.so \
 	tests/faults/powercut tests/faults/flip tests/faults/headgatectl
 check_PROGRAMS += $(FAULTS_BUILT)
-# log/key.c, log/known.c and log/salvage.c come before those of log/liblog.a, which have no places to die at.
-tests_faults_headgate_router_SOURCES = $(ROUTER_FILES) log/key.c log/known.c tests/faults/crash.c
+# log/key.c, log/registry.c and log/salvage.c come before those of log/liblog.a, which have no places to die at.
+tests_faults_headgate_router_SOURCES = $(ROUTER_FILES) log/key.c log/registry.c tests/faults/crash.c
 tests_faults_headgate_router_CPPFLAGS = $(FAULTS_CPPFLAGS)
 tests_faults_headgate_router_LDADD = $(ROUTER_LIBS)
 tests_faults_headgate_payment_SOURCES = $(WORKER_FILES) workers/payment-main.c tests/faults/crash.c

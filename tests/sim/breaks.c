@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "log/decision.h"
-#include "log/known.h"
 #include "log/list.h"
+#include "log/registry.h"
 #include "router/ask.h"
 #include "router/batch.h"
 #include "router/blocking.h"
@@ -99,8 +99,8 @@ void __real_probe_blocked(struct queue *, const struct group *, uint64_t);
 void __wrap_probe_blocked(struct queue *, const struct group *, uint64_t);
 int __real_io_make_dir(const char *);
 int __wrap_io_make_dir(const char *);
-int __real_log_known_lost(const char *, const char *, char *, size_t);
-int __wrap_log_known_lost(const char *, const char *, char *, size_t);
+int __real_log_registry_lost(const char *, const char *, char *, size_t);
+int __wrap_log_registry_lost(const char *, const char *, char *, size_t);
 
 void
 __wrap_connection_results_closed(struct router *router)
@@ -252,9 +252,9 @@ __wrap_io_make_dir(const char *path)
 }
 
 int
-__wrap_log_known_lost(const char *state_dir, const char *queue, char *error, size_t error_bytes)
+__wrap_log_registry_lost(const char *state_dir, const char *queue, char *error, size_t error_bytes)
 {
-	int rc = __real_log_known_lost(state_dir, queue, error, error_bytes);
+	int rc = __real_log_registry_lost(state_dir, queue, error, error_bytes);
 
-	return names_early && rc == 0 ? log_known_add(state_dir, queue) : rc;
+	return names_early && rc == 0 ? log_registry_add(state_dir, queue) : rc;
 }

@@ -59,7 +59,7 @@ decide(struct log_decision *decision, const struct batch *batches, const uint64_
 		logs[i] = (struct log_decision_log){ .log_id = id_of(i), .tail = &tails[i] };
 		for (uint64_t n = 1; n <= known; n++)
 			if (batches[n - 1].logs & 1u << i)
-				logs[i].known = n;
+				logs[i].registered = n;
 		for (uint64_t n = 1; n <= has[i]; n++) {
 			const struct log_batch_end *end;
 

@@ -1,4 +1,4 @@
-#include "log/known.h"
+#include "log/registry.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,13 +17,13 @@
 #include <xxhash.h>
 
 void
-log_known_path(char path[LOG_PATH_BYTES], const char *state_dir, const char *queue)
+log_registry_path(char path[LOG_PATH_BYTES], const char *state_dir, const char *queue)
 {
 	snprintf(path, LOG_PATH_BYTES, "%.4000s/known/%.64s.log", state_dir, queue);
 }
 
 int
-log_known_add(const char *state_dir, const char *queue)
+log_registry_add(const char *state_dir, const char *queue)
 {
 	char path[LOG_PATH_BYTES], dir[LOG_PATH_BYTES];
 	int fd, rc;
@@ -31,35 +31,35 @@ log_known_add(const char *state_dir, const char *queue)
 	snprintf(dir, sizeof(dir), "%.4000s/known", state_dir);
 	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
 		return -errno;
-	log_known_path(path, state_dir, queue);
+	log_registry_path(path, state_dir, queue);
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	CRASH_POINT("known.made");
+	CRASH_POINT("registry.made");
 	rc = fsync(fd) == 0 ? 0 : -errno;
 	close(fd);
 	if (rc == 0)
 		rc = log_sync_dir(dir);
-	CRASH_POINT("known.synced");
+	CRASH_POINT("registry.synced");
 	return rc == 0 ? log_sync_dir(state_dir) : rc;
 }
 
 static uint64_t
-checksum(const struct log_known_end *end)
+checksum(const struct log_registry_end *end)
 {
-	return XXH3_64bits(end, offsetof(struct log_known_end, checksum));
+	return XXH3_64bits(end, offsetof(struct log_registry_end, checksum));
 }
 
 int
-log_known_set_end(const char *state_dir, const char *queue, struct log_known_end *end)
+log_registry_set_end(const char *state_dir, const char *queue, struct log_registry_end *end)
 {
 	char path[LOG_PATH_BYTES];
 	ssize_t n;
 	int fd, rc;
 
-	memcpy(end->magic, LOG_KNOWN_MAGIC, sizeof(end->magic));
+	memcpy(end->magic, LOG_REGISTRY_MAGIC, sizeof(end->magic));
 	end->checksum = checksum(end);
-	log_known_path(path, state_dir, queue);
+	log_registry_path(path, state_dir, queue);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -68,17 +68,17 @@ log_known_set_end(const char *state_dir, const char *queue, struct log_known_end
 	if (rc == 0 && fsync(fd) != 0)
 		rc = -errno;
 	close(fd);
-	CRASH_POINT("known.ended");
+	CRASH_POINT("registry.ended");
 	return rc;
 }
 
 int
-log_known_forget_end(const char *state_dir, const char *queue)
+log_registry_clear_end(const char *state_dir, const char *queue)
 {
 	char path[LOG_PATH_BYTES];
 	int fd, rc;
 
-	log_known_path(path, state_dir, queue);
+	log_registry_path(path, state_dir, queue);
 	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
@@ -89,12 +89,12 @@ log_known_forget_end(const char *state_dir, const char *queue)
 
 /* All zero when nothing is known, or it is torn. Returns 0, or -errno: it could not be read. */
 static int
-read_end(const char *path, struct log_known_end *end)
+read_end(const char *path, struct log_registry_end *end)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
-	*end = (struct log_known_end){ .batch = 0 };
+	*end = (struct log_registry_end){ .batch = 0 };
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
 	do {
@@ -103,34 +103,35 @@ read_end(const char *path, struct log_known_end *end)
 	if (n < 0)
 		n = -errno;
 	close(fd);
-	if (n != sizeof(*end) || memcmp(end->magic, LOG_KNOWN_MAGIC, sizeof(end->magic)) != 0 ||
+	if (n != sizeof(*end) || memcmp(end->magic, LOG_REGISTRY_MAGIC, sizeof(end->magic)) != 0 ||
 	    end->checksum != checksum(end))
-		*end = (struct log_known_end){ .batch = 0 };
+		*end = (struct log_registry_end){ .batch = 0 };
 	return n < 0 ? (int)n : 0;
 }
 
 int
-log_known_end(const char *state_dir, const char *queue, uint64_t log_id, struct log_known_end *end)
+log_registry_read_end(
+    const char *state_dir, const char *queue, uint64_t log_id, struct log_registry_end *end)
 {
 	char path[LOG_PATH_BYTES];
 	int rc;
 
-	log_known_path(path, state_dir, queue);
+	log_registry_path(path, state_dir, queue);
 	rc = read_end(path, end);
 	if (end->log_id != log_id)
-		*end = (struct log_known_end){ .batch = 0 };
+		*end = (struct log_registry_end){ .batch = 0 };
 	return rc;
 }
 
 int
-log_known_end_of(const char *queue_dir, uint64_t log_id, struct log_known_end *end, char *error,
-    size_t error_bytes)
+log_registry_read_end_of(const char *queue_dir, uint64_t log_id, struct log_registry_end *end,
+    char *error, size_t error_bytes)
 {
 	char state_dir[LOG_PATH_BYTES], queue[LOG_PATH_BYTES], path[LOG_PATH_BYTES];
 	char *slash;
 	int rc;
 
-	*end = (struct log_known_end){ .batch = 0 };
+	*end = (struct log_registry_end){ .batch = 0 };
 	strlcpy(state_dir, queue_dir, sizeof(state_dir));
 	for (int names = 0; names < 2; names++) { /* NAME, then queues */
 		slash = strrchr(state_dir, '/');
@@ -140,15 +141,15 @@ log_known_end_of(const char *queue_dir, uint64_t log_id, struct log_known_end *e
 			strlcpy(queue, slash + 1, sizeof(queue));
 		*slash = '\0';
 	}
-	rc = log_known_end(state_dir, queue, log_id, end);
-	log_known_path(path, state_dir, queue);
+	rc = log_registry_read_end(state_dir, queue, log_id, end);
+	log_registry_path(path, state_dir, queue);
 	if (rc != 0)
 		snprintf(error, error_bytes, "%s: %s", path, strerror(-rc));
 	return rc;
 }
 
 int
-log_known_check(const char *queue_dir, const struct log_known_end *end, uint64_t last_batch,
+log_registry_check(const char *queue_dir, const struct log_registry_end *end, uint64_t last_batch,
     char *error, size_t error_bytes)
 {
 	if (last_batch >= end->batch)
@@ -161,7 +162,7 @@ log_known_check(const char *queue_dir, const struct log_known_end *end, uint64_t
 }
 
 int
-log_known_highest(const char *state_dir, uint64_t *highest)
+log_registry_highest(const char *state_dir, uint64_t *highest)
 {
 	char path[LOG_PATH_BYTES];
 	struct dirent *entry;
@@ -174,7 +175,7 @@ log_known_highest(const char *state_dir, uint64_t *highest)
 	if (dir == NULL)
 		return errno == ENOENT ? 0 : -errno;
 	while ((rc = log_next_entry(dir, &entry)) == 1) {
-		struct log_known_end end;
+		struct log_registry_end end;
 
 		if (entry->d_name[0] == '.')
 			continue;
@@ -191,12 +192,12 @@ log_known_highest(const char *state_dir, uint64_t *highest)
 
 /* Returns 1, 0 or -errno. */
 static int
-is_known(const char *state_dir, const char *queue)
+is_registered(const char *state_dir, const char *queue)
 {
 	char path[LOG_PATH_BYTES];
 	int fd;
 
-	log_known_path(path, state_dir, queue);
+	log_registry_path(path, state_dir, queue);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
@@ -219,10 +220,10 @@ has_ids(const char *queue_dir)
 }
 
 int
-log_known_lost(const char *state_dir, const char *queue, char *error, size_t error_bytes)
+log_registry_lost(const char *state_dir, const char *queue, char *error, size_t error_bytes)
 {
 	char dir[LOG_PATH_BYTES];
-	int rc = is_known(state_dir, queue);
+	int rc = is_registered(state_dir, queue);
 
 	snprintf(dir, sizeof(dir), "%.4000s/queues/%.64s", state_dir, queue);
 	if (rc == 0)
