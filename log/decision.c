@@ -5,7 +5,7 @@
 
 /* Remembers that the batch before this one was in a log. */
 static int
-add_proof(struct log_decision *decision, uint64_t log_id, const struct log_batch_end *end)
+add_proof(struct log_decision *decision, uint64_t log_id, const struct log_commit *end)
 {
 	struct log_proof *proof;
 	size_t i = 0;
@@ -37,7 +37,7 @@ add_proof(struct log_decision *decision, uint64_t log_id, const struct log_batch
 
 /* A batch is written only when the one before is written to all its logs: its end proves that one. */
 int
-log_decision_add(void *context, const struct log_batch_end *end)
+log_decision_add(void *context, const struct log_commit *end)
 {
 	const uint64_t *ids = (const void *)(end + 1);
 	struct log_decision *decision = context;

@@ -42,7 +42,7 @@ struct log_decision {
 };
 
 /* For log_visitor.batch, with the decision as its context, in log_scan_tail() of each log. */
-int log_decision_add(void *decision, const struct log_batch_end *);
+int log_decision_add(void *decision, const struct log_commit *);
 
 void log_decision_make(struct log_decision *);
 void log_decision_free(struct log_decision *);

@@ -15,7 +15,7 @@ static const char *const type_names[] = {
 	[LOG_SETTLED] = "settled",
 	[LOG_RECEIVED] = "received",
 	[LOG_STATE] = "state",
-	[LOG_BATCH_END] = "batch-end",
+	[LOG_COMMIT] = "commit",
 	[LOG_CHECKPOINT] = "checkpoint",
 	[LOG_PAD] = "pad",
 	[LOG_SEGMENTS] = "segments",
@@ -65,13 +65,13 @@ log_frame_header_valid(const void *data, uint64_t room, uint64_t salt)
 }
 
 static bool
-batch_end_valid(const struct log_frame *frame)
+commit_valid(const struct log_frame *frame)
 {
-	const struct log_batch_end *end = (const void *)(frame + 1);
+	const struct log_commit *end = (const void *)(frame + 1);
 
 	return frame->length >= sizeof(*end) && end->logs >= 1 && end->logs <= LOG_LOGS_MAX &&
 	    end->previous_logs <= LOG_LOGS_MAX &&
-	    frame->length == log_batch_end_bytes(end->logs, end->previous_logs) &&
+	    frame->length == log_commit_bytes(end->logs, end->previous_logs) &&
 	    end->batch == frame->batch && end->previous < end->batch && end->barrier < end->batch &&
 	    end->synced <= 1;
 }
@@ -190,8 +190,8 @@ log_frame_payload_valid(const struct log_frame *frame)
 		return frame->length % sizeof(struct log_received) == 0;
 	case LOG_STATE:
 		return state_valid(frame);
-	case LOG_BATCH_END:
-		return batch_end_valid(frame);
+	case LOG_COMMIT:
+		return commit_valid(frame);
 	case LOG_CHECKPOINT:
 		return frame->length == sizeof(struct log_checkpoint);
 	case LOG_SEGMENTS:

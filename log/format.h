@@ -6,11 +6,11 @@
  * stands for the positions [header.position, header.position + header.span).
  *
  *   segment:  | header, 4096 | batch | batch | batch | ... what it held before ...  |
- *   batch:    | frame, flag FIRST | frame | ... | BATCH_END | PAD to the next block |
+ *   batch:    | frame, flag FIRST | frame | ... | COMMIT | PAD to the next block |
  *   frame:    | struct log_frame, 40 | payload, length | 0 to 7 zeros |
  *
- * A batch lies in one segment. It is a transaction over all the logs that its BATCH_END names: it
- * counts when each of them has its BATCH_END, and a batch is written only after the one before is
+ * A batch lies in one segment. It is a transaction over all the logs that its COMMIT names: it
+ * counts when each of them has its COMMIT, and a batch is written only after the one before is
  * written everywhere.
  *
  * Batches are numbered over all logs, and most are durable when they are written: *synced*. Those that
@@ -95,13 +95,13 @@ enum log_type {
 	LOG_SETTLED,     /* payload: struct log_settled, one or more */
 	LOG_RECEIVED,    /* payload: struct log_received, one or more */
 	LOG_STATE,       /* payload: struct log_state */
-	LOG_BATCH_END,   /* payload: struct log_batch_end and ids of logs */
+	LOG_COMMIT,      /* payload: struct log_commit and ids of logs */
 	LOG_CHECKPOINT,  /* payload: struct log_checkpoint */
 	LOG_PAD,         /* to the next block; its payload is not written */
 	LOG_SEGMENTS,    /* payload: struct log_segment_entry, one or more */
 	LOG_UNSETTLED,   /* payload: struct settled_chunk (log/settled.h), one or more */
-	LOG_MOVED,   /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
-	LOG_CLOCK,   /* payload: struct log_clock, one or more, none before another */
+	LOG_MOVED,    /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
+	LOG_CLOCK,    /* payload: struct log_clock, one or more, none before another */
 	LOG_RESERVED, /* payload: struct log_reserved */
 	LOG_TOTALS    /* payload: struct log_totals; the checkpoint's last frame */
 };
@@ -186,7 +186,7 @@ struct log_state { /* of the subscription; fields as in shm/control.h */
 };
 _Static_assert(sizeof(struct log_state) == 816, "disk layout");
 
-struct log_batch_end {
+struct log_commit {
 	uint64_t batch;
 	uint64_t time_ns;       /* CLOCK_REALTIME at which the batch was closed */
 	uint64_t clock_ns;      /* time that routers have spent running, then: it never goes back */
@@ -198,13 +198,13 @@ struct log_batch_end {
 	uint32_t synced;        /* 1: it is a barrier; else 0 */
 	uint32_t pad;
 };
-_Static_assert(sizeof(struct log_batch_end) == 64, "disk layout");
+_Static_assert(sizeof(struct log_commit) == 64, "disk layout");
 
 /* Bytes of such a payload. */
 static inline uint32_t
-log_batch_end_bytes(uint32_t logs, uint32_t previous_logs)
+log_commit_bytes(uint32_t logs, uint32_t previous_logs)
 {
-	return (uint32_t)(sizeof(struct log_batch_end) +
+	return (uint32_t)(sizeof(struct log_commit) +
 	    ((uint64_t)logs + previous_logs) * sizeof(uint64_t));
 }
 
@@ -218,9 +218,9 @@ _Static_assert(sizeof(struct log_totals) == 32, "disk layout");
 struct log_checkpoint {
 	uint64_t next_sequence;         /* that a message may have from here on */
 	uint64_t reserved;              /* log_reserved.end, or 0 */
-	uint64_t clock_ns;              /* as in struct log_batch_end */
+	uint64_t clock_ns;              /* as in struct log_commit */
 	uint64_t published, duplicates; /* since the log began */
-	uint64_t through, highest; /* of struct settled (log/settled.h) */
+	uint64_t through, highest;      /* of struct settled (log/settled.h) */
 };
 _Static_assert(sizeof(struct log_checkpoint) == 56, "disk layout");
 

@@ -161,7 +161,7 @@ static void
 end_batch(struct copy *copy)
 {
 	struct {
-		struct log_batch_end end;
+		struct log_commit end;
 		uint64_t log_id;
 	} payload = {
 		.end = { .batch = copy->batch,
@@ -173,7 +173,7 @@ end_batch(struct copy *copy)
 	};
 	uint64_t aligned;
 
-	put_new(copy, LOG_BATCH_END, 0, &payload, sizeof(payload));
+	put_new(copy, LOG_COMMIT, 0, &payload, sizeof(payload));
 	aligned = align_up(copy->used + sizeof(struct log_frame), LOG_BLOCK_BYTES);
 	put_new(copy, LOG_PAD, 0, NULL, aligned - copy->used - sizeof(struct log_frame));
 	copy->batch_start = 0;
@@ -284,13 +284,13 @@ has_room(const struct copy *copy, const struct log_frame *frame)
 static int
 see_frame(void *context, const struct log_frame *frame, uint64_t position)
 {
-	const struct log_batch_end *end = (const void *)(frame + 1);
+	const struct log_commit *end = (const void *)(frame + 1);
 	struct copy *copy = context;
 	struct log_segment_entry *entry = &copy->entry;
 	int rc = 0;
 
 	(void)position;
-	if (frame->type == LOG_BATCH_END && end->clock_ns > copy->clock_ns)
+	if (frame->type == LOG_COMMIT && end->clock_ns > copy->clock_ns)
 		copy->clock_ns = end->clock_ns;
 	if (!log_is_message(frame) || frame->sequence <= copy->last_sequence)
 		return 0;

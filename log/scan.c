@@ -166,10 +166,10 @@ fits_batch(const struct walk *walk, const struct log_frame *frame)
 
 /* Walks on to the end of the next batch, its pad included. Returns its end frame's payload, or NULL at
  * a place where no frame of a batch in order stands. */
-static const struct log_batch_end *
+static const struct log_commit *
 next_batch(struct walk *walk)
 {
-	const struct log_batch_end *end = NULL;
+	const struct log_commit *end = NULL;
 
 	while (walk->offset + sizeof(struct log_frame) <= walk->limit) {
 		const struct log_frame *frame = frame_at(walk, walk->offset);
@@ -181,7 +181,7 @@ next_batch(struct walk *walk)
 			walk->batch = frame->batch;
 		}
 		walk->offset += log_frame_bytes(frame->length);
-		if (frame->type == LOG_BATCH_END)
+		if (frame->type == LOG_COMMIT)
 			end = (const void *)(frame + 1);
 		if (end != NULL && walk->offset % LOG_BLOCK_BYTES == 0)
 			return end;
@@ -214,8 +214,7 @@ show_frames(const struct walk *walk, const struct log_visitor *visitor)
 }
 
 static int
-show_batch(
-    const struct walk *walk, const struct log_visitor *visitor, const struct log_batch_end *end)
+show_batch(const struct walk *walk, const struct log_visitor *visitor, const struct log_commit *end)
 {
 	int rc = visitor->batch != NULL ? visitor->batch(visitor->context, end) : 0;
 
@@ -327,7 +326,7 @@ pass_frames(struct walk *walk)
 	walk->batch_start = walk->offset;
 	while (
 	    (frame = whole_frame(walk, walk->offset)) != NULL && !(frame->flags & LOG_FLAG_FIRST)) {
-		ended = frame->type == LOG_BATCH_END || frame->type == LOG_PAD;
+		ended = frame->type == LOG_COMMIT || frame->type == LOG_PAD;
 		walk->offset += log_frame_bytes(frame->length);
 	}
 	return ended && walk->offset % LOG_BLOCK_BYTES == 0;
@@ -363,7 +362,7 @@ log_scan_segment(struct log_scan *scan, size_t i, const struct log_visitor *visi
 	int rc = begin_walk(&walk, scan, i);
 
 	while (rc == 0) {
-		const struct log_batch_end *batch_end = next_batch(&walk);
+		const struct log_commit *batch_end = next_batch(&walk);
 
 		if (batch_end != NULL ? batch_end->batch > scan->last_batch : is_end(&walk))
 			break;
@@ -386,7 +385,7 @@ log_scan_segment(struct log_scan *scan, size_t i, const struct log_visitor *visi
  */
 
 static int
-remember_batch(struct log_tail *tail, const struct walk *walk, const struct log_batch_end *end)
+remember_batch(struct log_tail *tail, const struct walk *walk, const struct log_commit *end)
 {
 	uint64_t *logs = malloc(end->logs * sizeof(*logs));
 
@@ -437,7 +436,7 @@ read_batches(struct walk *walk, const struct log_visitor *visitor, struct log_ta
 	int rc = 0;
 
 	while (rc == 0) {
-		const struct log_batch_end *end = next_batch(walk);
+		const struct log_commit *end = next_batch(walk);
 
 		if (end == NULL && is_end(walk))
 			break;

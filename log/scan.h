@@ -16,7 +16,7 @@
 struct log_visitor {
 	/* For each batch that is whole in this log: its end frame's payload, then all its frames in
 	 * order. */
-	int (*batch)(void *context, const struct log_batch_end *);
+	int (*batch)(void *context, const struct log_commit *);
 	int (*frame)(void *context, const struct log_frame *, uint64_t position);
 	void *context;
 };
@@ -29,7 +29,7 @@ struct log_tail {
 	uint64_t
 	    unproven; /* ... and the first of those of which no other says that it is durable */
 	uint64_t last_batch; /* its number, 0 when there is none */
-	uint64_t clock_ns;   /* its log_batch_end.clock_ns */
+	uint64_t clock_ns;   /* its log_commit.clock_ns */
 	bool last_synced;    /* it is a barrier */
 	uint64_t torn_end;   /* behind what can be made out behind a bad place; 0: nothing */
 	uint64_t torn_batch; /* number of the batch there, the last if there are several */

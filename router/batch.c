@@ -144,7 +144,7 @@ complete(struct router *router, uint64_t now_ns, uint64_t ids[CONFIG_QUEUES])
 static void
 hand_to_disk(struct router *router, uint64_t now_ns)
 {
-	struct log_batch_end end = {
+	struct log_commit end = {
 		.time_ns = io_wall_ns(),
 		.clock_ns = router_clock_ns(router),
 		.previous = router->previous_batch,

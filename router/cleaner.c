@@ -20,8 +20,8 @@ enum {
 	IN_BYTES = 4 << 20,  /* holds the longest frame and more */
 	OUT_BYTES = 4 << 20, /* likewise; written when it is half full */
 	IDS_WRITE_BYTES = 1 << 20,
-	LOOK_NS = 100000000,   /* between looks for something to do */
-	WAIT_NS = 1000000000,  /* for settlements of one queue: others have something, too */
+	LOOK_NS = 100000000,  /* between looks for something to do */
+	WAIT_NS = 1000000000, /* for settlements of one queue: others have something, too */
 	RETRY_NS = 5000000000 /* after a job that failed, e.g. for want of space */
 };
 #define WORTH_BYTES LOG_SEGMENT_BYTES_MIN /* what a move must win at least */
@@ -351,7 +351,7 @@ keep_id(struct cleaner *cleaner, const struct log_frame *frame)
 static void
 date_ids(struct cleaner *cleaner, const struct log_frame *frame)
 {
-	const struct log_batch_end *end = (const void *)(frame + 1);
+	const struct log_commit *end = (const void *)(frame + 1);
 	uint32_t clock_s = (uint32_t)(end->clock_ns / 1000000000 + 1);
 
 	for (; cleaner->batch_ids < cleaner->ids_bytes; cleaner->batch_ids += sizeof(struct log_id))
@@ -420,7 +420,7 @@ take_frame(struct cleaner *cleaner, const struct log_frame *frame)
 {
 	const struct log_segment *segment = &cleaner->queue->writer.old[cleaner->at];
 
-	if (frame->type == LOG_BATCH_END)
+	if (frame->type == LOG_COMMIT)
 		date_ids(cleaner, frame);
 	if (!log_is_message(frame))
 		return 0;
@@ -562,7 +562,7 @@ static void
 end_messages(struct cleaner *cleaner)
 {
 	struct {
-		struct log_batch_end end;
+		struct log_commit end;
 		uint64_t log_id;
 	} payload = {
 		.end = {
@@ -574,7 +574,7 @@ end_messages(struct cleaner *cleaner)
 		},
 		.log_id = cleaner->queue->writer.log_id,
 	};
-	struct log_frame *frame = place(cleaner, LOG_BATCH_END, sizeof(payload));
+	struct log_frame *frame = place(cleaner, LOG_COMMIT, sizeof(payload));
 	size_t left;
 
 	memcpy(frame + 1, &payload, sizeof(payload));

@@ -293,7 +293,7 @@ _Static_assert(4 * sizeof(struct log_frame) + sizeof(struct log_checkpoint) +
     "what queue_segment_begun() appends");
 /* What closes a batch: a promise of sequences, a frame of nothing, the end, and a pad of up to two blocks. */
 _Static_assert(4 * sizeof(struct log_frame) + sizeof(struct log_reserved) +
-	    sizeof(struct log_batch_end) + LOG_LOGS_MAX * sizeof(uint64_t) + 2 * LOG_HEADER_BYTES <=
+	    sizeof(struct log_commit) + LOG_LOGS_MAX * sizeof(uint64_t) + 2 * LOG_HEADER_BYTES <=
 	WRITER_RESERVE_BYTES,
     "what writer_commit() and queue_reserve() append");
 

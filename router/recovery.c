@@ -304,7 +304,7 @@ drop_settled_receives(struct queue *queue)
 }
 
 static int
-replay_batch(void *context, const struct log_batch_end *end)
+replay_batch(void *context, const struct log_commit *end)
 {
 	struct replay *replay = context;
 

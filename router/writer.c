@@ -690,11 +690,11 @@ flying_written(struct io_request *request, int64_t result)
 }
 
 void
-writer_commit(struct writer *writer, const struct log_batch_end *end, const uint64_t *log_ids)
+writer_commit(struct writer *writer, const struct log_commit *end, const uint64_t *log_ids)
 {
-	uint32_t length = log_batch_end_bytes(end->logs, end->previous_logs);
-	struct log_frame *frame = writer_begin(writer, LOG_BATCH_END, length);
-	struct log_batch_end *payload = (void *)(frame + 1);
+	uint32_t length = log_commit_bytes(end->logs, end->previous_logs);
+	struct log_frame *frame = writer_begin(writer, LOG_COMMIT, length);
+	struct log_commit *payload = (void *)(frame + 1);
 	uint64_t aligned;
 
 	*payload = *end;

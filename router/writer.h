@@ -168,7 +168,7 @@ void writer_touch(struct writer *);
 /* Closes the gathered batch with its end frame and hands it to the disk. durable_done() follows.
  * end: what that says; batch and start are filled in. When it says that it is synced, the log is. log_ids: as
  * many as it announces. */
-void writer_commit(struct writer *, const struct log_batch_end *end, const uint64_t *log_ids);
+void writer_commit(struct writer *, const struct log_commit *end, const uint64_t *log_ids);
 
 /* The batch that was closed last is durable in all its logs. */
 static inline void

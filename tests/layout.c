@@ -76,17 +76,17 @@ print_segment(void)
 	FIELD(log_frame, batch);
 	FIELD(log_frame, salt);
 	FINISH(log_frame);
-	FIELD(log_batch_end, batch);
-	FIELD(log_batch_end, time_ns);
-	FIELD(log_batch_end, clock_ns);
-	FIELD(log_batch_end, start);
-	FIELD(log_batch_end, previous);
-	FIELD(log_batch_end, barrier);
-	FIELD(log_batch_end, logs);
-	FIELD(log_batch_end, previous_logs);
-	FIELD(log_batch_end, synced);
-	FIELD(log_batch_end, pad);
-	FINISH(log_batch_end);
+	FIELD(log_commit, batch);
+	FIELD(log_commit, time_ns);
+	FIELD(log_commit, clock_ns);
+	FIELD(log_commit, start);
+	FIELD(log_commit, previous);
+	FIELD(log_commit, barrier);
+	FIELD(log_commit, logs);
+	FIELD(log_commit, previous_logs);
+	FIELD(log_commit, synced);
+	FIELD(log_commit, pad);
+	FINISH(log_commit);
 }
 
 static void

@@ -23,11 +23,11 @@ id_of(unsigned log)
 }
 
 /* The end of batch n, counted from 1, as it stands in each of its logs. */
-static const struct log_batch_end *
+static const struct log_commit *
 end_of(const struct batch *batches, uint64_t n)
 {
 	static struct {
-		struct log_batch_end end;
+		struct log_commit end;
 		uint64_t ids[2 * LOGS];
 	} made;
 
@@ -61,7 +61,7 @@ decide(struct log_decision *decision, const struct batch *batches, const uint64_
 			if (batches[n - 1].logs & 1u << i)
 				logs[i].registered = n;
 		for (uint64_t n = 1; n <= has[i]; n++) {
-			const struct log_batch_end *end;
+			const struct log_commit *end;
 
 			if (!(batches[n - 1].logs & 1u << i))
 				continue;

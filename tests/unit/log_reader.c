@@ -112,12 +112,12 @@ end_batch(struct fixture *fixture)
 {
 	struct image *image = &fixture->image;
 	struct {
-		struct log_batch_end end;
+		struct log_commit end;
 		uint64_t id;
 	} payload = { { .batch = fixture->batch, .logs = 1 }, 77 };
 	uint64_t aligned;
 
-	put_frame(fixture, LOG_BATCH_END, 0, 0, &payload, sizeof(payload));
+	put_frame(fixture, LOG_COMMIT, 0, 0, &payload, sizeof(payload));
 	aligned = (image->end + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
 	if (aligned - image->end < sizeof(struct log_frame))
 		aligned += BLOCK;

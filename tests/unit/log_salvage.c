@@ -449,14 +449,14 @@ end_merged(struct merged *merged, const struct log_list *list, const struct log_
     const struct log_segment *last)
 {
 	struct {
-		struct log_batch_end end;
+		struct log_commit end;
 		uint64_t log_id;
 	} payload = { { .batch = merged->batch,
 			  .clock_ns = merged->batch * 1000000000,
 			  .start = first->position + LOG_HEADER_BYTES,
 			  .logs = 1 },
 		list->log_id };
-	struct log_frame end = { .type = LOG_BATCH_END, .length = sizeof(payload) };
+	struct log_frame end = { .type = LOG_COMMIT, .length = sizeof(payload) };
 	struct log_frame pad = { .type = LOG_PAD };
 	struct log_segment_header header = {
 		.log_id = list->log_id,

@@ -67,14 +67,14 @@ put_batch(struct image *image, uint64_t batch, unsigned messages)
 {
 	uint64_t ids[1] = { 77 };
 	struct {
-		struct log_batch_end end;
+		struct log_commit end;
 		uint64_t id;
 	} end = { { .batch = batch, .start = 4096 + image->end, .logs = 1 }, ids[0] };
 	uint64_t aligned;
 
 	for (unsigned i = 0; i < messages; i++)
 		put_frame(image, LOG_MESSAGE, i == 0, batch, "a message of some bytes", 23);
-	put_frame(image, LOG_BATCH_END, messages == 0, batch, &end, sizeof(end));
+	put_frame(image, LOG_COMMIT, messages == 0, batch, &end, sizeof(end));
 	aligned = (image->end + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
 	if (aligned - image->end < sizeof(struct log_frame))
 		aligned += BLOCK;
@@ -162,7 +162,7 @@ Test(log_scan, a_pad_behind_a_whole_sector_belongs_to_its_batch)
 {
 	static const char text[39];
 	struct {
-		struct log_batch_end end;
+		struct log_commit end;
 		uint64_t id;
 	} end = { { .batch = 5, .start = 4096 + LOG_HEADER_BYTES, .logs = 1 }, 77 };
 	struct image image;
@@ -173,7 +173,7 @@ Test(log_scan, a_pad_behind_a_whole_sector_belongs_to_its_batch)
 	put_frame(&image, LOG_MESSAGE, true, 5, text, sizeof(text));
 	for (int i = 0; i < 5; i++)
 		put_frame(&image, LOG_MESSAGE, false, 5, text, 23);
-	put_frame(&image, LOG_BATCH_END, false, 5, &end, sizeof(end));
+	put_frame(&image, LOG_COMMIT, false, 5, &end, sizeof(end));
 	cr_assert(image.end == LOG_HEADER_BYTES + 512, "the end is at %lu", image.end);
 	put_frame(&image, LOG_PAD, false, 5, NULL, 4096 - 512 - sizeof(struct log_frame));
 	put_batch(&image, 6, 2);

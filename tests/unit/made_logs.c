@@ -174,7 +174,7 @@ commit(uint64_t batch)
 {
 	static uint64_t previous[2], previous_count;
 	uint64_t ids[4];
-	struct log_batch_end end = {
+	struct log_commit end = {
 		.previous = batch - 1,
 		.barrier = batch - 1,
 		.synced = 1,

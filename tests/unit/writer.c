@@ -85,7 +85,7 @@ append(void)
 static void
 commit(void)
 {
-	struct log_batch_end batch_end = { .logs = 1 };
+	struct log_commit batch_end = { .logs = 1 };
 
 	flying++;
 	writer_commit(&writer, &batch_end, &writer.log_id);
