@@ -216,11 +216,11 @@ struct log_totals {
 _Static_assert(sizeof(struct log_totals) == 32, "disk layout");
 
 struct log_checkpoint {
-	uint64_t next_sequence;         /* that a message may have from here on */
-	uint64_t reserved;              /* log_reserved.end, or 0 */
-	uint64_t clock_ns;              /* as in struct log_commit */
-	uint64_t published, duplicates; /* since the log began */
-	uint64_t through, highest;      /* of struct settled (log/settled.h) */
+	uint64_t next_sequence;          /* that a message may have from here on */
+	uint64_t reserved;               /* log_reserved.end, or 0 */
+	uint64_t clock_ns;               /* as in struct log_commit */
+	uint64_t published, duplicates;  /* since the log began */
+	uint64_t low_watermark, highest; /* of struct settled (log/settled.h) */
 };
 _Static_assert(sizeof(struct log_checkpoint) == 56, "disk layout");
 

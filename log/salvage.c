@@ -356,8 +356,8 @@ settle_rest(struct copy *copy)
 		added = settled_add_range(settled, next, covered - next);
 	if (added < 0)
 		return (int)added;
-	if (settled->through == settled->highest)
-		settled->through = copy->result->next_sequence - 1;
+	if (settled->low_watermark == settled->highest)
+		settled->low_watermark = copy->result->next_sequence - 1;
 	settled->highest = copy->result->next_sequence - 1;
 	return 0;
 }
@@ -378,7 +378,7 @@ put_checkpoint(struct copy *copy)
 	size_t n;
 
 	audit->head.next_sequence = copy->result->next_sequence;
-	audit->head.through = audit->settled.through;
+	audit->head.low_watermark = audit->settled.low_watermark;
 	audit->head.highest = audit->settled.highest;
 	put_new(copy, LOG_CHECKPOINT, 0, &audit->head, sizeof(audit->head));
 	if (audit->has_state)

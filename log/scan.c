@@ -524,7 +524,7 @@ read_checkpoint_frame(void *context, const struct log_frame *frame, uint64_t pos
 	if (frame->type == LOG_CHECKPOINT) {
 		reader->begun = true;
 		memcpy(&base->head, frame + 1, sizeof(base->head));
-		rc = settled_restore(&base->settled, base->head.through, base->head.highest);
+		rc = settled_restore(&base->settled, base->head.low_watermark, base->head.highest);
 		if (rc != 0)
 			return rc == -EINVAL ? -EBADMSG : rc;
 	} else if (frame->type == LOG_SEGMENTS) {

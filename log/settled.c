@@ -5,9 +5,9 @@
 #include <string.h>
 
 void
-settled_init(struct settled *set, uint64_t through)
+settled_init(struct settled *set, uint64_t low_watermark)
 {
-	*set = (struct settled){ .through = through, .highest = through };
+	*set = (struct settled){ .low_watermark = low_watermark, .highest = low_watermark };
 }
 
 void
@@ -79,7 +79,7 @@ settled_has(const struct settled *set, uint64_t sequence)
 {
 	size_t i;
 
-	if (sequence <= set->through)
+	if (sequence <= set->low_watermark)
 		return true;
 	if (sequence > set->highest)
 		return false;
@@ -107,13 +107,15 @@ append(struct settled *set, const struct settled_chunk *chunk)
 static int
 cover(struct settled *set, uint64_t sequence)
 {
-	uint64_t base = base_of(set->through == set->highest ? set->through + 1 : set->highest);
+	uint64_t base =
+	    base_of(set->low_watermark == set->highest ? set->low_watermark + 1 : set->highest);
 	int rc;
 
 	/* What lies below is covered: by chunks, or by being full. */
 	if (set->count > 0 && base <= set->chunks[set->count - 1].base)
 		base = set->chunks[set->count - 1].base + SETTLED_CHUNK_BITS;
-	else if (set->through != set->highest && set->highest - base == SETTLED_CHUNK_BITS - 1)
+	else if (set->low_watermark != set->highest &&
+	    set->highest - base == SETTLED_CHUNK_BITS - 1)
 		base += SETTLED_CHUNK_BITS;
 	for (; base <= sequence; base += SETTLED_CHUNK_BITS) {
 		struct settled_chunk chunk = { .base = base };
@@ -148,9 +150,9 @@ advance(struct settled *set)
 
 	while (i < set->count && is_full(&set->chunks[i]))
 		i++;
-	set->through = i < set->count ? first_hole(&set->chunks[i]) - 1 : set->highest;
-	if (set->through >= set->highest) {
-		set->through = set->highest;
+	set->low_watermark = i < set->count ? first_hole(&set->chunks[i]) - 1 : set->highest;
+	if (set->low_watermark >= set->highest) {
+		set->low_watermark = set->highest;
 		set->count = set->full = 0;
 		return;
 	}
@@ -181,19 +183,20 @@ settled_add(struct settled *set, uint64_t sequence)
 
 	if (settled_has(set, sequence))
 		return 0;
-	if (sequence == set->through + 1 && set->highest == set->through) {
-		set->through = set->highest = sequence;
+	if (sequence == set->low_watermark + 1 && set->highest == set->low_watermark) {
+		set->low_watermark = set->highest = sequence;
 		return 1;
 	}
 	if (sequence > set->highest && cover(set, sequence) != 0)
 		return -ENOMEM;
-	i = find(set, sequence); /* there is one: the sequence is covered, and no full chunk has it */
+	i = find(
+	    set, sequence); /* there is one: the sequence is covered, and no full chunk has it */
 	set_bit(&set->chunks[i], sequence);
 	set->found = i;
 	if (sequence > set->highest)
 		set->highest = sequence;
 	set->full += is_full(&set->chunks[i]);
-	if (sequence == set->through + 1)
+	if (sequence == set->low_watermark + 1)
 		advance(set);
 	else if (set->full > 64 && set->full > set->count / 2)
 		sweep(set);
@@ -206,8 +209,8 @@ settled_add_range(struct settled *set, uint64_t first, uint64_t count)
 	int64_t added = 0;
 	int rc;
 
-	if (first == set->through + 1 && set->highest == set->through) {
-		set->through = set->highest = first + count - 1;
+	if (first == set->low_watermark + 1 && set->highest == set->low_watermark) {
+		set->low_watermark = set->highest = first + count - 1;
 		return (int64_t)count;
 	}
 	for (uint64_t s = first; s < first + count; s++) {
@@ -243,8 +246,8 @@ settled_count_left(const struct settled *set, uint64_t first, uint64_t end)
 {
 	uint64_t left = 0;
 
-	if (first <= set->through)
-		first = set->through + 1;
+	if (first <= set->low_watermark)
+		first = set->low_watermark + 1;
 	if (first >= end)
 		return 0;
 	if (end > set->highest + 1) { /* none of these is */
@@ -277,12 +280,12 @@ settled_copy_chunks(
 }
 
 int
-settled_restore(struct settled *set, uint64_t through, uint64_t highest)
+settled_restore(struct settled *set, uint64_t low_watermark, uint64_t highest)
 {
 	settled_free(set);
-	if (highest < through || highest == UINT64_MAX)
+	if (highest < low_watermark || highest == UINT64_MAX)
 		return -EINVAL;
-	set->through = through;
+	set->low_watermark = low_watermark;
 	set->highest = highest;
 	return 0;
 }
@@ -294,7 +297,7 @@ settled_restore_chunk(struct settled *set, const struct settled_chunk *chunk)
 	uint64_t above = set->highest - chunk->base + 1;
 
 	if (chunk->base % SETTLED_CHUNK_BITS != 0 || chunk->base > set->highest ||
-	    chunk->base + SETTLED_CHUNK_BITS - 1 <= set->through || is_full(chunk) ||
+	    chunk->base + SETTLED_CHUNK_BITS - 1 <= set->low_watermark || is_full(chunk) ||
 	    (set->count > 0 && chunk->base <= set->chunks[set->count - 1].base))
 		return -EINVAL;
 	/* It may be newer than the numbers. */

@@ -26,8 +26,8 @@ struct settled_chunk {
 _Static_assert(sizeof(struct settled_chunk) == 72, "disk layout");
 
 struct settled {
-	uint64_t through; /* every sequence <= this is settled */
-	uint64_t highest; /* highest settled, >= through */
+	uint64_t low_watermark; /* every sequence <= this is settled */
+	uint64_t highest;       /* highest settled, >= through */
 	/* Sorted by base. A full one may be among them until it is swept out. */
 	struct settled_chunk *chunks;
 	size_t count, capacity;
@@ -35,7 +35,7 @@ struct settled {
 	size_t found; /* where the last search ended */
 };
 
-void settled_init(struct settled *, uint64_t through);
+void settled_init(struct settled *, uint64_t low_watermark);
 void settled_free(struct settled *);
 
 /* Returns 1 when it was not settled before, 0 when it was, -ENOMEM. */
@@ -56,7 +56,7 @@ size_t settled_copy_chunks(
  * between the numbers counts as settled until its chunk is put back. Chunks may be newer than the numbers:
  * what was settled meanwhile is not put back above highest, and moves through. Returns 0, -EINVAL when it
  * makes no sense, -ENOMEM. */
-int settled_restore(struct settled *, uint64_t through, uint64_t highest);
+int settled_restore(struct settled *, uint64_t low_watermark, uint64_t highest);
 int settled_restore_chunk(struct settled *, const struct settled_chunk *);
 void settled_restore_end(struct settled *);
 

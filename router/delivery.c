@@ -1134,7 +1134,7 @@ deliver_again(struct worker *worker)
 	if (rc == -ENOMEM)
 		worker->queue->router->failed = rc;
 	if (rc == -EBADMSG)
-		stop_unreadable(worker->queue, worker->queue->settled.through + 1);
+		stop_unreadable(worker->queue, worker->queue->settled.low_watermark + 1);
 	/* A full lane does not keep the cursor from the others. */
 	return rc == -ENOMEM || rc == -EBADMSG || rc == 0 ? 1 : rc;
 }

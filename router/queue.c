@@ -240,7 +240,7 @@ append_head(struct queue *queue)
 		.clock_ns = router_clock_ns(queue->router),
 		.published = read_counter(&counters->published),
 		.duplicates = read_counter(&counters->duplicates),
-		.through = queue->settled.through,
+		.low_watermark = queue->settled.low_watermark,
 		.highest = queue->settled.highest,
 	};
 	struct log_frame *frame =
@@ -426,7 +426,7 @@ queue_disk_full(struct writer *writer)
 
 		writer_drop_spare(&queue->writer);
 		if (&queue->writer != writer && queue->pending_count == 0 &&
-		    queue->settled.through + 1 == queue->next_sequence)
+		    queue->settled.low_watermark + 1 == queue->next_sequence)
 			writer_drop_next(&queue->writer);
 	}
 }
@@ -701,7 +701,7 @@ find_mark(const struct queue *queue, uint64_t sequence)
 static size_t
 first_mark(const struct queue *queue)
 {
-	return find_mark(queue, queue->settled.through + 1);
+	return find_mark(queue, queue->settled.low_watermark + 1);
 }
 
 uint64_t
@@ -1128,7 +1128,7 @@ queue_publish_figures(struct queue *queue)
 	uint64_t published = atomic_load_explicit(&counters->published, memory_order_relaxed);
 	uint64_t ended = atomic_load_explicit(&counters->done, memory_order_relaxed) +
 	    atomic_load_explicit(&counters->failed, memory_order_relaxed);
-	uint64_t head = queue->settled.through + 1, oldest;
+	uint64_t head = queue->settled.low_watermark + 1, oldest;
 	bool again;
 
 	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);

@@ -141,7 +141,7 @@ print_checkpoint(void)
 	FIELD(log_checkpoint, clock_ns);
 	FIELD(log_checkpoint, published);
 	FIELD(log_checkpoint, duplicates);
-	FIELD(log_checkpoint, through);
+	FIELD(log_checkpoint, low_watermark);
 	FIELD(log_checkpoint, highest);
 	FINISH(log_checkpoint);
 	FIELD(log_totals, done);

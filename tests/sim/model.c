@@ -466,7 +466,7 @@ check_settled(const struct queue *queue)
 {
 	struct store *store = &stores[queue->index];
 
-	for (; store->checked < queue->settled.through; store->checked++)
+	for (; store->checked < queue->settled.low_watermark; store->checked++)
 		if (!is_over(row_at(queue->index, store->checked + 1)))
 			world_violation("P1: queue %u: sequence %" PRIu64 " is settled and was not "
 					"applied",
@@ -592,12 +592,13 @@ model_check_opened(const struct router *router)
 					": it has %d, %" PRIu64,
 			    q, store->logged_state, store->logged, control_word_state(word),
 			    control_word_generation(word));
-		for (uint64_t s = queue->settled.through + 1; s <= store->highest; s++)
+		for (uint64_t s = queue->settled.low_watermark + 1; s <= store->highest; s++)
 			if (row_at(q, s)->told && !settled_has(&queue->settled, s))
 				world_violation("P8: queue %u: sequence %" PRIu64
 						" is no dead letter any more",
 				    q, s);
-		for (uint64_t s = queue->settled.through + 1; s <= queue->settled.highest; s++)
+		for (uint64_t s = queue->settled.low_watermark + 1; s <= queue->settled.highest;
+		     s++)
 			if (settled_has(&queue->settled, s) && !is_over(row_at(q, s)))
 				world_violation("P1: queue %u: sequence %" PRIu64
 						" is settled and was not applied",
@@ -621,7 +622,7 @@ model_is_at_rest(const struct router *router)
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
 		const struct queue *queue = &router->queues[q];
 
-		if (queue->settled.through + 1 != queue->next_sequence ||
+		if (queue->settled.low_watermark + 1 != queue->next_sequence ||
 		    queue_settlements_due(queue))
 			return false;
 	}

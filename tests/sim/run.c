@@ -325,8 +325,8 @@ not_at_rest(void)
 		world_trace("queue %u: %s, settled %" PRIu64 ", highest %" PRIu64 ", next %" PRIu64
 			    ", not logged %zu",
 		    q, control_state_name(control_word_state(queue_state_word(&queue[q]))),
-		    queue[q].settled.through, queue[q].settled.highest, queue[q].next_sequence,
-		    queue[q].pending_count);
+		    queue[q].settled.low_watermark, queue[q].settled.highest,
+		    queue[q].next_sequence, queue[q].pending_count);
 	world_violation(
 	    "P4: what was published is not handled: router %s, publishers and workers %s",
 	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");

@@ -25,8 +25,8 @@ AUDITED(a_whole_log_is_whole)
 	cr_assert(pay->waiting == WAITING, "waiting %lu", pay->waiting);
 	cr_assert(pay->head.next_sequence == PAYMENT_BATCHES * PER_BATCH + 1, "next %lu",
 	    pay->head.next_sequence);
-	cr_assert(
-	    pay->totals.done == PAYMENT_BATCHES * PER_BATCH - WAITING, "done %lu", pay->totals.done);
+	cr_assert(pay->totals.done == PAYMENT_BATCHES * PER_BATCH - WAITING, "done %lu",
+	    pay->totals.done);
 	cr_assert(pay->first_sequence == 1, "first %lu", pay->first_sequence);
 	cr_assert(pay->missing_total == 0 && pay->torn_bytes == 0, "nothing missing");
 	forget(found);
@@ -123,8 +123,8 @@ AUDITED(a_missing_file_is_noticed_by_what_is_missing)
 	struct log_segment gone = audit->list.segments[audit->tail.segment - 1];
 	uint64_t first = gone.first_sequence, waiting;
 
-	if (first <= audit->settled.through)
-		first = audit->settled.through + 1;
+	if (first <= audit->settled.low_watermark)
+		first = audit->settled.low_watermark + 1;
 	waiting = audit->waiting;
 	cr_assert(first < gone.end_sequence, "it has some that wait");
 	forget(found);

@@ -195,7 +195,7 @@ begin_newest(struct fixture *fixture, uint64_t number, const struct settled *set
 {
 	struct log_checkpoint checkpoint = {
 		.next_sequence = fixture->sequence + 1,
-		.through = settled->through,
+		.low_watermark = settled->low_watermark,
 		.highest = settled->highest,
 	};
 	struct log_totals totals = { 0 };

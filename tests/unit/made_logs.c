@@ -60,11 +60,11 @@ begin_segment(struct writer *writer)
 	struct log_checkpoint head = {
 		.next_sequence = log->next_sequence,
 		.published = log->next_sequence - 1,
-		.through = log->settled.through,
+		.low_watermark = log->settled.low_watermark,
 		.highest = log->settled.highest,
 	};
 	/* Here they are settled in order. */
-	struct log_totals totals = { .done = log->settled.through };
+	struct log_totals totals = { .done = log->settled.low_watermark };
 	struct settled_chunk chunks[8];
 	size_t n = settled_copy_chunks(&log->settled, 0, chunks, 8);
 
@@ -154,7 +154,7 @@ static void
 fill(struct made *log)
 {
 	static const char body[BODY_BYTES] = "a body, and zeros";
-	struct log_settled range = { .first = log->settled.through + 1, .status = 200 };
+	struct log_settled range = { .first = log->settled.low_watermark + 1, .status = 200 };
 
 	wait_room(log);
 	for (int i = 0; i < PER_BATCH; i++) {

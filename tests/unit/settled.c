@@ -12,7 +12,8 @@ Test(settled, in_order_keeps_no_bitmap)
 	settled_init(&set, 0);
 	for (uint64_t s = 1; s <= 100000; s++)
 		cr_assert(settled_add(&set, s) == 1, "sequence %lu", (unsigned long)s);
-	cr_assert(set.through == 100000, "through %lu", (unsigned long)set.through);
+	cr_assert(
+	    set.low_watermark == 100000, "low_watermark %lu", (unsigned long)set.low_watermark);
 	cr_assert(set.chunks == NULL, "no memory for what is in order");
 	cr_assert(settled_add(&set, 5) == 0, "a second time is no news");
 	settled_free(&set);
@@ -24,21 +25,21 @@ Test(settled, random_order_agrees_with_a_plain_array)
 	static bool model[N + 1];
 	unsigned seed = 42;
 	struct settled set;
-	uint64_t through = 0;
+	uint64_t low_watermark = 0;
 
 	settled_init(&set, 0);
 	for (int i = 0; i < 3 * N; i++) {
 		uint64_t s = 1 + (uint64_t)rand_r(&seed) % N;
 
-		if (s > through + 3000)
-			s = through + 1;
+		if (s > low_watermark + 3000)
+			s = low_watermark + 1;
 		cr_assert(settled_has(&set, s) == model[s], "has %lu", (unsigned long)s);
 		cr_assert(settled_add(&set, s) == !model[s], "add %lu", (unsigned long)s);
 		model[s] = true;
-		while (through < N && model[through + 1])
-			through++;
-		cr_assert(set.through == through, "through %lu, not %lu",
-		    (unsigned long)set.through, (unsigned long)through);
+		while (low_watermark < N && model[low_watermark + 1])
+			low_watermark++;
+		cr_assert(set.low_watermark == low_watermark, "low_watermark %lu, not %lu",
+		    (unsigned long)set.low_watermark, (unsigned long)low_watermark);
 	}
 	for (uint64_t s = 1; s <= N; s++)
 		cr_assert(settled_has(&set, s) == model[s], "has %lu", (unsigned long)s);
@@ -51,12 +52,13 @@ Test(settled, one_old_message_costs_one_chunk)
 
 	settled_init(&set, 0);
 	cr_assert(settled_add_range(&set, 2, 1000000) == 1000000, "all are new");
-	cr_assert(set.through == 0, "1 is still there");
+	cr_assert(set.low_watermark == 0, "1 is still there");
 	cr_assert(set.count < 200 && set.capacity < 512, "%zu chunks", set.count);
 	cr_assert(settled_count_left(&set, 1, 1000002) == 1, "one is left");
 	cr_assert(settled_count_left(&set, 2, 1000002) == 0, "the others are not");
 	cr_assert(settled_add(&set, 1) == 1, "1 is settled last");
-	cr_assert(set.through == 1000001, "through %lu", (unsigned long)set.through);
+	cr_assert(
+	    set.low_watermark == 1000001, "low_watermark %lu", (unsigned long)set.low_watermark);
 	settled_free(&set);
 }
 
@@ -66,12 +68,12 @@ Test(settled, ranges_overlap)
 
 	settled_init(&set, 10);
 	cr_assert(settled_add_range(&set, 5, 10) == 4, "11 to 14 are new");
-	cr_assert(set.through == 14, "through");
+	cr_assert(set.low_watermark == 14, "low watermark");
 	cr_assert(settled_add(&set, 2000) == 1, "2000");
 	cr_assert(settled_count_left(&set, 1, 3001) == 3000 - 15, "%lu left",
 	    (unsigned long)settled_count_left(&set, 1, 3001));
 	cr_assert(settled_add_range(&set, 15, 1985) == 1985, "15 to 1999 are new");
-	cr_assert(set.through == 2000 && set.count == 0, "all is in order again");
+	cr_assert(set.low_watermark == 2000 && set.count == 0, "all is in order again");
 	cr_assert(!settled_has(&set, 2001) && settled_has(&set, 2000), "exactly");
 	settled_free(&set);
 }
@@ -101,17 +103,17 @@ Test(settled, restored_from_its_chunks)
 	enum { N = 60000 };
 	struct settled set, copy;
 	struct settled_chunk chunks[7];
-	uint64_t base = 0, through, highest;
+	uint64_t base = 0, low_watermark, highest;
 	unsigned seed = 7;
 	size_t n;
 
 	settled_init(&set, 0);
 	for (int i = 0; i < 40000; i++)
 		settled_add(&set, 1 + (uint64_t)rand_r(&seed) % N);
-	through = set.through;
+	low_watermark = set.low_watermark;
 	highest = set.highest;
 	settled_init(&copy, 0);
-	cr_assert(settled_restore(&copy, through, highest) == 0, "restore");
+	cr_assert(settled_restore(&copy, low_watermark, highest) == 0, "restore");
 	while ((n = settled_copy_chunks(&set, base, chunks, 7)) > 0) {
 		for (size_t i = 0; i < n && chunks[i].base <= highest; i++)
 			cr_assert(settled_restore_chunk(&copy, &chunks[i]) == 0, "chunk %lu",
@@ -125,7 +127,7 @@ Test(settled, restored_from_its_chunks)
 	    settled_count_left(&copy, 1, N + 1) == settled_count_left(&set, 1, N + 1), "left");
 	for (uint64_t s = 1; s <= N; s++)
 		cr_assert(settled_add(&set, s) == settled_add(&copy, s), "%lu", (unsigned long)s);
-	cr_assert(copy.through == N && copy.count == 0, "all settled");
+	cr_assert(copy.low_watermark == N && copy.count == 0, "all settled");
 	settled_free(&set);
 	settled_free(&copy);
 }
@@ -137,19 +139,19 @@ check_growing(const uint64_t *before, const uint64_t *meanwhile, const uint64_t 
 {
 	struct settled set, copy;
 	struct settled_chunk chunks[8];
-	uint64_t through, highest;
+	uint64_t low_watermark, highest;
 	size_t n;
 
 	settled_init(&set, 0);
 	for (const uint64_t *s = before; *s != 0; s++)
 		settled_add(&set, *s);
-	through = set.through;
+	low_watermark = set.low_watermark;
 	highest = set.highest;
 	for (const uint64_t *s = meanwhile; *s != 0; s++)
 		settled_add(&set, *s);
 	n = settled_copy_chunks(&set, 0, chunks, 8);
 	settled_init(&copy, 0);
-	cr_assert(settled_restore(&copy, through, highest) == 0, "restore");
+	cr_assert(settled_restore(&copy, low_watermark, highest) == 0, "restore");
 	for (size_t i = 0; i < n && chunks[i].base <= highest; i++)
 		cr_assert(settled_restore_chunk(&copy, &chunks[i]) == 0, "chunk %zu", i);
 	settled_restore_end(&copy);
@@ -161,8 +163,9 @@ check_growing(const uint64_t *before, const uint64_t *meanwhile, const uint64_t 
 	}
 	for (uint64_t s = 1; s <= set.highest + 600; s++)
 		cr_assert(settled_has(&set, s) == settled_has(&copy, s), "%lu", (unsigned long)s);
-	cr_assert(copy.through == set.through && copy.highest == set.highest,
-	    "through %lu, not %lu", (unsigned long)copy.through, (unsigned long)set.through);
+	cr_assert(copy.low_watermark == set.low_watermark && copy.highest == set.highest,
+	    "low_watermark %lu, not %lu", (unsigned long)copy.low_watermark,
+	    (unsigned long)set.low_watermark);
 	settled_free(&set);
 	settled_free(&copy);
 }
@@ -185,7 +188,7 @@ Test(settled, a_checkpoint_that_makes_no_sense_is_refused)
 
 	memset(full.words, 0xff, sizeof(full.words));
 	settled_init(&set, 0);
-	cr_assert(settled_restore(&set, 10, 9) == -EINVAL, "highest below through");
+	cr_assert(settled_restore(&set, 10, 9) == -EINVAL, "highest below low watermark");
 	cr_assert(settled_restore(&set, 10, 2000) == 0, "good");
 	cr_assert(settled_restore_chunk(&set, &odd) == -EINVAL, "odd base");
 	cr_assert(settled_restore_chunk(&set, &high) == -EINVAL, "above all");
@@ -203,6 +206,6 @@ Test(settled, near_the_end_of_64_bits)
 	settled_init(&set, base);
 	for (uint64_t s = base + 4000; s > base; s--)
 		cr_assert(settled_add(&set, s) == 1, "backwards");
-	cr_assert(set.through == base + 4000, "through");
+	cr_assert(set.low_watermark == base + 4000, "low watermark");
 	settled_free(&set);
 }
