@@ -18,7 +18,7 @@ enum { NAME_DIGITS = 16, INDENT = 4 };
 struct file {
 	const char *name, *role;
 	struct stat st;
-	const struct log_held *held; /* NULL: no messages can be in it */
+	const struct log_contents *contents; /* NULL: no messages can be in it */
 };
 
 /* Index of a segment in the list, or its count. */
@@ -51,7 +51,7 @@ describe_segment(struct file *file, const struct log_audit *audit)
 		file->role = is_leftover(&audit->list, number) ? "given back" : "damaged";
 		return;
 	}
-	file->held = &audit->held[i];
+	file->contents = &audit->contents[i];
 	if (log_audit_is_left_over(audit, i))
 		file->role = "given back";
 	else if (i >= audit->tail.segment)
@@ -94,11 +94,11 @@ print_json(const char *queue, const struct file *file)
 	text_put_json(file->name, strlen(file->name));
 	printf(",\"role\":\"%s\",\"bytes\":%" PRIu64 ",\"disk_bytes\":%" PRIu64, file->role,
 	    (uint64_t)file->st.st_size, disk_bytes(file));
-	if (file->held != NULL)
+	if (file->contents != NULL)
 		printf(",\"first_sequence\":%" PRIu64 ",\"last_sequence\":%" PRIu64
 		       ",\"messages\":%" PRIu64 ",\"left\":%" PRIu64,
-		    file->held->first_sequence, file->held->last_sequence, file->held->messages,
-		    file->held->left);
+		    file->contents->first_sequence, file->contents->last_sequence,
+		    file->contents->messages, file->contents->live);
 	puts("}");
 }
 
@@ -125,15 +125,15 @@ add_number(struct table *table, uint64_t number, bool is_known)
 static void
 add_row(struct table *table, const struct file *file)
 {
-	static const struct log_held none;
-	const struct log_held *held = file->held != NULL ? file->held : &none;
+	static const struct log_contents none;
+	const struct log_contents *contents = file->contents != NULL ? file->contents : &none;
 
 	table_text(table, file->name);
 	table_text(table, file->role);
-	add_number(table, held->first_sequence, held->messages > 0);
-	add_number(table, held->last_sequence, held->messages > 0);
-	add_number(table, held->messages, file->held != NULL);
-	add_number(table, held->left, file->held != NULL);
+	add_number(table, contents->first_sequence, contents->messages > 0);
+	add_number(table, contents->last_sequence, contents->messages > 0);
+	add_number(table, contents->messages, file->contents != NULL);
+	add_number(table, contents->live, file->contents != NULL);
 	table_number(table, (uint64_t)file->st.st_size);
 	table_number(table, disk_bytes(file));
 }

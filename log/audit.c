@@ -95,7 +95,7 @@ log_audit_close(struct log_audit *audit)
 	free(audit->bad);
 	free(audit->received);
 	free(audit->missing);
-	free(audit->held);
+	free(audit->contents);
 }
 
 bool
@@ -287,7 +287,7 @@ read_facts(struct log_audit *audit)
 static int
 note_missing(struct log_audit *audit, uint64_t first, uint64_t end)
 {
-	uint64_t left = settled_count_left(&audit->settled, first, end);
+	uint64_t left = settled_count_live(&audit->settled, first, end);
 	uint64_t middle = first + (end - first) / 2;
 	struct log_range *before = NULL;
 	void *array = audit->missing;
@@ -333,12 +333,12 @@ see_sequence(struct log_audit *audit, uint64_t sequence)
 static void
 count_message(struct log_audit *audit, uint64_t sequence)
 {
-	struct log_held *held = &audit->held[audit->current];
+	struct log_contents *contents = &audit->contents[audit->current];
 
-	if (held->messages++ == 0)
-		held->first_sequence = sequence;
-	held->last_sequence = sequence;
-	held->left += !settled_has(&audit->settled, sequence);
+	if (contents->messages++ == 0)
+		contents->first_sequence = sequence;
+	contents->last_sequence = sequence;
+	contents->live += !settled_has(&audit->settled, sequence);
 }
 
 static int
@@ -497,8 +497,8 @@ log_audit_read(struct log_audit *audit, const struct log_decision *decision, uns
 	for (size_t i = 0; i < audit->list.count; i++)
 		audit->bytes += audit->list.segments[i].size;
 	audit->head.next_sequence = 1;
-	audit->held = calloc(audit->list.count + 1, sizeof(*audit->held));
-	if (audit->held == NULL)
+	audit->contents = calloc(audit->list.count + 1, sizeof(*audit->contents));
+	if (audit->contents == NULL)
 		rc = -ENOMEM;
 	if (rc == 0 && audit->list.count > 0)
 		rc = apply_decision(audit, decision, index);

@@ -24,9 +24,9 @@ struct log_range { /* of sequences */
 	uint64_t first, last;
 };
 
-struct log_held {                               /* whole messages of a segment */
+struct log_contents {                           /* whole messages of a segment */
 	uint64_t first_sequence, last_sequence; /* 0: there are none */
-	uint64_t messages, left;                /* so many, and of them are not settled */
+	uint64_t messages, live;                /* so many, and of them are not settled */
 };
 
 struct log_audit {
@@ -41,13 +41,13 @@ struct log_audit {
 	size_t bad_count, bad_capacity;
 
 	/* From log_audit_read() on. */
-	size_t keyless, stale;   /* .ids files of bad that lack their key; of another version */
-	uint64_t bytes;          /* of all segments */
-	struct log_held *held;   /* in each segment of the list */
-	uint64_t torn_bytes;     /* at the end: cut at the router's next start ... */
-	bool torn_unsynced;      /* ... and may be of messages that were acknowledged */
-	uint64_t waiting;        /* messages that are whole and not settled */
-	uint64_t first_sequence; /* lowest of a whole message, settled or not; 0: none */
+	size_t keyless, stale; /* .ids files of bad that lack their key; of another version */
+	uint64_t bytes;        /* of all segments */
+	struct log_contents *contents; /* in each segment of the list */
+	uint64_t torn_bytes;           /* at the end: cut at the router's next start ... */
+	bool torn_unsynced;            /* ... and may be of messages that were acknowledged */
+	uint64_t waiting;              /* messages that are whole and not settled */
+	uint64_t first_sequence;       /* lowest of a whole message, settled or not; 0: none */
 	struct log_totals totals;
 	struct log_checkpoint head; /* as one that is written now would be, but for ... */
 	struct settled settled;     /* ... what is missing: that is not settled */

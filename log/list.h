@@ -21,7 +21,8 @@ struct log_segment {
 	/* Of one that takes no more, as far as it is known: see struct log_segment_entry. */
 	uint64_t first_sequence, end_sequence, messages, end_clock_ns;
 	uint64_t data_bytes; /* 0: not known */
-	uint64_t left_each;  /* mean length of its messages that were left when it was last read for
+	uint64_t
+	    live_mean_bytes; /* mean length of its messages that were left when it was last read for
 			      * that; 0: not known */
 	bool damaged;        /* its header, or the file is short: see log_list_survey() */
 };

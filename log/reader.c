@@ -122,7 +122,7 @@ is_done(const struct picture *picture, const struct log_segment *segment)
 
 	if (first <= picture->reader->after)
 		first = picture->reader->after + 1;
-	return first >= end || settled_count_left(&picture->settled, first, end) == 0;
+	return first >= end || settled_count_live(&picture->settled, first, end) == 0;
 }
 
 static int

@@ -631,7 +631,7 @@ log_scan_gaps(struct log_scan *scan, const struct log_base *base, const struct s
 
 		if (i < base->segment && segment->end_sequence == 0)
 			continue;
-		if (settled_count_left(settled, next, first) > 0)
+		if (settled_count_live(settled, next, first) > 0)
 			return damaged(scan, i, 0, LOG_FILE_MISSING);
 		next = segment->end_sequence;
 	}

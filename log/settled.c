@@ -242,7 +242,7 @@ count_clear(const struct settled_chunk *chunk, uint64_t from, uint64_t to)
 }
 
 uint64_t
-settled_count_left(const struct settled *set, uint64_t first, uint64_t end)
+settled_count_live(const struct settled *set, uint64_t first, uint64_t end)
 {
 	uint64_t left = 0;
 

@@ -45,7 +45,7 @@ int64_t settled_add_range(struct settled *, uint64_t first, uint64_t count);
 bool settled_has(const struct settled *, uint64_t sequence);
 
 /* How many of [first, end) are not settled. */
-uint64_t settled_count_left(const struct settled *, uint64_t first, uint64_t end);
+uint64_t settled_count_live(const struct settled *, uint64_t first, uint64_t end);
 
 /* Copies up to max chunks that have an unsettled sequence, in order, from the one with this base on.
  * Returns how many. */

@@ -77,7 +77,7 @@ static bool
 all_settled(const struct reader *reader, const struct log_segment *segment)
 {
 	return segment->end_sequence != 0 &&
-	    settled_count_left(&reader->settled, segment->first_sequence, segment->end_sequence) ==
+	    settled_count_live(&reader->settled, segment->first_sequence, segment->end_sequence) ==
 	    0;
 }
 

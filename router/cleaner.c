@@ -205,7 +205,7 @@ in_window(const struct queue *queue, const struct log_segment *segment)
 static uint64_t
 count_left(const struct queue *queue, const struct log_segment *segment)
 {
-	return settled_count_left(&queue->settled, segment->first_sequence, segment->end_sequence);
+	return settled_count_live(&queue->settled, segment->first_sequence, segment->end_sequence);
 }
 
 /* Segments side by side in which nothing is left. One at a time while their ids are needed. */
@@ -231,7 +231,7 @@ choose_empty(struct cleaner *cleaner, struct queue *queue)
 static uint64_t
 left_bytes(const struct queue *queue, const struct log_segment *segment)
 {
-	uint64_t each = segment->left_each;
+	uint64_t each = segment->live_mean_bytes;
 
 	if (each == 0 && segment->messages > 0)
 		each = segment->data_bytes / segment->messages + 1;
@@ -509,7 +509,7 @@ note_left(struct cleaner *cleaner)
 	struct log_segment *segment = &cleaner->queue->writer.old[cleaner->at];
 
 	if (cleaner->segment_left > 0)
-		segment->left_each = cleaner->segment_left_bytes / cleaner->segment_left + 1;
+		segment->live_mean_bytes = cleaner->segment_left_bytes / cleaner->segment_left + 1;
 	cleaner->segment_left = cleaner->segment_left_bytes = 0;
 }
 

@@ -1076,11 +1076,11 @@ queue_unsettled_bytes(const struct queue *queue)
 	for (size_t i = 0; i < writer->old_count; i++) {
 		const struct log_segment *segment = &writer->old[i];
 
-		left = settled_count_left(
+		left = settled_count_live(
 		    &queue->settled, segment->first_sequence, segment->end_sequence);
 		bytes += share(segment->data_bytes, left, segment->messages);
 	}
-	left = settled_count_left(
+	left = settled_count_live(
 	    &queue->settled, writer->active.segment.first_sequence, queue->next_sequence);
 	return bytes +
 	    share(writer->end - writer->active.segment.position, left, queue->segment_messages);

@@ -54,8 +54,8 @@ Test(settled, one_old_message_costs_one_chunk)
 	cr_assert(settled_add_range(&set, 2, 1000000) == 1000000, "all are new");
 	cr_assert(set.low_watermark == 0, "1 is still there");
 	cr_assert(set.count < 200 && set.capacity < 512, "%zu chunks", set.count);
-	cr_assert(settled_count_left(&set, 1, 1000002) == 1, "one is left");
-	cr_assert(settled_count_left(&set, 2, 1000002) == 0, "the others are not");
+	cr_assert(settled_count_live(&set, 1, 1000002) == 1, "one is left");
+	cr_assert(settled_count_live(&set, 2, 1000002) == 0, "the others are not");
 	cr_assert(settled_add(&set, 1) == 1, "1 is settled last");
 	cr_assert(
 	    set.low_watermark == 1000001, "low_watermark %lu", (unsigned long)set.low_watermark);
@@ -70,8 +70,8 @@ Test(settled, ranges_overlap)
 	cr_assert(settled_add_range(&set, 5, 10) == 4, "11 to 14 are new");
 	cr_assert(set.low_watermark == 14, "low watermark");
 	cr_assert(settled_add(&set, 2000) == 1, "2000");
-	cr_assert(settled_count_left(&set, 1, 3001) == 3000 - 15, "%lu left",
-	    (unsigned long)settled_count_left(&set, 1, 3001));
+	cr_assert(settled_count_live(&set, 1, 3001) == 3000 - 15, "%lu left",
+	    (unsigned long)settled_count_live(&set, 1, 3001));
 	cr_assert(settled_add_range(&set, 15, 1985) == 1985, "15 to 1999 are new");
 	cr_assert(set.low_watermark == 2000 && set.count == 0, "all is in order again");
 	cr_assert(!settled_has(&set, 2001) && settled_has(&set, 2000), "exactly");
@@ -90,9 +90,9 @@ Test(settled, what_is_left_of_a_range_is_counted_wherever_it_is)
 		uint64_t left = 0;
 
 		for (uint64_t end = first; end < N; left += !settled_has(&set, end++))
-			cr_assert(settled_count_left(&set, first, end) == left,
+			cr_assert(settled_count_live(&set, first, end) == left,
 			    "[%lu, %lu): %lu, not %lu", first, end,
-			    settled_count_left(&set, first, end), left);
+			    settled_count_live(&set, first, end), left);
 	}
 	settled_free(&set);
 }
@@ -124,7 +124,7 @@ Test(settled, restored_from_its_chunks)
 	for (uint64_t s = 1; s <= N + 600; s++)
 		cr_assert(settled_has(&set, s) == settled_has(&copy, s), "%lu", (unsigned long)s);
 	cr_assert(
-	    settled_count_left(&copy, 1, N + 1) == settled_count_left(&set, 1, N + 1), "left");
+	    settled_count_live(&copy, 1, N + 1) == settled_count_live(&set, 1, N + 1), "left");
 	for (uint64_t s = 1; s <= N; s++)
 		cr_assert(settled_add(&set, s) == settled_add(&copy, s), "%lu", (unsigned long)s);
 	cr_assert(copy.low_watermark == N && copy.count == 0, "all settled");
