@@ -52,13 +52,13 @@ describe_segment(struct file *file, const struct log_audit *audit)
 		return;
 	}
 	file->contents = &audit->contents[i];
-	if (log_audit_is_left_over(audit, i))
+	if (log_audit_is_freed(audit, i))
 		file->role = "given back";
 	else if (i >= audit->tail.segment)
 		file->role = i == audit->tail.segment ? "in use" : "made ahead";
 	else
 		file->role =
-		    log_segment_replaces(&audit->list.segments[i]) ? "put together" : "older";
+		    log_segment_is_compacted(&audit->list.segments[i]) ? "put together" : "older";
 }
 
 static void

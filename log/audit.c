@@ -99,7 +99,7 @@ log_audit_close(struct log_audit *audit)
 }
 
 bool
-log_audit_is_left_over(const struct log_audit *audit, size_t i)
+log_audit_is_freed(const struct log_audit *audit, size_t i)
 {
 	return audit->has_base && i < audit->base_segment &&
 	    audit->list.segments[i].end_sequence == 0;
@@ -392,7 +392,7 @@ read_messages(struct log_audit *audit)
 	for (size_t i = 0; rc == 0 && i <= audit->tail.segment; i++) {
 		audit->current = i;
 		rc = note_missing_file(audit, i);
-		if (rc == 0 && !log_audit_is_left_over(audit, i))
+		if (rc == 0 && !log_audit_is_freed(audit, i))
 			rc = log_scan_segment(&audit->scan, i, &visitor, NULL);
 	}
 	audit->scan.bad = ignore_bad;

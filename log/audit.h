@@ -79,6 +79,6 @@ int log_audit_read(struct log_audit *, const struct log_decision *, unsigned ind
 void log_audit_close(struct log_audit *);
 
 /* Was a segment given back before the checkpoint that counts was written? Then nothing in it counts. */
-bool log_audit_is_left_over(const struct log_audit *, size_t segment);
+bool log_audit_is_freed(const struct log_audit *, size_t segment);
 
 #endif

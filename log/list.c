@@ -304,7 +304,7 @@ is_stale(const struct log_list *list, size_t i, uint64_t batch)
 		struct log_frame frame;
 		int rc;
 
-		if (segment->salt == 0 || log_segment_replaces(segment))
+		if (segment->salt == 0 || log_segment_is_compacted(segment))
 			continue;
 		rc = read_first_frame(list, segment->number, &frame);
 		if (rc < 0)
@@ -441,7 +441,7 @@ log_list_follows(const struct log_list *list, size_t i)
 	const struct log_segment *segment = &list->segments[i];
 
 	return segment->number == list->segments[i - 1].last_number + 1 &&
-	    !log_segment_replaces(segment);
+	    !log_segment_is_compacted(segment);
 }
 
 const struct log_segment *
@@ -465,7 +465,7 @@ log_list_describe(struct log_list *list, const struct log_segment_entry *entry)
 		    (entry->last_number > segment->last_number &&
 			(!segment->damaged || entry->number > segment->number)))
 			continue;
-		if (log_segment_replaces(segment))
+		if (log_segment_is_compacted(segment))
 			return true; /* and its header knows better */
 		if (!segment->damaged &&
 		    (entry->last_number != segment->last_number ||

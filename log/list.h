@@ -36,7 +36,7 @@ log_segment_data_end(const struct log_segment *segment)
 
 /* Does it hold what was left over of others? */
 static inline bool
-log_segment_replaces(const struct log_segment *segment)
+log_segment_is_compacted(const struct log_segment *segment)
 {
 	return segment->messages != 0 && segment->span != segment->size;
 }

@@ -249,7 +249,7 @@ end_messages(struct copy *copy)
 	/* The ids of its messages are remembered rather longer than shorter. */
 	if (copy->damaged)
 		copy->clock_ns = copy->audit->head.clock_ns;
-	else if (log_segment_replaces(copy->from))
+	else if (log_segment_is_compacted(copy->from))
 		copy->clock_ns = copy->from->end_clock_ns;
 	if (copy->entry.messages > 0) {
 		end_batch(copy);
@@ -484,7 +484,7 @@ write_log(struct copy *copy)
 	audit->scan.bad_context = copy;
 	find_highest(copy, ids, count);
 	for (size_t i = 0; rc == 0 && i < list->count && i <= audit->tail.segment; i++)
-		if (!log_audit_is_left_over(audit, i))
+		if (!log_audit_is_freed(audit, i))
 			rc = copy_segment(copy, i);
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = copy_ids(copy, ids[i]);

@@ -602,7 +602,7 @@ log_scan_base(struct log_scan *scan, size_t segment, struct log_base *base)
 		struct checkpoint_reader reader = { .base = base, .list = scan->list };
 		int rc;
 
-		if (log_segment_replaces(&scan->list->segments[i]))
+		if (log_segment_is_compacted(&scan->list->segments[i]))
 			break;
 		rc = read_checkpoint(scan, i, &reader);
 		if (rc == -EBADMSG && scan->error[0] == '\0')

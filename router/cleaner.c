@@ -223,7 +223,7 @@ choose_empty(struct cleaner *cleaner, struct queue *queue)
 	cleaner->count = 1;
 	cleaner->move = false;
 	cleaner->keep_ids =
-	    in_window(queue, &writer->old[i]) && !log_segment_replaces(&writer->old[i]);
+	    in_window(queue, &writer->old[i]) && !log_segment_is_compacted(&writer->old[i]);
 	return true;
 }
 
@@ -427,7 +427,7 @@ take_frame(struct cleaner *cleaner, const struct log_frame *frame)
 	if (cleaner->move && !settled_has(&cleaner->queue->settled, frame->sequence))
 		take_left(cleaner, frame);
 	/* Of one that replaces others the ids were kept before; what was moved is in no window. */
-	return cleaner->keep_ids && frame->type == LOG_MESSAGE && !log_segment_replaces(segment)
+	return cleaner->keep_ids && frame->type == LOG_MESSAGE && !log_segment_is_compacted(segment)
 	    ? keep_id(cleaner, frame)
 	    : 0;
 }

@@ -378,7 +378,7 @@ replay_old_segment(struct replay *replay, struct found *found, size_t i)
 	rc = queue_add_mark(replay->queue, segment->position + LOG_HEADER_BYTES,
 	    segment->first_sequence, segment->created_ns);
 	/* The ids of one that replaces others were taken out before. */
-	if (rc != 0 || log_segment_replaces(segment) ||
+	if (rc != 0 || log_segment_is_compacted(segment) ||
 	    !in_window(replay->queue, (uint32_t)(segment->end_clock_ns / 1000000000)))
 		return rc;
 	return log_scan_segment(&found->scan, i, &visitor, NULL);
