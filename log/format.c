@@ -48,7 +48,7 @@ payload_sum(const struct log_frame *frame)
 }
 
 void
-log_frame_seal(struct log_frame *frame)
+log_frame_set_checksums(struct log_frame *frame)
 {
 	frame->payload_sum = payload_sum(frame);
 	frame->header_sum = header_sum(frame);
@@ -213,7 +213,7 @@ log_frame_payload_valid(const struct log_frame *frame)
 }
 
 void
-log_segment_header_seal(struct log_segment_header *header)
+log_segment_header_set_checksum(struct log_segment_header *header)
 {
 	memcpy(header->magic, LOG_MAGIC, sizeof(header->magic));
 	header->endian = ENDIAN_WORD;

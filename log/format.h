@@ -275,7 +275,7 @@ struct log_content {
 struct log_content log_content(const struct log_frame *);
 
 /* Fills the checksums: of a payload that is in place behind the header, then of the header. */
-void log_frame_seal(struct log_frame *);
+void log_frame_set_checksums(struct log_frame *);
 
 /* True when room bytes at data begin with a header that is whole, is of this segment, and whose
  * frame lies within room. The payload is not looked at. */
@@ -285,7 +285,7 @@ bool log_frame_header_valid(const void *data, uint64_t room, uint64_t salt);
  * form that its type allows. */
 bool log_frame_payload_valid(const struct log_frame *);
 
-void log_segment_header_seal(struct log_segment_header *);
+void log_segment_header_set_checksum(struct log_segment_header *);
 /* Returns 0, -EBADMSG when it is damaged, -ESTALE when it is another version's, -ENODATA when it is
  * all zeros (the segment was being made), -EFBIG when it is whole and its segment too large. */
 int log_segment_header_check(const struct log_segment_header *);

@@ -24,7 +24,7 @@ header_sum(const struct log_ids_header *header)
 }
 
 void
-log_ids_seal(struct log_ids_header *header, const struct log_id *ids)
+log_ids_set_checksums(struct log_ids_header *header, const struct log_id *ids)
 {
 	memcpy(header->magic, LOG_IDS_MAGIC, sizeof(header->magic));
 	header->checksum = XXH3_64bits(ids, header->count * sizeof(*ids));

@@ -32,7 +32,7 @@ struct log_id {
 _Static_assert(sizeof(struct log_id) == 20, "disk layout");
 
 void log_ids_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number);
-void log_ids_seal(struct log_ids_header *, const struct log_id *ids);
+void log_ids_set_checksums(struct log_ids_header *, const struct log_id *ids);
 
 /* Reads the file with this number; with which key it was made, the caller looks. *ids is for free(3). Returns 0;
  * -EBADMSG when it is damaged or of another log; -ESTALE when it is another version's; -ENOENT, or -errno. */

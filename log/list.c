@@ -345,7 +345,7 @@ is_of_this_version(const struct log_segment_header *header)
 {
 	struct log_segment_header sealed = *header;
 
-	log_segment_header_seal(&sealed);
+	log_segment_header_set_checksum(&sealed);
 	return sealed.checksum == header->checksum;
 }
 

@@ -140,7 +140,7 @@ put(struct copy *copy, const struct log_frame *header, const void *payload)
 	frame->salt = copy->header.salt;
 	if (payload != NULL)
 		memcpy(frame + 1, payload, frame->length);
-	log_frame_seal(frame);
+	log_frame_set_checksums(frame);
 	copy->used += log_frame_bytes(frame->length);
 }
 
@@ -205,7 +205,7 @@ end_segment(struct copy *copy, uint64_t room)
 		return complain(copy, -ENOMEM, copy->dir);
 	header->size = header->span = copy->used + room;
 	header->created_ns = wall_ns();
-	log_segment_header_seal(header);
+	log_segment_header_set_checksum(header);
 	memcpy(copy->image, header, sizeof(*header));
 	log_segment_path(path, copy->dir, header->number);
 	rc = write_file(copy, path, copy->image, copy->used, zeros, room);

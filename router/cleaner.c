@@ -379,7 +379,7 @@ place(struct cleaner *cleaner, enum log_type type, uint32_t length)
 static void
 finish_frame(struct cleaner *cleaner, struct log_frame *frame)
 {
-	log_frame_seal(frame);
+	log_frame_set_checksums(frame);
 	cleaner->out_used += log_frame_bytes(frame->length);
 }
 
@@ -613,7 +613,7 @@ write_header(struct cleaner *cleaner)
 		.data_bytes = segment->data_bytes,
 	};
 	memcpy(header.queue, cleaner->queue->writer.queue, sizeof(header.queue));
-	log_segment_header_seal(&header);
+	log_segment_header_set_checksum(&header);
 	rc = log_segment_header_check(&header);
 	if (rc != 0)
 		return rc;
@@ -663,7 +663,7 @@ begin_ids(struct cleaner *cleaner)
 		.newest_clock_s = cleaner->newest_clock_s,
 		.count = (cleaner->ids_bytes - sizeof(*header)) / sizeof(struct log_id),
 	};
-	log_ids_seal(header, (const void *)(header + 1));
+	log_ids_set_checksums(header, (const void *)(header + 1));
 	new_ids_path(cleaner, header->number, path);
 	cleaner->ids_fd = io_open_log(path, true, false);
 	if (io_is_full(cleaner->ids_fd) && make_room(cleaner) == 0)

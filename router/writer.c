@@ -239,7 +239,7 @@ fill_header(struct writer *writer)
 	};
 
 	memcpy(header.queue, writer->queue, sizeof(header.queue));
-	log_segment_header_seal(&header);
+	log_segment_header_set_checksum(&header);
 	memset(writer->header_block, 0, LOG_HEADER_BYTES);
 	memcpy(writer->header_block, &header, sizeof(header));
 }
@@ -569,7 +569,7 @@ place_pad(struct writer *writer, uint64_t position)
 
 	if (left == 0)
 		return;
-	log_frame_seal(
+	log_frame_set_checksums(
 	    place_frame(writer, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame)), false));
 	memset(tail_at(writer, writer->end) + sizeof(struct log_frame), 0,
 	    left - sizeof(struct log_frame));
@@ -592,7 +592,7 @@ writer_finish(struct writer *writer, struct log_frame *frame)
 	uint64_t used = sizeof(*frame) + frame->length;
 
 	memset((uint8_t *)frame + used, 0, bytes - used);
-	log_frame_seal(frame);
+	log_frame_set_checksums(frame);
 	writer->end += bytes;
 }
 

@@ -120,7 +120,7 @@ split(bool describes)
 			entry->number = entry->last_number = UINT64_MAX;
 		if (frame->type == LOG_TOTALS)
 			frame->type = LOG_PAD;
-		log_frame_seal(frame);
+		log_frame_set_checksums(frame);
 	}
 	save(newest);
 }
@@ -280,7 +280,7 @@ ENDS(without_the_checkpoint_that_it_was_made_under_what_was_put_together_is_dama
 		header->end_sequence = 100;
 		header->messages = 50;
 		header->data_bytes = find_end(&last_batch);
-		log_segment_header_seal(header);
+		log_segment_header_set_checksum(header);
 		save(newest - 2);
 		cr_assert(unlink(file_of(PAYMENTS, newest - 1)) == 0, "unlink");
 		cr_assert(

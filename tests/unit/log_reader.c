@@ -96,7 +96,7 @@ put_frame(struct fixture *fixture, enum log_type type, unsigned flags, uint64_t 
 	image->first = false;
 	if (payload != NULL)
 		memcpy(frame + 1, payload, length);
-	log_frame_seal(frame);
+	log_frame_set_checksums(frame);
 	image->end += log_frame_bytes(length);
 }
 
@@ -150,7 +150,7 @@ save(struct fixture *fixture, uint64_t number)
 	char path[LOG_PATH_BYTES];
 	FILE *file;
 
-	log_segment_header_seal(&fixture->image.header);
+	log_segment_header_set_checksum(&fixture->image.header);
 	memcpy(fixture->image.bytes, &fixture->image.header, sizeof(fixture->image.header));
 	log_segment_path(path, fixture->dir, number);
 	unlink(path); /* whoever has it open reads the old one on */

@@ -422,7 +422,7 @@ merge_frame(struct merged *merged, const struct log_frame *header, const void *p
 	frame->salt = 0x5a17;
 	if (payload != NULL)
 		memcpy(frame + 1, payload, frame->length);
-	log_frame_seal(frame);
+	log_frame_set_checksums(frame);
 	merged->end += log_frame_bytes(frame->length);
 	return frame;
 }
@@ -476,7 +476,7 @@ end_merged(struct merged *merged, const struct log_list *list, const struct log_
 	merge_frame(merged, &pad, NULL);
 	header.size = header.data_bytes = merged->end;
 	memcpy(header.queue, list->queue, sizeof(header.queue));
-	log_segment_header_seal(&header);
+	log_segment_header_set_checksum(&header);
 	memcpy(merged->bytes, &header, sizeof(header));
 }
 

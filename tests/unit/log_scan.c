@@ -37,7 +37,7 @@ begin_log(struct image *image)
 	memset(image, 0, sizeof(*image));
 	strcpy(image->dir, "/tmp/hg-scan-XXXXXX");
 	cr_assert(mkdtemp(image->dir) != NULL, "mkdtemp");
-	log_segment_header_seal(&header);
+	log_segment_header_set_checksum(&header);
 	memcpy(image->bytes, &header, sizeof(header));
 	image->end = LOG_HEADER_BYTES;
 }
@@ -58,7 +58,7 @@ put_frame(struct image *image, enum log_type type, bool first, uint64_t batch, c
 	};
 	if (payload != NULL)
 		memcpy(frame + 1, payload, length);
-	log_frame_seal(frame);
+	log_frame_set_checksums(frame);
 	image->end += log_frame_bytes(length);
 }
 
@@ -255,7 +255,7 @@ Test(log_scan, a_header_whose_data_end_behind_the_segment_is_refused)
 		header->messages = header->first_sequence = 1;
 		header->end_sequence = 2;
 		header->data_bytes = SEGMENT_BYTES + more;
-		log_segment_header_seal(header);
+		log_segment_header_set_checksum(header);
 		put_batch(&image, 5, 1);
 		save(&image, SEGMENT_BYTES);
 		cr_assert(log_segment_header_check(header) == (more == 0 ? 0 : -EBADMSG),
