@@ -173,7 +173,7 @@ see_fact(void *context, const struct log_frame *frame, uint64_t position)
 	(void)position;
 	switch (frame->type) {
 	case LOG_MESSAGE:
-	case LOG_MOVED:
+	case LOG_TRANSFERRED:
 		if (frame->sequence >= audit->head.next_sequence)
 			audit->head.next_sequence = frame->sequence + 1;
 		return 0;

@@ -20,7 +20,7 @@ static const char *const type_names[] = {
 	[LOG_PAD] = "pad",
 	[LOG_SEGMENTS] = "segments",
 	[LOG_UNSETTLED] = "unsettled",
-	[LOG_MOVED] = "moved",
+	[LOG_TRANSFERRED] = "transferred",
 	[LOG_CLOCK] = "clock",
 	[LOG_RESERVED] = "reserved",
 	[LOG_TOTALS] = "totals",
@@ -136,7 +136,7 @@ state_valid(const struct log_frame *frame)
 }
 
 static bool
-moved_valid(const struct log_frame *frame)
+transferred_valid(const struct log_frame *frame)
 {
 	const struct log_origin *origin = (const void *)(frame + 1);
 
@@ -198,8 +198,8 @@ log_frame_payload_valid(const struct log_frame *frame)
 		return segments_valid(frame);
 	case LOG_UNSETTLED:
 		return frame->length % sizeof(struct settled_chunk) == 0;
-	case LOG_MOVED:
-		return moved_valid(frame);
+	case LOG_TRANSFERRED:
+		return transferred_valid(frame);
 	case LOG_CLOCK:
 		return frame->length > 0 && frame->length % sizeof(struct log_clock) == 0;
 	case LOG_RESERVED:

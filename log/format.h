@@ -100,10 +100,10 @@ enum log_type {
 	LOG_PAD,         /* to the next block; its payload is not written */
 	LOG_SEGMENTS,    /* payload: struct log_segment_entry, one or more */
 	LOG_UNSETTLED,   /* payload: struct settled_chunk (log/settled.h), one or more */
-	LOG_MOVED,    /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
-	LOG_CLOCK,    /* payload: struct log_clock, one or more, none before another */
-	LOG_RESERVED, /* payload: struct log_reserved */
-	LOG_TOTALS    /* payload: struct log_totals; the checkpoint's last frame */
+	LOG_TRANSFERRED, /* payload: struct log_origin, its reason, zeros to 8 bytes, the envelope */
+	LOG_CLOCK,       /* payload: struct log_clock, one or more, none before another */
+	LOG_RESERVED,    /* payload: struct log_reserved */
+	LOG_TOTALS       /* payload: struct log_totals; the checkpoint's last frame */
 };
 /* "message" ..., or NULL. */
 const char *log_type_name(unsigned type);
@@ -138,7 +138,7 @@ _Static_assert(sizeof(struct log_settled) == 16, "disk layout");
 
 enum log_settled_flag {
 	LOG_SETTLED_DEAD = 1, /* ... and were moved to the dead-letter queue, in the same batch */
-	LOG_SETTLED_MOVED =
+	LOG_SETTLED_TRANSFERRED =
 	    2, /* ... were redriven (2xx) or purged (4xx) from a dead-letter queue */
 	LOG_SETTLED_EXPIRED = 4 /* ... because they were older than the queue's retention */
 };
@@ -255,7 +255,7 @@ log_frame_bytes(uint64_t payload_length)
 static inline bool
 log_is_message(const struct log_frame *frame)
 {
-	return frame->type == LOG_MESSAGE || frame->type == LOG_MOVED;
+	return frame->type == LOG_MESSAGE || frame->type == LOG_TRANSFERRED;
 }
 
 /* Bytes in front of a moved message's envelope. */

@@ -37,7 +37,7 @@ read_frame(void *context, const struct log_frame *frame, uint64_t position)
 	(void)position;
 	switch (frame->type) {
 	case LOG_MESSAGE:
-	case LOG_MOVED:
+	case LOG_TRANSFERRED:
 		reader->summary->published++;
 		return 0;
 	case LOG_SETTLED:

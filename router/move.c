@@ -204,7 +204,8 @@ move_one(const struct request *request, const msgpack_object *place, struct move
 		*answer = refusal(503, rc == 0 ? "no room now" : strerror(-rc));
 		return -1;
 	}
-	rc = queue_settle_now(from, sequence, request->to != NULL ? 200 : 410, LOG_SETTLED_MOVED);
+	rc = queue_settle_now(
+	    from, sequence, request->to != NULL ? 200 : 410, LOG_SETTLED_TRANSFERRED);
 	CRASH_POINT("move.settled");
 	if (rc != 0)
 		from->router->failed = rc;

@@ -64,7 +64,8 @@ uint64_t
 queue_append_moved(struct queue *queue, const struct log_content *content, uint16_t group_hash)
 {
 	uint32_t front = log_origin_bytes(content->origin->reason_length);
-	struct log_frame *frame = writer_begin(&queue->writer, LOG_MOVED, front + content->length);
+	struct log_frame *frame =
+	    writer_begin(&queue->writer, LOG_TRANSFERRED, front + content->length);
 	struct log_origin *origin = (void *)(frame + 1);
 
 	memset(origin, 0, front);

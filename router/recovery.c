@@ -330,7 +330,7 @@ replay_frame(void *context, const struct log_frame *frame, uint64_t position)
 		return rc;
 	switch (frame->type) {
 	case LOG_MESSAGE:
-	case LOG_MOVED:
+	case LOG_TRANSFERRED:
 		return replay_message(replay, frame);
 	case LOG_SETTLED:
 		return replay_settled(replay, frame);

@@ -198,7 +198,7 @@ print_numbers(void)
 	printf("frame-flag %d os\n", LOG_FLAG_OS);
 	printf("frame-flag %d after-barrier\n", LOG_FLAG_AFTER_BARRIER);
 	printf("settled-flag %d dead\n", LOG_SETTLED_DEAD);
-	printf("settled-flag %d moved\n", LOG_SETTLED_MOVED);
+	printf("settled-flag %d transferred\n", LOG_SETTLED_TRANSFERRED);
 	printf("settled-flag %d expired\n", LOG_SETTLED_EXPIRED);
 	for (enum control_state state = CONTROL_RUNNING; control_state_name(state) != NULL; state++)
 		printf("state %d %s\n", (int)state, control_state_name(state));
