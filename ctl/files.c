@@ -48,17 +48,17 @@ describe_segment(struct file *file, const struct log_audit *audit)
 	size_t i = find_segment(&audit->list, number);
 
 	if (i == audit->list.count) {
-		file->role = is_leftover(&audit->list, number) ? "given back" : "damaged";
+		file->role = is_leftover(&audit->list, number) ? "freed" : "damaged";
 		return;
 	}
 	file->contents = &audit->contents[i];
 	if (log_audit_is_freed(audit, i))
-		file->role = "given back";
+		file->role = "freed";
 	else if (i >= audit->tail.segment)
-		file->role = i == audit->tail.segment ? "in use" : "made ahead";
+		file->role = i == audit->tail.segment ? "active" : "preallocated";
 	else
 		file->role =
-		    log_segment_is_compacted(&audit->list.segments[i]) ? "put together" : "older";
+		    log_segment_is_compacted(&audit->list.segments[i]) ? "compacted" : "sealed";
 }
 
 static void
@@ -96,7 +96,7 @@ print_json(const char *queue, const struct file *file)
 	    (uint64_t)file->st.st_size, disk_bytes(file));
 	if (file->contents != NULL)
 		printf(",\"first_sequence\":%" PRIu64 ",\"last_sequence\":%" PRIu64
-		       ",\"messages\":%" PRIu64 ",\"left\":%" PRIu64,
+		       ",\"messages\":%" PRIu64 ",\"live\":%" PRIu64,
 		    file->contents->first_sequence, file->contents->last_sequence,
 		    file->contents->messages, file->contents->live);
 	puts("}");
@@ -108,7 +108,7 @@ static const struct table_column columns[] = {
 	{ "FIRST", TABLE_NUMBER },
 	{ "LAST", TABLE_NUMBER },
 	{ "MESSAGES", TABLE_NUMBER },
-	{ "LEFT", TABLE_NUMBER },
+	{ "LIVE", TABLE_NUMBER },
 	{ "BYTES", TABLE_NUMBER },
 	{ "ON DISK", TABLE_NUMBER },
 };
