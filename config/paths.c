@@ -260,8 +260,8 @@ paths_copies_on_write(const char *dir)
 	return excepted ? NULL : kinds[i].name;
 }
 
-static int
-make_and_check(const char *path, char *error, size_t error_bytes)
+int
+paths_make(const char *path, char *error, size_t error_bytes)
 {
 	char place[CONFIG_PATH_BYTES];
 	uid_t uid = owner(path, place);
@@ -290,11 +290,11 @@ make_and_check(const char *path, char *error, size_t error_bytes)
 int
 config_make_dirs(const struct config *config, char *error, size_t error_bytes)
 {
-	int rc = make_and_check(config->run_dir, error, error_bytes);
+	int rc = paths_make(config->run_dir, error, error_bytes);
 
 	/* Else a file system that is full ends who writes to the control segment, although its room was taken (on btrfs;
 	 * before Linux 6.17 also then). */
 	if (rc == 0)
 		(void)paths_copies_on_write(config->run_dir);
-	return rc == 0 ? make_and_check(config->state_dir, error, error_bytes) : rc;
+	return rc == 0 ? paths_make(config->state_dir, error, error_bytes) : rc;
 }

@@ -12,6 +12,10 @@ const char *paths_base(const char *base_dir);
 /* Fills run_dir and state_dir. Returns 0 or -errno with error filled. */
 int paths_resolve(struct config *, const char *base_dir, char *error, size_t error_bytes);
 
+/* Makes a directory, and those above it, if it is not there. Returns 0; -EPERM when it is another user's, or others may
+ * write to it; or another -errno; with error filled. */
+int paths_make(const char *dir, char *error, size_t error_bytes);
+
 /* Is the file that fd is of still there under this name? */
 bool paths_is_there(const char *path, int fd);
 

@@ -163,8 +163,9 @@ place_lock_again(struct place_lock *lock, const char *dir, char *error, size_t e
 	if (dir_there && is_there(path, lock->file_fd))
 		return 0;
 	place_lock_init(&again);
-	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-		return complain(error, error_bytes, -errno, dir);
+	rc = dir_there ? 0 : paths_make(dir, error, error_bytes);
+	if (rc != 0)
+		return rc;
 	rc = dir_there ? 0 : lock_dir(&again, dir, 1); /* the router does not wait */
 	if (rc == 0)
 		rc = lock_file(&again, dir, 1);

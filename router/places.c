@@ -9,6 +9,7 @@
 #include "config/pidfile.h"
 #include "router/delivery.h"
 #include "telemetry/event.h"
+#include "telemetry/sink.h"
 
 enum { LOOK_NS = 1000000000 };
 
@@ -124,8 +125,9 @@ places_look(struct router *router, uint64_t now_ns)
 	if (now_ns - router->looked_ns < LOOK_NS || router->stopping)
 		return;
 	router->looked_ns = now_ns;
-	look_at_logs(router);
 	look_at_lock(&router->state_lock, router->config->state_dir, &router->state_error);
+	(void)sink_restore(); /* it may be in STATE, and is for what is said here */
+	look_at_logs(router);
 	/* Else what is there may be another router's. */
 	if (!look_at_lock(&router->run_lock, router->config->run_dir, &router->run_error))
 		return;

@@ -1,8 +1,9 @@
 /*
  * places - that what the router made in RUN and STATE is still there: cleaners of /tmp, and people, remove it.
  *
- * The lock files, the control segment, the socket and the pid file are made again. Log files cannot be: their queue
- * takes no more messages, and the router keeps them open, so that they can be copied.
+ * RUN and STATE themselves, the lock files, the control segment, the socket, the pid file and the program's own log are
+ * made again. Files of queues' logs cannot be: their queue takes no more messages, and the router keeps them open, so
+ * that they can be copied.
  */
 #ifndef HEADGATE_ROUTER_PLACES_H
 #define HEADGATE_ROUTER_PLACES_H

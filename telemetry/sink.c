@@ -99,6 +99,20 @@ sink_reopen(void)
 	errno = before;
 }
 
+bool
+sink_restore(void)
+{
+	struct stat st;
+
+	if (sink_fd == STDERR_FILENO || fstat(sink_fd, &st) != 0 || st.st_nlink > 0)
+		return false;
+	sink_reopen();
+	if (not_reopened == 0)
+		return true;
+	not_reopened = 0; /* the next time */
+	return false;
+}
+
 int
 sink_not_reopened(const char **path)
 {

@@ -19,6 +19,10 @@ int sink_open(const char *path);
  * stays in use when that fails. Async-signal-safe. Nothing happens where lines go to standard error. */
 void sink_reopen(void);
 
+/* To be called once a second: opens the file anew if it was removed; not one that has another name now, as in log rotation.
+ * Returns whether it did. */
+bool sink_restore(void);
+
 /* Why the last sink_reopen() failed, an errno, and the file's path; said once. 0: it did not. */
 int sink_not_reopened(const char **path);
 

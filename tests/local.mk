@@ -34,6 +34,7 @@ E2E_TESTS = \
 	tests/e2e/lines.sh \
 	tests/e2e/failures.sh \
 	tests/e2e/accounts.sh \
+	tests/e2e/base.sh \
 	tests/e2e/gate.sh \
 	tests/e2e/status.sh \
 	tests/e2e/instance.sh \

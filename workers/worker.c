@@ -25,6 +25,7 @@
 #include "config/usage.h"
 #include "shm/lane_lock.h"
 #include "telemetry/event.h"
+#include "telemetry/sink.h"
 #include "workers/attachment.h"
 #include "workers/consumer.h"
 #include "workers/invoke.h"
@@ -560,13 +561,13 @@ supervise(const struct service *service, const struct config *config, struct set
 				spawn(&children[i], service, config, &settings->config, &before,
 				    daemon);
 		if (stop_signal == 0) {
-			uint64_t look_ms = now_ms() + LOOK_MS,
-				 due_ms = next_due_ms(children, count);
+			uint64_t look_ms = now_ms() + LOOK_MS;
+			uint64_t due_ms = next_due_ms(children, count);
 
 			wait_until(due_ms < look_ms ? due_ms : look_ms, &before, daemon->ready_fd);
 		}
 		daemon_look(daemon);
-		if (daemon_was_hung_up())
+		if (sink_restore() || daemon_was_hung_up())
 			(void)signal_children(children, count, SIGHUP);
 	}
 	stop_children(children, count, config_find_queue(config, service->queue), &before);
