@@ -21,7 +21,8 @@ enum {
 	PID = 100000,
 	RESPAWN_NS = 100000000,
 	ALARM_NS = 2000000000,
-	LETS_GO = 300 /* of 100000 */
+	LETS_GO = 300,          /* chance that a worker that leaves messages detaches, of 100000 */
+	LETS_GO_AT_REST = 10000 /* the same, when all is to get done */
 };
 
 enum state { DEAD, WAITING, ASKING, TAKING, HANDLING, COMMITTING, REPORTING };
@@ -512,7 +513,8 @@ begin_batch(struct worker_process *worker)
 	uint64_t word = attachment_state(&worker->attachment);
 
 	attachment_heartbeat(&worker->attachment, word, 0, world.now_ns);
-	if (worker->socket->ended || (worker->leaves && world_chance(LETS_GO))) {
+	if (worker->socket->ended ||
+	    (worker->leaves && world_chance(world.fault > 0 ? LETS_GO : LETS_GO_AT_REST))) {
 		detach(worker);
 		return;
 	}
