@@ -31,6 +31,7 @@ enum {
 	WAIT_S = 30,   /* default of --wait */
 	RETRY_MS = 50, /* between two attempts to reach the router */
 	TICK_MS = 500,
+	TELL_MS = 1000, /* an outage that lasts longer is told of */
 	SIGNAL_WAIT_MS = 2000, /* after a signal: for answers to messages in flight */
 	SIGNAL_LIMIT_S = 10,   /* after a signal: for the end, even if nobody reads the output */
 	BATCH_LINES = 512      /* converted between two looks at the socket */
@@ -54,6 +55,7 @@ struct publisher {
 	bool input_failed; /* an input could not be read, or not to its end */
 	bool connected_once;
 	bool try_again; /* the outage is the router's request to try again */
+	bool told;      /* of this outage */
 	/* Times: CLOCK_MONOTONIC, 0: none. */
 	uint64_t outage_ns;  /* begin of the outage */
 	uint64_t retry_ns;   /* earliest next attempt to connect */
@@ -337,8 +339,12 @@ static int
 answer_ms(const struct publisher *publisher, uint64_t now_ns)
 {
 	uint64_t gone_ns = now_ns - publisher->outage_ns;
-	uint64_t left_ms =
-	    gone_ns < publisher->wait_ns ? (publisher->wait_ns - gone_ns) / UINT64_C(1000000) : 0;
+	uint64_t end_ns = publisher->wait_ns, left_ms;
+
+	/* Until the outage is told of: a person is not to look at nothing for so long. */
+	if (!publisher->told && end_ns > TELL_MS * UINT64_C(1000000))
+		end_ns = TELL_MS * UINT64_C(1000000);
+	left_ms = gone_ns < end_ns ? (end_ns - gone_ns) / UINT64_C(1000000) : 0;
 
 	return left_ms < RETRY_MS ? RETRY_MS : left_ms > INT_MAX ? INT_MAX : (int)left_ms;
 }
@@ -607,6 +613,24 @@ check_silence(struct publisher *publisher)
 	return 0;
 }
 
+/* Once in an outage, when it has lasted for a while and will be waited for: nothing else shows that. */
+static void
+tell_waiting(struct publisher *publisher)
+{
+	const uint64_t tell_ns = TELL_MS * UINT64_C(1000000);
+
+	if (publisher->outage_ns == 0)
+		publisher->told = false;
+	if (publisher->outage_ns == 0 || publisher->told || publisher->wait_ns <= tell_ns ||
+	    (publisher->session.fd >= 0 && !publisher->try_again) ||
+	    clock_monotonic_ns() - publisher->outage_ns < tell_ns)
+		return;
+	publisher->told = true;
+	report_end_progress(&publisher->report);
+	warnx("waiting for the router, %g s at most (--wait): %s", (double)publisher->wait_ns / 1e9,
+	    publisher->try_again ? publisher->again : publisher->error);
+}
+
 /* One turn: read, send, receive. Returns false when all lines are settled. */
 static bool
 turn(struct publisher *publisher)
@@ -614,6 +638,7 @@ turn(struct publisher *publisher)
 	int wanted = -1, sent = 0, rc = 0;
 
 	try_connect(publisher);
+	tell_waiting(publisher);
 	if (publisher->session.fd >= 0) {
 		if (stop_signal == 0 && !publisher->input_ended)
 			wanted = read_input(publisher);

@@ -37,9 +37,11 @@ ends "a publisher waits as long as it says" 69 $!
 ok "and says why" grep -q 'router.sock: the router does not answer' "$dir/err"
 "$top_builddir/headgate-publish" -c "$dir/conf" --wait 10m "$dir/one" 2>"$dir/err" &
 publisher=$!
+ok "one that waits for long says so" wait_for 60 grep -q 'waiting for the router, 600 s at most (--wait): .*the router does not answer' "$dir/err"
 wait_for 60 state_is S "$publisher"
 kill -TERM "$publisher"
 ends "SIGTERM ends it" 143 "$publisher"
+is "and had said it once" 1 "$(grep -c 'waiting for the router' "$dir/err")"
 "$ctl" -c "$dir/conf" peek --groups payment-processing 2>"$dir/err" &
 ends "headgatectl gives up" 69 $!
 start account headgate-bank-account -c "$dir/conf"
