@@ -18,9 +18,11 @@
 
 enum {
 	SEEN_S = 10,    /* for the router to log a change, and for the workers to see it */
+	LOCK_S = 5,     /* for another headgatectl to change something */
 	POKE_MS = 1000, /* it looks by itself, later */
 	LOOK_MS = 5
 };
+#define SECOND_NS UINT64_C(1000000000)
 
 static void
 warn_refused(
@@ -230,7 +232,7 @@ static int
 wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned queue,
     const struct changed *changed)
 {
-	uint64_t deadline_ns = clock_monotonic_ns() + ctl->timeout_ns;
+	uint64_t deadline_ns = ctl_deadline_ns(ctl, UINT64_MAX);
 	const char *name = control->facts.queue[queue].name;
 	bool has_worker, told = false;
 	struct control_detail detail;
@@ -275,7 +277,7 @@ wait_until_drained(
 {
 	const struct control_queue *entry = &control->shared->queue[queue];
 	const char *name = control->facts.queue[queue].name;
-	uint64_t deadline_ns = clock_monotonic_ns() + ctl->timeout_ns, left, word;
+	uint64_t deadline_ns = ctl_deadline_ns(ctl, UINT64_MAX), left, word;
 	struct control_detail detail;
 
 	/* Pairs with the release store in the router's delivery_publish_figures(). */
@@ -304,17 +306,6 @@ wait_until_drained(
 	return EX_TEMPFAIL;
 }
 
-/* No longer than all may take, but as long as it needs to be known that the router hangs. */
-static uint64_t
-seen_timeout_ns(const struct ctl *ctl)
-{
-	const uint64_t second_ns = 1000000000, least_ns = CTL_SILENT_S * second_ns;
-
-	if (ctl->timeout_ns < least_ns)
-		return least_ns;
-	return ctl->timeout_ns < SEEN_S * second_ns ? ctl->timeout_ns : SEEN_S * second_ns;
-}
-
 /* Opens the segment and takes its lock; once more when another took its place meanwhile. */
 static void
 open_locked(const struct ctl *ctl, struct control *control)
@@ -322,12 +313,12 @@ open_locked(const struct ctl *ctl, struct control *control)
 	int rc = -ESRCH;
 
 	for (int tries = 0; tries < 3 && rc == -ESRCH; tries++) {
-		rc = ctl_open_control(ctl, control, true);
+		rc = ctl_open_living(ctl, control, true);
 		if (rc == -ESTALE)
 			errx(EX_UNAVAILABLE, "%s/control: another version's", ctl->config.run_dir);
-		if (rc != 0 || !control_router_alive(control))
+		if (rc != 0)
 			ctl_no_router(ctl);
-		rc = control_lock(control);
+		rc = control_lock(control, ctl_deadline_ns(ctl, LOCK_S * SECOND_NS));
 		if (rc != 0)
 			control_close(control);
 	}
@@ -344,8 +335,8 @@ static int
 change_main(struct ctl *ctl, enum gate_event what)
 {
 	struct changed changed[CONTROL_QUEUES] = { 0 };
-	uint64_t deadline_ns = clock_monotonic_ns() + seen_timeout_ns(ctl);
 	struct control control;
+	uint64_t deadline_ns;
 	int status = 0, rc;
 
 	if (ctl->queue_count == 0 && !ctl->all)
@@ -356,7 +347,8 @@ change_main(struct ctl *ctl, enum gate_event what)
 		if (queues_is_selected(ctl, control.facts.queue[i].name))
 			changed[i] = change(ctl, &control, i, what, &status);
 	control_unlock(&control);
-	wire_poke(ctl->config.run_dir, "headgatectl", POKE_MS);
+	deadline_ns = ctl_deadline_ns(ctl, SEEN_S * SECOND_NS);
+	wire_poke(ctl->config.run_dir, "headgatectl", ctl_left_ms(ctl, POKE_MS));
 	for (unsigned i = 0; i < control.facts.queues; i++) {
 		if (changed[i].result == 0)
 			continue;

@@ -23,6 +23,7 @@ struct ctl {
 	const char *reason, *group;
 	const char *message; /* that the trip, or the head of the group, must be; NULL: any */
 	uint64_t timeout_ns;
+	uint64_t begun_ns; /* CLOCK_MONOTONIC, 0: not yet */
 	enum { CTL_READY = 1, CTL_WORKERS, CTL_EMPTY, CTL_STATE } condition;
 	enum control_state state;
 	char **queues; /* that were named */
@@ -57,9 +58,12 @@ int shutdown_main(struct ctl *);
 int ctl_open_control(const struct ctl *, struct control *, bool writable);
 /* Does a router hold the lock of the state? Also one that is starting, or whose files in RUN were removed. */
 bool ctl_router_holds_state(const struct ctl *);
-/* Opens the control segment of a router that lives. Where one holds the state and has no segment, waits a moment: it
- * makes it again. False: there is none, and nothing is open. */
-bool ctl_open_living(const struct ctl *, struct control *, bool writable);
+/* As control_open_living(), for a moment; ends the program as ctl_open_control(). */
+int ctl_open_living(const struct ctl *, struct control *, bool writable);
+/* The time, CLOCK_MONOTONIC, at which the command has taken limit_ns from now on, or all that -t gives it. */
+uint64_t ctl_deadline_ns(const struct ctl *, uint64_t limit_ns);
+/* ... until when milliseconds are left; at least 1. */
+int ctl_left_ms(const struct ctl *, int limit_ms);
 /* Ends the program: no router runs, or one does that cannot be spoken to. */
 _Noreturn void ctl_no_router(const struct ctl *);
 /* Ends the program with EX_OSERR where there is no descriptor or memory to open path: that says nothing about whether it is

@@ -7,6 +7,7 @@
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -377,7 +378,7 @@ start_group_main(struct ctl *ctl)
 	blocked_copy(try.reason, sizeof(try.reason), ctl->reason, strlen(ctl->reason));
 	strlcpy(try.queue, ctl->queues[0], sizeof(try.queue));
 	fd = router_connect(ctl);
-	rc = router_try(fd, &try, ctl->timeout_ns, &tried);
+	rc = router_try(fd, &try, ctl_left_ms(ctl, INT_MAX), &tried);
 	close(fd);
 	if (rc != 0)
 		return fail(ctl, rc);

@@ -21,23 +21,26 @@
 enum {
 	WAIT_S = 30,
 	COUNT = 10,
-	AGAIN_S = 2, /* for a router to make its segment again: it looks each second */
-	LOOK_MS = 20
+	AGAIN_S = 2 /* for a router to make its segment again: it looks each second */
 };
+
+/* The result of opening the segment, unless there is no permission to, or no memory: that is the end. */
+static int
+opened(const struct ctl *ctl, int rc)
+{
+	if (rc == -EACCES || rc == -EPERM)
+		ctl_no_permission(ctl->config.run_dir);
+	ctl_not_for_want(-rc, ctl->config.run_dir);
+	return rc;
+}
 
 int
 ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 {
 	char path[CONFIG_PATH_BYTES + 16];
 
-	int rc;
-
 	snprintf(path, sizeof(path), "%s/control", ctl->config.run_dir);
-	rc = control_open_again(control, path, writable);
-	if (rc == -EACCES || rc == -EPERM)
-		ctl_no_permission(ctl->config.run_dir);
-	ctl_not_for_want(-rc, path);
-	return rc;
+	return opened(ctl, control_open(control, path, writable));
 }
 
 bool
@@ -50,25 +53,36 @@ ctl_router_holds_state(const struct ctl *ctl)
 	return held > 0;
 }
 
-bool
+int
 ctl_open_living(const struct ctl *ctl, struct control *control, bool writable)
 {
-	uint64_t begun_ns = clock_monotonic_ns();
+	uint64_t again_ns = ctl->begun_ns + AGAIN_S * UINT64_C(1000000000);
+	uint64_t deadline_ns = ctl_deadline_ns(ctl, UINT64_MAX);
 
-	for (;;) {
-		int rc = ctl_open_control(ctl, control, writable);
+	return opened(ctl,
+	    control_open_living(control, ctl->config.run_dir, ctl->config.state_dir, writable,
+		again_ns < deadline_ns ? again_ns : deadline_ns));
+}
 
-		if (rc == 0 && control_router_alive(control))
-			return true;
-		if (rc == 0)
-			control_close(control);
-		if (rc != 0 && rc != -ENOENT && rc != -EAGAIN)
-			return false; /* another version's, or damaged: so it stays */
-		if (!ctl_router_holds_state(ctl) ||
-		    clock_monotonic_ns() - begun_ns > AGAIN_S * UINT64_C(1000000000))
-			return false;
-		ctl_pause_ms(LOOK_MS);
-	}
+uint64_t
+ctl_deadline_ns(const struct ctl *ctl, uint64_t limit_ns)
+{
+	uint64_t now_ns = clock_monotonic_ns();
+	uint64_t end_ns = ctl->timeout_ns < UINT64_MAX - ctl->begun_ns
+	    ? ctl->begun_ns + ctl->timeout_ns
+	    : UINT64_MAX;
+
+	return now_ns < end_ns && limit_ns < end_ns - now_ns ? now_ns + limit_ns : end_ns;
+}
+
+int
+ctl_left_ms(const struct ctl *ctl, int limit_ms)
+{
+	uint64_t now_ns = clock_monotonic_ns();
+	uint64_t end_ns = ctl_deadline_ns(ctl, (uint64_t)limit_ms * 1000000);
+	int left_ms = end_ns > now_ns ? (int)((end_ns - now_ns) / 1000000) : 0;
+
+	return left_ms > 0 ? left_ms : 1;
 }
 
 void
@@ -195,6 +209,7 @@ main(int argc, char **argv)
 	int count, status;
 
 	process_begin();
+	ctl.begun_ns = clock_monotonic_ns();
 	setlocale(LC_CTYPE, "C.UTF-8"); /* messages are UTF-8, whatever the locale: how wide are they? */
 	count = options_read(&ctl, argc, argv, &words);
 	if (ctl.version) {

@@ -77,7 +77,7 @@ queues_find(struct ctl *ctl)
 {
 	struct control control;
 
-	if (ctl_open_living(ctl, &control, false)) {
+	if (ctl_open_living(ctl, &control, false) == 0) {
 		queues_of_router(ctl, &control);
 		control_close(&control);
 		return;

@@ -2,7 +2,6 @@
 
 #include <err.h>
 #include <errno.h>
-#include <limits.h>
 #include <msgpack.h>
 #include <string.h>
 #include <sysexits.h>
@@ -65,7 +64,7 @@ router_connect(const struct ctl *ctl)
 	};
 	enum wire_type type;
 	size_t length;
-	int fd = wire_connect(dir, ANSWER_MS), rc;
+	int fd = wire_connect(dir, ctl_left_ms(ctl, ANSWER_MS)), rc;
 
 	if (fd == -EACCES || fd == -EPERM)
 		errx(EX_NOPERM, "%s/router.sock: %s", dir, strerror(-fd));
@@ -75,7 +74,8 @@ router_connect(const struct ctl *ctl)
 		errx(EX_UNAVAILABLE, "%s/router.sock: %s", dir, strerror(-fd));
 	rc = wire_send_hello(fd, &hello, -1);
 	if (rc == 0)
-		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
+		rc = wire_receive(
+		    fd, &type, payload, &length, NULL, NULL, ctl_left_ms(ctl, ANSWER_MS));
 	if (rc != 0)
 		errx(EX_UNAVAILABLE, "router: %s; nothing was changed", strerror(-rc));
 	if (type != WIRE_WELCOME)
@@ -169,10 +169,9 @@ router_blocked(int fd, const char *queue, uint64_t from, struct blocked_page *pa
 }
 
 int
-router_try(int fd, const struct blocked_try *try, uint64_t timeout_ns, struct blocked_tried *tried)
+router_try(int fd, const struct blocked_try *try, int timeout_ms, struct blocked_tried *tried)
 {
 	static uint8_t payload[WIRE_SMALL_BYTES];
-	uint64_t timeout_ms = timeout_ns / 1000000;
 	msgpack_sbuffer buffer;
 	enum wire_type type;
 	size_t length;
@@ -183,8 +182,7 @@ router_try(int fd, const struct blocked_try *try, uint64_t timeout_ns, struct bl
 	rc = wire_send(fd, WIRE_TRY, buffer.data, buffer.size, NULL, 0);
 	msgpack_sbuffer_destroy(&buffer);
 	if (rc == 0)
-		rc = wire_receive(fd, &type, payload, &length, NULL, NULL,
-		    timeout_ms < INT_MAX ? (int)timeout_ms : INT_MAX);
+		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, timeout_ms);
 	if (rc == 0 && (type != WIRE_TRIED || !blocked_read_tried(tried, payload, length)))
 		rc = -EPROTO;
 	return rc;

@@ -32,6 +32,6 @@ int router_receive_moved(int fd, struct router_moved *);
  * -ETIMEDOUT, -EPROTO, or -errno. */
 int router_blocked(int fd, const char *queue, uint64_t from, struct blocked_page *);
 /* Orders a TRY, and waits for what becomes of it. Returns as router_blocked(). */
-int router_try(int fd, const struct blocked_try *, uint64_t timeout_ns, struct blocked_tried *);
+int router_try(int fd, const struct blocked_try *, int timeout_ms, struct blocked_tried *);
 
 #endif

@@ -294,7 +294,7 @@ end(const struct ctl *ctl, bool routers, bool workers, uint64_t deadline_ns)
 int
 shutdown_main(struct ctl *ctl)
 {
-	uint64_t deadline_ns = clock_monotonic_ns() + ctl->timeout_ns;
+	uint64_t deadline_ns = ctl_deadline_ns(ctl, UINT64_MAX);
 	bool workers = ctl->all || ctl->workers;
 	int rc = 0;
 

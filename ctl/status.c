@@ -275,8 +275,8 @@ status_gather(struct status *status, struct ctl *ctl, struct control *control)
 	memset(status, 0, sizeof(*status));
 	status->taken_ns = clock_monotonic_ns();
 	status->config_file = "";
-	rc = ctl_open_control(ctl, control, false);
-	if (rc == 0 && control_router_alive(control)) {
+	rc = ctl_open_living(ctl, control, false);
+	if (rc == 0) {
 		queues_of_router(ctl, control);
 		gather_live(status, control, ctl);
 	} else {
@@ -362,6 +362,7 @@ status_main(struct ctl *ctl)
 		if (!ctl->watch || !output_flush())
 			break;
 		ctl_pause_ms(WATCH_MS);
+		ctl->begun_ns = clock_monotonic_ns();
 	} while (true);
 	control_close(&control[!which]);
 	return rc;

@@ -122,10 +122,10 @@ holds(struct ctl *ctl, bool report)
 int
 wait_main(struct ctl *ctl)
 {
-	uint64_t start_ns = clock_monotonic_ns();
+	uint64_t deadline_ns = ctl_deadline_ns(ctl, UINT64_MAX);
 
 	while (!holds(ctl, false)) {
-		if (clock_monotonic_ns() - start_ns > ctl->timeout_ns)
+		if (clock_monotonic_ns() >= deadline_ns)
 			return holds(ctl, true) ? 0 : EX_TEMPFAIL;
 		ctl_pause_ms(LOOK_MS);
 	}

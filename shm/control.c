@@ -13,14 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define ENDIAN_WORD 0x01020304u
 
 enum {
 	READ_TRIES = 100,
 	LOCK_MS = 5, /* between two tries */
-	LOCK_MS_MAX = 5000,
-	AGAIN_TRIES = 60, /* a removed segment is made again within a second */
-	AGAIN_PAUSE_NS = 50000000
+	AGAIN_PAUSE_NS = 20000000
 };
 
 static const char *const state_names[] = {
@@ -302,32 +302,36 @@ control_router_alive(const struct control *control)
 	    is_held(control->lock_fd);
 }
 
-/* Does a router that had been ready run, whose segment somebody removed? One that starts makes its own under another
- * name first. */
-static bool
-is_coming_back(const char *path)
-{
-	char next[PATH_MAX];
-	int lock_fd = open_dir_of(path);
-	bool held = is_held(lock_fd);
-
-	if (lock_fd >= 0)
-		close(lock_fd);
-	return held && snprintf(next, sizeof(next), "%s.next", path) < (int)sizeof(next) &&
-	    access(next, F_OK) != 0;
-}
-
 int
-control_open_again(struct control *control, const char *path, bool writable)
+control_open_living(struct control *control, const char *run_dir, const char *state_dir,
+    bool writable, uint64_t deadline_ns)
 {
 	const struct timespec pause = { .tv_nsec = AGAIN_PAUSE_NS };
-	int rc = control_open(control, path, writable);
+	char path[PATH_MAX];
 
-	for (int i = 0; i < AGAIN_TRIES && rc == -ENOENT && is_coming_back(path); i++) {
+	*control = (struct control){ .fd = -1, .lock_fd = -1 };
+	if (snprintf(path, sizeof(path), "%s/control", run_dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	for (;;) {
+		int rc = control_open(control, path, writable), held;
+
+		if (rc == 0 && control_router_alive(control))
+			return 0;
+		if (rc == 0) {
+			control_close(control);
+			rc = -ESRCH;
+		}
+		if (rc != -ESRCH && rc != -ENOENT && rc != -EAGAIN)
+			return rc; /* another version's, or damaged: so it stays */
+		held = control_dir_held(state_dir);
+		if (held == 0)
+			held = control_dir_held(run_dir);
+		if (held < 0)
+			return held;
+		if (held == 0 || clock_monotonic_ns() >= deadline_ns)
+			return rc;
 		nanosleep(&pause, NULL);
-		rc = control_open(control, path, writable);
 	}
-	return rc;
 }
 
 /* Who has the old segment open finds no router in it. Workers that are being let go start nothing more. */
@@ -484,14 +488,14 @@ control_change_state(struct control *control, unsigned index, unsigned first_slo
 }
 
 int
-control_lock(struct control *control)
+control_lock(struct control *control, uint64_t deadline_ns)
 {
 	const struct timespec pause = { .tv_nsec = LOCK_MS * 1000000L };
 
-	for (int waited_ms = 0; flock(control->fd, LOCK_EX | LOCK_NB) != 0; waited_ms += LOCK_MS) {
+	while (flock(control->fd, LOCK_EX | LOCK_NB) != 0) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
-		if (waited_ms >= LOCK_MS_MAX)
+		if (clock_monotonic_ns() >= deadline_ns)
 			return -ETIMEDOUT;
 		nanosleep(&pause, NULL);
 	}

@@ -240,8 +240,11 @@ int control_replace(struct control *, const char *path);
 int control_open(struct control *, const char *path, bool writable);
 void control_close(struct control *);
 
-/* Likewise; but when there is none, and a router runs that will make it again, waits for that, some seconds at most. */
-int control_open_again(struct control *, const char *path, bool writable);
+/* Opens RUN/control of a router that lives. As long as a router holds RUN or STATE without such a segment, because it
+ * starts or because somebody removed the segment, waits for one, until deadline_ns (CLOCK_MONOTONIC). Returns 0; -ESRCH
+ * when the segment is that of a router that is gone; or as control_open(). Nothing is open unless it returns 0. */
+int control_open_living(struct control *, const char *run_dir, const char *state_dir, bool writable,
+    uint64_t deadline_ns);
 
 /* Anyone. Does a router have the locks of this directory, RUN or STATE (router/place_lock.h)? It may be one that starts.
  * Returns 1, 0, or -errno: for want of something that could not be looked at. */
@@ -264,8 +267,8 @@ int control_change_state(struct control *, unsigned queue, unsigned first_slot, 
     enum control_state to, const struct control_detail *detail, uint64_t *now);
 
 /* headgatectl, subscription manager: the lock that makes it the only one to use its slots. Returns 0, -ESRCH when no
- * router has this segment any more, -ETIMEDOUT when another process keeps it for 5 seconds, or -errno. */
-int control_lock(struct control *);
+ * router has this segment any more, -ETIMEDOUT when another process keeps it until deadline_ns (CLOCK_MONOTONIC), or -errno. */
+int control_lock(struct control *, uint64_t deadline_ns);
 void control_unlock(struct control *);
 
 #endif

@@ -156,6 +156,7 @@ managed_load(
 		return rc;
 	fresh = (struct managed){ .count = 0 };
 	strlcpy(fresh.run_dir, config.run_dir, sizeof(fresh.run_dir));
+	strlcpy(fresh.state_dir, config.state_dir, sizeof(fresh.state_dir));
 	if (list != NULL && list[0] != '\0')
 		rc = read_list(&listing, list);
 	else

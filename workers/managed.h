@@ -22,7 +22,7 @@ struct managed_function {
 struct managed {
 	struct managed_function functions[CONFIG_QUEUES];
 	size_t count;
-	char run_dir[CONFIG_PATH_BYTES];
+	char run_dir[CONFIG_PATH_BYTES], state_dir[CONFIG_PATH_BYTES];
 };
 
 /* Reads the configuration and MANAGED_FUNCTIONS. Returns 0, or -errno with `error` filled and

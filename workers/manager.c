@@ -28,7 +28,8 @@ static const char program[] = "headgate-subscription-manager";
 enum field { ACTION, SERVICE, REASON, OPERATOR, TIMESTAMP, FIELDS };
 static const char *const names[FIELDS] = { "action", "service", "reason", "operator", "timestamp" };
 
-enum { POKE_MS = 5000 };
+enum { POKE_MS = 5000, AGAIN_S = 3, LOCK_S = 5 };
+#define SECOND_NS UINT64_C(1000000000)
 
 enum verb { ENABLE, DISABLE, STATUS, REFRESH };
 
@@ -228,19 +229,18 @@ print_function(FILE *out, const struct managed_function *function, bool first)
 static int
 open_control(struct control *control, bool writable, struct outcome *outcome)
 {
-	char path[CONFIG_PATH_BYTES + 16], reason[SERVICE_REASON_BYTES];
+	uint64_t deadline_ns = clock_monotonic_ns() + AGAIN_S * SECOND_NS;
 	const char *why = "no router is running";
+	char reason[SERVICE_REASON_BYTES];
 	int rc;
 
-	snprintf(path, sizeof(path), "%s/control", managed.run_dir);
-	rc = control_open_again(control, path, writable);
-	if (rc == 0 && control_router_alive(control))
-		return 0;
+	rc = control_open_living(
+	    control, managed.run_dir, managed.state_dir, writable, deadline_ns);
 	if (rc == 0)
-		control_close(control);
-	else if (rc == -ESTALE)
+		return 0;
+	if (rc == -ESTALE)
 		why = "another version's";
-	else if (rc != -ENOENT && rc != -EAGAIN)
+	else if (rc != -ENOENT && rc != -EAGAIN && rc != -ESRCH)
 		why = strerror(-rc);
 	snprintf(reason, sizeof(reason), "control segment: %s; nothing was changed", why);
 	service_answer(outcome, 503, reason);
@@ -332,7 +332,7 @@ change_states(
 		.reason = request->reason,
 	};
 	enum gate_event what = request->action->verb == ENABLE ? GATE_START : GATE_STOP;
-	int rc = control_lock(control);
+	int rc = control_lock(control, clock_monotonic_ns() + LOCK_S * SECOND_NS);
 
 	if (rc != 0)
 		return rc;

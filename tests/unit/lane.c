@@ -5,12 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "shm/control.h"
 #include "shm/lane.h"
 
@@ -156,6 +159,86 @@ Test(control, published_last)
 	cr_assert(control_find_queue(&reader, "other") == -1, "not found");
 	cr_assert(!control_router_alive(&reader), "no lock, no router");
 	control_close(&reader);
+	remove_segment(&writer, dir, path);
+}
+
+/* The router's lock of its directory. */
+static int
+hold(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	cr_assert(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0, "%s: %s", dir, strerror(errno));
+	return fd;
+}
+
+Test(control, nobody_is_waited_for_where_no_router_holds_the_directory)
+{
+	struct control writer, reader;
+	char dir[32], path[64];
+
+	make_segment(&writer, dir, path);
+	atomic_store(&writer.shared->router_pid, 1);
+	control_publish(&writer);
+	cr_assert(control_open_living(&reader, dir, "/none", false, UINT64_MAX) == -ESRCH, "dead");
+	unlink(path);
+	cr_assert(control_open_living(&reader, dir, "/none", false, UINT64_MAX) == -ENOENT, "none");
+	remove_segment(&writer, dir, path);
+}
+
+Test(control, a_segment_that_does_not_come_is_waited_for_until_the_deadline)
+{
+	uint64_t deadline_ns = clock_monotonic_ns() + 50000000;
+	struct control reader;
+	char dir[] = "/tmp/hg-control-XXXXXX";
+	int fd, rc;
+
+	cr_assert(mkdtemp(dir) != NULL, "mkdtemp");
+	fd = hold(dir);
+	rc = control_open_living(&reader, "/none", dir, false, deadline_ns);
+	cr_assert(rc == -ENOENT && clock_monotonic_ns() >= deadline_ns, "%d", rc);
+	close(fd);
+	rmdir(dir);
+}
+
+struct opener {
+	const char *dir;
+	struct control control;
+	int rc;
+};
+
+static void *
+open_living(void *argument)
+{
+	struct opener *opener = argument;
+
+	opener->rc = control_open_living(&opener->control, opener->dir, "/none", false, UINT64_MAX);
+	return NULL;
+}
+
+Test(control, a_removed_segment_is_waited_for_whatever_was_left_over, .timeout = 600)
+{
+	char dir[32], path[64], left[80];
+	struct opener opener = { .dir = dir };
+	struct control writer;
+	pthread_t thread;
+	int fd;
+
+	make_segment(&writer, dir, path);
+	fd = hold(dir);
+	unlink(path);
+	sprintf(left, "%s.next", path);
+	close(open(left, O_CREAT | O_WRONLY, 0600));
+	cr_assert(pthread_create(&thread, NULL, open_living, &opener) == 0, "thread");
+	control_close(&writer);
+	cr_assert(control_create(&writer, path) == 0, "create");
+	atomic_store(&writer.shared->router_pid, 1);
+	control_publish(&writer);
+	pthread_join(thread, NULL);
+	cr_assert(opener.rc == 0, "%d", opener.rc);
+	control_close(&opener.control);
+	close(fd);
+	unlink(left);
 	remove_segment(&writer, dir, path);
 }
 
