@@ -411,7 +411,7 @@ print_key(const struct check *check)
 	bool stale = check->key_rc == -ESTALE;
 
 	log_key_path(path, state_dir);
-	log_key_say_stale(text, sizeof(text), state_dir, true);
+	log_key_explain_stale(text, sizeof(text), state_dir, true);
 	if (check->ctl->json) {
 		fputs("{\"queue\":null,\"file\":", stdout);
 		text_put_json(path, strlen(path));
@@ -437,7 +437,7 @@ print_stale_ids(const struct check *check)
 		stale += check->audits[i].stale;
 	if (stale == 0 || check->key_rc == -ESTALE || check->ctl->json)
 		return;
-	log_key_say_stale(text, sizeof(text), check->ctl->config.state_dir, false);
+	log_key_explain_stale(text, sizeof(text), check->ctl->config.state_dir, false);
 	printf("*.ids: %s\n", text);
 }
 

@@ -1,9 +1,9 @@
 /*
- * audit - all that can be said of a log from its files, also when it is damaged. Never writes; no router
- * may run.
+ * audit - everything the files of a log tell, also of a damaged log. Never writes. No router may
+ * run.
  *
- * The scan ends at a bad place; the audit notes it and goes on. What is lost is worked out from what is
- * left: a sequence that was given, is not settled and has no whole frame is missing.
+ * The audit notes each bad place and reads on behind. Losses follow from the rest: a sequence is
+ * missing if it was given, is not settled, and has no valid frame.
  */
 #ifndef HEADGATE_LOG_AUDIT_H
 #define HEADGATE_LOG_AUDIT_H
@@ -14,71 +14,79 @@
 
 enum { LOG_FILE_BYTES = 24 };
 
-struct log_bad { /* a place of a file */
+struct log_bad { /* a bad place */
 	char file[LOG_FILE_BYTES];
-	uint64_t offset, end; /* bytes; the same: something is missing there */
+	uint64_t offset,
+	    end; /* [offset, end) of the file, bytes; equal: something is missing there */
 	const char *what;
 };
 
-struct log_range { /* of sequences */
+struct log_range { /* sequences [first, last] */
 	uint64_t first, last;
 };
 
-struct log_contents {                           /* whole messages of a segment */
-	uint64_t first_sequence, last_sequence; /* 0: there are none */
-	uint64_t messages, live;                /* so many, and of them are not settled */
+struct log_contents {                           /* messages with valid frames in a segment */
+	uint64_t first_sequence, last_sequence; /* 0: no message */
+	uint64_t messages;                      /* number of messages ... */
+	uint64_t live;                          /* ... and of live messages */
 };
 
 struct log_audit {
-	struct log_list list; /* without the files of which nothing can be told */
+	struct log_list list; /* without unreadable files */
 	struct log_scan scan;
 	struct log_tail tail;
 	char error[LOG_ERROR_BYTES];
-	struct log_registry_end registered; /* to be filled in by whoever knows it */
-	uint64_t key;                       /* likewise: log_key.checksum of deduplication's ... */
-	uint64_t window_begin_s; /* ... and what is older than its window, as log_id.clock_s */
-	struct log_bad *bad;     /* the log is whole when there are none */
+
+	/* Set by the caller after log_audit_open(). 0: unknown. */
+	struct log_registry_end registered;
+	uint64_t key;            /* log_key.checksum of the deduplication key */
+	uint64_t window_begin_s; /* begin of the deduplication window, as log_id.clock_s */
+
+	struct log_bad *bad; /* bad places; none: the log is whole */
 	size_t bad_count, bad_capacity;
 
-	/* From log_audit_read() on. */
-	size_t keyless, stale; /* .ids files of bad that lack their key; of another version */
-	uint64_t bytes;        /* of all segments */
-	struct log_contents *contents; /* in each segment of the list */
-	uint64_t torn_bytes;           /* at the end: cut at the router's next start ... */
-	bool torn_unsynced;            /* ... and may be of messages that were acknowledged */
-	uint64_t waiting;              /* messages that are whole and not settled */
-	uint64_t first_sequence;       /* lowest of a whole message, settled or not; 0: none */
+	/* Valid after log_audit_read(). */
+	size_t keyless;                /* .ids files among the bad places without their key ... */
+	size_t stale;                  /* ... and of another version */
+	uint64_t bytes;                /* of all segments */
+	struct log_contents *contents; /* one per segment of the list */
+	uint64_t torn_bytes;           /* cut from the end at the router's next start */
+	bool torn_unsynced;            /* the cut may take acknowledged messages */
+	uint64_t waiting;              /* live messages with a valid frame */
+	uint64_t first_sequence;       /* lowest sequence with a valid frame; 0: none */
 	struct log_totals totals;
-	struct log_checkpoint head; /* as one that is written now would be, but for ... */
-	struct settled settled;     /* ... what is missing: that is not settled */
-	bool has_state;             /* one was found: the last */
-	struct log_clock clock;     /* the last mark; 0: none */
-	struct log_state state;
-	struct log_received *received; /* not settled, by sequence; the last counts */
+	struct log_checkpoint head;    /* as in a checkpoint written now */
+	struct settled settled;        /* does not contain the missing sequences */
+	bool has_state;                /* `state` is valid */
+	struct log_state state;        /* last state of the subscription */
+	struct log_clock clock;        /* last index entry of the retention; all zero: none */
+	struct log_received *received; /* last receive count of each live message, by sequence */
 	size_t received_count, received_capacity;
-	struct log_range *missing; /* in order */
+	struct log_range *missing; /* missing sequences, in order */
 	size_t missing_count, missing_capacity;
-	uint64_t missing_total;
-	size_t base_segment; /* index of the one whose checkpoint counts */
-	bool has_base;       /* ... if any does */
+	uint64_t missing_total; /* number of missing sequences */
+	size_t base_segment;    /* index of the segment with the newest whole checkpoint ... */
+	bool has_base;          /* ... if a checkpoint is whole */
 
-	/* While messages are looked at. */
+	/* State of the walk over all messages. */
 	uint64_t last_sequence;
 	size_t last_bad_count, current;
-	const char *lost; /* why a batch that is not there was; NULL: none is missing at the end */
-	uint64_t lost_at; /* its position */
+	const char
+	    *lost; /* proof of a batch missing at the end, in words; NULL: no batch is missing */
+	uint64_t lost_at; /* position of the missing batch */
 };
 
-/* Lists the log of a directory and looks for its end; the decision (may be NULL) sees the batches there.
- * Returns 0, also when it is damaged; -ENOENT when there is no log; -ESTALE; or another -errno. error
- * tells. */
+/* Lists the log of a directory and finds its end. Shows the commit records there to the decision
+ * (may be NULL). Returns 0, for a damaged log too; -ENOENT: no log; -ESTALE: another version's; or
+ * another -errno. error is filled. */
 int log_audit_open(struct log_audit *, const char *dir, struct log_decision *);
-/* Reads all of it. index: of this log in the decision, which has decided. Returns 0, also when it is
- * damaged; or -errno with error filled. */
+/* Reads the whole log, after log_decision_make(); `index` is the log's index in the decision.
+ * Returns 0, for a damaged log too; or -errno with error filled. */
 int log_audit_read(struct log_audit *, const struct log_decision *, unsigned index);
 void log_audit_close(struct log_audit *);
 
-/* Was a segment given back before the checkpoint that counts was written? Then nothing in it counts. */
+/* True for a segment freed before the newest whole checkpoint was written. Nothing in such a
+ * segment counts. */
 bool log_audit_is_freed(const struct log_audit *, size_t segment);
 
 #endif

@@ -101,7 +101,7 @@ log_key_write(const char *state_dir, const struct log_key *key)
 
 /* With numbers, as the names of the files are the same in all queues. */
 void
-log_key_say_stale(char *text, size_t bytes, const char *state_dir, bool key_too)
+log_key_explain_stale(char *text, size_t bytes, const char *state_dir, bool key_too)
 {
 	char path[LOG_PATH_BYTES] = "";
 

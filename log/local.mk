@@ -1,7 +1,8 @@
 noinst_LIBRARIES += log/liblog.a
-log_liblog_a_SOURCES = log/audit.c log/audit.h log/format.c log/format.h log/ids.c log/ids.h log/decision.c \
-	log/decision.h log/key.c log/key.h log/registry.c log/registry.h log/list.c log/list.h log/reader.c log/reader.h log/salvage.c log/salvage.h log/scan.c log/scan.h log/settled.c \
-	log/settled.h log/state.c log/state.h log/summary.c log/summary.h
+log_liblog_a_SOURCES = log/audit.c log/audit.h log/decision.c log/decision.h log/format.c \
+	log/format.h log/ids.c log/ids.h log/key.c log/key.h log/list.c log/list.h log/reader.c \
+	log/reader.h log/registry.c log/registry.h log/salvage.c log/salvage.h log/scan.c log/scan.h \
+	log/settled.c log/settled.h log/state.c log/state.h log/summary.c log/summary.h
 
 check_PROGRAMS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader tests/unit/test-log_decision
 TESTS += tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader tests/unit/test-log_decision

@@ -1,9 +1,11 @@
 /*
- * known - what is known of a log from elsewhere: STATE/known/QUEUE.log.
+ * registry - the logs that exist, and their last known ends: STATE/known/QUEUE.log.
  *
- * The file is made when the log's first segment is durable, and before a message is taken for it. So a log of which
- * no file is left is told from one that was never made. A router that ends by itself writes into it how the log
- * ends, when that is durable: nothing in a log that is cut at the end of a batch would say that there was more.
+ * The entry of a log is made once the log's first segment is durable, and before the log takes a
+ * message. So a log without any file differs from a log that never existed.
+ *
+ * A router that ends in order writes the end of each durable log into its entry. Without the entry
+ * a log cut between two batches would look whole.
  */
 #ifndef HEADGATE_LOG_REGISTRY_H
 #define HEADGATE_LOG_REGISTRY_H
@@ -12,44 +14,56 @@
 
 #define LOG_REGISTRY_MAGIC "HGEND001"
 
-struct log_registry_end { /* the file; empty while nothing is known */
+struct log_registry_end { /* the file; empty before the first ordered end */
 	char magic[8];
 	uint64_t log_id;
-	uint64_t batch;         /* the last one in the log */
-	uint64_t next_sequence; /* that a message would have had */
-	uint64_t checksum;      /* of what is before it */
+	uint64_t batch;         /* last batch of the log */
+	uint64_t next_sequence; /* sequence for the next message */
+	uint64_t checksum;      /* of all bytes before */
 };
 _Static_assert(sizeof(struct log_registry_end) == 40, "disk layout");
 
 void log_registry_path(char path[LOG_PATH_BYTES], const char *state_dir, const char *queue);
 
-/* Router. Makes a log known, and that durable; again at each start, for the router before may have died before it
- * was. The log itself is durable. Returns 0 or -errno. */
+/*
+ * For the router. Each returns 0 or -errno.
+ */
+
+/* Registers a durable log, durably. Called again at each start: the router before may have died
+ * before its entry was durable. */
 int log_registry_add(const char *state_dir, const char *queue);
-
-/* Router, after log_registry_add(): the log ends so, durably. Fills magic and checksum. Returns 0 or -errno. */
+/* Writes the end of a registered, durable log into the entry, durably. Fills magic and checksum. */
 int log_registry_set_end(const char *state_dir, const char *queue, struct log_registry_end *);
-/* Of a log that was salvaged: what was known of its end is of no use. Returns 0 or -errno. */
-int log_registry_clear_end(const char *state_dir, const char *queue);
-/* Anyone. How the log with this id ended at least: routers may have gone on with it since. All zero when nothing is
- * known. Returns 0, or -errno: it could not be read. */
-int log_registry_read_end(
-    const char *state_dir, const char *queue, uint64_t log_id, struct log_registry_end *);
 
-/* Anyone who reads one log alone, and knows only its directory, STATE/queues/NAME: is its end there? *end: as
- * log_registry_read_end() has it, read before the log, which a router may go on with meanwhile. last_batch: of log_scan_tail().
- * Each returns 0; or -EBADMSG, or the reader another -errno, with error filled. */
+/* Removes the end from the entry of a salvaged log: the old end is no end of the new log. Returns 0
+ * or -errno. */
+int log_registry_clear_end(const char *state_dir, const char *queue);
+
+/*
+ * For anyone.
+ */
+
+/* Reads the registered end of the log with this id. Later routers may have appended to the log.
+ * *end is all zero if no end is registered, or if the entry is torn. Returns 0 or -errno. */
+int log_registry_read_end(
+    const char *state_dir, const char *queue, uint64_t log_id, struct log_registry_end *end);
+
+/* Likewise, for a reader of a single log with the directory STATE/queues/NAME. Call before reading
+ * the log: a running router may append meanwhile. Returns 0, or -errno with error filled. */
 int log_registry_read_end_of(const char *queue_dir, uint64_t log_id, struct log_registry_end *end,
     char *error, size_t error_bytes);
+/* Checks that a log with this last batch (log_scan_tail()) reaches its registered end. Returns 0,
+ * or -EBADMSG with error filled. */
 int log_registry_check(const char *queue_dir, const struct log_registry_end *end,
     uint64_t last_batch, char *error, size_t error_bytes);
 
-/* The highest batch of all that are known, also of queues that are not in the configuration: theirs may be put back.
- * Returns likewise. */
+/* Finds the highest registered batch of all logs, also of queues absent from the configuration: a
+ * later configuration may bring them back. Returns 0 or -errno. */
 int log_registry_highest(const char *state_dir, uint64_t *batch);
 
-/* Anyone. Of a queue of which log_list_open() says that it has no log: returns 0 when it never had one; -EBADMSG, with
- * error filled, when it had, for it is known or ids of its segments are left; or another -errno, likewise. */
+/* For a queue without a log, after -ENOENT of log_list_open(). Returns 0: there never was a log;
+ * -EBADMSG with error filled: the log is gone, a registry entry or .ids files prove it existed; or
+ * another -errno with error filled. */
 int log_registry_lost(const char *state_dir, const char *queue, char *error, size_t error_bytes);
 
 #endif

@@ -1,19 +1,23 @@
 /*
- * salvage - makes a whole log of what is whole in a damaged one, and puts it in its place.
+ * salvage - copies the valid frames of a damaged log into a new log, and replaces the damaged log.
  *
- *	1. the new log is written into ASIDE/NAME.new and synced
- *	2. that gets its final name, ASIDE/NAME-TIME
- *	3. the two directories change names: from here on the new log is the queue's
+ *	1. The new log is written into ASIDE/NAME.new and synced.
+ *	2. The directory gets its final name, ASIDE/NAME-TIME.
+ *	3. The two directories exchange their names. The exchange is the commit point.
  *
- * So at each moment the queue has one of the two logs, whole as it is, and an unfinished copy is known by
- * its name. Nothing of the old log is changed or removed.
+ * So at each moment the queue has one of the two logs, and the name tells an unfinished copy. No
+ * file of the old log is changed or removed.
  *
- * The new log is the old one: same id, same sequences, so a store knows what it has applied even where its
- * settlement is lost. All messages that are whole are kept, settled or not: the ids of those that are settled
- * are still needed. What is missing counts as settled. New sequences begin far above all that can have been
- * given, because those that were given last may be what is lost: at the time in microseconds. The last segment holds one checkpoint, so
- * nothing but messages is needed of those before it; its batch has the number of the highest that counts,
- * or the one below where that one will be cut: the other logs' batches stay as complete as they were.
+ * The new log continues the old log:
+ *	1. Log id and sequences stay. So a store knows its applied messages, even without their
+ *	   settlements.
+ *	2. All messages with valid frames are kept. Settled messages are kept for their ids.
+ *	3. Missing sequences count as settled.
+ *	4. New sequences begin at the time in microseconds, far above all given sequences: the
+ *	   sequences given last may be the lost ones.
+ *	5. The last segment holds the only checkpoint. The segments before hold messages only.
+ *	6. The checkpoint's batch has the number of the highest batch that counts (last_batch()). So
+ *	   batches of the other logs stay as complete as before.
  */
 #ifndef HEADGATE_LOG_SALVAGE_H
 #define HEADGATE_LOG_SALVAGE_H
@@ -21,15 +25,18 @@
 #include "log/audit.h"
 
 struct log_salvage {
-	char aside[LOG_PATH_BYTES]; /* where the damaged log is now */
-	uint64_t waiting;           /* messages that are not settled */
-	uint64_t next_sequence;     /* that a message may have from here on */
-	bool new_id;                /* the old one's was nowhere to be read */
+	char aside[LOG_PATH_BYTES]; /* present place of the damaged log */
+	uint64_t waiting;           /* live messages in the new log */
+	uint64_t next_sequence;     /* lowest sequence of a later message */
+	bool new_id;                /* no header with the old id was readable */
 };
 
-/* audit: after log_audit_read(), of which it changes what is settled; no router may run. aside_dir is made when it is not there, and must be
- * on the log's file system; name is the queue's. Returns 0; -EEXIST, -EINVAL when the file system cannot
- * exchange two names; -ENODATA when nothing of the log ever counted; or -errno. error tells. */
+/*
+ * Salvages the log of the queue `name`. No router may run. The audit comes from log_audit_read();
+ * its settled set changes. aside_dir is created if missing, and must be on the log's file system.
+ * Returns 0; -EEXIST or -EINVAL: the file system cannot exchange two names; -ENODATA: no batch of
+ * the log ever counted; or another -errno. error is filled.
+ */
 int log_salvage(struct log_salvage *, struct log_audit *, const struct log_decision *,
     const char *aside_dir, const char *name, char *error, size_t error_bytes);
 

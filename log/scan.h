@@ -1,9 +1,9 @@
 /*
  * scan - reads the batches of a log from its files: for the router's recovery, and for headgatectl
- * while the router runs or not. Never writes. One segment at a time is in memory.
+ * with or without a running router. Never writes. Holds one segment in memory at a time.
  *
- * A scan ends at the first bad place, unless bad() is set: then it goes on at the next frame that is
- * whole, and what it returns is of what is left.
+ * A scan ends at the first bad place. With bad() set, a scan reports the place and goes on at the
+ * next valid frame.
  */
 #ifndef HEADGATE_LOG_SCAN_H
 #define HEADGATE_LOG_SCAN_H
@@ -11,84 +11,89 @@
 #include "log/list.h"
 #include "log/settled.h"
 
-/* What a scan tells its user. Each may be NULL. A callback that returns non-zero ends the scan with
- * that value. */
+/* Callbacks of a scan. Each may be NULL. A non-zero return value ends the scan, which returns the
+ * value. */
 struct log_visitor {
-	/* For each batch that is whole in this log: its end frame's payload, then all its frames in
-	 * order. */
+	/* Called once for each whole batch, before the batch's frames. */
 	int (*batch)(void *context, const struct log_commit *);
+	/* Called for each frame of a whole batch, in order. */
 	int (*frame)(void *context, const struct log_frame *, uint64_t position);
 	void *context;
 };
 
-/* How a log ends. */
+/* End of a log. "Last batch" is the last whole batch. */
 struct log_tail {
-	size_t segment;      /* index of the one that is written to: the last with anything in it */
-	uint64_t end;        /* position behind the last whole batch, aligned as it was written */
-	uint64_t last_start; /* where the last whole batch starts; 0 when there is none */
-	uint64_t
-	    unproven; /* ... and the first of those of which no other says that it is durable */
-	uint64_t last_batch; /* its number, 0 when there is none */
-	uint64_t clock_ns;   /* its log_commit.clock_ns */
-	bool last_synced;    /* it is a barrier */
-	uint64_t torn_end;   /* behind what can be made out behind a bad place; 0: nothing */
-	uint64_t torn_batch; /* number of the batch there, the last if there are several */
-	bool torn_os;        /* it may have been written without being synced */
-	uint64_t *last_logs; /* the logs that the last whole batch names */
+	size_t segment;      /* index of the active segment: the newest with any frame */
+	uint64_t end;        /* position behind the last batch; a multiple of LOG_BLOCK_BYTES */
+	uint64_t last_start; /* position of the last batch; 0: no batch */
+	uint64_t unproven;   /* position of the first batch that no later batch proves durable */
+	uint64_t last_batch; /* number of the last batch; 0: no batch */
+	uint64_t clock_ns;   /* log_commit.clock_ns of the last batch */
+	bool last_synced;    /* the last batch is a barrier */
+	uint64_t torn_end;   /* position behind the last torn frame; 0: no torn frame */
+	uint64_t torn_batch; /* number of the torn batch, or of the last of several */
+	bool torn_os;        /* the torn batch may be unsynced */
+	uint64_t *last_logs; /* ids of the logs named by the last batch */
 	size_t last_log_count;
 };
 
 struct log_scan {
 	struct log_list *list;
-	uint64_t last_batch; /* batches with a higher number do not count */
+	uint64_t last_batch; /* recovery point: batches with a higher number do not count */
 	char *error;
 	size_t error_bytes;
-	/* Tells how many bytes were read. May be NULL. */
+	/* Reports bytes read from disk. May be NULL. */
 	void (*progress)(void *context, uint64_t bytes);
 	void *progress_context;
-	/* Is told that segment i has no whole frame in [offset, end) of its file, though something was
-	 * written behind. May be NULL: that is an error then. Frames around the place are shown without
-	 * a batch() in front of them. What it returns, if not 0, ends the scan. */
+	/* Reports a bad place: segment i has no valid frame in [offset, end) of the file, although
+	 * bytes behind were written. Valid frames around the place are shown without a call of
+	 * batch(). A non-zero return value ends the scan. NULL: a bad place is an error. */
 	int (*bad)(void *context, size_t i, uint64_t offset, uint64_t end);
 	void *bad_context;
-	/* Index of the first segment that may end in a torn batch: log_scan_tail() says. */
+	/* Index of the first segment that may end in a torn batch; set by log_scan_tail(). */
 	size_t torn_from;
 
-	uint8_t *image; /* of the segment that was read last */
+	uint8_t *image; /* bytes of the segment read last */
 	size_t image_bytes, image_segment;
 	bool image_valid;
 };
 
 void log_scan_init(struct log_scan *, struct log_list *, char *error, size_t error_bytes);
+/* Frees the image. The scan stays usable. */
 void log_scan_free(struct log_scan *);
 
-/* Finds where the log ends. visitor (may be NULL) is shown the ends of the batches that are read for
- * that. Returns 0; -EBADMSG with error naming file and offset when something is damaged in front of a
- * whole batch; what the visitor returned; or -errno. */
+/* Finds the end of the log. Shows the commit records of the batches read on the way to the visitor
+ * (may be NULL). Returns 0; -EBADMSG: damage in front of a whole batch, error names file and
+ * offset; the visitor's non-zero value; or another -errno. */
 int log_scan_tail(struct log_scan *, const struct log_visitor *, struct log_tail *);
 void log_tail_free(struct log_tail *);
 
-/* Shows segment index i to the visitor, whole batches up to last_batch. When it is known where the
- * segment's data ends (data_bytes), they must reach to there, and in front of where the log ends nothing may
- * be torn: else -EBADMSG. After log_scan_tail(). Returns as that, or what the visitor returned; *end (may be
- * NULL) is the position behind the last batch. */
+/*
+ * Shows the whole batches of segment i up to last_batch. *end (may be NULL) becomes the position
+ * behind the last shown batch. Call log_scan_tail() before. Returns -EBADMSG if
+ *	1. the batches do not reach the known end of the segment's data (data_bytes), or
+ *	2. a batch is torn in a segment before torn_from.
+ * Otherwise returns as log_scan_tail().
+ */
 int log_scan_segment(struct log_scan *, size_t i, const struct log_visitor *, uint64_t *end);
 
-/* A checkpoint, put together. */
+/* A checkpoint, assembled from its frames. */
 struct log_base {
-	size_t segment; /* index of the one that begins with it */
+	size_t segment; /* index of the segment that begins with the checkpoint */
 	struct log_checkpoint head;
 	struct log_totals totals;
 	struct settled settled;
 };
 
-/* Finds the newest checkpoint that is whole, in the segment with this index or an older one, and
- * describes the list's segments by it. A log without any (its first batch was torn) gives the one of an
- * empty log. From it on no file may be missing. Returns 0, -EBADMSG with error filled, or -errno. */
-int log_scan_base(struct log_scan *, size_t segment, struct log_base *);
+/* Finds the newest whole checkpoint in segment i or an older segment, and describes the list's
+ * segments accordingly. A log without a checkpoint, because its first batch was torn, has the
+ * checkpoint of an empty log. No file may be missing behind the checkpoint. Returns 0; -EBADMSG
+ * with error filled; or another -errno. */
+int log_scan_base(struct log_scan *, size_t i, struct log_base *);
 
-/* When all is read that settles: in front of the checkpoint, sequences that no segment holds must be settled. Those
- * that it does not describe were given back before it was written. Returns 0, or -EBADMSG with error filled. */
+/* Checks that no file in front of the checkpoint is missing: sequences in no segment must be
+ * settled. Segments without a description were freed before the checkpoint. Call after all
+ * settlements are in the set. Returns 0, or -EBADMSG with error filled. */
 int log_scan_gaps(struct log_scan *, const struct log_base *, const struct settled *);
 
 #endif

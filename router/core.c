@@ -137,7 +137,7 @@ read_key(const char *state_dir, struct log_key *key, bool *is_new, char *error, 
 		rc = log_key_make(key);
 	log_key_path(path, state_dir);
 	if (rc == -ESTALE) {
-		log_key_say_stale(text, sizeof(text), state_dir, true);
+		log_key_explain_stale(text, sizeof(text), state_dir, true);
 		return complain(error, error_bytes, rc, path, text);
 	}
 	if (rc == -EBADMSG)

@@ -500,7 +500,7 @@ complain_of_ids(const struct recovery *recovery, int rc, const char *path)
 		    "the dedup.key that it was made with is not there, put that back: without "
 		    "it " LOST);
 	case -ESTALE:
-		log_key_say_stale(text, sizeof(text), recovery->router->config->state_dir, false);
+		log_key_explain_stale(text, sizeof(text), recovery->router->config->state_dir, false);
 		return complain(recovery, rc, path, text);
 	default:
 		return complain(recovery, rc, path, strerror(-rc));
