@@ -103,6 +103,40 @@ path_option(const char *name, const char *path)
 	return option;
 }
 
+/* The value as a word; "" for one that paths_resolve() does not look at. To be freed; NULL: no memory. */
+static char *
+variable_word(const char *name)
+{
+	const char *value = getenv(name);
+	size_t capacity;
+	char *word;
+
+	if (value == NULL || value[0] != '/')
+		return strdup("");
+	capacity = COMMAND_WORD_BYTES(strlen(value));
+	word = malloc(capacity);
+	if (word != NULL)
+		command_word(word, capacity, value);
+	return word;
+}
+
+char *
+command_env(const struct config_options *options)
+{
+	char *run, *state, *both = NULL;
+
+	if (geteuid() == 0 || paths_base(options->base_dir) != NULL)
+		return strdup("");
+	run = variable_word("XDG_RUNTIME_DIR");
+	state = variable_word("XDG_STATE_HOME");
+	if (run == NULL || state == NULL ||
+	    asprintf(&both, "env XDG_RUNTIME_DIR=%s XDG_STATE_HOME=%s ", run, state) < 0)
+		both = NULL;
+	free(run);
+	free(state);
+	return both;
+}
+
 char *
 command_options(const struct config_options *options)
 {

@@ -18,6 +18,10 @@ void command_word(char *to, size_t capacity, const char *text);
  * no memory. */
 char *command_options(const struct config_options *);
 
+/* What a printed command needs before it, for the same: "env XDG_RUNTIME_DIR=DIR XDG_STATE_HOME=DIR " where the directories
+ * were chosen by these variables, or because they are not set; else "". To be freed; NULL: no memory. */
+char *command_env(const struct config_options *);
+
 /* The path from the root on. To be freed; NULL: no memory. */
 char *command_absolute(const char *path);
 

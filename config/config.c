@@ -731,11 +731,12 @@ config_load(
 	memset(config, 0, sizeof(*config));
 	error[0] = '\0';
 	config->options = command_options(options);
+	config->env = command_env(options);
 	if (options->file != NULL) {
 		config->file = strdup(options->file);
 		config->file_path = command_absolute(options->file);
 	}
-	if (config->options == NULL ||
+	if (config->options == NULL || config->env == NULL ||
 	    (options->file != NULL && (config->file == NULL || config->file_path == NULL))) {
 		snprintf(error, error_bytes, "%s", strerror(ENOMEM));
 		config_free(config);
@@ -770,7 +771,8 @@ config_free(struct config *config)
 	free(config->file);
 	free(config->file_path);
 	free(config->options);
-	config->file = config->file_path = config->options = NULL;
+	free(config->env);
+	config->file = config->file_path = config->options = config->env = NULL;
 	config->queue_count = 0;
 }
 

@@ -76,6 +76,7 @@ struct config {
 	char *file;      /* as it was named; NULL: built in */
 	char *file_path; /* from the root on; NULL: built in */
 	char *options;   /* -c and -D for a command that is printed, see command_options() */
+	char *env;       /* what stands before such a command, see command_env() */
 	char environment[CONFIG_NAME_BYTES];
 	size_t max_message_bytes; /* max_message_size */
 	struct config_topic topics[CONFIG_TOPICS];

@@ -29,8 +29,8 @@ warn_refused(
     const struct ctl *ctl, const char *name, enum control_state state, enum gate_event what)
 {
 	if (what == GATE_SKIP && state == CONTROL_PROBING)
-		warnx("%s: it is being probed: see headgatectl%s status %s", name,
-		    ctl->config.options, name);
+		warnx("%s: it is being probed: see %sheadgatectl%s status %s", name,
+		    ctl->config.env, ctl->config.options, name);
 	else
 		warnx("%s: %s", name,
 		    what == GATE_SKIP ? "it is not tripped, so there is no message to give up"
@@ -136,8 +136,8 @@ warn_not_logged(const struct ctl *ctl, const struct control *control, const char
 
 	if (silent_s > CTL_SILENT_S)
 		warnx("%s: the router does not answer, it has been silent for %.0fs: see "
-		      "headgatectl%s status",
-		    name, silent_s, ctl->config.options);
+		      "%sheadgatectl%s status",
+		    name, silent_s, ctl->config.env, ctl->config.options);
 	else
 		warnx("%s: the router has not logged the change yet", name);
 }
@@ -221,8 +221,8 @@ report_unknown(const struct ctl *ctl, const struct control *control, unsigned qu
 		    name, changed->skips ? "given up" : "tried");
 	else
 		warnx("%s: PROBING: what comes of the message that is %s first is not known yet: "
-		      "to wait for it again: headgatectl%s start %s",
-		    name, changed->skips ? "given up" : "tried", ctl->config.options, name);
+		      "to wait for it again: %sheadgatectl%s start %s",
+		    name, changed->skips ? "given up" : "tried", ctl->config.env, ctl->config.options, name);
 	return EX_TEMPFAIL;
 }
 

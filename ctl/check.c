@@ -364,8 +364,8 @@ print_way_out(const struct ctl *ctl, const char *queue, const struct log_audit *
 		puts("    no message is lost; to go on, though what was published shortly before "
 		     "the router ended may be delivered twice: move the damaged files away");
 	else
-		printf("    to go on without what is lost: headgatectl%s check --salvage %s\n",
-		    ctl->config.options, queue);
+		printf("    to go on without what is lost: %sheadgatectl%s check --salvage %s\n",
+		    ctl->config.env, ctl->config.options, queue);
 }
 
 static void

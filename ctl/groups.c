@@ -209,16 +209,17 @@ keep_words(struct list *list, const struct message *message)
 static void
 print_next(const struct list *list)
 {
-	const char *options = list->ctl->config.options, *queue = list->ctl->queues[0];
+	const char *options = list->ctl->config.options, *env = list->ctl->config.env;
+	const char *queue = list->ctl->queues[0];
 
 	if (list->ctl->json || list->group[0] == '\0')
 		return;
-	printf("\nnext:    mend the cause, then: headgatectl%s start --group %s %s\n", options,
+	printf("\nnext:    mend the cause, then: %sheadgatectl%s start --group %s %s\n", env, options,
 	    list->group, queue);
 	if (list->message_id[0] != '\0' && !list->of_store)
-		printf("         or give its message up: headgatectl%s start --group %s "
+		printf("         or give its message up: %sheadgatectl%s start --group %s "
 		       "--skip-head --message %s %s\n",
-		    options, list->group, list->message_id, queue);
+		    env, options, list->group, list->message_id, queue);
 }
 
 static void
@@ -295,8 +296,8 @@ fail(const struct ctl *ctl, int rc)
 		      "takes it, unless the router is restarted before",
 		    queue);
 	else if (rc == -ETIMEDOUT)
-		warnx("%s: the message is not ended yet: see headgatectl%s peek --groups %s", queue,
-		    ctl->config.options, queue);
+		warnx("%s: the message is not ended yet: see %sheadgatectl%s peek --groups %s", queue,
+		    ctl->config.env, ctl->config.options, queue);
 	else if (rc == -EPIPE || rc == -ECONNRESET)
 		warnx("%s: the router is gone, or of another version; look again: the next one "
 		      "knows nothing of this, and tries each group anew",

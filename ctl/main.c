@@ -95,9 +95,9 @@ ctl_no_router(const struct ctl *ctl)
 		    "removed and it makes it again; nothing was changed: try again",
 		    ctl->config.state_dir, ctl->config.run_dir);
 	errx(EX_UNAVAILABLE,
-	    "no router is running in %s, and nothing was changed: start it with: headgate-router%s "
+	    "no router is running in %s, and nothing was changed: start it with: %sheadgate-router%s "
 	    "-d",
-	    ctl->config.run_dir, ctl->config.options);
+	    ctl->config.run_dir, ctl->config.env, ctl->config.options);
 }
 
 void

@@ -83,8 +83,8 @@ message_read(const struct ctl *ctl, const char *queue, uint64_t after,
 		return look_for_log(ctl, queue);
 	warnx("%s: %s", queue, reader.error);
 	if (rc == -EBADMSG)
-		warnx("what is damaged, and which messages are lost: headgatectl%s check %s",
-		    ctl->config.options, queue);
+		warnx("what is damaged, and which messages are lost: %sheadgatectl%s check %s",
+		    ctl->config.env, ctl->config.options, queue);
 	return rc;
 }
 

@@ -251,8 +251,8 @@ print_skip(const struct status_queue *queue, const struct ctl *ctl)
 	char word[COMMAND_WORD_BYTES(CONTROL_ID_BYTES)];
 
 	command_word(word, sizeof(word), queue->detail.message_id);
-	printf("             or give the message up: headgatectl%s start --skip-head%s%s %s\n",
-	    ctl->config.options, queue->detail.message_id[0] ? " --message " : "",
+	printf("             or give the message up: %sheadgatectl%s start --skip-head%s%s %s\n",
+	    ctl->config.env, ctl->config.options, queue->detail.message_id[0] ? " --message " : "",
 	    queue->detail.message_id[0] ? word : "", queue->name);
 }
 
@@ -270,8 +270,8 @@ print_start_worker(const struct status_queue *queue, const struct ctl *ctl)
 
 	for (size_t i = 0; i < sizeof(workers) / sizeof(workers[0]); i++)
 		if (strcmp(queue->name, workers[i].queue) == 0) {
-			printf("    next:    start its worker: %s%s -d\n", workers[i].program,
-			    ctl->config.options);
+			printf("    next:    start its worker: %s%s%s -d\n", ctl->config.env,
+			    workers[i].program, ctl->config.options);
 			return;
 		}
 	printf("    next:    start its worker, your program for queue %s\n", queue->name);
@@ -298,8 +298,8 @@ print_probing(const struct status_queue *queue, const struct status *status, con
 		     "is TRIPPED as before");
 	else if (queue->worker_count > 0)
 		printf("    next:    the message is being tried; if it passes, the gate opens; to "
-		       "wait for it:\n             headgatectl%s start %s\n",
-		    ctl->config.options, queue->name);
+		       "wait for it:\n             %sheadgatectl%s start %s\n",
+		    ctl->config.env, ctl->config.options, queue->name);
 	else
 		puts("    next:    the message is tried when a worker is attached");
 }
@@ -313,8 +313,8 @@ print_next(const struct status_queue *queue, const struct status *status, const 
 		print_probing(queue, status, ctl);
 		return;
 	}
-	printf("    next:    %sheadgatectl%s start %s\n",
-	    queue->detail.sequence != 0 ? "mend the cause, then: " : "", ctl->config.options,
+	printf("    next:    %s%sheadgatectl%s start %s\n",
+	    queue->detail.sequence != 0 ? "mend the cause, then: " : "", ctl->config.env, ctl->config.options,
 	    queue->name);
 	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters &&
 	    !answer_is_of_store(queue->detail.error))
@@ -453,12 +453,12 @@ print_blocked(const struct status_queue *queue, const struct ctl *ctl)
 
 	if (queue->blocked_groups > 0)
 		printf("\n%s: %s blocked, with %s; each is tried again %s\n    which:   "
-		       "headgatectl%s peek --groups %s\n",
+		       "%sheadgatectl%s peek --groups %s\n",
 		    queue->name,
 		    text_count(groups, queue->blocked_groups, "group is", "groups are"),
 		    text_count(messages, queue->parked, "message", "messages"),
 		    queue->state == CONTROL_RUNNING ? "by itself" : "when the gate is open",
-		    ctl->config.options, queue->name);
+		    ctl->config.env, ctl->config.options, queue->name);
 }
 
 static void
@@ -510,7 +510,7 @@ print_queue(const struct status_queue *queue, const struct status *status, const
 	if (!status_is_known(queue)) {
 		printf("\n%s: ", queue->name);
 		put(queue->error);
-		printf("\n    next:    headgatectl%s check %s\n", ctl->config.options, queue->name);
+		printf("\n    next:    %sheadgatectl%s check %s\n", ctl->config.env, ctl->config.options, queue->name);
 		return;
 	}
 	if (queue->absent)
@@ -558,17 +558,17 @@ print_no_router(const struct status *status, const struct ctl *ctl)
 		printf("router: not running, and there is no directory %s\n"
 		       "        is it another one? -D DIR or HEADGATE_DIR names it; to begin here, "
 		       "start it "
-		       "with: headgate-router%s -d\n\n",
-		    ctl->config.state_dir, ctl->config.options);
+		       "with: %sheadgate-router%s -d\n\n",
+		    ctl->config.state_dir, ctl->config.env, ctl->config.options);
 	else if (status->owner[0] != '\0')
 		printf("router: not running; this is what is on disk in %s\n"
 		       "        it belongs to user %s, as whom it is to be started: "
-		       "headgate-router%s -d\n\n",
-		    ctl->config.state_dir, status->owner, ctl->config.options);
+		       "%sheadgate-router%s -d\n\n",
+		    ctl->config.state_dir, status->owner, ctl->config.env, ctl->config.options);
 	else
 		printf("router: not running; this is what is on disk in %s\n"
-		       "        start it with: headgate-router%s -d\n\n",
-		    ctl->config.state_dir, ctl->config.options);
+		       "        start it with: %sheadgate-router%s -d\n\n",
+		    ctl->config.state_dir, ctl->config.env, ctl->config.options);
 }
 
 static void
@@ -595,8 +595,8 @@ print_router(const struct status *status, const struct ctl *ctl)
 		    status->pid);
 	else if (status->heartbeat_age_s > CTL_SILENT_S)
 		printf("        if it does not: kill -KILL %" PRIu32
-		       ", then headgate-router%s -d\n",
-		    status->pid, ctl->config.options);
+		       ", then %sheadgate-router%s -d\n",
+		    status->pid, ctl->config.env, ctl->config.options);
 	if (ctl->verbose)
 		printf("        configuration: %s\n        state:         %s\n", ctl->known.source,
 		    ctl->config.state_dir);

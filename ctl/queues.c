@@ -83,6 +83,11 @@ queues_find(struct ctl *ctl)
 		return;
 	}
 	queues_of_config(ctl);
+	/* The segment of a router that is gone still knows its file. */
+	if (ctl->options.file == NULL && ctl_open_control(ctl, &control, false) == 0) {
+		name_its_file(ctl, control.facts.config_file);
+		control_close(&control);
+	}
 	check_names(ctl);
 }
 

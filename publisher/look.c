@@ -3,9 +3,9 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
-#include "shm/control.h"
 
 static uint64_t
 age_ns(uint64_t heartbeat_ns)
@@ -23,13 +23,17 @@ look_for_router(struct look *look, const char *run_dir)
 	const struct control_shared *shared;
 
 	*look = (struct look){ .result = LOOK_NONE };
-	if (control_dir_held(run_dir) <= 0)
-		return;
-	look->result = LOOK_STARTING;
+	if (control_dir_held(run_dir) > 0)
+		look->result = LOOK_STARTING;
 	if (snprintf(path, sizeof(path), "%s/control", run_dir) >= (int)sizeof(path) ||
 	    control_open(&control, path, false) != 0)
 		return;
 	shared = control.shared;
+	strlcpy(look->config_file, control.facts.config_file, sizeof(look->config_file));
+	if (look->result == LOOK_NONE) {
+		control_close(&control);
+		return;
+	}
 	/* Relaxed: the three words are independent, and publish no other data. */
 	look->pid = atomic_load_explicit(&shared->router_pid, memory_order_relaxed);
 	look->silent_ns =

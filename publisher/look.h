@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "shm/control.h"
+
 enum look_result {
 	LOOK_NONE,     /* no router holds the lock of run_dir */
 	LOOK_STARTING, /* a router holds the lock, and is not ready for messages */
@@ -19,6 +21,7 @@ struct look {
 	enum look_result result;
 	uint32_t pid;       /* 0: unknown */
 	uint64_t silent_ns; /* age of the heartbeat */
+	char config_file[CONTROL_PATH_BYTES]; /* that this router, or the last one, read; "": built in, or unknown */
 };
 
 void look_for_router(struct look *, const char *run_dir);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "config/command.h"
 #include "config/config.h"
 #include "config/output.h"
 #include "config/process.h"
@@ -231,11 +232,19 @@ tell_unanswered(struct publisher *publisher, const char *reason)
 static void
 tell_outage(const struct publisher *publisher)
 {
-	const char *options = publisher->config.options;
+	const char *options = publisher->config.options, *env = publisher->config.env;
+	struct config_options last = { .base_dir = publisher->options.base_dir };
+	char *last_options = NULL;
 	struct look look;
 	char pid[32] = "";
 
 	look_for_router(&look, publisher->config.run_dir);
+	if (publisher->options.file == NULL && look.config_file[0] != '\0') {
+		last.file = look.config_file;
+		last_options = command_options(&last);
+	}
+	if (last_options != NULL)
+		options = last_options;
 	if (look.pid == 0)
 		look.pid = publisher->session.router_pid;
 	if (look.pid != 0)
@@ -243,30 +252,31 @@ tell_outage(const struct publisher *publisher)
 	if (look.result == LOOK_STARTING)
 		warnx(
 		    "the router%s is starting, and takes no messages yet: wait longer with --wait, "
-		    "and see headgatectl%s status",
-		    pid, options);
+		    "and see %sheadgatectl%s status",
+		    pid, env, options);
 	else if (look.result == LOOK_SILENT)
 		warnx("the router%s does not answer, it has been silent for %" PRIu64
-		      "s: see headgatectl%s status",
-		    pid, look.silent_ns / UINT64_C(1000000000), options);
+		      "s: see %sheadgatectl%s status",
+		    pid, look.silent_ns / UINT64_C(1000000000), env, options);
 	else if (look.result == LOOK_RUNNING)
-		warnx("the router%s is running, but: %s: see headgatectl%s status", pid,
-		    publisher->error, options);
+		warnx("the router%s is running, but: %s: see %sheadgatectl%s status", pid,
+		    publisher->error, env, options);
 	else if (publisher->session.router_pid != 0)
-		warnx("the router%s is there, but: %s: see headgatectl%s status", pid,
-		    publisher->error, options);
+		warnx("the router%s is there, but: %s: see %sheadgatectl%s status", pid,
+		    publisher->error, env, options);
 	else if (publisher->connected_once)
 		warnx("the router is gone and did not come back: %s: start it with: "
-		      "headgate-router%s -d",
-		    publisher->error, options);
+		      "%sheadgate-router%s -d",
+		    publisher->error, env, options);
 	else if (access(publisher->config.run_dir, F_OK) != 0 && errno == ENOENT)
 		warnx("no router: there is no directory %s: give the router's with -D, or start it "
-		      "with: headgate-router%s -d",
-		    publisher->config.run_dir, options);
+		      "with: %sheadgate-router%s -d",
+		    publisher->config.run_dir, env, options);
 	else
-		warnx("no router: %s: start it with: headgate-router%s -d, or give its directory "
+		warnx("no router: %s: start it with: %sheadgate-router%s -d, or give its directory "
 		      "with -D",
-		    publisher->error, options);
+		    publisher->error, env, options);
+	free(last_options);
 }
 
 static void __attribute__((noreturn)) give_up(struct publisher *publisher)

@@ -121,8 +121,8 @@ fill_variables(
 	set(text, ERROR, "%s", detail->error);
 	set(text, SINCE, "%s", since);
 	set(text, DEPTH, "%" PRIu64, depth_of(queue));
-	set(text, START, "headgatectl%s start %s", queue->router->config->options,
-	    queue->config->name);
+	set(text, START, "%sheadgatectl%s start %s", queue->router->config->env,
+	    queue->router->config->options, queue->config->name);
 }
 
 static void

@@ -667,8 +667,8 @@ say_who_knows(struct recovery *recovery)
 	size_t length = strlen(recovery->error);
 
 	snprintf(recovery->error + length, recovery->error_bytes - length,
-	    "; `headgatectl%s check' says what is lost and how to go on",
-	    recovery->router->config->options);
+	    "; `%sheadgatectl%s check' says what is lost and how to go on",
+	    recovery->router->config->env, recovery->router->config->options);
 }
 
 int

@@ -38,6 +38,7 @@ E2E_TESTS = \
 	tests/e2e/gate.sh \
 	tests/e2e/status.sh \
 	tests/e2e/instance.sh \
+	tests/e2e/commands.sh \
 	tests/e2e/shutdown.sh \
 	tests/e2e/usage.sh \
 	tests/e2e/startup.sh \
