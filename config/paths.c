@@ -260,6 +260,21 @@ paths_copies_on_write(const char *dir)
 	return excepted ? NULL : kinds[i].name;
 }
 
+/* What is at a place that keeps directories from being made below it, and what to do about it. NULL: nothing is. */
+static const char *
+obstacle(const char *place)
+{
+	struct stat st;
+
+	if (lstat(place, &st) == 0 && S_ISLNK(st.st_mode) && stat(place, &st) != 0 &&
+	    errno == ENOENT)
+		return "a symbolic link to what is not there: make that directory, or choose "
+		       "another one with -D";
+	if (stat(place, &st) == 0 && !S_ISDIR(st.st_mode))
+		return "not a directory: move it away, or choose another one with -D";
+	return NULL;
+}
+
 int
 paths_make(const char *path, char *error, size_t error_bytes)
 {
@@ -271,6 +286,8 @@ paths_make(const char *path, char *error, size_t error_bytes)
 	/* Others than root cannot make anything there, or may. */
 	if (uid != geteuid() && (geteuid() == 0 || strcmp(path, place) == 0))
 		return complain_of_owner(error, error_bytes, path, place, uid);
+	if (obstacle(place) != NULL)
+		return complain(error, error_bytes, -ENOTDIR, place, obstacle(place));
 	rc = make_path(path);
 	if (rc != 0)
 		return complain(error, error_bytes, rc, path, strerror(-rc));

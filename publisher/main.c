@@ -268,7 +268,8 @@ tell_outage(const struct publisher *publisher)
 		warnx("the router is gone and did not come back: %s: start it with: "
 		      "%sheadgate-router%s -d",
 		    publisher->error, env, options);
-	else if (access(publisher->config.run_dir, F_OK) != 0 && errno == ENOENT)
+	else if (access(publisher->config.run_dir, F_OK) != 0 &&
+	    (errno == ENOENT || errno == ENOTDIR))
 		warnx("no router: there is no directory %s: give the router's with -D, or start it "
 		      "with: %sheadgate-router%s -d",
 		    publisher->config.run_dir, env, options);

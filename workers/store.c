@@ -401,6 +401,7 @@ store_open(struct store **out, const char *state_dir, const struct service *serv
 {
 	char path[PATH_MAX];
 	struct store *store;
+	struct stat st;
 	int rc;
 
 	*out = NULL;
@@ -418,6 +419,11 @@ store_open(struct store **out, const char *state_dir, const struct service *serv
 		return -ENOMEM;
 	store->service = service;
 	snprintf(store->path, sizeof(store->path), "%s/stores/%s.db", state_dir, service->queue);
+	if (stat(store->path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		snprintf(error, error_bytes, "%s: not a plain file: move it away", store->path);
+		store_close(store);
+		return -EBADMSG;
+	}
 	rc = open_database(store, make ? SQLITE_OPEN_CREATE : 0);
 	if (rc != 0 && is_damaged(store))
 		rc = -EBADMSG;

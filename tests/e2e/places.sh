@@ -63,7 +63,25 @@ new_base
 rmdir "$base"
 as_owner touch "$base" 2>/dev/null || { touch "$base"; chown $other "$base"; }
 ends "the base directory is a file" 73 73 69 0 66
+says() { # says PROGRAM PLACE WORDS: what it is told of this place
+  program "$1"
+  is "$1 ends with" 73 $status
+  ok "... and says what to do" grep -q "^$1: $2: $3\$" "$dir/said"
+}
+for program in headgate-router headgate-payment; do
+  says $program "$base" "not a directory: move it away, or choose another one with -D"
+done
 rm "$base"
+ln -s "$dir/nowhere" "$base"
+chown -h $other "$base" 2>/dev/null
+ends "the base directory is a link to nothing" 73 73 69 0 66
+for program in headgate-router headgate-payment; do
+  says $program "$base" "a symbolic link to what is not there: make that directory, or choose another one with -D"
+done
+rm "$base"
+new_base
+as_owner mkdir -p "$base/state/stores/payment-processing.db"
+says headgate-payment "$base/state/stores/payment-processing.db" "not a plain file: move it away"
 new_base
 as_owner touch "$base/run"
 ends "RUN is a file" 73 73 69 0 66
