@@ -80,6 +80,7 @@ static struct change changes[CHANGES];
 static size_t change_count;
 static bool allocates; /* fallocate(2) is supported */
 static unsigned direct_block, physical_sector, last_number;
+static bool sync_failed;
 
 /*
  * Names.
@@ -439,6 +440,7 @@ disk_sync(int fd)
 	if (file == NULL)
 		return -EBADF;
 	if (sync_fails(file->node)) {
+		sync_failed = true;
 		/* After a failed fsync(2) the kernel marks the pages clean. */
 		if (file->node->capacity > 0)
 			memset(file->node->dirty, CLEAN, file->node->capacity / DISK_SECTOR);
@@ -450,6 +452,18 @@ disk_sync(int fd)
 		sync_range(file->node, 0, file->node->capacity);
 	world_trace("sync %s", file->path);
 	return 0;
+}
+
+bool
+disk_loses_pages(void)
+{
+	return sync_failed && direct_block == 0;
+}
+
+void
+disk_forget_failures(void)
+{
+	sync_failed = false;
 }
 
 /* Reads from the page cache; direct: clean sectors from the disk. */

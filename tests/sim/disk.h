@@ -35,6 +35,10 @@ int64_t disk_write(int fd, const void *buffer, size_t length, uint64_t offset);
 int64_t disk_read(int fd, void *buffer, size_t length, uint64_t offset);
 /* As fsync(2). Returns 0 or -errno. */
 int disk_sync(int fd);
+/* Has a sync failed since disk_forget_failures(), on a disk without O_DIRECT? Then the page cache
+ * alone has what was not synced, and drops these pages before a reader sees the disk. */
+bool disk_loses_pages(void);
+void disk_forget_failures(void);
 /* A write whose process died meanwhile: writes some of the sectors, and syncs none. */
 void disk_tear(int fd, const void *buffer, size_t length, uint64_t offset);
 

@@ -301,11 +301,11 @@ model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
 }
 
 /*
- * Power cuts.
+ * Lost pages.
  */
 
 void
-model_power_cut(void)
+model_pages_lost(void)
 {
 	for (unsigned i = 0; i < count; i++)
 		messages[i].forgotten = messages[i].forgotten ||

@@ -154,6 +154,8 @@ start_router(void)
 		    world_chance(50000) ? CONFIG_DURABILITY_SYNC : CONFIG_DURABILITY_OS;
 	if (world_chance(chances.policy))
 		change_policies();
+	if (disk_loses_pages())
+		model_pages_lost();
 	rc = world_as(PARTY_ROUTER, open_router);
 
 	if (rc != 0 && rc != WORLD_DIED && world.faults == faults)
@@ -167,6 +169,7 @@ start_router(void)
 	}
 	world_trace("router is up");
 	is_up = true;
+	disk_forget_failures(); /* recovery has made durable what it found */
 	model_check_opened(&router);
 }
 
@@ -186,6 +189,8 @@ turn_router(void)
 	if (rc != WORLD_DIED && world.faults == faults)
 		world_violation("the router ends itself: %s", strerror(-rc));
 	world_trace("router is dead: %d", rc);
+	if (disk_loses_pages())
+		model_pages_lost();
 	bury_router();
 }
 
@@ -231,7 +236,7 @@ kill_router(void)
 static void
 cut_power(void)
 {
-	model_power_cut();
+	model_pages_lost();
 	bury_router();
 	parties_die();
 	disk_cut_power();
