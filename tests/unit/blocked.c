@@ -60,7 +60,6 @@ same_page(void)
 	return true;
 }
 
-/* What is packed by one side is what the other reads. */
 Test(blocked, what_is_packed_is_read, .timeout = 600)
 {
 	struct blocked_ask ask_got;
@@ -183,7 +182,7 @@ Test(blocked, a_group_has_a_name_of_at_most_128_bytes, .timeout = 600)
 	msgpack_sbuffer_destroy(&buffer);
 }
 
-/* Every field of another type, and one field more or less. */
+/* Replaces each field by one of another type, and adds or leaves out a field. */
 Test(blocked, fields_of_other_types_are_refused, .timeout = 600)
 {
 	for (unsigned wrong = 0; wrong < 7; wrong++) {
@@ -216,7 +215,7 @@ read_all(const void *payload, size_t length)
 	struct blocked_try b;
 	struct blocked_tried c;
 
-	/* What is accepted is within bounds. */
+	/* Accepted fields must be within bounds. */
 	if (blocked_read_ask(&a, payload, length))
 		cr_assert(memchr(a.queue, '\0', sizeof(a.queue)) != NULL, "queue");
 	if (blocked_read_try(&b, payload, length))
@@ -235,7 +234,7 @@ read_all(const void *payload, size_t length)
 			    "group %u", i);
 }
 
-/* A copy at the end of an allocation, so that whoever reads on is found out. */
+/* Reads a copy at the end of an allocation, so that ASan finds a read beyond. */
 static void
 read_copy(const void *payload, size_t length)
 {
@@ -288,7 +287,7 @@ Test(blocked, garbage_is_refused, .timeout = 1000)
 
 			buffer.data[at] = (char)rand_r(&seed);
 			read_copy(buffer.data, buffer.size);
-			if (n % 5 != 0) /* some changes stay, and add up */
+			if (n % 5 != 0) /* a fifth of the changes stay, and add up */
 				buffer.data[at] = before;
 		}
 		msgpack_sbuffer_destroy(&buffer);

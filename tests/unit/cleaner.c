@@ -1,5 +1,5 @@
 /*
- * A router in this process, with small segments: what the cleaner leaves of its log is always a log.
+ * A router in this process, with small segments: the compactor must leave a valid log.
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -100,7 +100,7 @@ is_long(uint64_t sequence)
 	return sequence % EVERY == 0;
 }
 
-/* Until all of it is durable. */
+/* Publishes, and waits until all messages are durable. */
 static void
 publish_so_many(uint64_t messages)
 {
@@ -130,7 +130,7 @@ see_message(void *context, const struct log_frame *frame, uint64_t position)
 	return 0;
 }
 
-/* A reader is shown all that is left, and a router begins with it. */
+/* A reader must find all live messages, and a new router must start with the log. */
 static void
 check_log(void)
 {
@@ -154,7 +154,7 @@ check_sizes(void)
 		    "a segment has %lu bytes", queue->writer.old[i].size);
 }
 
-/* What is left of each segment is few messages, but those that are long. */
+/* Each segment keeps few live messages, which are long. */
 CLEANER(no_move_makes_more_than_a_reader_accepts)
 {
 	enum { MESSAGES = 40 * EVERY };
@@ -174,7 +174,8 @@ CLEANER(no_move_makes_more_than_a_reader_accepts)
 	close_router();
 }
 
-/* Until no long message has room in the active segment, but all is durable, and the next segment ready. */
+/* Publishes until (1) no long message fits into the active segment, (2) all messages are durable,
+ * and (3) the next segment is preallocated. */
 static void
 fill_segment(void)
 {
@@ -189,7 +190,8 @@ fill_segment(void)
 		step(began, "the next segment is ready");
 }
 
-/* Until the batch has room for a settlement and one piece of the checkpoint, but not for two. */
+/* Publishes until the batch has room for a settlement and one piece of the checkpoint, not for
+ * two. */
 static void
 fill_batch(void)
 {
@@ -203,7 +205,8 @@ fill_batch(void)
 	publish(left - leave - sizeof(struct log_frame));
 }
 
-/* A segment is freed when the next one's checkpoint has told of it, but not yet of all. */
+/* A segment is freed while the next segment's checkpoint has its entry, and not yet those of all
+ * segments. */
 CLEANER(a_checkpoint_tells_of_each_segment)
 {
 	const struct writer *writer = &queue->writer;
@@ -224,7 +227,7 @@ CLEANER(a_checkpoint_tells_of_each_segment)
 	cr_assert(count > 4 && queue->checkpoint_open && queue->checkpoint_entry == 0, "new");
 	step(began, "one batch");
 	cr_assert(queue->checkpoint_open && queue->checkpoint_entry <= QUEUE_PIECE, "one piece");
-	/* The cleaner waits for a second: on a machine that is very busy it may have given up. */
+	/* The compactor waits for one second; on a very busy machine that time may have passed. */
 	while (writer->old_count == count && now_s() - began < GIVEN_UP_S) {
 		cleaner_step(router.cleaner);
 		io->operations->run(io, STEP_NS);

@@ -141,8 +141,8 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 	}
 }
 
-/* Each setting that has a range: its ends are taken, what is beyond them is refused with the range,
- * and the page says the same. */
+/* Each setting with a range: both ends are accepted, values beyond are refused with an error that
+ * has the range, and the page has the same range. */
 static const struct range {
 	const char *section, *setting, *min, *max, *below, *above;
 } ranges[] = {
@@ -188,7 +188,7 @@ refuses(const struct range *range, const char *value)
 	cr_expect(strstr(error, words) != NULL, "%s\nnot %s", error, words);
 }
 
-/* The entry of a setting on the page. */
+/* True if the setting's entry on the page contains `words`. */
 static bool
 page_says(const char *page, const char *setting, const char *words)
 {
@@ -227,7 +227,7 @@ Test(config, each_range_is_kept_and_on_the_page)
 	}
 }
 
-/* So many sections or fields, and one more. */
+/* Repeats a section or field `count` times, for tests of the largest number and one more. */
 static char *
 repeat(const char *head, const char *before, const char *after, int count, const char *tail)
 {
@@ -268,7 +268,7 @@ Test(config, more_than_there_may_be_is_refused)
 	cr_expect(strstr(error, "bad name") != NULL, "%s", error);
 }
 
-/* A good file with pieces of others in it. */
+/* Writes a good file with random pieces inserted. */
 static void
 mutate_file(char *text)
 {

@@ -1,5 +1,5 @@
 /*
- * What headgatectl shows of what others wrote.
+ * Text of others on headgatectl's output: escaped for terminals and shells.
  */
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
@@ -68,7 +68,7 @@ Test(ctl_message, text_cannot_take_over_the_terminal, .init = cr_redirect_stdout
 
 Test(ctl_message, nor_can_bytes_that_are_no_text, .init = cr_redirect_stdout)
 {
-	/* a C1 control of one byte, an overlong one, a cut character, one that turns the direction */
+	/* a C1 control of one byte, an overlong form, a direction mark, a cut character */
 	static const char text[] = "a\x9b"
 				   "2J\xc0\x9b"
 				   "b\xe2\x80\xae"
@@ -87,7 +87,7 @@ Test(ctl_message, text_is_made_safe_in_place)
 	cr_assert(strcmp(text, "a?[2J b?\xc3\xa9") == 0, "%s", text);
 }
 
-/* What a shell makes of the word is the text, and it runs nothing. */
+/* A shell must expand the word to the text, and run nothing. */
 static void
 check_word(const char *shell, const char *text)
 {

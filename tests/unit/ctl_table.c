@@ -1,5 +1,5 @@
 /*
- * Tables of headgatectl, the words that are suggested, and times.
+ * Tables of headgatectl, suggestions for misspelt words, and times.
  */
 #include <criterion/criterion.h>
 #include <locale.h>
@@ -17,7 +17,7 @@ static const struct table_column columns[] = {
 	{ "N", TABLE_NUMBER },
 };
 
-/* What a table of one row prints. For free(3). */
+/* Prints a table of one row to allocated memory, for free(3). */
 static char *
 printed(unsigned width, const char *name, const char *what, uint64_t number)
 {

@@ -91,7 +91,7 @@ Test(dedup, no_more_than_the_maximum_until_some_are_old)
 		cr_assert(see(dedup, i, 1000 + i / 20) == DEDUP_NEW, "id %u", i);
 	cr_assert(see(dedup, 5000, 1300) == DEDUP_FULL, "one too many");
 	cr_assert(see(dedup, 0, 1300) == DEDUP_SEEN, "the others are known");
-	/* 1000 of them are older than the window now; each call looks at some pages. */
+	/* 1000 ids are older than the window now; each call checks some pages. */
 	for (unsigned i = 0; i < 1000; i++)
 		full += see(dedup, 6000 + i, 1350) == DEDUP_FULL;
 	cr_assert(full < 10, "%u times full", full);

@@ -1,5 +1,5 @@
 /*
- * Doorbells between processes: no wake-up is lost, none is wasted, and nobody sleeps for ever.
+ * Doorbells between processes: no wake-up is lost, and none is wasted; every sleep ends.
  */
 #include <criterion/criterion.h>
 #include <linux/seccomp.h>
@@ -19,7 +19,7 @@
 
 enum { ROUNDS = 100000, SLEEP_MS = 20000, DEADLINE_MS = 100000 };
 
-/* What the two processes share: each counts up its own ball, and sleeps at its own bell. */
+/* Shared by two processes. Each process increments its own ball, and sleeps at its own bell. */
 struct court {
 	_Alignas(128) struct doorbell bell[2];
 	_Alignas(128) _Atomic uint64_t ball[2];
@@ -48,7 +48,7 @@ now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* A child that only ever calls _exit(), and does not outlive the test. */
+/* Forks a child, which ends by _exit() only, and at the latest with the test. */
 static pid_t
 fork_child(void)
 {
@@ -60,7 +60,7 @@ fork_child(void)
 	return child;
 }
 
-/* Sleeps once, by the rules. False: it slept until the time-out. */
+/* Sleeps once, by the doorbell's rules. False after the time-out. */
 static bool
 sleep_once(struct court *court, int me, uint64_t expected)
 {
@@ -95,7 +95,7 @@ wake(struct court *court, int whom)
 		_exit(3);
 }
 
-/* Side 0 serves. Returns the round that a wake-up was lost in, or 0. */
+/* Side 0 serves. Returns the round with a lost wake-up, or 0. */
 static uint64_t
 play(struct court *court, int me)
 {
@@ -103,7 +103,7 @@ play(struct court *court, int me)
 
 	for (uint64_t round = 1; round <= ROUNDS; round++) {
 		if (me == 0) {
-			/* It comes at another moment of the other's going to sleep each time. */
+			/* Varies the moment of the wake-up relative to the other side's sleep. */
 			for (volatile unsigned i = 0; i < round % 256; i++)
 				;
 			atomic_store_explicit(&court->ball[me], round, memory_order_release);
@@ -154,7 +154,7 @@ Test(doorbell, a_hundred_thousand_eventfd_wakes_and_none_is_lost, .timeout = 120
 	check_game(true, true);
 }
 
-/* Nothing alternates here: the waker publishes all the time, so that it hits every moment between the
+/* The waker does not wait for the sleeper's turn, so its publications hit every moment between the
  * sleeper's last look and its sleep. */
 Test(doorbell, a_sleeper_whose_waker_never_waits_loses_nothing, .timeout = 1200)
 {
@@ -168,7 +168,8 @@ Test(doorbell, a_sleeper_whose_waker_never_waits_loses_nothing, .timeout = 1200)
 		for (uint64_t n = 1; n <= 20 * ROUNDS; n++) {
 			atomic_store_explicit(&court->ball[1], n, memory_order_release);
 			doorbell_ring(&court->bell[0]);
-			/* Until it was taken nothing else comes: a lost wake is not mended by the next. */
+			/* No further ball before this one is taken: a later ring must not mend a
+			 * lost one. */
 			while (atomic_load_explicit(&court->ball[0], memory_order_acquire) < n)
 				if (n % 64 == 0 && now_ms() > deadline_ms)
 					_exit(1);
@@ -186,7 +187,7 @@ Test(doorbell, a_sleeper_whose_waker_never_waits_loses_nothing, .timeout = 1200)
 	cr_assert(waitpid(child, &status, 0) == child && status == 0, "the waker: %x", status);
 }
 
-/* Rings in a process that may do nothing but read, write and end. */
+/* Rings in a process whose seccomp filter allows read, write and exit only. */
 static int
 ring_without_system_calls(struct doorbell *bell)
 {
@@ -266,7 +267,7 @@ Test(doorbell, of_several_wakers_one_wakes, .timeout = 1200)
 	    (unsigned long)atomic_load(&court->wakes), SLEEPS);
 }
 
-/* The waker dies before it rings, or with the sleeper's 1 in its hand. */
+/* The waker dies before the ring, or after it has taken the sleeper's flag. */
 static void
 check_dead_waker(bool takes_it_away)
 {
@@ -309,7 +310,7 @@ Test(doorbell, a_sleep_ends_with_its_time_and_not_before, .timeout = 600)
 	doorbell_prepare(&court->bell[0]);
 	doorbell_wait(&court->bell[0], 30 * 1000000);
 	cr_assert(now_ms() - start_ms >= 29, "after %lu ms", (unsigned long)(now_ms() - start_ms));
-	/* Rung before it sleeps: it does not. */
+	/* A ring before the sleep prevents the sleep. */
 	doorbell_ring(&court->bell[0]);
 	start_ms = now_ms();
 	doorbell_wait(&court->bell[0], SLEEP_MS * 1000000LL);

@@ -1,5 +1,5 @@
 /*
- * The envelope: what is packed is read back, msgpack-c agrees, and nothing else is believed.
+ * The envelope: packing and opening are inverse, msgpack-c agrees, and damaged bytes are refused.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -48,7 +48,7 @@ pack(uint8_t *buffer, size_t capacity)
 	return envelope_pack(buffer, capacity, &source);
 }
 
-/* Opens a copy of exactly this length, so that ASan sees one byte too many. */
+/* Opens a copy in an allocation of exactly this length, so that ASan finds a read beyond. */
 static int
 open_exact(const uint8_t *bytes, size_t length)
 {
@@ -130,7 +130,8 @@ text_by_msgpack(msgpack_packer *packer, size_t offset, size_t length, const char
 	msgpack_pack_uint64(packer, length);
 }
 
-/* One with count attributes, whose values are so long and stand at offset, or elsewhere. */
+/* Packs an envelope with `count` attributes of `length` bytes, inside the body at `offset` or
+ * outside, and compares with msgpack-c's bytes. */
 static void
 same_as_msgpack(size_t count, size_t offset, size_t length, uint64_t published_ns, bool inside)
 {

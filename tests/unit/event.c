@@ -1,5 +1,5 @@
 /*
- * Events: every line is one JSON object, whatever it is about.
+ * Events: every line is one JSON object, whatever the values.
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@ static char *output;
 static size_t output_length;
 static int file, saved;
 
-/* What is written to stderr from here on goes to a file. */
+/* Redirects stderr to a file. */
 static void
 capture(bool verbose)
 {
@@ -36,7 +36,7 @@ capture(bool verbose)
 	event_init("headgate-test", verbose);
 }
 
-/* ... and from here on no more. */
+/* Restores stderr and reads the file. */
 static void
 end_capture(void)
 {
@@ -68,7 +68,7 @@ keep(void *context, const struct json_field *field)
 	return 0;
 }
 
-/* The first line of what there is: strictly JSON, and what comes with every event. */
+/* Parses the first line of output strictly as JSON, and checks the fields of every event. */
 static void
 parse_line(struct fields *fields)
 {
@@ -99,7 +99,7 @@ find(const struct fields *fields, const char *name)
 	return NULL;
 }
 
-/* A text field's value. Its start must be all or the beginning of text. Returns its length. */
+/* Checks that a field's value is the beginning of `text`. Returns the value's length. */
 static size_t
 expect_start(const struct fields *fields, const char *name, const char *text, size_t length)
 {
@@ -206,7 +206,8 @@ Test(event, bytes_that_are_no_text_still_make_json)
 	}
 }
 
-/* Texts of one character again and again, of lengths around where lines and values end; EVENT_SEED. */
+/* Texts of one repeated character, with lengths near the limits of lines and values; by
+ * EVENT_SEED. */
 Test(event, long_values_are_cut_and_the_line_stays_whole)
 {
 	static const char *const characters[] = { "x", "\"", "\x01", "\xc3\xa9", "\xe2\x82\xac",
@@ -219,8 +220,8 @@ Test(event, long_values_are_cut_and_the_line_stays_whole)
 	for (size_t which = 0; which < sizeof(characters) / sizeof(characters[0]); which++) {
 		size_t each = strlen(characters[which]);
 
-		for (size_t length = 100; length < 5000;
-		     length += 1 + (size_t)rand_r(&seed) % (length < 700 || length > 4200 ? 190 : 90)) {
+		for (size_t length = 100; length < 5000; length +=
+		     1 + (size_t)rand_r(&seed) % (length < 700 || length > 4200 ? 190 : 90)) {
 			struct fields fields;
 			size_t kept, characters_kept;
 
@@ -303,7 +304,7 @@ Test(event, lines_of_several_processes_do_not_mix)
 	cr_assert(lines == WRITERS * EVENTS, "%u lines", lines);
 }
 
-/* What a person sees on a terminal. */
+/* Captures an event as written to a terminal. */
 static void
 capture_terminal(const char *value)
 {
@@ -368,7 +369,7 @@ Test(event, long_values_are_cut_on_a_terminal_too)
  * Readers that do not read.
  */
 
-/* Standard error is one end of a pair that nobody reads and is full; the other end is returned. */
+/* Makes stderr one end of a pair, fills the pair, and returns the other end, unread. */
 static int
 stall(int ends[2])
 {
@@ -387,7 +388,7 @@ stall(int ends[2])
 	return ends[0];
 }
 
-/* All that stands in it, but for the zeros; the next lines have room. */
+/* Reads all bytes but the zeros of stall(); the next lines have room then. */
 static void
 take(int reader)
 {
@@ -419,7 +420,7 @@ expect_dropped_lines_are_told(int ends[2])
 	parse_line(&fields);
 	expect_text(&fields, "event", "log.dropped");
 	cr_assert(strstr(output, "\"event\":\"b\"") != NULL, "%s", output);
-	/* A socket has more room than the lines that filled it. */
+	/* Some lines fitted into the socket beside the zeros, so fewer are counted as lost. */
 	cr_assert(find(&fields, "lines") != NULL && find(&fields, "lines")->raw.data[0] <= '7',
 	    "%s", output);
 }
@@ -449,7 +450,7 @@ number_of(const char *name)
 	return at != NULL ? strtoull(at + strlen(name), NULL, 10) : 0;
 }
 
-/* A peer that can be refused a million times a second fills no disk with it. */
+/* A peer that causes a million refusals a second must not fill the disk with events. */
 Test(event, what_is_repeated_is_limited_and_counted)
 {
 	enum { EVENTS = 100000 };
@@ -464,7 +465,7 @@ Test(event, what_is_repeated_is_limited_and_counted)
 	do {
 		event(EVENT_WARN, "peer.refused", NULL);
 		fstat(file, &after);
-	} while (after.st_size == before.st_size); /* until time has passed */
+	} while (after.st_size == before.st_size); /* until the limit's interval has passed */
 	end_capture();
 	for (size_t i = 0; i < output_length; i++)
 		lines += output[i] == '\n';

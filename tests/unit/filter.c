@@ -4,7 +4,7 @@
 
 #include "router/filter.h"
 
-/* An envelope with these string attributes: name, value, ..., NULL. */
+/* True if the filter matches a message with these string attributes: name, value, ..., NULL. */
 static bool
 matches(const struct filter *filter, const char *const *texts)
 {
@@ -101,7 +101,7 @@ Test(filter, what_is_not_known_is_refused_by_name)
 	}
 }
 
-/* No attribute is so long: it would match nothing. */
+/* No attribute is as long, so the value could never match. */
 Test(filter, a_value_longer_than_any_attribute_is_refused)
 {
 	struct filter *filter;

@@ -4,12 +4,13 @@
 #include <string.h>
 
 /* clang-format off */
-/* As it stands in headgate(7). "": nothing changes. */
+/* The table of headgate(7). "": no transition. */
 static const struct {
 	enum control_state state;
 	const char *next[GATE_EVENTS];
 } table[] = {
-	/*                    start      stop       skip       failed     passed     probe      restart    damage */
+	/*                    start      stop       skip       failed     passed     probe
+	 *                    restart    damage */
 	{ CONTROL_RUNNING, { "RUNNING", "STOPPED", "",        "TRIPPED", "",        "",        "RUNNING", "STOPPED" } },
 	{ CONTROL_STOPPED, { "RUNNING", "STOPPED", "",        "STOPPED", "",        "",        "STOPPED", "STOPPED" } },
 	{ CONTROL_TRIPPED, { "PROBING", "STOPPED", "PROBING", "",        "",        "PROBING", "TRIPPED", "STOPPED" } },

@@ -21,7 +21,8 @@ land(uint64_t sequence)
 	groups_land(&groups, redelivery);
 }
 
-/* Wherever it is, in flight, given back or never given: the first message that is not ended is the head. */
+/* The head is the first message that has not ended, whether in flight, given back or never
+ * delivered. */
 Test(groups, the_head_is_the_first_that_is_not_ended, .timeout = 600)
 {
 	struct group *group;

@@ -17,8 +17,8 @@
 
 #include "router/io.h"
 
-#define WAIT_NS  50000000ll     /* one turn at most */
-#define LIMIT_NS 20000000000ull /* a test that waits longer has failed */
+#define WAIT_NS  50000000ll     /* of one turn */
+#define LIMIT_NS 20000000000ull /* of a wait; beyond, the test fails */
 #define BLOCK    4096
 
 struct answer {
@@ -27,7 +27,7 @@ struct answer {
 	unsigned count;
 };
 
-static bool in_run; /* done() is never called from elsewhere */
+static bool in_run; /* done() may be called from run() only */
 
 static void
 note(struct io_request *request, int64_t result)
@@ -55,7 +55,7 @@ turn(struct io *io, int64_t timeout_ns)
 	in_run = false;
 }
 
-/* Turns until the request has been answered so often. */
+/* Runs turns until the request has been answered `count` times. */
 static void
 wait_answers(struct io *io, const struct answer *answer, unsigned count)
 {
@@ -105,7 +105,7 @@ pair(int ends[2])
 	cr_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
 }
 
-/* A listening socket of the abstract kind: its address goes into *address. */
+/* Makes a listening socket with an abstract address, which goes into *address. */
 static int
 listening(struct sockaddr_un *address, socklen_t *length)
 {
@@ -140,7 +140,7 @@ open_descriptors(void)
 	return count;
 }
 
-/* A log file that is gone when the test is. */
+/* Opens a log file without a name, which ends with the test. */
 static int
 log_file(bool direct)
 {
@@ -149,7 +149,7 @@ log_file(bool direct)
 	int fd = io_open_log(path, true, direct);
 
 	cr_assert(made >= 0, "mkstemp");
-	if (fd == -EINVAL) /* not every file system has it */
+	if (fd == -EINVAL) /* no O_DIRECT on this file system */
 		fd = io_open_log(path, true, false);
 	cr_assert(fd >= 0, "open");
 	close(made);
@@ -321,7 +321,7 @@ BOTH(sends_more_than_a_socket_holds)
 		bytes[i] = (uint8_t)(i * 7 + (i >> 12));
 	io->operations->send(io, ends[0], bytes, BYTES, ask(&answer));
 	cr_assert(answer.count == 0, "not from the call");
-	/* Nobody reads: what fits goes, then it waits, and the rest of the world goes on. */
+	/* Nobody reads: sends succeed until the socket is full; then the request stays pending. */
 	for (unsigned n = 1; n < 100; n++) {
 		turn(io, 10000000);
 		if (answer.request.pending)
@@ -361,17 +361,17 @@ BOTH(a_peer_that_goes_ends_what_waits_for_it)
 
 	pair(ends);
 	io->operations->receive(io, ends[0], &byte, 1, ask(&in));
-	do { /* until it is full */
+	do { /* until the socket is full */
 		io->operations->send(io, ends[0], bytes, 4 << 20, ask(&out));
 		turn(io, 10000000);
 	} while (!out.request.pending);
-	cr_assert(in.request.pending, "both wait for one descriptor");
+	cr_assert(in.request.pending, "both requests wait for one descriptor");
 	out.count = 0;
 	shutdown(ends[0], SHUT_RDWR); /* as connection_close() does */
 	wait_answers(io, &in, 1);
 	wait_answers(io, &out, 1);
 	cr_assert(in.result == 0, "%d", (int)in.result);
-	/* io_uring may say what had gone before. */
+	/* io_uring may report the bytes sent before the shutdown. */
 	if (out.result >= 0) {
 		io->operations->send(io, ends[0], bytes, 1, ask(&out));
 		wait_answers(io, &out, 2);
@@ -414,7 +414,7 @@ BOTH(writes_and_reads_several_files)
 			    (int)reading.result);
 			cr_assert(
 			    memcmp(got, bytes[f][1] + 7, (size_t)reading.result) == 0, "bytes");
-		} else { /* O_DIRECT wants them aligned: any answer will do */
+		} else { /* O_DIRECT refuses unaligned reads: any answer will do */
 			wait_answers(io, &reading, 1);
 		}
 		cr_assert(pread(fds[f], bytes[0][0], BLOCK, 3 * BLOCK) == BLOCK, "pread");
@@ -491,7 +491,7 @@ BOTH(many_at_once)
 	io->operations->destroy(io);
 }
 
-/* A stream that never dries up. */
+/* A stream that always has data. */
 struct stream {
 	struct io_request request;
 	struct io *io;
@@ -559,7 +559,7 @@ BOTH(destroyed_with_all_pending)
 	cr_assert(answers[0].request.pending && answers[1].request.pending &&
 		answers[2].request.pending && answers[4].request.pending,
 	    "pending");
-	/* What was asked may be gone before the back end is: it must not look. */
+	/* Requests may be freed before the back end, which must not read them any more. */
 	if (strcmp(io->operations->name, "poll") == 0) {
 		free(answers);
 		free(message);

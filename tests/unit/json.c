@@ -31,7 +31,7 @@ ignore(void *context, const struct json_field *field)
 	return 0;
 }
 
-/* Walks a copy that ends exactly where the padding does, so that ASan sees one byte too many. */
+/* Walks a copy in an allocation that ends with the padding, so that ASan finds a read beyond. */
 static enum json_error
 walk(
     const char *text, size_t length, int (*field)(void *, const struct json_field *), void *context)
@@ -125,7 +125,7 @@ Test(json, accepts_and_refuses_as_the_table_says)
 	}
 }
 
-/* In words, of a copy that ends where its padding does. */
+/* The description of a text's fault, from a copy that ends with its padding. */
 static const char *
 describe(const char *text, size_t length)
 {
@@ -184,7 +184,7 @@ Test(json, the_byte_that_is_wrong_is_named)
 		cr_expect(strcmp(words, faults[i][1]) == 0, "%s\n   %s\nnot %s", faults[i][0],
 		    words, faults[i][1]);
 	}
-	/* Each nesting is one key and a brace. */
+	/* 33 levels, each a key and a brace. */
 	{
 		char text[512];
 		size_t n = 0;
@@ -197,8 +197,8 @@ Test(json, the_byte_that_is_wrong_is_named)
 	}
 }
 
-/* Two readers, one grammar. What the first refuses for more than its grammar is good for the
- * second. */
+/* json_walk() and json_fault_find() accept the same grammar. json_walk() refuses more: texts that
+ * are no objects, and duplicate keys. */
 Test(json, who_refuses_and_who_names_the_byte_agree, .timeout = 6000)
 {
 	static char text[MUTATED_BYTES + 1];
@@ -308,8 +308,8 @@ Test(json, picks_by_name)
 	cr_assert(values[2].type == JSON_OBJECT, "x");
 }
 
-/* What stands behind a constant's end, and how far a publisher's name reaches, is nobody's
- * business. */
+/* A name with a NUL inside must not equal the name before the NUL, and must not be compared beyond
+ * the end of the constant. */
 Test(json, a_name_that_goes_on_behind_a_zero_is_another_name)
 {
 	static const size_t lengths[] = { 1, 9, 24, 40, 255, 5000, 60000, 900000 };
@@ -342,7 +342,7 @@ Test(json, quotes_and_unescapes)
 	cr_assert(
 	    strcmp(buffer, "\"a\\\"\\\\\\u000a\\u007f\xef\xbf\xbd\xc3\xa9\"") == 0, "%s", buffer);
 	cr_assert(json_quote(buffer, 3, "abc", 3) == -ENOBUFS, "too small");
-	/* U+009B begins a terminal's command, U+202E turns the direction; U+00A0 and U+2027 are
+	/* U+009B begins a terminal's command, U+202E changes the direction. U+00A0 and U+2027 are
 	 * text. */
 	n = json_quote(buffer, sizeof(buffer),
 	    "\xc2\x9b\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xe2\x80\xa8\xc2\xa0\xe2\x80\xa7", 18);

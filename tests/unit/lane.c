@@ -1,5 +1,5 @@
 /*
- * Lanes and the control segment: attaching to what is whole, and refusing what is not.
+ * Lanes and the control segment: whole ones are attached, others refused.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -97,7 +97,7 @@ Test(lane, every_flipped_header_byte_is_survived)
 	lane_drop(&lane);
 }
 
-/* Its first bytes, in a memfd that is as long as that and sealed. */
+/* Copies the lane's first bytes into a sealed memfd of this length. */
 static int
 cut_copy(const struct lane *lane, size_t bytes)
 {
@@ -125,7 +125,7 @@ Test(lane, is_refused_at_every_other_length, .timeout = 600)
 	lane_drop(&lane);
 }
 
-/* A published segment with one queue. */
+/* Makes a published control segment with one queue. */
 static void
 make_segment(struct control *control, char dir[32], char path[64])
 {

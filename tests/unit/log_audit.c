@@ -1,6 +1,6 @@
 /*
- * Logs that the router's writer made are damaged in every way: the audit finds what the scan finds, and says
- * what is lost.
+ * Damages logs of the router's writer in all ways. The audit must find the same faults as the scan,
+ * and name the lost messages.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -11,7 +11,7 @@
 
 #include "tests/unit/made_logs.h"
 
-enum { VERSION_BYTES = 12 /* of a header, from its first on */ };
+enum { VERSION_BYTES = 12 /* of a header: the first bytes */ };
 
 #define AUDITED(name) Test(log_audit, name, .init = make_logs, .fini = remove_logs, .timeout = 1200)
 
@@ -32,7 +32,8 @@ AUDITED(a_whole_log_is_whole)
 	forget(found);
 }
 
-/* No bad place, or one with the byte in it; and each message is settled, there, or missing. */
+/* The audit must find no bad place, or one that contains the byte. Each message must be settled,
+ * present or missing. */
 static void
 look_after_flip(uint64_t number, uint64_t offset, unsigned *caught)
 {
@@ -81,7 +82,7 @@ AUDITED(each_changed_byte_is_harmless_or_named)
 			tried++;
 		}
 	}
-	/* Much of it is pads, and behind the end. */
+	/* Many bytes are padding, or behind the end. */
 	cr_assert(caught > tried / 4, "%u of %u", caught, tried);
 }
 
@@ -92,7 +93,7 @@ AUDITED(a_short_file_is_named_and_what_it_had_is_missing)
 
 	while (access(file_of(PAYMENTS, last + 1), F_OK) == 0)
 		last++;
-	/* Of a segment whose messages are not settled; what is behind it stays. */
+	/* Cuts a segment with unsettled messages; the segments behind stay. */
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		const struct log_audit *audit;
 		struct found *found;
@@ -140,7 +141,7 @@ AUDITED(a_missing_file_is_noticed_by_what_is_missing)
 	forget(found);
 }
 
-/* The last batch is one of accounts and payments: torn in one of them, it is cut from both. */
+/* The last batch is in both logs. Torn in one log, the batch is cut from both. */
 AUDITED(a_torn_batch_is_no_damage_and_is_cut_from_all_logs)
 {
 	struct found *found = look();
@@ -162,7 +163,7 @@ AUDITED(a_torn_batch_is_no_damage_and_is_cut_from_all_logs)
 	forget(found);
 }
 
-/* Payments' last batch is known to the one behind it, which is of accounts. */
+/* The next batch, in accounts, proves the last batch of payments. */
 AUDITED(a_batch_that_another_log_proves_is_damage_when_torn)
 {
 	uint64_t number, at, waiting;

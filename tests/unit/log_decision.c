@@ -1,4 +1,4 @@
-/* Which batches count, for logs that end in all ways. */
+/* The recovery decision (which batches count) for logs with all kinds of ends. */
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 
 enum { LOGS = 3 };
 
-/* A router's batches, each in some of the logs: bit i is log i. What a log still has is up to a number. */
+/* A batch and its logs: bit i for log i. */
 struct batch {
 	unsigned logs;
 	bool synced;
@@ -22,7 +22,7 @@ id_of(unsigned log)
 	return 100 + log;
 }
 
-/* The end of batch n, counted from 1, as it stands in each of its logs. */
+/* The commit record of batch n, from 1, in each of its logs. */
 static const struct log_commit *
 end_of(const struct batch *batches, uint64_t n)
 {
@@ -47,8 +47,8 @@ end_of(const struct batch *batches, uint64_t n)
 	return &made.end;
 }
 
-/* has[i]: the highest batch that log i has whole; torn[i]: one that is torn behind it; known: the highest that a
- * router that ended left word of, 0: it was killed. */
+/* has[i]: the last whole batch of log i. torn[i]: a torn batch behind. known: the last batch
+ * according to the record of a router that ended properly; 0: the router was killed. */
 static void
 decide(struct log_decision *decision, const struct batch *batches, const uint64_t has[LOGS],
     const uint64_t torn[LOGS], uint64_t known, bool cached)
@@ -90,7 +90,7 @@ any_lost(const struct log_decision *decision)
 
 Test(log_decision, decides_what_counts)
 {
-	/* 2 is a barrier; the others were not synced. */
+	/* Batch 2 is a barrier; the batches behind were not synced. */
 	static const struct batch cached[] = { { 7, true }, { 7, true }, { 3, false }, { 5, false },
 		{ 6, false }, { 3, false } };
 	static const struct batch synced[] = { { 7, true }, { 3, true }, { 6, true }, { 1, true },

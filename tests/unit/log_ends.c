@@ -1,7 +1,7 @@
 /*
- * Logs whose newest segment was just begun when the router died: no whole checkpoint is in it, and what is
- * before it is read without being described. Whoever reads such a log says the same of each damage: the scan
- * that the router starts by, status, peek and check.
+ * Logs whose newest segment had just begun when the router died. The segment has no whole
+ * checkpoint, so the segments before are read without index entries. All readers must agree on each
+ * damage: the router's scan at its start, status, peek and check.
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 
 enum { FIRST_TRY = 26, LAST_TRY = 200, SEGMENT_BYTES = LOG_SEGMENT_MIN };
 
-/* Of payments: the segment that was just begun, with one batch in it, which is the last of all. */
+/* The newest segment of payments, just begun: its only batch is the last of all. */
 static uint64_t newest;
 
 static bool
@@ -69,7 +69,7 @@ save(uint64_t number)
 	close(fd);
 }
 
-/* The frame behind this one; NULL: none. */
+/* The frame behind this one (NULL: the first frame); NULL at the end. */
 static struct log_frame *
 next_frame(struct log_frame *frame)
 {
@@ -81,7 +81,7 @@ next_frame(struct log_frame *frame)
 											: NULL;
 }
 
-/* Offset behind the last frame, and of the last batch. */
+/* Returns the offset behind the last frame, and sets *last_batch to the last batch's offset. */
 static uint64_t
 find_end(uint64_t *last_batch)
 {
@@ -96,10 +96,10 @@ find_end(uint64_t *last_batch)
 }
 
 /*
- * How the newest segment is.
+ * States of the newest segment.
  */
 
-/* Of its only batch no more than a sector was written. */
+/* Only the first sector of the batch was written. */
 static void
 tear(void)
 {
@@ -108,7 +108,7 @@ tear(void)
 	save(newest);
 }
 
-/* Its batch is whole, but the checkpoint goes on in the next one, which was not written. */
+/* The batch is whole. The checkpoint goes on in the next batch, which was not written. */
 static void
 split(bool describes)
 {
@@ -148,7 +148,7 @@ static const struct {
 enum { STATES = sizeof(states) / sizeof(states[0]) };
 
 /*
- * What they say.
+ * Readers.
  */
 
 enum reader { STARTS, STATUS, PEEK, CHECK, READERS };
@@ -172,7 +172,7 @@ checks(void)
 	return whole;
 }
 
-/* Is it whole, and to whom? */
+/* Sets whole[r] to whether reader r finds the log whole. */
 static void
 ask(bool whole[READERS])
 {
@@ -189,7 +189,7 @@ ask(bool whole[READERS])
 	    "peek shows %u, status says %lu", shown, summary.depth);
 }
 
-/* Returns what all say. */
+/* Returns the common result of all readers; fails if the readers disagree. */
 static bool
 all_say(const char *state, const char *damage, uint64_t at)
 {
@@ -228,7 +228,7 @@ ENDS(a_changed_byte_in_front_of_it_is_the_same_to_all)
 			caught += !all_say(states[i].what, "byte", at);
 			flip(PAYMENTS, newest - 1, at);
 		}
-		/* The rest is pads: blocks are half full. */
+		/* The other bytes are padding, as blocks are half full. */
 		cr_assert(caught > tried / 2, "%s: %lu of %lu", states[i].what, caught, tried);
 		flip(PAYMENTS, newest - 1, last_batch + 8);
 		cr_assert(!all_say(states[i].what, "last batch", last_batch), "%s: last batch",
@@ -237,7 +237,8 @@ ENDS(a_changed_byte_in_front_of_it_is_the_same_to_all)
 	}
 }
 
-/* Of its last batch there is nothing; the one behind says where the segment ends. */
+/* The last batch before the newest segment is missing. The newest segment's batch proves the
+ * end. */
 ENDS(a_batch_that_is_gone_in_front_of_it_is_damage)
 {
 	uint64_t last_batch = 0;
@@ -263,7 +264,7 @@ ENDS(a_file_that_is_missing_in_front_of_it_is_damage)
 	}
 }
 
-/* Others are put together only when the newest checkpoint is durable: then it cannot have been torn. */
+/* Segments are compacted only under a durable checkpoint, which cannot be torn. */
 ENDS(without_the_checkpoint_that_it_was_made_under_what_was_put_together_is_damage)
 {
 	struct log_segment_header *header = (void *)image;

@@ -1,6 +1,6 @@
 /*
- * Logs of several segments, written by hand: what is shown of them, also when a router changes them
- * meanwhile.
+ * Logs of several segments, written by the test: a reader must find the live messages, also while a
+ * router changes the log.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -15,13 +15,13 @@
 
 enum { SEGMENT_BYTES = 131072, BLOCK = LOG_BLOCK_BYTES, SHOWN_MAX = 64 };
 
-/* A segment that is being put together. */
+/* A segment under construction. */
 struct image {
 	struct log_segment_header header;
 	uint8_t bytes[SEGMENT_BYTES];
 	uint64_t end; /* offset */
 	uint64_t batch;
-	bool first; /* the next frame is its batch's first */
+	bool first; /* the next frame begins a batch */
 };
 
 struct fixture {
@@ -153,7 +153,7 @@ save(struct fixture *fixture, uint64_t number)
 	log_segment_header_set_checksum(&fixture->image.header);
 	memcpy(fixture->image.bytes, &fixture->image.header, sizeof(fixture->image.header));
 	log_segment_path(path, fixture->dir, number);
-	unlink(path); /* whoever has it open reads the old one on */
+	unlink(path); /* a reader with the old file open goes on with the old file */
 	file = fopen(path, "w");
 	cr_assert(
 	    file != NULL && fwrite(fixture->image.bytes, 1, SEGMENT_BYTES, file) == SEGMENT_BYTES,
@@ -161,7 +161,7 @@ save(struct fixture *fixture, uint64_t number)
 	fclose(file);
 }
 
-/* A segment that takes no more, with messages [first, first + count). */
+/* A sealed segment with the messages [first, first + count). */
 static struct log_segment_entry
 whole_segment(struct fixture *fixture, uint64_t number, uint64_t first, uint64_t count)
 {
@@ -188,7 +188,7 @@ whole_segment(struct fixture *fixture, uint64_t number, uint64_t first, uint64_t
 	};
 }
 
-/* The newest segment: a checkpoint that says which of the sequences below next are settled. */
+/* Begins the newest segment with a checkpoint of the settled sequences. */
 static void
 begin_newest(struct fixture *fixture, uint64_t number, const struct settled *settled,
     const struct log_segment_entry *entries, uint32_t count)
@@ -212,7 +212,7 @@ begin_newest(struct fixture *fixture, uint64_t number, const struct settled *set
 	end_batch(fixture);
 }
 
-/* Three segments: 1 to 4, 5 to 8, and in the newest 9 and 10; all is settled but 2, 4, 7 and 10. */
+/* Three segments with messages 1 to 4, 5 to 8, and 9 to 10. Unsettled: 2, 4, 7 and 10. */
 static void
 three_segments(struct fixture *fixture)
 {
@@ -238,7 +238,7 @@ three_segments(struct fixture *fixture)
 	save(fixture, 3);
 }
 
-/* What was shown. */
+/* The messages that a reader found. */
 struct shown {
 	struct log_reader reader;
 	char text[256]; /* the sequences, a blank before each */
@@ -317,7 +317,8 @@ Test(log_reader, a_torn_batch_is_not_there_yet)
 	end(fixture);
 }
 
-/* The cleaner: what is left of segments 1 and 2 is copied to one, in the place of the first. */
+/* Acts as the compactor: copies the live messages of segments 1 and 2 to one segment, in place of
+ * the first. */
 static void
 replace_two(struct fixture *fixture)
 {
@@ -350,7 +351,8 @@ Test(log_reader, messages_that_are_moved_meanwhile_are_shown_once)
 	end(fixture);
 }
 
-/* All of segment 2 is settled, the segment is freed, and its file is used again for segment 4. */
+/* All messages of segment 2 are settled, the segment is freed, and its file is reused as segment
+ * 4. */
 static void
 recycle(struct fixture *fixture)
 {

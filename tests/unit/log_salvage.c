@@ -1,6 +1,6 @@
 /*
- * What is salvaged of damaged logs: whole to a router, with everything that was whole and nothing else, and
- * with the other logs as they were.
+ * Salvage of damaged logs: the result must be whole to a router, and contain all undamaged messages
+ * and nothing else. The other logs must stay unchanged.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -20,7 +20,8 @@ enum { SEQUENCES = 1 + BATCHES * PER_BATCH };
 #define SALVAGED(name) \
 	Test(log_salvage, name, .init = make_logs, .fini = remove_logs, .timeout = 2400)
 
-/* Salvages what of the two logs is damaged; fills *salvage for the last. Returns how many were. */
+/* Salvages each damaged log of the two; fills *salvage for the last one. Returns the number of
+ * damaged logs. */
 static unsigned
 salvage_all(struct log_salvage *salvage)
 {
@@ -29,7 +30,7 @@ salvage_all(struct log_salvage *salvage)
 
 	snprintf(aside, sizeof(aside), "%s/damaged", made_dir());
 	for (int i = 0; i < 2; i++) {
-		struct found *found = look(); /* as a command of its own */
+		struct found *found = look(); /* anew, as each command does */
 		int rc;
 
 		if (found->audits[i].bad_count > 0) {
@@ -52,7 +53,7 @@ note_message(void *context, const struct log_frame *frame, uint64_t position)
 	return 0;
 }
 
-/* Which sequences a reader is shown. */
+/* Marks the sequences that a reader finds. */
 static void
 read_waiting(int log, bool waiting[SEQUENCES])
 {
@@ -64,7 +65,7 @@ read_waiting(int log, bool waiting[SEQUENCES])
 	cr_assert(rc == 0, "%s", reader.error);
 }
 
-/* Both are whole, and their ends fit each other. */
+/* Both logs must be whole, and their ends consistent. */
 static void
 check_whole(const char *what, uint64_t at)
 {
@@ -80,7 +81,8 @@ check_whole(const char *what, uint64_t at)
 	forget(found);
 }
 
-/* Damage at one place: what waited before waits afterwards, or was said to be missing. */
+/* After damage at one place, each message that waited before must wait afterwards, or be reported
+ * missing. */
 static void
 check_salvage(const char *what, uint64_t at, const bool before[SEQUENCES])
 {
@@ -131,7 +133,7 @@ SALVAGED(any_changed_byte_costs_one_message_at_most)
 			remove_logs();
 			make_logs();
 			if (access(file_of(PAYMENTS, number), F_OK) != 0)
-				break; /* the next was not made yet when the router ended */
+				break; /* not made before the router's end */
 			read_waiting(PAYMENTS, before);
 			flip(PAYMENTS, number, at);
 			found = look();
@@ -158,7 +160,7 @@ SALVAGED(what_a_short_file_has_left_is_kept)
 			read_waiting(PAYMENTS, before);
 			if (truncate(file_of(PAYMENTS, number), lengths[i]) != 0)
 				break;
-			/* What stood behind is not there to be called missing. */
+			/* Messages of the cut end cannot be known as missing. */
 			for (uint64_t s = 1; number >= last - 1 && s < SEQUENCES; s++)
 				before[s] = false;
 			check_salvage("cut at", (uint64_t)lengths[i], before);
@@ -184,7 +186,7 @@ SALVAGED(a_missing_file_is_left_out)
 	}
 }
 
-/* A byte of the first message of the log's batch that is so many before its last. */
+/* Flips a byte in the first message of a batch shortly before the log's last batch. */
 static void
 damage_below(int log)
 {
@@ -210,7 +212,7 @@ tear_last(int log)
 	flip(log, number, at + 50);
 }
 
-/* The last batch is of both logs. */
+/* The last batch is in both logs. */
 SALVAGED(a_batch_that_counts_is_not_cut_from_the_other_log)
 {
 	for (int log = 0; log < 2; log++) {
@@ -231,7 +233,8 @@ SALVAGED(a_batch_that_counts_is_not_cut_from_the_other_log)
 	}
 }
 
-/* It is torn in one log, and one of the two is damaged below: it stays what it was, one that does not count. */
+/* The last batch is torn in one log, and one of the logs is damaged before. The batch must stay
+ * cut. */
 SALVAGED(a_batch_that_is_torn_in_one_log_stays_cut_from_all)
 {
 	for (int torn = 0; torn < 2; torn++)
@@ -263,7 +266,7 @@ SALVAGED(a_batch_that_is_torn_in_one_log_stays_cut_from_all)
 		}
 }
 
-/* Accounts' last batch says that payments had the one before, which is damaged at its end. */
+/* The last batch of accounts proves the batch before in payments, which is damaged at its end. */
 SALVAGED(a_batch_that_another_log_proves_is_salvaged)
 {
 	bool before[SEQUENCES], after[SEQUENCES];
@@ -292,7 +295,7 @@ SALVAGED(two_damaged_logs_are_salvaged_one_after_the_other)
 	check_whole("both", 0);
 }
 
-/* Nothing tells it which log it is. */
+/* No header with the log's id is left. */
 SALVAGED(a_log_without_any_whole_header_gets_a_new_id)
 {
 	uint64_t last = last_segment(), old_id;
@@ -314,7 +317,7 @@ SALVAGED(a_log_without_any_whole_header_gets_a_new_id)
 	forget(found);
 }
 
-/* No segment says what was settled in those that are gone. */
+/* No checkpoint with the settled messages of the missing segments is left. */
 SALVAGED(without_any_checkpoint_all_that_is_left_is_kept)
 {
 	uint64_t last = last_segment(), first;
@@ -324,14 +327,14 @@ SALVAGED(without_any_checkpoint_all_that_is_left_is_kept)
 
 	cr_assert(last >= 4, "%lu segments", last);
 	read_waiting(PAYMENTS, before);
-	for (uint64_t number = 1; number <= 2; number++) /* the second has settlements */
+	for (uint64_t number = 1; number <= 2; number++) /* segment 2 has settlements */
 		cr_assert(unlink(file_of(PAYMENTS, number)) == 0, "unlink");
 	for (uint64_t number = 3; number <= last; number++)
 		flip(PAYMENTS, number, LOG_HEADER_BYTES + sizeof(struct log_frame) + 8);
 	found = look();
 	first = found->audits[PAYMENTS].first_sequence;
 	cr_assert(first > 1 && !found->audits[PAYMENTS].has_base, "from %lu", first);
-	cr_assert(found->audits[PAYMENTS].missing_total == 0, "what was before is not known");
+	cr_assert(found->audits[PAYMENTS].missing_total == 0, "the messages before are unknown");
 	forget(found);
 	cr_assert(salvage_all(&salvage) == 1, "salvaged");
 	check_whole("checkpoints", 0);
@@ -340,7 +343,7 @@ SALVAGED(without_any_checkpoint_all_that_is_left_is_kept)
 		cr_assert(!before[s] || s < first || after[s], "%lu is lost", s);
 }
 
-/* The file of a segment that was made ready to be used again holds an older part of the log. */
+/* A preallocated segment's reused file still contains an older part of the log. */
 SALVAGED(what_a_file_held_before_does_not_count)
 {
 	uint64_t last = last_segment();
@@ -359,7 +362,8 @@ SALVAGED(what_a_file_held_before_does_not_count)
 	cr_assert(memcmp(before, after, sizeof(before)) == 0, "nothing waits again");
 }
 
-/* The log that a salvage made loses its only checkpoint, and with it what was given since. */
+/* A salvaged log loses its only checkpoint, and with the checkpoint all sequences assigned
+ * since. */
 SALVAGED(a_second_salvage_goes_on_above_the_first)
 {
 	struct log_salvage first, second;
@@ -383,7 +387,7 @@ SALVAGED(a_second_salvage_goes_on_above_the_first)
 		cr_assert(!before[s] || after[s], "%lu is lost", s);
 }
 
-/* Nothing of it can be read: a log that is empty takes its place. */
+/* A log without any readable byte is replaced by an empty log. */
 SALVAGED(a_log_of_which_nothing_is_left_is_begun_anew)
 {
 	uint64_t last = last_segment();
@@ -400,12 +404,12 @@ SALVAGED(a_log_of_which_nothing_is_left_is_begun_anew)
 }
 
 /*
- * A segment that is larger than any may be.
+ * A segment above the largest allowed size.
  */
 
 enum { MANY_BATCHES = 400, MANY_BYTES = 1 << 20, FROM = 2, TO = 20 };
 
-struct merged { /* the messages of several segments, as the cleaner copies what is left of them */
+struct merged { /* messages of several segments, copied as the compactor copies live messages */
 	uint8_t bytes[MANY_BYTES];
 	uint64_t end, first_sequence, end_sequence, messages, batch;
 };
@@ -480,7 +484,7 @@ end_merged(struct merged *merged, const struct log_list *list, const struct log_
 	memcpy(merged->bytes, &header, sizeof(header));
 }
 
-/* Segments FROM to TO of payments become one. */
+/* Merges the segments FROM to TO of payments into one. */
 static void
 merge_segments(void)
 {
@@ -524,7 +528,8 @@ sum_message(void *context, const struct log_frame *frame, uint64_t position)
 	return 0;
 }
 
-/* How many messages the segments of payments have, settled or not, and the sum of their sequences. */
+/* Sets sum[] to the number of messages in payments, settled or not, and the sum of their
+ * sequences. */
 static void
 sum_messages(uint64_t sum[2])
 {

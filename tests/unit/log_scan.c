@@ -1,5 +1,5 @@
 /*
- * Logs written by hand, frame by frame, and what the scan says of them.
+ * Logs written by the test, frame by frame, and the scan's results.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -112,7 +112,7 @@ count_message(void *context, const struct log_frame *frame, uint64_t position)
 	return 0;
 }
 
-/* Scans the saved log; messages is how many the visitor was shown. */
+/* Scans the saved log, and sets *messages to the number of messages shown. */
 static int
 scan(const struct image *image, struct log_tail *tail, unsigned *messages)
 {
@@ -157,7 +157,7 @@ Test(log_scan, reads_whole_batches)
 	end_log(&image);
 }
 
-/* Each batch ends with a block, also where its end frame ends with a sector of 512. */
+/* Each batch ends at a block's end, even if its commit record ends at a sector's end. */
 Test(log_scan, a_pad_behind_a_whole_sector_belongs_to_its_batch)
 {
 	static const char text[39];
@@ -228,8 +228,8 @@ Test(log_scan, every_flipped_byte_is_found)
 			cr_assert(
 			    rc == -EBADMSG || rc == -ESTALE, "header, offset %lu: %d", at, rc);
 		else if (rc == 0)
-			/* The last batch may be called torn; the first may not. Bytes that no
-			 * checksum covers (zeros behind a payload, a pad's payload) may change. */
+			/* The last batch may be taken for torn, the first one not. Bytes without a
+			 * checksum (zeros behind a payload, a pad's payload) may change. */
 			cr_assert(messages == 4 || (messages == 2 && at >= first_end),
 			    "offset %lu: %u messages", at, messages);
 		else
@@ -238,7 +238,7 @@ Test(log_scan, every_flipped_byte_is_found)
 	end_log(&image);
 }
 
-/* The checksum is right: another program's, or one of ours that did not know better. */
+/* A header with a valid checksum and an impossible data end, as from a faulty writer. */
 Test(log_scan, a_header_whose_data_end_behind_the_segment_is_refused)
 {
 	struct image image;

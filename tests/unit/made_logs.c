@@ -13,7 +13,7 @@
 
 static char base[64];
 
-struct made { /* a log while it is written */
+struct made { /* a log under construction */
 	struct writer writer;
 	struct settled settled;
 	uint64_t next_sequence, segment_messages;
@@ -52,7 +52,7 @@ put(struct made *log, enum log_type type, uint8_t flags, uint64_t sequence, cons
 	writer_finish(&log->writer, frame);
 }
 
-/* As queue_segment_begun() does it. */
+/* Does as queue_segment_begun() does. */
 static void
 begin_segment(struct writer *writer)
 {
@@ -63,7 +63,7 @@ begin_segment(struct writer *writer)
 		.low_watermark = log->settled.low_watermark,
 		.highest = log->settled.highest,
 	};
-	/* Here they are settled in order. */
+	/* Messages are settled in order here. */
 	struct log_totals totals = { .done = log->settled.low_watermark };
 	struct settled_chunk chunks[8];
 	size_t n = settled_copy_chunks(&log->settled, 0, chunks, 8);
@@ -138,7 +138,8 @@ open_made(int i)
 	begin_segment(&log->writer);
 }
 
-/* Until a batch fits: before anything of it is there, or it would have to be closed first. */
+/* Waits until a whole batch fits. Called before the batch's first frame, as a begun batch would
+ * have to be closed before the wait. */
 static void
 wait_room(struct made *log)
 {
@@ -149,7 +150,7 @@ wait_room(struct made *log)
 	cr_assert(rc == 1, "room: %d", rc);
 }
 
-/* Messages of so many bytes, and settles all but the newest. */
+/* Appends messages, and settles all but the newest. */
 static void
 fill(struct made *log)
 {
@@ -168,7 +169,7 @@ fill(struct made *log)
 	put(log, LOG_SETTLED, 0, 0, &range, sizeof(range));
 }
 
-/* The batch goes into those logs that have something to write. */
+/* Commits a batch to all logs with appended frames. */
 static void
 commit(uint64_t batch)
 {
@@ -206,7 +207,6 @@ commit(uint64_t batch)
 	}
 }
 
-/* Payments have each batch but every fifth, accounts each third: so some are in both, some in one. */
 void
 make_so_many(uint64_t batches)
 {
@@ -253,7 +253,7 @@ remove_logs(void)
 }
 
 /*
- * What is said of them.
+ * The audit's results.
  */
 
 struct found *

@@ -1,7 +1,7 @@
 /*
- * made_logs - two logs that the router's writer made, of payments and of accounts, with batches in one of
- * them or both; ways to damage them; and what the audit says of them. For tests with Criterion: what goes
- * wrong ends the test.
+ * made_logs - two logs, of payments and of accounts, written by the router's writer, with batches
+ * in one log or in both; ways to damage the logs; and the audit's result. For Criterion tests: an
+ * error ends the test.
  */
 #ifndef HEADGATE_TESTS_UNIT_MADE_LOGS_H
 #define HEADGATE_TESTS_UNIT_MADE_LOGS_H
@@ -9,26 +9,26 @@
 #include "log/audit.h"
 
 enum {
-	BATCHES = 42, /* the last is of both logs; two less, and it is of accounts only */
+	BATCHES = 42, /* the last one is in both logs; with 40, in accounts only */
 	PER_BATCH = 3,
 	PAYMENT_BATCHES = 34,
 	BODY_BYTES = 1500,
-	WAITING = 30, /* messages that are not settled, of each log */
+	WAITING = 30, /* unsettled messages of each log */
 	PAYMENTS = 0,
 	ACCOUNTS = 1
 };
 
-/* Payments have each batch but every fifth; accounts each third, and those that payments do not have. In a
- * directory of their own; made_logs() makes BATCHES. */
+/* Makes two logs in a new directory. Payments have all batches but every fifth. Accounts have every
+ * third batch, and those missing from payments. make_logs() makes BATCHES batches. */
 void make_logs(void);
 void make_so_many(uint64_t batches);
 void remove_logs(void);
 
-const char *made_dir(void); /* that the logs' are in */
+const char *made_dir(void); /* parent of the logs' directories */
 const char *dir_of(int log);
 const char *file_of(int log, uint64_t number);
 uint64_t size_of(int log, uint64_t number);
-/* Changes a byte, and changes it back. */
+/* Flips a byte; a second call restores the byte. */
 void flip(int log, uint64_t number, uint64_t offset);
 
 struct found {
@@ -39,7 +39,8 @@ struct found {
 struct found *look(void);
 void forget(struct found *);
 
-/* Is the log whole to those who end at the first bad place? Then 0; else error names it. */
+/* Scans the log up to the first bad place. Returns 0 for a whole log; else `error` names the
+ * place. */
 int scan_strictly(int log, char *error, size_t error_bytes);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The rules of the subscription manager: what it answers to a control message, what its result says, and what
- * becomes of the state words. The control segment is a real one; its router is this test.
+ * The rules of the subscription manager: statuses and results for control messages, and the changes
+ * of state words. The control segment is real; the test is its router.
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -28,7 +28,7 @@ static int lock_fd = -1;
 static struct config_queue config;
 static struct service_context context = { .config = &config, .now = "2026-11-20T10:00:00.000Z" };
 static struct outcome outcome;
-static char *text; /* exactly as long as promised, so that ASan sees a byte too many */
+static char *text; /* in an allocation of its exact length, so that ASan finds a read beyond */
 
 static void
 set_state(enum queue queue, enum control_state state)
@@ -76,8 +76,8 @@ make_router(void)
 	for (int i = 0; i < QUEUES; i++) {
 		strlcpy(control.shared->queue[i].name, queues[i], CONTROL_NAME_BYTES);
 		control.shared->queue[i].dead_letter_queue = DEAD;
-		atomic_store(
-		    &control.shared->queue[i].logged, UINT64_MAX); /* this router is quick */
+		atomic_store(&control.shared->queue[i].logged,
+		    UINT64_MAX); /* each change counts as logged */
 		set_state((enum queue)i, CONTROL_RUNNING);
 	}
 	atomic_store(&control.shared->router_pid, (uint32_t)getpid());
@@ -141,7 +141,7 @@ handle(const char *json)
 	return handle_bytes(json, strlen(json));
 }
 
-/* The result of a control message that is obeyed. */
+/* Handles a control message, which must succeed, and returns its result. */
 static const char *
 result(const char *json)
 {
@@ -442,7 +442,7 @@ Test(manager, a_list_that_is_doubtful_is_refused)
 		cr_assert(strcmp(error, wanted) == 0, "%s: %s", lists[i].list, error);
 	}
 	expect(
-	    "{\"action\":\"status\"}", "\"total_functions\":2,"); /* what was there before holds */
+	    "{\"action\":\"status\"}", "\"total_functions\":2,"); /* the old list stays in force */
 }
 
 static void
@@ -473,7 +473,7 @@ Test(manager, refresh_reads_the_configuration_again)
 	expect("{\"action\":\"status\"," PAY "}", "\"overall_status\":\"enabled\"");
 }
 
-/* Whatever comes, it is obeyed or the client's fault. */
+/* Any body is either executed or the client's fault. */
 Test(manager, garbage_is_the_clients_fault)
 {
 	static const char good[] = "{\"action\":\"stop\",\"service\":\"payment-processing\","

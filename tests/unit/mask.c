@@ -1,5 +1,5 @@
 /*
- * What a person sees of a body.
+ * Masked bodies.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -24,8 +24,8 @@ teardown(void)
 
 TestSuite(mask, .init = setup, .fini = teardown);
 
-/* Masks a copy that ends exactly where the padding does, into exactly the room that is promised, so that
- * ASan sees one byte too many. */
+/* Masks a copy that ends with the padding, into mask_capacity() bytes, so that ASan finds accesses
+ * beyond. */
 static enum json_error
 mask(const char *body, size_t length, char **out, size_t *written)
 {
@@ -140,7 +140,7 @@ Test(mask, what_is_no_object_is_not_shown)
 	}
 }
 
-/* As many numbers as fit: the room that is promised is enough. */
+/* The densest array of numbers: mask_capacity() must suffice. */
 Test(mask, a_long_array_of_numbers)
 {
 	enum { COUNT = 10000 };

@@ -1,5 +1,5 @@
 /*
- * mutate - lines of JSON that went wrong in all the ways that a seed decides on.
+ * mutate - lines of JSON with random faults, by a seed.
  */
 #ifndef HEADGATE_TESTS_UNIT_MUTATE_H
 #define HEADGATE_TESTS_UNIT_MUTATE_H
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MUTATED_BYTES = 16 << 10 }; /* room that a mutated line needs */
+enum { MUTATED_BYTES = 16 << 10 }; /* longest mutated line */
 
 static uint64_t mutate_state;
 
@@ -20,7 +20,7 @@ mutate_below(size_t n)
 	return (unsigned)((mutate_state >> 33) % n);
 }
 
-/* From the environment, or fallback; printed, so that a run can be repeated. */
+/* Sets the seed from the environment, else to `fallback`, and prints the seed for a repetition. */
 static inline void
 mutate_seed(const char *variable, uint64_t fallback)
 {
@@ -48,7 +48,7 @@ mutate_remove(char *line, size_t length, size_t at, size_t count)
 	return length - count;
 }
 
-/* Where a value may stand: behind one of the line's colons. */
+/* A random place for a value: behind one of the line's colons. */
 static inline size_t
 mutate_value_at(const char *line, size_t length)
 {
@@ -63,7 +63,7 @@ mutate_value_at(const char *line, size_t length)
 	return mutate_below(length + 1);
 }
 
-/* One change. */
+/* Applies one random change. Returns the new length. */
 static inline size_t
 mutate_once(char *line, size_t length)
 {
@@ -101,19 +101,19 @@ mutate_once(char *line, size_t length)
 	case 4:
 		count = mutate_below(length - at + 1);
 		return mutate_remove(line, length, at, count);
-	case 5: /* a piece of itself again */
+	case 5: /* a piece of the line, repeated */
 		count = mutate_below(length - at + 1);
 		if (count > sizeof(many))
 			count = sizeof(many);
 		memcpy(many, line + at, count);
 		return mutate_insert(line, length, mutate_below(length + 1), many, count);
-	case 6: /* nested, and perhaps closed */
+	case 6: /* deep nesting, closed or not */
 		count = 1 + mutate_below(40);
 		memset(many, '[', count);
 		memset(many + count, ']', count);
 		return mutate_insert(line, length, mutate_value_at(line, length), many,
 		    mutate_below(2) ? count : 2 * count);
-	case 7: /* a number that nothing holds */
+	case 7: /* a number too large for any type */
 		count = 1 + mutate_below(sizeof(many));
 		memset(many, '0' + (int)mutate_below(10), count);
 		return mutate_insert(line, length, at, many, count);
@@ -125,7 +125,8 @@ mutate_once(char *line, size_t length)
 	}
 }
 
-/* A good line, changed up to four times. line: MUTATED_BYTES and one more. */
+/* Writes a good line with up to four changes. `line` has MUTATED_BYTES + 1 bytes. Returns the
+ * length. */
 static inline size_t
 mutate_line(char *line)
 {

@@ -1,6 +1,6 @@
 /*
- * What a line becomes: group, ids, attributes, wrapping, and why it is refused. Each message that is
- * taken is packed, and opened again by the router's own checker.
+ * Conversion of lines: group, ids, attributes, wrapping, and reasons of refusals. Each accepted
+ * message is packed, and opened by envelope_open() as in the router.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -38,8 +38,8 @@ teardown(void)
 
 TestSuite(publisher_convert, .init = setup, .fini = teardown, .timeout = 300);
 
-/* Converts, packs and opens. Returns the status. The line stands at the end of its memory, so that
- * a sanitizer sees what reads beyond its padding. */
+/* Converts, packs and opens. Returns the status. The line's copy ends with the padding, so that
+ * ASan finds a read beyond. */
 static int
 convert_bytes(const char *text, size_t length)
 {
@@ -135,7 +135,7 @@ Test(publisher_convert, what_cannot_be_a_message_is_refused)
 	take(line);
 }
 
-/* What is there is never passed over, nor called missing. */
+/* A field of a wrong type is refused as such: neither skipped, nor reported as missing. */
 Test(publisher_convert, what_is_there_and_is_no_string_is_refused_as_what_it_is)
 {
 	static const char *const values[][2] = {
@@ -154,7 +154,8 @@ Test(publisher_convert, what_is_there_and_is_no_string_is_refused_as_what_it_is)
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 		for (size_t field = 0; field < 4; field++) {
-			/* The fields that come first are not there, those behind it would do. */
+			/* Fields of higher rank are absent; fields of lower rank are present and
+			 * good. */
 			snprintf(line, sizeof(line), "{%s%s\"%s\":%s}",
 			    field < 1 ? "\"customer_id\":\"C\"," : "",
 			    field != 2 && field > 0
@@ -216,7 +217,7 @@ Test(publisher_convert, long_and_too_many_attributes_are_left_out)
 	take(line);
 	cr_assert(envelope.attribute_count == ENVELOPE_ATTRIBUTES);
 
-	/* Each of these must be copied: the envelope keeps within its bounds. */
+	/* Escaped attributes must be copied; the envelope stays within its bounds. */
 	length = sprintf(line, "{\"customer_id\":\"C\"");
 	for (int i = 0; i < 200; i++)
 		length += sprintf(line + length, ",\"a%d\":\"\\n%01000d\"", i, i);
@@ -245,7 +246,8 @@ Test(publisher_convert, a_notification_is_unwrapped_once_and_its_attributes_win)
 	    "Message: invalid JSON at byte 1: a value expected");
 }
 
-/* The longest line there may be, head and tail around what has to be unescaped more than once. */
+/* Converts a line of the largest length: `head`, x's, `tail`; its texts are unescaped more than
+ * once. */
 static void
 check_longest(const char *head, const char *tail)
 {

@@ -1,5 +1,5 @@
 /*
- * Lines out of files and pipes: none is split, none is lost, and none waits for a full buffer.
+ * Lines from files and pipes: none is split, none is lost, and none waits for a full buffer.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -37,7 +37,7 @@ remove_files(void)
 
 TestSuite(publisher_input, .fini = remove_files, .timeout = 300);
 
-/* The next line, reading as often as it takes. False at the end. */
+/* Reads until the next line is there. False at the end of the input. */
 static bool
 next(struct input *input, struct input_line *line)
 {
@@ -132,7 +132,7 @@ Test(publisher_input, what_a_pipe_gives_can_be_taken_at_once)
 	input_free(input);
 }
 
-/* Lines of every length around the size of a read, against what was written. */
+/* Lines of all lengths around the size of a read must arrive as written. */
 Test(publisher_input, lines_are_whole_wherever_a_read_ends)
 {
 	size_t capacity = 8 * INPUT_CHUNK_BYTES, used = 0, at = 0;
@@ -161,8 +161,8 @@ Test(publisher_input, lines_are_whole_wherever_a_read_ends)
 	free(bytes);
 }
 
-/* Writes bytes to a pipe in pieces that the seed decides on, and reads as it goes: the lines must
- * be those that a file with the same bytes has. */
+/* Writes bytes to a pipe in random pieces, by the seed, and reads meanwhile. The lines must equal
+ * those of a file with the same bytes. */
 static void
 check_pieces(const char *bytes, size_t length)
 {
@@ -195,7 +195,7 @@ check_pieces(const char *bytes, size_t length)
 		cr_assert(input_peek(pieces, &b) == INPUT_LINE, "line %llu is missing",
 		    (unsigned long long)a.number);
 		cr_assert(a.number == b.number && (a.refusal == NULL) == (b.refusal == NULL));
-		/* What is refused whole comes in other pieces. */
+		/* A refused source arrives in other pieces. */
 		if (a.refusal != NULL)
 			break;
 		cr_assert(a.text.length == b.text.length &&
@@ -249,7 +249,7 @@ check_too_long(size_t length, bool newline)
 		input_advance(input);
 	}
 	cr_assert(at == length);
-	/* The newline may come as a piece of its own. */
+	/* The newline may be a piece of its own. */
 	if (newline && !ended) {
 		cr_assert(
 		    next(input, &line) && line.status == 413 && !line.first && line.end[0] == '\n');

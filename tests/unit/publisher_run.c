@@ -1,8 +1,8 @@
 /*
- * headgate-publish as a process, with this test as its router: it speaks wire.h by itself, and does to
- * the publisher what a real router does only on a bad day.
+ * headgate-publish as a process, with the test as its router. The test speaks the protocol by
+ * itself, and misbehaves as a real router rarely does.
  *
- * Everything that is waited for has a deadline; nothing sleeps.
+ * Every wait is for a condition, with a deadline.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -38,7 +38,7 @@ static char dir[64];
 static int listen_fd = -1, router_fd = -1;
 static bool wanted_receipts;
 
-/* What of the frame that is being read is left. */
+/* The rest of the frame being read. */
 static uint32_t messages_left;
 static uint64_t next_number;
 
@@ -96,7 +96,7 @@ router_listen(void)
 	cr_assert(listen(listen_fd, 4) == 0);
 }
 
-/* Ends the connection, and with it what the publisher has not been told. */
+/* Closes the connection; unanswered messages stay unanswered. */
 static void
 router_hang_up(void)
 {
@@ -130,7 +130,7 @@ router_send(enum wire_type type, msgpack_sbuffer *payload)
 {
 	int rc = wire_send(router_fd, type, payload->data, payload->size, NULL, 0);
 
-	/* It may have hung up on what it was told before. */
+	/* The publisher may have hung up because of an earlier answer. */
 	cr_assert(rc == 0 || rc == -EPIPE || rc == -ECONNRESET, "%s", strerror(-rc));
 	msgpack_sbuffer_destroy(payload);
 }
@@ -176,7 +176,7 @@ router_welcome(void)
 	router_send(WIRE_WELCOME, &buffer);
 }
 
-/* Takes the next message; checks that numbers have no gap. */
+/* Takes the next message, and checks that numbers have no gap. */
 static void
 router_take(struct envelope *envelope)
 {
@@ -215,7 +215,7 @@ router_take_id(const char *id)
 	    "%.*s instead of %s", (int)envelope.message_id.length, envelope.message_id.data, id);
 }
 
-/* A run that is good (reason NULL; sequence 0: no receipt) or refused. */
+/* Sends one result. reason NULL: success; sequence 0: without a receipt. */
 static void
 router_answer(uint64_t first, uint32_t count, int status, bool duplicate, uint64_t sequence,
     const char *reason)
@@ -267,7 +267,7 @@ router_refuse(int status, const char *text)
 
 struct publisher {
 	pid_t pid;
-	int in; /* its standard input, -1: the file "in" */
+	int in; /* its stdin; -1: the file "in" */
 };
 
 static void
@@ -287,7 +287,7 @@ add_redirections(posix_spawn_file_actions_t *actions, int stdin_fd, int stdout_f
 	posix_spawn_file_actions_addopen(actions, STDERR_FILENO, path("err"), flags, 0600);
 }
 
-/* Starts it with these arguments, ended by NULL. */
+/* Starts the publisher with these arguments, ended by NULL. */
 static pid_t
 start(int stdin_fd, int stdout_fd, va_list arguments)
 {
@@ -310,7 +310,7 @@ start(int stdin_fd, int stdout_fd, va_list arguments)
 	return pid;
 }
 
-/* Reads the file "in". */
+/* Starts a publisher that reads the file "in". */
 static struct publisher
 publish(const char *first, ...)
 {
@@ -324,7 +324,7 @@ publish(const char *first, ...)
 	return publisher;
 }
 
-/* Reads a pipe that is written by the test. */
+/* Starts a publisher that reads a pipe from the test. */
 static struct publisher
 publish_pipe(const char *first, ...)
 {
@@ -342,7 +342,7 @@ publish_pipe(const char *first, ...)
 	return publisher;
 }
 
-/* Its wait(2) status. */
+/* Waits for the publisher's end. Returns the wait(2) status. */
 static int
 finish_raw(struct publisher *publisher)
 {
@@ -379,7 +379,7 @@ expect_said(const char *text)
 	    read_file("err"));
 }
 
-/* Lines m1 .. mCOUNT, whose message ids these are. */
+/* Writes lines with the message ids m1 to mCOUNT. */
 static void
 write_lines(int count)
 {
@@ -427,7 +427,7 @@ teardown(void)
 TestSuite(publisher_run, .init = setup, .fini = teardown, .timeout = 600);
 
 /*
- * What it does.
+ * Good days.
  */
 
 Test(publisher_run, all_lines_go_out_in_order_and_it_ends_when_all_are_durable)
@@ -564,7 +564,7 @@ Test(publisher_run, the_end_of_a_line_is_no_part_of_the_message)
 	cr_assert(strcmp(read_file("rejects"), in + 3) == 0, "%s", read_file("rejects"));
 }
 
-/* One error, one receipt, and what follows is published. */
+/* A refused source yields one error and one receipt. The next source is published. */
 static void
 check_refused_source(const char *bytes, size_t length, const char *hint)
 {
@@ -742,7 +742,7 @@ Test(publisher_run, try_again_for_too_long_names_the_first_line_that_is_not_dura
 
 	write_lines(3);
 	publisher = publish("", "--wait", "300ms", NULL);
-	/* It comes back until it has waited long enough. */
+	/* The publisher reconnects until --wait is over. */
 	while (poll(&polled, 1, 1500) == 1) {
 		router_accept();
 		router_welcome();
@@ -768,7 +768,7 @@ Test(publisher_run, no_router_ends_after_the_wait_and_says_what_to_do)
 	expect_said("start it with: headgate-router");
 }
 
-/* Only its lock is there. */
+/* A starting router has its lock, and no socket yet. */
 Test(publisher_run, a_router_that_starts_is_told_from_none)
 {
 	struct publisher publisher;
@@ -796,7 +796,7 @@ Test(publisher_run, a_router_for_another_user_is_no_wrong_topic)
 	expect_said("headgate-publish: not permitted: run as the router's user");
 }
 
-/* It may have hung up before the hello was sent. */
+/* The router may hang up before the publisher has sent HELLO. */
 Test(publisher_run, a_refusal_counts_however_early_it_comes, .timeout = 6000)
 {
 	for (int i = 0; i < 50; i++) {
@@ -909,11 +909,11 @@ Test(publisher_run, a_signal_loses_no_refused_line)
 }
 
 /*
- * Peers and people that do not keep to the rules.
+ * Peers and people that break the rules.
  */
 
-/* It gives up, or goes on with a router that is well: it never crashes, and never goes on for
- * ever. */
+/* After a bad answer the publisher must give up, or go on with a good router, without a crash and
+ * in bounded time. */
 static void
 check_bad_answer(uint64_t first, uint32_t count, int status)
 {
@@ -951,7 +951,7 @@ Test(publisher_run, an_answer_to_a_frame_that_is_under_way_is_not_believed)
 	size_t used = 0;
 	int ended;
 
-	/* So much that the socket cannot hold it, in frames of one message. */
+	/* More than the socket holds, in frames of one message. */
 	for (int i = 0; i < 8; i++)
 		used += (size_t)sprintf(
 		    in + used, "{\"customer_id\":\"C\",\"x\":\"%0*d\"}\n", (int)length - 40, 0);
@@ -974,7 +974,7 @@ Test(publisher_run, an_answer_to_a_frame_that_is_under_way_is_not_believed)
 	cr_assert(WEXITSTATUS(ended) != 0, "believed: %s", read_file("err"));
 }
 
-/* A router answers what is durable, whether or not the frame it came in is at its end. */
+/* A router may answer a frame's first messages while the rest of the frame is still being sent. */
 Test(publisher_run, an_answer_to_the_front_of_a_frame_that_is_under_way_counts)
 {
 	enum { N = 400, LENGTH = 6000, SOCKET_BYTES = 240 << 10 };
@@ -991,13 +991,13 @@ Test(publisher_run, an_answer_to_the_front_of_a_frame_that_is_under_way_counts)
 	free(in);
 	publisher = publish("", "--wait", "200ms", NULL);
 	router_accept();
-	close(listen_fd); /* it cannot come back */
+	close(listen_fd); /* the publisher cannot reconnect */
 	router_welcome();
 	for (unsigned i = 1; i <= N; i++) {
 		bool begins = messages_left == 0;
 
 		router_take(&envelope);
-		/* While the first ones filled the socket, long frames were made. */
+		/* Long frames arise while earlier ones fill the socket. */
 		if (!begins || messages_left * LENGTH < SOCKET_BYTES)
 			continue;
 		under_way++;
@@ -1009,7 +1009,7 @@ Test(publisher_run, an_answer_to_the_front_of_a_frame_that_is_under_way_counts)
 	finish(&publisher, 0);
 }
 
-/* A router that is there but refuses this publisher: bounded by --wait, or ended at once. */
+/* A router refuses this publisher each time: --wait limits the attempts. */
 Test(publisher_run, a_router_that_always_refuses_is_not_asked_for_ever)
 {
 	struct publisher publisher;
@@ -1142,19 +1142,19 @@ Test(publisher_run, what_is_not_durable_when_it_gives_up_has_a_receipt_too)
 }
 
 /*
- * Lines that a seed made: PUBLISH_SEED, PUBLISH_ROUNDS.
+ * Random lines: PUBLISH_SEED, PUBLISH_ROUNDS.
  */
 
 enum { FUZZ_LINES = 200, FUZZ_ROUNDS = 30 };
 
 enum outcome { BLANK, MESSAGE, REFUSED };
 
-/* A line of the input as it should be read. */
+/* A line of the input, with its expected outcome. */
 struct fuzz_line {
 	const char *text;
-	size_t length, whole; /* without its end, and with it */
+	size_t length, whole; /* without and with the line ending */
 	enum outcome outcome;
-	bool good; /* it was not touched */
+	bool good; /* not mutated */
 	int status;
 };
 
@@ -1171,7 +1171,7 @@ put_good(char *to)
 	    to, "{\"customer_id\":\"C\",\"message_id\":\"good-%u\"}", mutate_below(1000000));
 }
 
-/* A file of lines. first_good: how it begins is no question. */
+/* Makes a file of lines. first_good: begins with a good line, so sniff() accepts the file. */
 static void
 fuzz_make(struct fuzz *fuzz, bool first_good)
 {
@@ -1193,7 +1193,7 @@ fuzz_make(struct fuzz *fuzz, bool first_good)
 		fuzz->length += mutate_line(fuzz->bytes + fuzz->length);
 		at = fuzz->bytes + fuzz->length;
 		fuzz->length += strlen(strcpy(at, ends[mutate_below(5)]));
-		/* What comes next is a line of its own. */
+		/* Ends the line, so that the next one is separate. */
 		if (i > 1 && fuzz->length > 0 && fuzz->bytes[fuzz->length - 1] != '\n')
 			fuzz->bytes[fuzz->length++] = '\n';
 	}
@@ -1221,7 +1221,7 @@ fuzz_is_good(const struct fuzz_line *line)
 	    memcmp(line->text + line->length - 2, "\"}", 2) == 0;
 }
 
-/* What becomes of it, by the publisher's own rules for one line. */
+/* The line's outcome, by the publisher's own converter. */
 static enum outcome
 fuzz_outcome(struct converter *converter, struct fuzz_line *line)
 {
@@ -1297,8 +1297,8 @@ fuzz_split(struct fuzz *fuzz, struct converter *converter)
 	}
 }
 
-/* The next line that is sent, from this one on. *waits: something too long comes before it, and all
- * that was sent must be answered first. */
+/* The next line from `at` that the publisher sends. Sets *waits if a line too long comes before:
+ * the publisher then waits for all answers first. */
 static size_t
 fuzz_next(const struct fuzz *fuzz, size_t at, bool *waits)
 {
@@ -1307,13 +1307,12 @@ fuzz_next(const struct fuzz *fuzz, size_t at, bool *waits)
 	return at;
 }
 
-/* Takes what is sent, and answers it in the way that the seed says; now and then it hangs up
- * before. */
+/* Takes messages and answers them as the seed decides; hangs up now and then. */
 static void
 fuzz_route(struct fuzz *fuzz)
 {
 	bool waits = false;
-	size_t answered = fuzz_next(fuzz, 0, &waits); /* the first that is not */
+	size_t answered = fuzz_next(fuzz, 0, &waits); /* the first unanswered line */
 
 	router_accept();
 	router_welcome();
@@ -1348,8 +1347,8 @@ fuzz_route(struct fuzz *fuzz)
 	}
 }
 
-/* One receipt for each line that is not blank, in order; and each refused line kept, with its
- * end. */
+/* Checks for one receipt per line that is not blank, in order, and all refused lines in the rejects
+ * file, with their line endings. */
 static bool
 fuzz_check(const struct fuzz *fuzz)
 {

@@ -1,5 +1,5 @@
 /*
- * What a source is, by how it begins: the same verdict however little of it is read at a time.
+ * Kinds of sources, by their beginning: the verdict must not depend on the sizes of reads.
  */
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 TestSuite(publisher_sniff, .timeout = 6000);
 
-/* why NULL: lines, behind a mark of so many bytes. */
+/* why NULL: accepted, with a byte order mark of `mark` bytes. */
 struct expectation {
 	const char *text;
 	size_t length, mark;
@@ -40,7 +40,7 @@ static const struct expectation table[] = {
 	{ BYTES("[1,2]\n{\"b\":2}\n"), 0, NULL },
 	{ BYTES("[\n"), 0, NULL },
 	{ BYTES("[1\n{\"b\":2}\n"), 0, NULL },
-	/* One value over several lines. */
+	/* A value over several lines. */
 	{ BYTES("{\n  \"a\": 1\n}\n"), 0, "jq -c ." },
 	{ BYTES("{\r\n  \"a\": {\r\n    \"b\": [\r\n"), 0, "jq -c ." },
 	{ BYTES("\n {\n}\n"), 0, "jq -c ." },
@@ -58,7 +58,7 @@ static const struct expectation table[] = {
 	{ BYTES("{\0\0\0\"\0\0\0"), 0, "iconv -f UTF-32LE" },
 	{ BYTES("\0\0\0{\0\0\0\""), 0, "iconv -f UTF-32BE" },
 	{ BYTES("\r\0\n\0{\0\"\0"), 0, "iconv -f UTF-16LE" },
-	/* Packed, and what else there is. */
+	/* Compressed and other binary data. */
 	{ BYTES("\x1f\x8b\x08\0\0\0\0\0\0\x03"), 0, "gzip -dc" },
 	{ BYTES("BZh91AY&SY"), 0, "bzip2 -dc" },
 	{ BYTES("\xfd\x37zXZ\0\0\x04"), 0, "xz -dc" },
@@ -85,7 +85,7 @@ is_expected(
 	return verdict == SNIFF_REFUSED && strstr(why, wanted->why) != NULL;
 }
 
-/* A copy without a byte behind it, so that a sanitizer sees what is read there. */
+/* Sniffs a copy in an allocation of its exact length, so that ASan finds a read beyond. */
 static enum sniff_verdict
 sniff_copy(const char *text, size_t length, bool ended, size_t *mark, const char **why)
 {
@@ -149,7 +149,7 @@ Test(publisher_sniff, nothing_is_waited_for_beyond_its_bound)
 	cr_assert(sniff_long('[', '1') == SNIFF_REFUSED);
 }
 
-/* Whatever begins with a line that is good is lines. */
+/* A source that begins with a good line is accepted, whatever follows. */
 Test(publisher_sniff, a_good_first_line_is_enough)
 {
 	static const char first[] = "{\"a\":1}\n";

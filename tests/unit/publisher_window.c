@@ -1,5 +1,6 @@
 /*
- * The window keeps what is not settled, in order, bounded, and gives it again after a lost connection.
+ * The window keeps unsettled lines in order, within bounds, and yields them again after a lost
+ * connection.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -45,7 +46,7 @@ refuse(struct window *window, uint64_t number)
 	cr_assert(window_add_refusal(window, &line, 400, "no", true) == 0);
 }
 
-/* Reads the message ids in a frame: they must go on from first. */
+/* Checks that the message ids of a frame count up from `first`. */
 static void
 check_frame(const struct window_frame *frame, uint64_t first)
 {

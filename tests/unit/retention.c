@@ -6,7 +6,7 @@ enum { SECOND = 1000000000, LIMIT = 64 };
 
 static struct retention retention;
 
-/* A second in which this much is there; marks it when it is time, as the router does. */
+/* Passes one second with a queue of `depth` messages; sets a mark when due, as the router does. */
 static void
 pass(uint64_t *now_ns, bool running, uint64_t depth, uint64_t next_sequence)
 {
@@ -22,7 +22,7 @@ Test(retention, each_message_lives_the_limit_and_at_most_a_64th_longer)
 
 	retention_init(&retention, (uint64_t)LIMIT * SECOND, now_ns);
 	for (int second = 0; second < 1000; second++) {
-		/* Ten messages a second: message s came in second (s - 1) / 10. */
+		/* Ten messages per second: message s arrived in second (s - 1) / 10. */
 		next += 10;
 		pass(&now_ns, true, 1, next);
 		for (uint64_t s = 1; s < next; s++) {
@@ -61,7 +61,7 @@ Test(retention, goes_on_from_what_was_logged)
 	uint64_t now_ns = 0;
 	size_t n = 0;
 
-	/* Started anew every 20 seconds. */
+	/* A restart every 20 seconds. */
 	for (int run = 0; run < 4; run++) {
 		retention_init(&retention, (uint64_t)LIMIT * SECOND, now_ns);
 		for (size_t i = 0; i < n; i++)

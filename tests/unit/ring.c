@@ -1,5 +1,6 @@
 /*
- * The ring alone, between two processes, with a peer that dies, and with one that writes garbage.
+ * The ring: in one process, between two processes, with a peer that dies, and with a peer that
+ * writes garbage.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -25,7 +26,7 @@ struct pair {
 	struct ring_consumer consumer;
 };
 
-/* A ring in shared memory whose positions begin at start. */
+/* Makes a ring in shared memory with positions from `start` on. */
 static void
 open_pair(struct pair *pair, uint64_t start)
 {
@@ -62,7 +63,7 @@ filled(const struct ring_record *record, uint64_t n)
 	return record->tag == (uint32_t)n;
 }
 
-/* Length of the n-th record: all sizes and alignments come by. */
+/* Length of record n: covers all sizes and alignments. */
 static uint32_t
 length_of(uint64_t n)
 {
@@ -141,7 +142,7 @@ Test(ring, unpeek_gives_the_record_again)
 	cr_assert(ring_peek(&pair.consumer, &record) == 1 && filled(&record, 2), "second again");
 }
 
-/* A producer that ends by itself after count records, or never. */
+/* Produces `count` records, then exits. */
 static void
 produce(struct pair *pair, uint64_t count)
 {
@@ -254,7 +255,7 @@ Test(ring, garbage_in_every_shared_word_is_never_followed, .timeout = 600)
 				((uint64_t *)pair.data)[i] = garbage * (uint64_t)i;
 		}
 		for (int steps = 0; (rc = ring_peek(&pair.consumer, &record)) == 1; steps++) {
-			/* Whatever it says, it lies in the mapping: read all of it. */
+			/* The record must lie within the mapping: reads all of it. */
 			for (uint32_t i = 0; i < record.length; i += 64)
 				seed += ((const uint8_t *)record.payload)[i];
 			cr_assert(steps <= CAPACITY / 8, "endless");

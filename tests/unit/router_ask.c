@@ -1,8 +1,9 @@
 /*
- * headgate-router as a process, with this test as its worker, which blocks groups and answers probes, and as
- * clients that ask who is blocked: patient ones, greedy ones, and some that write what cannot be.
+ * headgate-router as a process. The test is its worker, which blocks groups and answers probes, and
+ * its clients, which list blocked groups: patient clients, greedy ones, and some that break the
+ * protocol.
  *
- * Everything that is waited for has a deadline.
+ * Every wait has a deadline.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -97,12 +98,12 @@ attach(void)
 		look_again(began_ns, error);
 }
 
-/* So many messages of each of the groups C1 to Cgroups. */
+/* Publishes `each` messages for each of the groups C1, C2, ... */
 static void
 publish(unsigned groups, unsigned each)
 {
 	FILE *file = fopen(path("in"), "w");
-	static unsigned before; /* a message id comes once */
+	static unsigned before; /* message ids used so far */
 	int status;
 	pid_t pid;
 
@@ -129,7 +130,7 @@ complete(unsigned lane, uint64_t sequence, int status, uint32_t flags, const cha
 	}
 }
 
-/* The next delivery; its sequence and flags, and, if reason is not NULL, why it is given up. */
+/* Takes the next delivery; copies its reason to give up, if `reason` is not NULL. */
 static struct lane_delivery
 take(unsigned *lane, char reason[LANE_REASON_BYTES + 1])
 {
@@ -153,7 +154,7 @@ take(unsigned *lane, char reason[LANE_REASON_BYTES + 1])
 	return delivery;
 }
 
-/* The first message of each group fails; what else of it was delivered is given back. */
+/* Fails the first message of each group, and gives later ones back. */
 static void
 block(unsigned groups, unsigned deliveries)
 {
@@ -218,7 +219,7 @@ take_page(int fd, uint64_t from)
 	cr_assert(blocked_read_page(&page, from, payload, length), "a page that cannot be");
 }
 
-/* How many groups are blocked, and, if each is not NULL, what of each. */
+/* Returns the number of blocked groups; calls `each`, if not NULL, for each group. */
 static unsigned
 ask_all(int fd, void (*each)(const struct blocked_group *))
 {
@@ -252,7 +253,7 @@ wait_for_blocked(unsigned groups)
 	close(fd);
 }
 
-/* The router hangs up on it, and goes on. */
+/* Expects the router to close this connection. */
 static void
 is_hung_up_on(int fd, const char *what)
 {
@@ -314,7 +315,7 @@ try_now(int fd, const char *group, bool skip, const char *message_id)
 	return take_tried(fd);
 }
 
-/* Nothing is answered yet. */
+/* True if no answer has arrived. */
 static bool
 is_quiet(int fd)
 {
@@ -323,7 +324,7 @@ is_quiet(int fd)
 	return poll(&poller, 1, 0) == 0;
 }
 
-/* The next delivery is this one. */
+/* Expects this delivery as the next one. */
 static void
 expect(uint64_t sequence, unsigned flags, unsigned *lane)
 {
@@ -420,7 +421,7 @@ check_many(const struct blocked_group *group)
 	    strcmp(group->error, "no answer from the ledger") == 0;
 }
 
-/* Asks more than 4000 times for the first page, in one piece. Returns how often. */
+/* Sends more than 4000 requests for the first page at once. Returns their number. */
 static unsigned
 send_many(int fd)
 {
@@ -445,8 +446,8 @@ send_many(int fd)
 	return count;
 }
 
-/* However many there are, and however greedy who asks is: the router's turns stay short, and its memory as
- * it is. */
+/* With many groups and a greedy client, the router's turns stay short, and its memory does not
+ * grow. */
 Test(router_ask, a_hundred_thousand_groups_hold_nobody_up)
 {
 	uint64_t longest_ns = 0, before_kib, began_ns;
@@ -456,7 +457,7 @@ Test(router_ask, a_hundred_thousand_groups_hold_nobody_up)
 	publish(MANY, 2);
 	block(MANY, MANY);
 	wait_for_blocked(MANY);
-	/* The second ones meet a group that is blocked, and are parked. */
+	/* The second message of each group meets a blocked group, and is parked. */
 	fd = client(WIRE_CONTROL, "");
 	began_ns = now_ns();
 	do {
@@ -490,12 +491,12 @@ Test(router_ask, a_hundred_thousand_groups_hold_nobody_up)
 	cr_assert(
 	    router_kib() < before_kib + 65536, "%lu KiB, then %lu KiB", before_kib, router_kib());
 	cr_assert(longest_ns < 1000000000, "a hello took %lu ns", longest_ns);
-	/* It gets all that it asked for, when it reads. */
+	/* The greedy client gets all answers, once it reads. */
 	for (; answered < asked / 2; answered++) {
 		take_page(greedy, 0);
 		cr_assert(page.count == BLOCKED_PAGE && page.total == MANY, "answer %u", answered);
 	}
-	close(greedy); /* in the middle of it */
+	close(greedy); /* with answers outstanding */
 	cr_assert(ask_all(fd, NULL) == MANY, "the router goes on");
 	close(fd);
 }
@@ -514,7 +515,7 @@ Test(router_ask, clients_that_hang_up_half_way_leave_nothing_behind)
 		send_ask(fd, queue, 0);
 		if (i % 3 == 0)
 			send_ask(fd, queue, 0);
-		if (i % 3 == 1) /* half of an answer */
+		if (i % 3 == 1) /* reads half of an answer */
 			cr_assert(read(fd, payload, 100) == 100, "read");
 		if (i % 3 == 2)
 			cr_assert(write(fd, "\x20\0\0\0", 4) == 4, "half of a question");
@@ -571,7 +572,7 @@ Test(router_ask, what_cannot_be_is_hung_up_on)
 	close(fd);
 }
 
-/* Groups C1 to C3, with three messages each: 1 to 3, 4 to 6, 7 to 9. */
+/* Blocks groups C1 to C3, with the messages 1 to 3, 4 to 6, and 7 to 9. */
 static void
 block_three(void)
 {
@@ -623,7 +624,7 @@ Test(router_ask, one_group_is_tried_when_a_person_says_so)
 	wait_for_blocked(2);
 	tried = try_now(fd, "C2", false, "");
 	cr_assert(tried.outcome == BLOCKED_NOT_BLOCKED, "%d", (int)tried.outcome);
-	/* The others were left alone. */
+	/* The other groups are unchanged. */
 	ask_all(fd, NULL);
 	for (uint32_t i = 0; i < page.count; i++)
 		cr_assert(page.groups[i].tries == 1 && page.groups[i].state == BLOCKED_WAITING &&
@@ -653,14 +654,14 @@ Test(router_ask, exactly_the_head_of_one_group_is_given_up)
 	cr_assert(
 	    tried.outcome == BLOCKED_DEAD_LETTER && tried.sequence == 1, "%d", (int)tried.outcome);
 	expect(4, 0, &lane);
-	/* While it goes on there is nothing to be given up. */
+	/* A group that is being released has no message to give up. */
 	tried = try_now(fd, "C1", true, "m1");
 	cr_assert(tried.outcome == BLOCKED_GOES_ON, "%d", (int)tried.outcome);
 	answer(lane, 4, 200, 0);
 	expect(7, 0, &lane);
 	answer(lane, 7, 200, 0);
 	wait_for_blocked(2);
-	/* The store had applied it: that outcome counts, and nothing is given up. */
+	/* The store had applied the message: its stored outcome counts, so nothing is given up. */
 	try = order("C3", true, "");
 	cr_assert(send_try(fd, &try) == 0, "send");
 	expect(3, LANE_AGAIN | LANE_GIVE_UP, &lane);
@@ -710,7 +711,7 @@ Test(router_ask, who_is_told_that_a_group_is_open_finds_it_so_in_the_figures)
 	close(fd);
 }
 
-/* It was handed out to be tried when the order came. */
+/* The message is in a worker's hands when the request arrives. */
 Test(router_ask, a_message_that_is_being_tried_is_given_up_when_it_fails)
 {
 	struct blocked_tried tried;
@@ -725,7 +726,7 @@ Test(router_ask, a_message_that_is_being_tried_is_given_up_when_it_fails)
 	expect(1, LANE_AGAIN, &lane);
 	try = order("C1", true, "m1");
 	cr_assert(send_try(fd, &try) == 0, "send");
-	/* The order has arrived when what came behind it is answered. */
+	/* An answer to a later request proves that the first request has arrived. */
 	tried = try_now(client(WIRE_CONTROL, ""), "C2", true, "m1");
 	cr_assert(tried.outcome == BLOCKED_OTHER_HEAD, "%d", (int)tried.outcome);
 	answer(lane, 1, 503, 0);
@@ -740,7 +741,7 @@ Test(router_ask, a_message_that_is_being_tried_is_given_up_when_it_fails)
 	close(other);
 }
 
-/* The order is to the group: it outlives the worker that did not come to it, and who gave it. */
+/* A request belongs to the group, so outlives the worker and the client. */
 Test(router_ask, an_order_stands_when_worker_and_client_are_gone)
 {
 	struct blocked_try try = order("C1", true, "m1");
@@ -798,20 +799,20 @@ Test(router_ask, an_order_that_cannot_be_carried_out_is_refused)
 	cr_assert(tried.outcome == BLOCKED_NOT_BLOCKED, "%d", (int)tried.outcome);
 	attachment_close(&worker);
 	for (uint64_t began_ns = now_ns();;) {
-		tried = try_now(fd, "C1", true, "m2"); /* another one: nothing may come of it */
+		tried = try_now(fd, "C1", true, "m2"); /* another message: no effect */
 		if (tried.outcome == BLOCKED_REFUSED)
 			break;
 		look_again(began_ns, "it is not refused without a worker");
 	}
 	cr_assert(strstr(tried.text, "no worker") != NULL, "%s", tried.text);
 	close(fd);
-	/* What comes behind an order before its answer; and garbage. */
+	/* A frame between TRY and TRIED; and garbage. */
 	attach();
 	fd = client(WIRE_CONTROL, "");
 	for (uint64_t began_ns = now_ns(); !attachment_has_delivery(&worker);) {
 		try = order("C1", false, "");
 		cr_assert(send_try(fd, &try) == 0, "send");
-		/* Until what waits is found again it is refused. */
+		/* The router refuses until it has found the waiting messages again. */
 		while (is_quiet(fd) && !attachment_has_delivery(&worker))
 			look_again(began_ns, "it is not tried");
 		if (!is_quiet(fd))
@@ -834,7 +835,7 @@ Test(router_ask, an_order_that_cannot_be_carried_out_is_refused)
 	wait_for_blocked(3);
 }
 
-/* The worker dies while it is at this message. */
+/* The worker dies while handling this message. */
 static void
 die_at(uint64_t sequence)
 {
@@ -843,7 +844,7 @@ die_at(uint64_t sequence)
 	attach();
 }
 
-/* What has cost a worker's life is delivered alone; but not for as long as its group is blocked. */
+/* A message that has cost a worker's life is delivered alone, except while its group is blocked. */
 Test(router_ask, a_blocked_message_that_cost_a_life_holds_up_its_group_only)
 {
 	unsigned lane;
@@ -885,7 +886,7 @@ Test(router_ask, nor_does_one_that_waits_behind_another)
 
 TestSuite(router_probe, .init = begin, .fini = end, .timeout = 2000);
 
-/* Something else than the router changes the state, or has left it so. */
+/* Changes the state word, as another process than the router. */
 static uint64_t
 change(enum control_state to, uint64_t sequence, uint32_t flags)
 {
@@ -907,7 +908,7 @@ change(enum control_state to, uint64_t sequence, uint32_t flags)
 	return now;
 }
 
-/* The state when it is no longer this one. */
+/* Waits until the state word differs from `word`. Returns the new state. */
 static enum control_state
 wait_for_change(uint64_t word, struct control_detail *detail)
 {
@@ -921,7 +922,7 @@ wait_for_change(uint64_t word, struct control_detail *detail)
 	}
 }
 
-/* The router probes by itself. */
+/* Waits until the router probes by itself. Returns the state word. */
 static uint64_t
 wait_for_probe(void)
 {
@@ -936,13 +937,13 @@ static void
 restart_router(const char *settings)
 {
 	attachment_close(&worker);
-	kill(router, SIGTERM); /* what was answered is on disk */
+	kill(router, SIGTERM); /* completions are on disk afterwards */
 	waitpid(router, NULL, 0);
 	start_router(settings);
 	attach();
 }
 
-/* What a worker may say of a message; status 0: it dies. */
+/* Answers of a worker; status 0: the worker dies. */
 static const struct answer {
 	int status;
 	uint32_t flags;
@@ -954,7 +955,7 @@ enum { ANSWERS = sizeof(answers) / sizeof(answers[0]) };
 static const char *const servers[] = { "stop", "block-group", "retry" };
 static const char *const clients[] = { "dead-letter", "record", "retry" };
 
-/* One outcome of a message that is probed. Returns how many groups it blocks. */
+/* Gives one answer to a probed message. Returns the number of groups that the answer blocks. */
 static unsigned
 probe_once(const struct answer *given, unsigned server, unsigned client, bool by_itself)
 {
@@ -972,10 +973,10 @@ probe_once(const struct answer *given, unsigned server, unsigned client, bool by
 	if (given->status != 0)
 		answer(lane, sequence, given->status, given->flags);
 	if (!tells) {
-		if (given->status == 0) /* another one begins anew */
+		if (given->status == 0) /* another worker starts again */
 			die_at(sequence);
 		else
-			attachment_close(&worker); /* it broke the protocol */
+			attachment_close(&worker); /* the answer broke the protocol */
 		if (given->status != 0)
 			attach();
 		expect(sequence, 0, &lane);
@@ -1014,8 +1015,8 @@ answer_under(unsigned lane, uint64_t sequence, uint64_t state)
 	attachment_publish(&worker);
 }
 
-/* A worker that answers 5xx again and again would keep the router at work: it is dropped, and the queue goes on with the
- * next one. */
+/* A worker that repeats a 5xx would keep the router busy. The router drops such a worker, and the
+ * queue goes on with the next one. */
 Test(router_probe, a_5xx_that_no_handler_can_have_answered_breaks_the_protocol)
 {
 	restart_router("server_error = stop");
@@ -1032,7 +1033,8 @@ Test(router_probe, a_5xx_that_no_handler_can_have_answered_breaks_the_protocol)
 			cr_assert(wait_for_change(word, &detail) == CONTROL_TRIPPED, "tripped");
 		}
 		now = attachment_state(&worker);
-		/* The same state again; an older one; one that never was, before and after an honest answer. */
+		/* The same state again; an older state; a state that never was, before and after an
+		 * honest answer. */
 		answer_under(lane, 1, lie == 0 ? word : lie == 1 ? word - 1 : now + 1);
 		while (attachment_alive(&worker))
 			look_again(began_ns, "it is not dropped");
@@ -1044,7 +1046,7 @@ Test(router_probe, a_5xx_that_no_handler_can_have_answered_breaks_the_protocol)
 	answer_next(200);
 }
 
-/* What is settled is answered once, too. */
+/* A worker must not give more answers than it got deliveries, also for a settled message. */
 Test(router_probe, a_message_that_is_answered_again_and_again_breaks_the_protocol)
 {
 	uint64_t began_ns = now_ns();
@@ -1053,7 +1055,7 @@ Test(router_probe, a_message_that_is_answered_again_and_again_breaks_the_protoco
 	publish(2, 1);
 	expect(1, 0, &lane);
 	answer(lane, 1, 200, 0);
-	answer(lane, 1, 200, 0); /* for the other delivery */
+	answer(lane, 1, 200, 0); /* counted for the other delivery */
 	answer(lane, 1, 200, 0);
 	while (attachment_alive(&worker))
 		look_again(began_ns, "it is not dropped");
@@ -1063,19 +1065,19 @@ Test(router_probe, a_message_that_is_answered_again_and_again_breaks_the_protoco
 	answer(lane, 2, 200, 0);
 }
 
-/* Whatever comes of it leads out of PROBING, under each policy, and what is behind goes on. */
+/* Each answer leads out of PROBING, under each policy, and the messages behind go on. */
 static void
 probe_all(const char *more, bool by_itself)
 {
 	char settings[256];
 	unsigned blocked = 0;
 
-	/* By itself it takes a tick each time. */
+	/* A probe by the router itself takes a tick, so fewer cases. */
 	for (unsigned i = 0; i < 9; i += by_itself ? 8 : 1) {
 		snprintf(settings, sizeof(settings), "server_error = %s client_error = %s %s",
 		    servers[i / 3], clients[i % 3], more);
 		restart_router(settings);
-		for (; blocked > 0; blocked--) /* under the policy before */
+		for (; blocked > 0; blocked--) /* blocked under the previous policy */
 			answer_next(200);
 		publish(ANSWERS + 1, 1);
 		for (unsigned k = 0; k < ANSWERS; k++) {
@@ -1097,7 +1099,7 @@ Test(router_probe, likewise_when_the_router_probes_by_itself)
 	probe_all("auto_probe = 10ms", true);
 }
 
-/* It waits for its group, for minutes; the probe does not. */
+/* The group's next try is minutes away; the probe does not wait for that time. */
 Test(router_probe, a_probe_does_not_wait_for_the_group_of_its_message)
 {
 	struct control_detail detail;
@@ -1111,8 +1113,7 @@ Test(router_probe, a_probe_does_not_wait_for_the_group_of_its_message)
 	answer(lane, 2, 503, LANE_GIVEN_BACK);
 	wait_for_blocked(1);
 	for (int i = 0; i < 3; i++) {
-		if (i ==
-		    1) { /* what the router knows of the group's messages goes with the worker */
+		if (i == 1) { /* without a worker, the router forgets the group's messages */
 			attachment_close(&worker);
 			attach();
 		}
@@ -1125,7 +1126,8 @@ Test(router_probe, a_probe_does_not_wait_for_the_group_of_its_message)
 	expect(2, 0, &lane);
 }
 
-/* One of its group that comes before it fails: then it waits behind that one, and nothing of it will be known. */
+/* An earlier message of the same group fails. The probed message then waits behind that one, so the
+ * probe has no outcome. */
 Test(router_probe, a_message_that_waits_behind_another_of_its_group_is_not_probed_for_ever)
 {
 	struct control_detail detail;
@@ -1140,7 +1142,7 @@ Test(router_probe, a_message_that_waits_behind_another_of_its_group_is_not_probe
 		word = change(CONTROL_PROBING, 2, skip ? CONTROL_SKIP : 0);
 		answer(lane, 1, 503, 0);
 		answer(lane, 2, 503, LANE_GIVEN_BACK);
-		/* To be given up, it must be tried again; to be tried, it need not. */
+		/* A skip needs another probe of the message; a plain probe does not. */
 		cr_assert(
 		    wait_for_change(word, &detail) == (skip ? CONTROL_TRIPPED : CONTROL_RUNNING),
 		    "skip %d", skip);

@@ -1,8 +1,8 @@
 /*
- * headgate-router as a process, with this test as its worker: it settles what it likes and leaves the
- * rest, and kills the router in between.
+ * headgate-router as a process, with the test as its worker. The test settles some messages, leaves
+ * others, and kills the router in between.
  *
- * Everything that is waited for has a deadline.
+ * Every wait has a deadline.
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -97,7 +97,7 @@ kill_router(void)
 	waitpid(router, NULL, 0);
 }
 
-/* Attaches, as soon as the router lets it. */
+/* Attaches as soon as the router accepts. */
 static void
 attach(void)
 {
@@ -109,7 +109,7 @@ attach(void)
 		look_again(began, error);
 }
 
-/* Messages first to last, with a body of so many bytes and a content that tells them apart. */
+/* Publishes the messages `first` to `last`, with distinct bodies of `bytes` bytes. */
 static void
 publish(unsigned first, unsigned last, unsigned bytes)
 {
@@ -128,8 +128,8 @@ publish(unsigned first, unsigned last, unsigned bytes)
 	cr_assert(waitpid(pid, &status, 0) == pid && status == 0, "publish: %x", (unsigned)status);
 }
 
-/* Takes deliveries until one has this sequence; settles those that are not left. Each must be higher
- * than the one before. Returns how many came. */
+/* Takes deliveries up to the sequence `until`, and settles them unless left() says otherwise.
+ * Sequences must ascend. Returns the number of deliveries. */
 static unsigned
 work(uint64_t until, bool (*left)(uint64_t sequence))
 {
@@ -177,7 +177,7 @@ work(uint64_t until, bool (*left)(uint64_t sequence))
 	return came;
 }
 
-/* Bytes of the log's segments, and how many there are. */
+/* Returns the bytes of the log's segments, and sets their number. */
 static uint64_t
 log_bytes(unsigned *count)
 {
@@ -257,8 +257,7 @@ none(uint64_t sequence)
 	return false;
 }
 
-/* 60 MB, of which 60 messages of 1 KB are left: they move together, and the disk of the others is
- * given back. */
+/* 60 MB with 60 live messages of 1 KB: compaction moves them together and frees the other space. */
 Test(router_run, what_is_left_over_pins_no_disk_and_keeps_its_order)
 {
 	enum { N = 60000 };
@@ -267,7 +266,7 @@ Test(router_run, what_is_left_over_pins_no_disk_and_keeps_its_order)
 	attach();
 	publish(1, N, 1000);
 	cr_assert(work(N, every_1000th) == N, "all");
-	/* The active segment, the one before it, and one for what is left of five. */
+	/* The active segment, the previous one, and one compacted from five. */
 	wait_for_bytes((96u << 20) + (1u << 20));
 	log_bytes(&count);
 	cr_assert(count == 3, "%u segments", count);
@@ -282,8 +281,8 @@ Test(router_run, what_is_left_over_pins_no_disk_and_keeps_its_order)
 	wait_for_bytes(64u << 20);
 }
 
-/* The newest 8 MB of a log are in memory, too, as they were written: what was moved within them must be
- * read where it is now. */
+/* The newest 8 MB of a log are in memory, too. Messages that compaction moved within them must be
+ * read at their new position. */
 Test(router_run, what_is_left_over_comes_in_order_when_it_was_moved_lately)
 {
 	enum { N = 6000 };
@@ -291,7 +290,8 @@ Test(router_run, what_is_left_over_comes_in_order_when_it_was_moved_lately)
 	attach();
 	publish(1, N, 1000);
 	cr_assert(work(N, every_1000th) == N, "all");
-	wait_for_bytes(13u << 20); /* 1 + 2 MB were replaced, 4 and 8 MB are there */
+	/* Segments of 1 and 2 MB were replaced, those of 4 and 8 MB remain. */
+	wait_for_bytes(13u << 20);
 	attachment_close(&worker);
 	attach();
 	cr_assert(work(N - 1000 + 7, every_1000th) == N / 1000, "what is left comes, in order");

@@ -1,5 +1,5 @@
 /*
- * The business rules of the two services: what they answer to a message, and what they store.
+ * The business rules of the two services: statuses and stored rows.
  */
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -17,7 +17,7 @@ static const struct service *service;
 static struct service_context context = { .config = &queue, .now = "2026-11-20T10:00:00.000Z" };
 static struct message message;
 static struct outcome outcome;
-static char *text; /* the body: exactly as long as promised, so that ASan sees a byte too many */
+static char *text; /* body, in an allocation of its exact length for ASan */
 static sqlite3 *db;
 static sqlite3_stmt *insert;
 
@@ -58,7 +58,7 @@ handle(const char *json)
 	return handle_bytes(json, strlen(json));
 }
 
-/* Stores what was handled last. */
+/* Stores the row of the last handled message. */
 static void
 store(void)
 {
@@ -73,7 +73,7 @@ store(void)
 	sqlite3_reset(insert);
 }
 
-/* A column of the row that was stored last: "-" for NULL. */
+/* A column of the last stored row; "-" for NULL. */
 static const char *
 column(const char *name)
 {
@@ -101,7 +101,7 @@ expect(const char *name, const char *value)
 	    strcmp(column(name), value) == 0, "%s: %s instead of %s", name, column(name), value);
 }
 
-/* What --invoke prints. */
+/* The output of --invoke. */
 static char *
 printed(void)
 {
@@ -117,7 +117,7 @@ printed(void)
 }
 
 struct rule {
-	const char *json, *reason; /* NULL: whatever it says */
+	const char *json, *reason; /* NULL: any */
 	int status;
 };
 
@@ -136,7 +136,7 @@ check_rules(const struct rule *rules, size_t count)
 	}
 }
 
-/* Exactly one field of a good message is another. */
+/* Replaces exactly one field of a good message. */
 #define PAY(member)   "{\"customer_id\":\"C\",\"payment_method\":\"card\"," member "}"
 #define AMOUNT(value) PAY("\"amount\":" value)
 #define PAID(member)  "{\"customer_id\":\"C\",\"amount\":5,\"payment_method\":\"card\"," member "}"
@@ -250,7 +250,7 @@ Test(payment, an_amount_that_is_missing)
 		{ "{\"customer_id\":\"C\",\"payment_method\":\"card\"}", MISSING("amount"), 400 },
 		{ AMOUNT("null"), MISSING("amount"), 400 },
 		{ AMOUNT("\"\""), MISSING("amount"), 400 },
-		/* It is looked for before payment_method. */
+		/* Checked before payment_method. */
 		{ "{\"customer_id\":\"C\"}", MISSING("amount"), 400 },
 	};
 
@@ -377,7 +377,7 @@ Test(payment, fault_markers)
 		    "Insufficient funds in account", 400 },
 		{ "{\"customer_id\":\"ERROR50\",\"amount\":5,\"payment_method\":\"ERROR500\"}", "",
 		    200 },
-		/* What is wrong with the message comes first. */
+		/* Faults of the message come before fault markers. */
 		{ "{\"customer_id\":\"ERROR500\",\"payment_method\":\"card\"}", MISSING("amount"),
 		    400 },
 		{ "{\"customer_id\":\"ERROR500\",\"amount\":-5,\"payment_method\":\"card\"}",
@@ -464,7 +464,7 @@ Test(bank_account, required_fields)
 		{ BANK("\"C\"", "\"123456789\"", "12345678"), NULL, 400 },
 		{ BANK("\"C\"", "\"123456789\"", "{}"), NULL, 400 },
 		{ BANK("\"C\"", "\"123456789\"", "true"), NULL, 400 },
-		/* What is missing is said before what is wrong. */
+		/* Missing fields are reported before invalid ones. */
 		{ BANK("\"C\"", "\"x\"", "\"\""), MISSING("account_number"), 400 },
 	};
 
@@ -565,11 +565,12 @@ Test(bank_account, fault_markers)
  * Both.
  */
 
-/* Each field of each service with each type of JSON: what is there is not called missing, and what is wrong not passed over. */
+/* Each field of each service with each JSON type: a present field is never reported as missing, and
+ * a wrong type never accepted. */
 enum verdict { TAKEN, IS_MISSING, IS_INVALID };
 
 static const struct {
-	const char *json; /* NULL: the field is not there */
+	const char *json; /* NULL: the field is absent */
 	enum verdict required, optional, amount;
 } values[] = {
 	{ NULL, IS_MISSING, TAKEN, IS_MISSING },

@@ -78,7 +78,7 @@ Test(settled, ranges_overlap)
 	settled_free(&set);
 }
 
-/* Each range of a small set, whose holes are before, at and behind its ends. */
+/* Counts each range of a small set with holes before, at and behind its ends. */
 Test(settled, what_is_left_of_a_range_is_counted_wherever_it_is)
 {
 	enum { N = 60, THROUGH = 10, HIGHEST = 25 };
@@ -97,7 +97,7 @@ Test(settled, what_is_left_of_a_range_is_counted_wherever_it_is)
 	settled_free(&set);
 }
 
-/* What a checkpoint holds, in pieces, is the same set; also when it went on growing meanwhile. */
+/* The pieces of a checkpoint yield the same set, even if the set grows meanwhile. */
 Test(settled, restored_from_its_chunks)
 {
 	enum { N = 60000 };
@@ -132,8 +132,8 @@ Test(settled, restored_from_its_chunks)
 	settled_free(&copy);
 }
 
-/* Takes the numbers, lets more be settled, takes the chunks, puts all of it back, and settles the rest again
- * as the log's next frames do. */
+/* Copies the numbers, settles more, copies the chunks, restores all, and settles the rest again, as
+ * the log's next frames do. */
 static void
 check_growing(const uint64_t *before, const uint64_t *meanwhile, const uint64_t *behind)
 {

@@ -10,7 +10,8 @@
 
 enum { LOOKS = 20000000, IDLE_NS = 1000, HANDLING_NS = 10 };
 
-/* A message takes HANDLING_NS, and mostly the worker is idle for much longer before the next one. */
+/* A message takes HANDLING_NS. Mostly the worker is idle for much longer before the next
+ * message. */
 static struct start start;
 static _Atomic uint64_t clock_ns = 1;
 static _Atomic bool ended;
@@ -23,7 +24,7 @@ write_starts(void *arg)
 		start_set(&start, n, clock_ns);
 		clock_ns += HANDLING_NS;
 		if (n % 3 == 0)
-			continue; /* the next one at once */
+			continue; /* the next message at once */
 		start_clear(&start);
 		clock_ns += IDLE_NS;
 	}

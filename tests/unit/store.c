@@ -1,5 +1,5 @@
 /*
- * The store: each message's effect once, whole batches only, and no database that is not ours.
+ * The store: each message's effect once, whole batches only, and no foreign database.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -39,7 +39,7 @@ open_store(void)
 
 static const char *body = "{\"customer_id\":\"CUST-1\",\"amount\":5,\"payment_method\":\"card\"}";
 
-/* A message that was opened like one from a lane. Its id is named after this number. */
+/* Makes an opened message, as from a lane, with an id derived from the number. */
 static void
 make_message_of(uint64_t log, uint64_t sequence, uint64_t name)
 {
@@ -78,7 +78,7 @@ make_message(uint64_t log, uint64_t sequence)
 	make_message_of(log, sequence, sequence);
 }
 
-/* Handles and writes one message. Also called in children: no assertions. */
+/* Handles and writes one message. No assertions, as children call this too. */
 static int
 apply(struct store *store, uint64_t log, uint64_t sequence)
 {
@@ -133,7 +133,7 @@ highest(struct store *store, uint64_t log)
 	return sequence;
 }
 
-/* One value of the database, by another connection. */
+/* Reads one value of the database over another connection. */
 static const char *
 query(const char *sql)
 {
@@ -213,8 +213,8 @@ big_endian(const uint8_t *at)
 	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-/* A frame of SQLite's write-ahead log is a page and 24 bytes, so commits would share sectors of the disk: the last frame is
- * repeated up to the end of one. */
+/* A frame of SQLite's write-ahead log is a page and 24 bytes, so commits would share disk sectors.
+ * SQLite must repeat the last frame up to a sector's end. */
 Test(store, a_commit_shares_no_sector_with_the_next_one)
 {
 	static uint8_t log[1 << 20];
@@ -249,7 +249,7 @@ Test(store, a_second_time_gives_no_second_row)
 	struct store *store = open_store();
 
 	cr_assert(apply_batch(store, 1) == 0 && store_commit(store) == 0, "%s", store_error(store));
-	/* Even of somebody who did not look first. */
+	/* Even without a look-up before. */
 	cr_assert(store_begin(store) == 0 && apply(store, LOG, BATCH + 1) == 0, "a new one");
 	cr_assert(apply(store, LOG, 1) == -EIO && store_error(store)[0] != '\0', "applied twice");
 	store_rollback(store);
@@ -280,7 +280,7 @@ Test(store, a_log_is_not_another)
 	store_close(store);
 }
 
-/* The log lost its end, and another message has the sequence now: one of its own id is looked for. */
+/* The log lost its end and assigned the sequence again: the look-up compares message ids. */
 Test(store, a_message_is_not_another_that_had_its_sequence)
 {
 	static const uint64_t names[] = { 33, 5, 44 };
@@ -371,9 +371,9 @@ Test(store, what_is_rolled_back_was_never_there)
 	cr_assert(highest(store, LOG) == 0, "%lu", (unsigned long)highest(store, LOG));
 	for (uint64_t i = 1; i <= BATCH; i++)
 		expect_found(store, LOG, i, 0, "");
-	/* And it can be done again. */
+	/* The batch can be repeated. */
 	cr_assert(apply_batch(store, 1) == 0 && store_commit(store) == 0, "%s", store_error(store));
-	store_rollback(store); /* of what was committed */
+	store_rollback(store); /* of the last commit */
 	cr_assert(highest(store, LOG) == BATCH, "%lu", (unsigned long)highest(store, LOG));
 	cr_assert(apply_batch(store, BATCH + 1) == 0, "%s", store_error(store));
 	store_close(store); /* in the middle */
@@ -381,7 +381,7 @@ Test(store, what_is_rolled_back_was_never_there)
 }
 
 /*
- * Not where it was.
+ * Files that were moved or removed.
  */
 
 static int
@@ -428,7 +428,7 @@ Test(store, one_that_is_moved_away_or_replaced_commits_nothing)
 	expect("SELECT group_concat(sequence) FROM payments", "1,2,3,4,5,6");
 }
 
-/* Who is root may do everything. */
+/* root may write everywhere. */
 static void
 become_nobody(void)
 {
@@ -442,7 +442,7 @@ become_nobody(void)
 static void
 become_root_again(void)
 {
-	if (setresuid(0, 0, 0) != 0) /* it was not root */
+	if (setresuid(0, 0, 0) != 0) /* not root */
 		errno = 0;
 }
 
@@ -483,7 +483,7 @@ Test(store, one_that_could_not_be_written_is_written_once_that_is_mended)
 	cr_assert(
 	    store_highest(store, LOG, &sequence) == 0 && sequence == 1, "%s", store_error(store));
 	cr_assert(chmod(path, 0600) == 0, "chmod");
-	/* SQLite has made these as the store was. */
+	/* SQLite gives these files the store's mode. */
 	cr_assert(commit_one(store, 2) == -EIO, "it is read-only");
 	cr_assert(strstr(store_error(store), ".db-wal cannot be written: Perm") != NULL, "%s",
 	    store_error(store));
@@ -495,7 +495,7 @@ Test(store, one_that_could_not_be_written_is_written_once_that_is_mended)
 	become_root_again();
 }
 
-/* Opened anew it is the same one, or none. */
+/* Opening again finds the same store, or none. */
 Test(store, one_that_failed_is_not_opened_anew_where_another_stands)
 {
 	struct store *store = open_store();
@@ -551,7 +551,7 @@ expect_killed(pid_t child)
 	cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "status %x", status);
 }
 
-/* One batch after the other; says how many are committed. */
+/* Commits one batch after the other, and reports their number. */
 static void
 work(int pipe_fd, uint64_t first)
 {
@@ -566,7 +566,7 @@ work(int pipe_fd, uint64_t first)
 			_exit(2);
 }
 
-/* Every batch whole and in its place. Returns how many. */
+/* Checks that each batch is whole and in its place. Returns the number of batches. */
 static uint64_t
 check_whole(void)
 {
@@ -616,7 +616,7 @@ Test(store, killed_after_the_commit_the_batch_is_there)
 				0 ||
 			    apply_batch(store, batch * BATCH + 1) != 0 || store_commit(store) != 0)
 				_exit(1);
-			/* And what comes next is not. */
+			/* The next sequence is absent. */
 			if (apply_batch(store, (batch + 1) * BATCH + 1) != 0)
 				_exit(2);
 			kill(getpid(), SIGKILL);
@@ -673,7 +673,7 @@ Test(store, killed_at_any_moment_whole_batches_are_left)
  * Not ours.
  */
 
-/* A database that somebody else made. */
+/* Makes a foreign database. */
 static void
 make_database(const char *sql)
 {
@@ -700,7 +700,7 @@ read_database(char *bytes, size_t capacity)
 	return length;
 }
 
-/* It is refused in words that name the file, and not a byte of it is another. */
+/* The store must be refused with an error that names the file, and stay unchanged to the byte. */
 static void
 expect_refused(int status)
 {
@@ -752,7 +752,7 @@ Test(store, what_is_no_database_is_refused_and_left_alone)
 	expect_refused(-EBADMSG);
 }
 
-/* What a process leaves that was killed before its first transaction. */
+/* The files of a process killed before its first transaction. */
 Test(store, an_empty_file_becomes_a_store)
 {
 	make_database("");
@@ -762,7 +762,7 @@ Test(store, an_empty_file_becomes_a_store)
 	expect("PRAGMA journal_mode", "wal");
 }
 
-/* Opens it as somebody who may not write. Returns its words. */
+/* Opens the store as a user without write permission. Returns the error. */
 static const char *
 open_as_nobody(void)
 {
@@ -804,7 +804,7 @@ Test(store, a_directory_that_cannot_be_written_is_named)
 	    chmod(dir, 0755) == 0 && mkdir(stores, 0755) == 0 && chmod(stores, 0555) == 0, "dir");
 	words = open_as_nobody();
 	cr_assert(strstr(words, path) != NULL && strlen(words) > strlen(path) + 2, "%s", words);
-	/* There, but not to be written. */
+	/* Present, and not writable. */
 	cr_assert(chmod(stores, 0755) == 0, "chmod");
 	store_close(open_store());
 	cr_assert(chmod(path, 0444) == 0 && chmod(stores, 0555) == 0, "chmod");

@@ -59,7 +59,6 @@ now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Between two looks at what nobody rings for. */
 void
 look_again(int64_t deadline_ms, const char *what)
 {
@@ -95,7 +94,6 @@ start_worker(int which)
 	return worker[which];
 }
 
-/* Its wait status; it must end within this time. */
 int
 wait_worker(int which, int within_ms)
 {
@@ -130,7 +128,6 @@ wait_for_event(const char *name)
 		look_again(deadline_ms, name);
 }
 
-/* Ends it like an administrator. No child of it may have died by itself. */
 void
 stop_worker(void)
 {
@@ -244,7 +241,7 @@ check_hello(const char *payload, size_t length)
 	msgpack_unpacked_destroy(&unpacked);
 }
 
-/* The descriptor that comes with a HELLO is of the queue's lock, and it is locked. */
+/* The descriptor of a HELLO must be the queue's lock file, locked. */
 static void
 check_lock(int fd)
 {
@@ -431,7 +428,6 @@ deliver_payment(uint64_t sequence, const char *customer, const char *amount)
 	deliver(sequence, body);
 }
 
-/* Takes a completion that is there. */
 bool
 take_now(unsigned which, struct taken *taken)
 {
@@ -459,7 +455,6 @@ take_now(unsigned which, struct taken *taken)
 	return true;
 }
 
-/* Sleeps like the router until a completion is there. False: the worker hung up. */
 bool
 take(unsigned which, struct taken *taken)
 {
@@ -484,7 +479,6 @@ take(unsigned which, struct taken *taken)
 	return true;
 }
 
-/* The next completion of this message's lane is this one; what it says is in the store already. */
 void
 expect_done(uint64_t sequence, int status, const char *reason)
 {
@@ -503,7 +497,7 @@ expect_done(uint64_t sequence, int status, const char *reason)
 	cr_assert(count(what) == 1, "completed before it was stored: %s", what);
 }
 
-/* Nothing is completed although the worker had the time for it: it looked at its rings this often. */
+/* Counts the worker's looks at its rings by its heartbeats. */
 void
 expect_idle(void)
 {
@@ -521,14 +515,14 @@ expect_idle(void)
 	cr_assert(atomic_load(&lane[0].shared->worker.starting.sequence) == 0, "it is at work");
 }
 
-/* Until it is at this message, or has already ended a batch. */
 void
 wait_for_start(uint64_t sequence)
 {
 	int64_t deadline_ms = now_ms() + DEADLINE_MS;
 	struct lane_worker_words *words = &lane[0].shared->worker;
 
-	while (atomic_load(&words->starting.sequence) < sequence && atomic_load(&words->handled) == 0)
+	while (
+	    atomic_load(&words->starting.sequence) < sequence && atomic_load(&words->handled) == 0)
 		cr_assert(now_ms() < deadline_ms, "%lu is not begun", (unsigned long)sequence);
 }
 

@@ -1,8 +1,8 @@
 /*
- * worker_peer - a worker program as a process, with the test as its router: handshake, lanes, doorbells and
- * state word are the real ones.
+ * worker_peer - runs a worker program as a process, with the test as its router. Handshake, lanes,
+ * doorbells and state word are real.
  *
- * Every wait has a deadline; nothing sleeps.
+ * Every wait is for a condition, with a deadline.
  */
 #ifndef HEADGATE_TESTS_WORKER_PEER_H
 #define HEADGATE_TESTS_WORKER_PEER_H
@@ -36,11 +36,11 @@ extern sqlite3 *db;
 extern int listen_fd, router_fd, bell_fd;
 extern pid_t peer; /* the working child */
 extern unsigned generation;
-extern uint64_t first_name; /* the message with sequence n is named m(first_name + n) */
+extern uint64_t first_name; /* the message with sequence n has the id m(first_name + n) */
 extern size_t completion_bytes;
-extern void (*spoil)(void); /* what is written into the lanes before they are handed over, if not NULL */
-extern struct policy policy; /* that it says */
-extern struct lane_delivery front; /* of what it delivers; the sequence is filled in */
+extern void (*spoil)(void);        /* damages the lanes before the worker gets them; NULL: none */
+extern struct policy policy;       /* sent in WELCOME */
+extern struct lane_delivery front; /* header of deliveries; deliver_bytes() sets the sequence */
 extern struct lane lane[LANES];
 extern struct ring_producer delivery[LANES];
 extern struct ring_consumer completion[LANES];
@@ -54,14 +54,15 @@ struct taken {
 
 char *path(const char *name);
 int64_t now_ms(void);
-/* Between two looks at what nobody rings for. */
+/* A pause between two checks of a condition that no event announces. Fails with `what` at the
+ * deadline. */
 void look_again(int64_t deadline_ms, const char *what);
 pid_t start_worker(int which);
-/* Its wait status; it must end within this time. */
+/* Returns the worker's wait status; fails if the worker runs longer than within_ms. */
 int wait_worker(int which, int within_ms);
 char *read_errors(void);
 void wait_for_event(const char *name);
-/* Ends it like an administrator. No child of it may have died by itself. */
+/* Ends the worker by SIGTERM. Fails if one of its children has died before. */
 void stop_worker(void);
 void open_store(void);
 const char *query(const char *sql);
@@ -76,22 +77,22 @@ void router_attach(void);
 void set_state(enum control_state state, uint64_t number);
 /* As headgatectl start --skip-head. */
 void skip_head(uint64_t sequence, uint64_t number);
-/* Puts bytes into a lane as a delivery. Visible with show(). */
+/* Writes bytes into a lane as a delivery; show() publishes. */
 void deliver_bytes(unsigned which, uint64_t sequence, const void *bytes, size_t length);
 void show(void);
 size_t pack(uint8_t buffer[ENVELOPE_BYTES], const char *group, uint64_t sequence, const char *body);
 void deliver_to_group(const char *group, uint64_t sequence, const char *body);
 void deliver(uint64_t sequence, const char *body);
 void deliver_payment(uint64_t sequence, const char *customer, const char *amount);
-/* Takes a completion that is there. */
+/* Takes a completion, if the ring has one. */
 bool take_now(unsigned which, struct taken *taken);
-/* Sleeps like the router until a completion is there. False: the worker hung up. */
+/* Sleeps as the router does until a completion arrives. False if the worker has hung up. */
 bool take(unsigned which, struct taken *taken);
-/* The next completion of this message's lane is this one; what it says is in the store already. */
+/* Expects this completion as the next one of the message's lane, and its row in the store. */
 void expect_done(uint64_t sequence, int status, const char *reason);
-/* Nothing is completed although the worker had the time for it: it looked at its rings this often. */
+/* Expects no completion during a time in which the worker looks at its rings several times. */
 void expect_idle(void);
-/* Until it is at this message, or has already ended a batch. */
+/* Waits until the worker's handler is at this message, or has ended a batch. */
 void wait_for_start(uint64_t sequence);
 void set_up(const char *its_program, const char *its_queue);
 void setup_payment(void);

@@ -1,6 +1,6 @@
 /*
- * A worker program as a process, with this test as its router (worker_peer.h): what is done with lanes and state
- * word is what happens on a bad day.
+ * A worker program as a process, with the test as its router (worker_peer.h), on bad days of lanes
+ * and state word.
  */
 #include "tests/unit/worker_peer.h"
 
@@ -19,7 +19,7 @@ TestSuite(worker_run, .init = setup_payment, .fini = teardown, .timeout = 1200);
 TestSuite(worker_run_bank, .init = setup_bank_account, .fini = teardown, .timeout = 1200);
 
 /*
- * What it does.
+ * Good days.
  */
 
 Test(worker_run, what_is_completed_is_in_the_store)
@@ -82,7 +82,7 @@ Test(worker_run, a_message_that_was_handled_before_gives_its_outcome_again)
 				"WHERE sequence < 8"));
 		if (round == 1)
 			continue; /* over the same connection */
-		/* Its working child dies, and what it had told nobody heard. */
+		/* The working child dies, and its completions are lost. */
 		kill(peer, SIGKILL);
 		router_hang_up();
 		router_attach();
@@ -95,7 +95,7 @@ Test(worker_run, a_message_that_was_handled_before_gives_its_outcome_again)
 	cr_assert(wait_worker(0, STOP_MS) == 0, "%s", read_errors());
 }
 
-/* The next completion of this message's lane; the store has nothing of it. */
+/* Expects this completion as the next one of the message's lane, without a row in the store. */
 static struct taken
 expect_refused(uint64_t sequence, int status, uint32_t flags)
 {
@@ -114,7 +114,7 @@ expect_refused(uint64_t sequence, int status, uint32_t flags)
 	return taken;
 }
 
-/* A log that lost its end gives sequences again. */
+/* A log that lost its end assigns sequences again. */
 Test(worker_run, a_message_in_anothers_place_is_neither_settled_nor_lost)
 {
 	struct taken taken;
@@ -141,7 +141,7 @@ Test(worker_run, a_message_in_anothers_place_is_neither_settled_nor_lost)
 	cr_assert(strstr(taken.reason, "sequence 5") != NULL && strstr(taken.reason, "m5") != NULL,
 	    "%s", taken.reason);
 	expect_idle();
-	/* Given up, one after the other: the way to the dead-letter queue. */
+	/* Gives the messages up, one after the other, as the router does for dead letters. */
 	for (uint64_t i = 5; i <= 8; i++) {
 		skip_head(i, i);
 		taken = expect_refused(i, 503, LANE_ENDED);
@@ -195,7 +195,7 @@ Test(worker_run, killed_in_the_middle_of_batches_nothing_is_lost_or_doubled)
 	cr_assert(wait_worker(0, STOP_MS) == 0, "%s", read_errors());
 }
 
-/* They need all that is delivered in one batch, which ends after CONSUMER_BATCH_NS. */
+/* The tests need all deliveries in one batch, which ends after CONSUMER_BATCH_NS. */
 static void
 skip_under_valgrind(void)
 {
@@ -203,7 +203,8 @@ skip_under_valgrind(void)
 		cr_skip("batches are short under valgrind");
 }
 
-/* Room for 127 completions: the rest of the batch waits for the router, and only for it. */
+/* The ring has room for 127 completions: the rest of the batch waits for the router, and for
+ * nothing else. */
 Test(worker_run, completions_wait_for_room)
 {
 	int64_t deadline_ms = now_ms() + DEADLINE_MS;
@@ -219,7 +220,7 @@ Test(worker_run, completions_wait_for_room)
 		look_again(deadline_ms, "a full ring");
 	for (uint64_t i = 1; i <= 1000; i++)
 		expect_done(i, 200, "");
-	/* The router goes while it waits. */
+	/* The router hangs up while the worker waits. */
 	for (uint64_t i = 1001; i <= 2000; i++)
 		deliver_payment(i, "C", "5");
 	show();
@@ -230,7 +231,7 @@ Test(worker_run, completions_wait_for_room)
 	deliver_payment(2000, "C", "5");
 	show();
 	expect_done(2000, 200, "");
-	/* The router's position is garbage while it waits. */
+	/* The router writes garbage as its position while the worker waits. */
 	for (uint64_t i = 2001; i <= 3000; i++)
 		deliver_payment(i, "C", "5");
 	show();
@@ -259,7 +260,7 @@ deliver_account(uint64_t sequence, const char *customer, const char *routing)
 	deliver(sequence, body);
 }
 
-/* A slow message holds the batch open: the ones before it are handled, but not committed. */
+/* A slow message keeps the batch open: earlier messages are handled, and not committed. */
 Test(worker_run_bank, killed_before_the_commit_nothing_of_the_batch_is_there)
 {
 	skip_under_valgrind();
@@ -334,7 +335,7 @@ Test(worker_run, a_server_error_ends_its_work_until_there_is_a_new_state)
 	set_state(CONTROL_TRIPPED, 4);
 	expect_idle();
 	cr_assert(rows() == 1 && count("failures") == 1, "%ld rows", rows());
-	/* The same one is tried first. */
+	/* The failed message is tried first. */
 	set_state(CONTROL_RUNNING, 5);
 	cr_assert(take(3 % LANES, &taken) && taken.sequence == 3 && taken.status == 500 &&
 		taken.state == control_word(CONTROL_RUNNING, 0, 5),
@@ -344,15 +345,15 @@ Test(worker_run, a_server_error_ends_its_work_until_there_is_a_new_state)
 	stop_worker();
 }
 
-/* What is said of a message by a worker that is told so, its own configuration being the built-in one: a 5xx
- * closes the gate, a 4xx ends the message, three lives. */
+/* A worker's answers under the router's policy. The worker's own configuration is the built-in one:
+ * a 5xx closes the gate, a 4xx ends the message, three attempts. */
 static const struct {
 	bool blocks_server_error, blocks_client_error;
 	uint32_t receives_max, receives;
 	const char *customer;
 	int status;
 	uint32_t flags;
-	bool goes_on; /* with the message behind it, of another group */
+	bool goes_on; /* with the message behind, of another group */
 } policies[] = {
 	{ false, false, 3, 0, "C", 200, 0, true },
 	{ true, true, 3, 0, "C", 200, 0, true },
@@ -376,7 +377,7 @@ Test(worker_run, the_router_s_policy_holds_and_not_its_own)
 
 	start_worker(0);
 	for (unsigned i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
-		uint64_t sequence = 1 + 2 * i; /* in one lane; the one behind it is in the other */
+		uint64_t sequence = 1 + 2 * i; /* in one lane; the message behind is in the other */
 
 		policy.blocks_server_error = policies[i].blocks_server_error;
 		policy.blocks_client_error = policies[i].blocks_client_error;
@@ -466,7 +467,7 @@ Test(worker_run, it_attaches_again_when_the_router_is_back)
 	stop_worker();
 }
 
-/* DIR may be a typing error: a store there would look like one that lost everything. */
+/* DIR may be mistyped: a store there would look like a store that lost all rows. */
 Test(worker_run, it_makes_no_store_before_a_router_has_taken_it)
 {
 	static const char refusal[] = "\x92\xcd\x01\xf7\xa4wait";
@@ -617,7 +618,8 @@ Test(worker_run, it_is_stopped_as_a_standby)
  * Garbage.
  */
 
-/* It hangs up and attaches again, or reports a failure: it never crashes (stop_worker() looks). */
+/* The worker must hang up and attach again, or report a failure; stop_worker() checks for
+ * crashes. */
 static void
 expect_reported(bool hangs_up)
 {
@@ -645,14 +647,14 @@ Test(worker_run, garbage_in_the_lanes_is_reported)
 	deliver_bytes(0, 2, "", 0); /* no envelope */
 	show();
 	expect_reported(false);
-	/* Positions that cannot be. */
+	/* Invalid ring positions. */
 	atomic_store(&lane[0].shared->delivery.head, UINT64_MAX / 2);
 	doorbell_ring(&lane[0].shared->worker_bell);
 	expect_reported(true);
 	atomic_store(&lane[0].shared->delivery.head, 12);
 	doorbell_ring(&lane[0].shared->worker_bell);
 	expect_reported(true);
-	/* A record that ends beyond what was published. */
+	/* A record that ends beyond the published position. */
 	memset(lane[0].delivery_data, 0xff, LANE_DELIVERY_BYTES);
 	atomic_store(&lane[0].shared->delivery.head, 64);
 	doorbell_ring(&lane[0].shared->worker_bell);
@@ -664,7 +666,7 @@ Test(worker_run, garbage_in_the_lanes_is_reported)
 	stop_worker();
 }
 
-/* What a lane says of itself, and cannot be. */
+/* Invalid lane headers. */
 static unsigned lie;
 
 static void
@@ -686,7 +688,7 @@ spoil_lanes(void)
 		lane[0].shared->log_id = lane[1].shared->log_id = 0;
 		break;
 	case 4:
-		shared->lane = 1 - shared->lane; /* both are the same one */
+		shared->lane = 1 - shared->lane; /* the same lane twice */
 		break;
 	case 5:
 		shared->lane = CONFIG_LANES_MAX;
@@ -728,7 +730,7 @@ Test(worker_run, a_lane_that_cannot_be_is_not_used)
 	stop_worker();
 }
 
-/* What a delivery says, and cannot be: above all, an order that is not understood is not taken for none. */
+/* Invalid deliveries. Above all, an unknown flag must not be ignored. */
 static const struct {
 	uint64_t sequence;
 	uint16_t flags, status, reason_length;
@@ -772,7 +774,7 @@ Test(worker_run, a_delivery_that_cannot_be_is_not_taken)
 	stop_worker();
 }
 
-/* The router blocks its group, and the worker cannot know which one that is. */
+/* The router blocks the message's group, which the worker cannot know. */
 Test(worker_run, a_message_that_cannot_be_opened_does_not_stop_it_where_failures_block_groups)
 {
 	struct taken taken;

@@ -1,9 +1,9 @@
 /*
- * A worker whose store fails: each call, at each place, in each state of the gate, with each policy. The test is
- * the router (worker_peer.h), as far as gates, blocked groups and redeliveries go.
+ * A worker with a failing store: each call, at each place, in each state of the gate, under each
+ * policy. The test is the router (worker_peer.h) with gates, blocked groups and redeliveries.
  *
- * Each row of the table is a run of MESSAGES messages. All of them must end, each once, in the order of their
- * groups, as they would have ended without the failure.
+ * Each row of the table is a run of MESSAGES messages. All messages must end, once each, in order
+ * of their groups, with the same outcome as without the failure.
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -28,7 +28,7 @@ static const char *const gate_names[] = { "RUNNING", "STOPPED, then RUNNING", "P
 static const char *const call_names[] = { "highest", "begin", "find", "apply", "fail", "commit",
 	"commit that took place" };
 
-/* What a row's messages are: by index. Groups 0 and 2 have lane 0, group 1 has lane 1. */
+/* The messages of a row, by index. Groups 0 and 2 are in lane 0, group 1 in lane 1. */
 static const unsigned group_of[MESSAGES] = { 0, 1, 2, 0, 1, 2, 1, 0 };
 enum { REPEATED = 0, SKIPPED = 1, CLIENT_ERROR = 2, SERVER_ERROR = 3, LAST = 7 };
 
@@ -40,12 +40,12 @@ struct message {
 
 static struct row {
 	unsigned call, skip, times, gate;
-	bool blocks,
-	    late; /* late: the second half is delivered before the first one's outcomes are looked at */
+	bool blocks;
+	bool late; /* delivers the second half before reading the outcomes of the first half */
 	struct message message[MESSAGES];
 	bool blocked[GROUPS];
-	uint64_t head;         /* sequence that is probed; 0: none */
-	uint64_t failed_state; /* under which the last 5xx was answered that closed the gate */
+	uint64_t head;         /* sequence being probed; 0: none */
+	uint64_t failed_state; /* state word of the last 5xx that closed the gate */
 	char what[160];
 } row;
 
@@ -76,7 +76,7 @@ change_state(enum control_state state)
 	set_state(state, ++state_number);
 }
 
-/* PROBING up to this message, or STOPPED with what was handed out handled. */
+/* PROBING up to this message, or STOPPED with --drain. */
 static void
 change_state_with_detail(enum control_state state, uint64_t sequence, uint32_t flags)
 {
@@ -109,7 +109,7 @@ send_message(unsigned i, uint16_t lane_flags)
 		: i == SERVER_ERROR ? "ERROR500"
 				    : "C");
 	front.flags = lane_flags;
-	/* Its last try has failed: it is given up. */
+	/* The last try has failed: the message is given up. */
 	if (i == SERVER_ERROR && row.blocks && message->tries > 0) {
 		front.flags |= LANE_GIVE_UP;
 		front.status = 500;
@@ -129,7 +129,8 @@ is_in_flight(unsigned group)
 	return false;
 }
 
-/* The first message of a blocked group, once the worker has nothing else of it. */
+/* Redelivers the first message of a blocked group, once the worker has no other message of the
+ * group. */
 static void
 send_blocked(unsigned group)
 {
@@ -144,7 +145,7 @@ send_blocked(unsigned group)
 	}
 }
 
-/* What is left of a group whose first message passed. */
+/* Redelivers the other messages of a group whose first message has ended. */
 static void
 send_rest(unsigned group)
 {
@@ -159,7 +160,7 @@ send_rest(unsigned group)
  * Outcomes.
  */
 
-/* Is it the first of its group that has not ended? */
+/* True for the first message of a group that has not ended. */
 static bool
 is_first(unsigned message)
 {
@@ -212,7 +213,8 @@ take_ended(unsigned i, const struct taken *taken)
 		send_rest(group_of[i]);
 }
 
-/* A 5xx that closes the gate. A person starts it: for the message that always fails, with --skip-head. */
+/* A 5xx closes the gate. A person starts the queue again, with --skip-head for the message that
+ * always fails. */
 static void
 take_trip(unsigned i, const struct taken *taken)
 {
@@ -222,7 +224,7 @@ take_trip(unsigned i, const struct taken *taken)
 	    row.what, i);
 	row.failed_state = taken->state;
 	if (taken->state != atomic_load(&control.shared->queue[0].state))
-		return; /* somebody was faster: it is tried again in the new state */
+		return; /* the state has changed: the message is tried again in the new state */
 	change_state(CONTROL_TRIPPED);
 	change_state_with_detail(CONTROL_PROBING, message->sequence,
 	    i == SERVER_ERROR && strstr(taken->reason, "store") == NULL ? CONTROL_SKIP : 0);
@@ -297,8 +299,8 @@ begin_row(void)
 	    call_names[row.call], row.times, row.skip, gate_names[row.gate],
 	    row.blocks ? "block-group" : "stop", row.late ? ", late" : "");
 	change_state(before[row.gate]);
-	/* Or it would look into one lane before, and into the other one after they have been filled, and have what is
-	 * behind the message that is probed without that one: no router delivers so. */
+	/* A worker that looks into one lane before, and into the other after the deliveries, would
+	 * get later messages without the probed one. No router delivers in this way. */
 	while (atomic_load(&lane[0].shared->worker.state_seen) !=
 	    atomic_load(&control.shared->queue[0].state))
 		look_again(deadline_ms, "its look at the state");
@@ -334,7 +336,7 @@ open_gate(void)
 	}
 }
 
-/* What is so when nothing goes on. */
+/* Checks the end of a run. */
 static const char *
 describe(void)
 {
@@ -356,7 +358,7 @@ describe(void)
 	return text;
 }
 
-/* Completions that the router has not looked at. */
+/* Completions not yet read by the router. */
 static unsigned
 count_waiting(void)
 {
@@ -443,13 +445,13 @@ Test(worker_store, whatever_call_fails_all_is_done_once_and_in_order_with_blocke
 	run_rows(true, false);
 }
 
-/* The worker is ahead of the router: of a group that it blocks, more is on its way. */
+/* The worker is ahead of the router: more messages of a blocked group are on their way. */
 Test(worker_store, whatever_call_fails_what_comes_behind_a_blocked_message_is_given_back)
 {
 	run_rows(true, true);
 }
 
-/* Only what a failed batch had may be in the store. */
+/* The store may have rows of the failed batch only. */
 Test(worker_store, after_a_failure_new_messages_are_not_looked_up)
 {
 	start_worker(0);
@@ -472,7 +474,7 @@ Test(worker_store, after_a_failure_new_messages_are_not_looked_up)
 	stop_worker();
 }
 
-/* It cannot know what the store has: it lets go of its lanes and comes again. */
+/* The worker cannot know the store's contents, so drops its lanes and attaches again. */
 Test(worker_store, a_store_that_cannot_be_asked_at_the_start_is_asked_again)
 {
 	struct taken taken;

@@ -1,4 +1,4 @@
-/* The appending side of a log, by itself. */
+/* The writer of a log, alone. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@ static char dir[64];
 static struct io *io;
 static struct writer writer;
 static unsigned flying;
-static int written; /* -errno of the batch that ended last */
+static int written; /* -errno of the last batch */
 
 static void
 nothing(struct writer *of)
@@ -101,7 +101,8 @@ land(void)
 	writer_batch_durable(&writer);
 }
 
-/* Its segment takes no more, the next one is gathered already, and its place on disk holds zeros still. */
+/* The segment is sealed, the next one is being gathered, and its place on disk still holds
+ * zeros. */
 Test(writer, nobody_reads_a_batch_that_is_on_its_way, .init = begin, .fini = end, .timeout = 600)
 {
 	uint64_t last = 0, readable;
@@ -131,10 +132,11 @@ Test(writer, nobody_reads_a_batch_that_is_on_its_way, .init = begin, .fini = end
 }
 
 /*
- * The tail: as many times shorter than a segment as what is shipped.
+ * The tail, in the shipped proportion to a segment.
  */
 
-/* Appends until no more than so many bytes are left of the segment, with the next one ready and nothing on its way. */
+/* Appends until at most `left` bytes of the segment are free, the next segment is preallocated, and
+ * no write is in flight. */
 static void
 fill_up_to(uint64_t left)
 {
@@ -155,7 +157,8 @@ fill_up_to(uint64_t left)
 	cr_assert(writer.old_count == 0, "in the first segment");
 }
 
-/* What was left free for ids is nearly as long as the tail: the next segment begins where the batch is. */
+/* The space left free for ids nearly equals the tail, so the next segment begins at the batch's
+ * place in the tail. */
 Test(writer, no_segment_begins_over_a_batch_that_is_on_its_way, .init = begin, .fini = end,
     .timeout = 600)
 {
@@ -203,7 +206,7 @@ Test(writer, what_changed_on_its_way_is_noticed, .init = begin, .fini = end, .ti
 	land();
 }
 
-/* Nothing is written: what the disk says is said by the test. */
+/* Writes nothing: the test plays the disk. */
 static struct io_request *asked;
 
 static void
