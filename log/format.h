@@ -263,6 +263,16 @@ log_frame_bytes(uint64_t payload_length)
 	return (sizeof(struct log_frame) + payload_length + 7) & ~(uint64_t)7;
 }
 
+/* Bytes of the PAD frame behind a commit record that ends at this offset or position. 0: the commit
+ * record ends a block, and no PAD follows. */
+static inline uint64_t
+log_pad_bytes(uint64_t offset)
+{
+	uint64_t left = (LOG_BLOCK_BYTES - offset % LOG_BLOCK_BYTES) % LOG_BLOCK_BYTES;
+
+	return left > 0 && left < sizeof(struct log_frame) ? left + LOG_BLOCK_BYTES : left;
+}
+
 /* True for a frame with a message. */
 static inline bool
 log_is_message(const struct log_frame *frame)

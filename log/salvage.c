@@ -156,7 +156,7 @@ put_new(struct copy *copy, enum log_type type, uint8_t flags, const void *payloa
 	put(copy, &frame, payload);
 }
 
-/* To the next block, the largest that there is: so the log goes on on any disk. */
+/* Closes the batch with a commit record, and a pad to the next block. */
 static void
 end_batch(struct copy *copy)
 {
@@ -171,11 +171,12 @@ end_batch(struct copy *copy)
 		    .logs = 1 },
 		.log_id = copy->header.log_id,
 	};
-	uint64_t aligned;
+	uint64_t pad;
 
 	put_new(copy, LOG_COMMIT, 0, &payload, sizeof(payload));
-	aligned = align_up(copy->used + sizeof(struct log_frame), LOG_BLOCK_BYTES);
-	put_new(copy, LOG_PAD, 0, NULL, aligned - copy->used - sizeof(struct log_frame));
+	pad = log_pad_bytes(copy->used);
+	if (pad > 0)
+		put_new(copy, LOG_PAD, 0, NULL, pad - sizeof(struct log_frame));
 	copy->batch_start = 0;
 }
 

@@ -569,3 +569,25 @@ SALVAGED(a_segment_that_is_too_large_becomes_several)
 	cr_assert(
 	    memcmp(before, after, sizeof(before)) == 0, "%lu messages of %lu", after[0], before[0]);
 }
+
+/* What is copied of a segment, messages and a commit record, may end with a block: then no pad follows, or it would
+ * be taken for a batch of its own. */
+Test(log_salvage, a_batch_that_ends_with_a_block_has_no_pad, .fini = remove_logs, .timeout = 600)
+{
+	enum { MESSAGES = 2 * PER_BATCH, BODY = 624 };
+	struct log_salvage salvage;
+	struct found *found;
+
+	make_with_bodies(2, BODY);
+	flip(PAYMENTS, 1, LOG_HEADER_BYTES + sizeof(struct log_frame)); /* in the checkpoint */
+	found = look();
+	cr_assert(found->audits[PAYMENTS].contents[0].messages == MESSAGES, "all messages");
+	cr_assert((MESSAGES * log_frame_bytes(BODY) + log_frame_bytes(log_commit_bytes(1, 0))) %
+		    LOG_BLOCK_BYTES ==
+		0,
+	    "a batch that ends with a block");
+	forget(found);
+	cr_assert(salvage_all(&salvage) == 1, "one is damaged");
+	cr_assert(salvage.waiting == MESSAGES, "%lu wait", salvage.waiting);
+	check_whole("salvaged", 0);
+}

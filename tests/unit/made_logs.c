@@ -12,6 +12,7 @@
 #include "router/writer.h"
 
 static char base[64];
+static size_t body_bytes;
 
 struct made { /* a log under construction */
 	struct writer writer;
@@ -159,7 +160,7 @@ fill(struct made *log)
 
 	wait_room(log);
 	for (int i = 0; i < PER_BATCH; i++) {
-		put(log, LOG_MESSAGE, 0, log->next_sequence++, body, sizeof(body));
+		put(log, LOG_MESSAGE, 0, log->next_sequence++, body, body_bytes);
 		log->segment_messages++;
 	}
 	if (log->next_sequence <= range.first + WAITING)
@@ -208,8 +209,9 @@ commit(uint64_t batch)
 }
 
 void
-make_so_many(uint64_t batches)
+make_with_bodies(uint64_t batches, size_t bytes)
 {
+	body_bytes = bytes;
 	strcpy(base, "/tmp/hg-audit-XXXXXX");
 	cr_assert(mkdtemp(base) != NULL, "mkdtemp");
 	cr_assert(io_poll_create(&io) == 0, "poll");
@@ -229,6 +231,12 @@ make_so_many(uint64_t batches)
 		settled_free(&made[i].settled);
 	}
 	io->operations->destroy(io);
+}
+
+void
+make_so_many(uint64_t batches)
+{
+	make_with_bodies(batches, BODY_BYTES);
 }
 
 void

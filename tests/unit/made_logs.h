@@ -22,6 +22,8 @@ enum {
  * third batch, and those missing from payments. make_logs() makes BATCHES batches. */
 void make_logs(void);
 void make_so_many(uint64_t batches);
+/* With bodies of so many bytes, at most BODY_BYTES. */
+void make_with_bodies(uint64_t batches, size_t body_bytes);
 void remove_logs(void);
 
 const char *made_dir(void); /* parent of the logs' directories */
