@@ -84,7 +84,7 @@ static int
 ask(struct list *list, const char *queue)
 {
 	static struct blocked_page page;
-	int fd = router_connect(list->ctl), rc;
+	int fd = router_connect(list->ctl, ROUTER_ANSWER_MS), rc;
 	uint64_t from = 0;
 
 	do {
@@ -378,7 +378,7 @@ start_group_main(struct ctl *ctl)
 		copy_id(try.message_id, "--message", ctl->message);
 	blocked_copy(try.reason, sizeof(try.reason), ctl->reason, strlen(ctl->reason));
 	strlcpy(try.queue, ctl->queues[0], sizeof(try.queue));
-	fd = router_connect(ctl);
+	fd = router_connect(ctl, ctl_left_ms(ctl, ROUTER_ANSWER_MS));
 	rc = router_try(fd, &try, ctl_left_ms(ctl, INT_MAX), &tried);
 	close(fd);
 	if (rc != 0)

@@ -420,7 +420,7 @@ report_dry(const struct move *move)
 static int
 run(struct move *move)
 {
-	move->router = router_connect(move->ctl);
+	move->router = router_connect(move->ctl, ROUTER_ANSWER_MS);
 	catch_signals(move);
 	move->window = WIRE_MOVE_MAX;
 	move->again_ms = AGAIN_MS;

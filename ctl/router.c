@@ -7,7 +7,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { ANSWER_MS = 5000, DEPTH = 4 };
+enum { DEPTH = 4 };
 
 static void
 pack_text(msgpack_packer *packer, const char *text)
@@ -53,7 +53,7 @@ complain(const void *payload, size_t length)
 }
 
 int
-router_connect(const struct ctl *ctl)
+router_connect(const struct ctl *ctl, int timeout_ms)
 {
 	static uint8_t payload[WIRE_SMALL_BYTES];
 	const char *dir = ctl->config.run_dir;
@@ -64,7 +64,7 @@ router_connect(const struct ctl *ctl)
 	};
 	enum wire_type type;
 	size_t length;
-	int fd = wire_connect(dir, ctl_left_ms(ctl, ANSWER_MS)), rc;
+	int fd = wire_connect(dir, timeout_ms), rc;
 
 	if (fd == -EACCES || fd == -EPERM)
 		errx(EX_NOPERM, "%s/router.sock: %s", dir, strerror(-fd));
@@ -74,8 +74,7 @@ router_connect(const struct ctl *ctl)
 		errx(EX_UNAVAILABLE, "%s/router.sock: %s", dir, strerror(-fd));
 	rc = wire_send_hello(fd, &hello, -1);
 	if (rc == 0)
-		rc = wire_receive(
-		    fd, &type, payload, &length, NULL, NULL, ctl_left_ms(ctl, ANSWER_MS));
+		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, timeout_ms);
 	if (rc != 0)
 		errx(EX_UNAVAILABLE, "router: %s; nothing was changed", strerror(-rc));
 	if (type != WIRE_WELCOME)
@@ -139,7 +138,7 @@ router_receive_moved(int fd, struct router_moved *moved)
 	static uint8_t payload[WIRE_SMALL_BYTES];
 	enum wire_type type;
 	size_t length;
-	int rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
+	int rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ROUTER_ANSWER_MS);
 
 	if (rc == 0 && type != WIRE_MOVED)
 		rc = -EPROTO;
@@ -162,7 +161,7 @@ router_blocked(int fd, const char *queue, uint64_t from, struct blocked_page *pa
 	rc = wire_send(fd, WIRE_GROUPS, buffer.data, buffer.size, NULL, 0);
 	msgpack_sbuffer_destroy(&buffer);
 	if (rc == 0)
-		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ANSWER_MS);
+		rc = wire_receive(fd, &type, payload, &length, NULL, NULL, ROUTER_ANSWER_MS);
 	if (rc == 0 && (type != WIRE_GROUP_LIST || !blocked_read_page(page, from, payload, length)))
 		rc = -EPROTO;
 	return rc;

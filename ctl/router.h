@@ -18,8 +18,10 @@ struct router_moved { /* what a MOVED says, see message/wire.h */
 	char text[128];
 };
 
-/* Connects. Ends the program, with what to do about it, when that cannot be. */
-int router_connect(const struct ctl *);
+enum { ROUTER_ANSWER_MS = 5000 };
+
+/* Connects, with so much time for each step. Ends the program, with what to do about it, when that cannot be. */
+int router_connect(const struct ctl *, int timeout_ms);
 
 /* One MOVE, of at most WIRE_MOVE_MAX places; target "": away for good. Returns 0 or -errno; then the wait
  * for the answer is still to be done. */
