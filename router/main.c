@@ -233,6 +233,7 @@ run(struct router *router)
 
 	while ((rc = router_step(router, INT64_MAX)) == 0) {
 		places_look(router, io_monotonic_ns());
+		event_tick();
 		if (stop_signal == 0)
 			continue;
 		if (stopped_ns == 0) {
@@ -298,6 +299,7 @@ main(int argc, char **argv)
 	rc = run(&router);
 	if (rc != 0)
 		event(EVENT_ERROR, "router.failed", "s:error", strerror(-rc), NULL);
+	event_flush();
 	if (rc != 0)
 		_exit(EX_IOERR); /* at once: nothing more may be acknowledged */
 	router_close(&router);

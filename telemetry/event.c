@@ -1,10 +1,12 @@
 #include "telemetry/event.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <xxhash.h>
 
 #include "base/clock.h"
 #include "message/json.h"
@@ -13,11 +15,13 @@
 enum {
 	LINE_BYTES = 4096, /* PIPE_BUF: a pipe takes a line whole or not at all */
 	VALUE_BYTES = 1024,
-	NAMES = 128,
-	BURST_LINES = 200 /* of one name at once */
+	QUEUE_BYTES = 64, /* with NUL; as a queue's name */
+	LIMITS = 1024,
+	BURST_LINES = 200 /* at once */
 };
 
-#define LINE_NS UINT64_C(50000000) /* of one name, after a burst */
+#define LINE_NS UINT64_C(50000000) /* after a burst */
+#define TICK_NS UINT64_C(1000000000)
 
 static const char *const severity_names[] = {
 	[EVENT_DEBUG] = "debug",
@@ -30,12 +34,23 @@ static const char *service = "headgate";
 static bool verbose, readable;
 static uint64_t dropped; /* lines since the last one that was written */
 
-/* How often a name was written: at most BURST_LINES at once, and one each LINE_NS. */
+/* How often an event of a queue was written: at most BURST_LINES at once, and one each LINE_NS. */
 static struct limit {
-	const char *name;
+	const char *name; /* NULL: unused */
+	char queue[QUEUE_BYTES];
 	uint64_t spent_ns;   /* the lines written so far are paid for at this time */
-	uint64_t suppressed; /* since the last one that was written */
-} limits[NAMES];
+	uint64_t suppressed; /* and not yet reported */
+} limits[LIMITS];
+static uint64_t suppressed; /* by all limits */
+
+/* What the parent has to report is not the child's. */
+static void
+forget(void)
+{
+	dropped = suppressed = 0;
+	for (unsigned i = 0; i < LIMITS; i++)
+		limits[i].suppressed = 0;
+}
 
 void
 event_init(const char *program, bool be_verbose)
@@ -43,6 +58,7 @@ event_init(const char *program, bool be_verbose)
 	service = program;
 	verbose = be_verbose;
 	readable = sink_is_terminal();
+	pthread_atfork(NULL, NULL, forget);
 }
 
 /* A line being put together; a field that does not fit is left out. */
@@ -195,39 +211,64 @@ add_fields(struct line *line, va_list fields)
 	}
 }
 
-/* NULL: there are more names than expected, and this one has no limit. */
-static struct limit *
-limit_of(const char *name)
+/* The event's queue, "" if it is of none. Other values are not looked at: peers may say what they like in them, and as
+ * many as they like. */
+static const char *
+queue_of(va_list fields)
 {
-	for (int i = 0; i < NAMES; i++) {
-		if (limits[i].name == NULL)
-			limits[i].name = name;
-		if (strcmp(limits[i].name, name) == 0)
-			return &limits[i];
+	const char *name, *text;
+
+	while ((name = va_arg(fields, const char *)) != NULL) {
+		if (name[0] == 's') {
+			text = va_arg(fields, const char *);
+			if (strcmp(name, "s:queue") == 0)
+				return text != NULL ? text : "";
+		} else if (name[0] == 'u') {
+			(void)va_arg(fields, uint64_t);
+		} else if (name[0] == 'd') {
+			(void)va_arg(fields, int);
+		} else {
+			break;
+		}
 	}
-	return NULL;
+	return "";
 }
 
-/* May one more line of this name be written? *suppressed: how many were not, before this one. */
-static bool
-within_limit(const char *name, uint64_t *suppressed)
+/* Once all are in use, other events share one. */
+static struct limit *
+limit_of(const char *name, const char *queue)
 {
-	struct limit *limit = verbose ? NULL : limit_of(name);
-	uint64_t now_ns;
+	uint64_t hash = XXH3_64bits_withSeed(queue, strlen(queue), XXH3_64bits(name, strlen(name)));
+	struct limit *limit;
 
-	*suppressed = 0;
-	if (limit == NULL)
-		return true;
-	now_ns = clock_monotonic_ns();
+	for (unsigned i = 0; i < LIMITS; i++) {
+		limit = &limits[(hash + i) % LIMITS];
+		if (limit->name == NULL) {
+			limit->name = name;
+			strlcpy(limit->queue, queue, sizeof(limit->queue));
+		}
+		if (strcmp(limit->name, name) == 0 &&
+		    strncmp(limit->queue, queue, QUEUE_BYTES - 1) == 0)
+			return limit;
+	}
+	return &limits[hash % LIMITS];
+}
+
+/* May one more line of this event be written? */
+static bool
+within_limit(const char *name, va_list fields)
+{
+	uint64_t now_ns = clock_monotonic_ns();
+	struct limit *limit = limit_of(name, queue_of(fields));
+
 	if (limit->spent_ns < now_ns)
 		limit->spent_ns = now_ns;
 	if (limit->spent_ns - now_ns > (BURST_LINES - 1) * LINE_NS) {
 		limit->suppressed++;
+		suppressed++;
 		return false;
 	}
 	limit->spent_ns += LINE_NS;
-	*suppressed = limit->suppressed;
-	limit->suppressed = 0;
 	return true;
 }
 
@@ -298,23 +339,66 @@ say_not_reopened(void)
 		dropped++;
 }
 
+static void
+say_suppressed(struct limit *limit)
+{
+	struct line line;
+
+	begin_line(&line, EVENT_WARN, "log.suppressed");
+	add_name(&line, "of");
+	add_value(&line, limit->name);
+	if (limit->queue[0] != '\0') {
+		add_name(&line, "queue");
+		add_value(&line, limit->queue);
+	}
+	add_number(&line, "lines", limit->suppressed);
+	if (!say_dropped() || !write_line(&line))
+		return; /* at the next tick */
+	suppressed -= limit->suppressed;
+	limit->suppressed = 0;
+}
+
+void
+event_flush(void)
+{
+	say_not_reopened();
+	(void)say_dropped();
+	for (unsigned i = 0; i < LIMITS && suppressed > 0; i++)
+		if (limits[i].suppressed > 0)
+			say_suppressed(&limits[i]);
+}
+
+void
+event_tick(void)
+{
+	static uint64_t ticked_ns;
+	uint64_t now_ns = clock_monotonic_ns();
+
+	if (now_ns - ticked_ns < TICK_NS)
+		return;
+	ticked_ns = now_ns;
+	event_flush();
+}
+
 void
 event(enum event_severity severity, const char *name, ...)
 {
 	struct line line;
-	uint64_t suppressed;
 	va_list fields;
+	bool within;
 
-	if ((severity == EVENT_DEBUG && !verbose) || !within_limit(name, &suppressed))
+	if (severity == EVENT_DEBUG && !verbose)
+		return;
+	va_start(fields, name);
+	within = verbose || within_limit(name, fields);
+	va_end(fields);
+	if (!within)
 		return;
 	begin_line(&line, severity, name);
-	if (suppressed > 0)
-		add_number(&line, "suppressed", suppressed);
 	va_start(fields, name);
 	add_fields(&line, fields);
 	va_end(fields);
 	say_not_reopened();
-	/* Nobody can be told now that it was not written. */
 	if (!say_dropped() || !write_line(&line))
 		dropped++;
 }

@@ -21,10 +21,16 @@ void event_init(const char *program, bool verbose);
  * NULL. The value's kind is in the name's first character: "s:" text (NULL: left out), "u:" uint64_t,
  * "d:" int. For instance
  *     event(EVENT_INFO, "queue.opened", "s:queue", name, "u:depth", depth, NULL);
- * The line goes out with one write(2), which waits for nobody: a line that cannot be written is dropped, and the next one
- * that goes through comes behind a line log.dropped with the number of those. Of one name at most 200 lines are
- * written at once, and 20 a second after that, unless verbose: peers can repeat what they do as fast as they like. The
- * next line of that name has the number of the others in its field "suppressed". */
+ * The line goes out with one write(2), which waits for nobody: a line that cannot be written is dropped, and log.dropped
+ * has the number of those. Of one event of one queue ("s:queue") at most 200 lines are written at once, and 20 a second
+ * after that, unless verbose: peers can repeat what they do as fast as they like. log.suppressed has the number of the
+ * others. */
 void event(enum event_severity, const char *name, ...);
+
+/* Report what was dropped or suppressed, and a log file that could not be opened anew. event_tick() may be called as
+ * often as one likes, and does so once a second; event_flush() does so at once, for the end of a process. A child of
+ * fork() begins with nothing to report. */
+void event_tick(void);
+void event_flush(void);
 
 #endif

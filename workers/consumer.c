@@ -588,6 +588,7 @@ keep_alive(struct consumer *consumer, struct attachment *attachment)
 {
 	uint64_t now_ns = clock_monotonic_ns();
 
+	event_tick();
 	attachment_heartbeat(attachment, attachment_state(attachment), consumer->handled, now_ns);
 	if (now_ns - consumer->alive_ns < ALIVE_NS)
 		return true;

@@ -190,6 +190,7 @@ pause_ms(int ms)
 	struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
 	sigset_t blocked, before;
 
+	event_tick();
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGTERM);
 	sigaddset(&blocked, SIGINT);
@@ -365,9 +366,12 @@ child_main(const struct service *service, const struct config *config,
 	consumer_free(work.consumer);
 	store_close(work.store);
 	if (rc == -ESTALE)
+		event_flush();
+	if (rc == -ESTALE)
 		errx(EX_TEMPFAIL, "%s/%s.lock: it was removed; the next child takes the new one",
 		    config->run_dir, service->queue);
 	event(EVENT_INFO, "worker.stopped", "s:queue", service->queue, NULL);
+	event_flush();
 	return 0;
 }
 
@@ -556,6 +560,7 @@ supervise(const struct service *service, const struct config *config, struct set
 			}
 		}
 		look_at_places(service, config);
+		event_tick();
 		for (unsigned i = 0; i < count && stop_signal == 0; i++)
 			if (children[i].pid == 0 && children[i].due_ms <= now_ms())
 				spawn(&children[i], service, config, &settings->config, &before,
@@ -572,6 +577,7 @@ supervise(const struct service *service, const struct config *config, struct set
 	}
 	stop_children(children, count, config_find_queue(config, service->queue), &before);
 	sigprocmask(SIG_SETMASK, &before, NULL);
+	event_flush();
 	return rc;
 }
 

@@ -40,15 +40,17 @@ printf "$message" one | publish
 is "and acknowledges" 0 $?
 ok "a worker handles them" wait_for 60 handled 1
 head -c 65536 <&5 >/dev/null
+told() { [ "$(jq -r 'select(.event=="log.dropped" and .lines>=1).service' <"$dir/stalled.out" 2>/dev/null | sort -u | xargs)" = "headgate-payment headgate-router" ]; }
+cat "$dir/stalled.err" >"$dir/stalled.out" 5>&- &
+reader=$!
+ok "which say how many lines nobody read, before there are others" wait_for 20 told
 kill -TERM "$payment" "$router"
 wait "$payment"
 is "a worker ends" 0 $?
 wait "$router"
 is "and so does a router" 0 $?
-exec 4<"$dir/stalled.err" 5>&-
-cat <&4 >"$dir/stalled.out"
-exec 4<&-
-ok "which say how many lines nobody read" [ "$(jq -r 'select(.event=="log.dropped" and .lines>=1).service' <"$dir/stalled.out" | sort -u | xargs)" = "headgate-payment headgate-router" ]
+exec 5>&-
+wait "$reader"
 
 echo "# descriptors that are closed at the start"
 base closed

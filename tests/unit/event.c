@@ -450,16 +450,47 @@ number_of(const char *name)
 	return at != NULL ? strtoull(at + strlen(name), NULL, 10) : 0;
 }
 
+static unsigned
+lines(void)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < output_length; i++)
+		n += output[i] == '\n';
+	return n;
+}
+
+Test(event, what_was_dropped_is_told_without_another_line)
+{
+	struct fields fields;
+	int ends[2], reader;
+
+	cr_assert(pipe(ends) == 0, "pipe");
+	reader = stall(ends);
+	for (int i = 0; i < 7; i++)
+		event(EVENT_INFO, "a", NULL);
+	event_tick();
+	take(reader);
+	event_flush();
+	event_flush();
+	take(reader);
+	dup2(saved, STDERR_FILENO);
+	parse_line(&fields);
+	expect_text(&fields, "event", "log.dropped");
+	expect_number(&fields, "lines", "7");
+	cr_assert(lines() == 1, "%s", output);
+}
+
 /* A peer that causes a million refusals a second must not fill the disk with events. */
 Test(event, what_is_repeated_is_limited_and_counted)
 {
 	enum { EVENTS = 100000 };
 	struct stat before, after;
-	uint64_t lines = 0;
+	uint64_t written, told;
 
 	capture(false);
 	for (int i = 0; i < EVENTS; i++)
-		event(EVENT_WARN, "peer.refused", NULL);
+		event(EVENT_WARN, "peer.refused", "s:program", i % 2 ? "one" : "two", NULL);
 	event(EVENT_WARN, "another", NULL);
 	fstat(file, &before);
 	do {
@@ -467,11 +498,71 @@ Test(event, what_is_repeated_is_limited_and_counted)
 		fstat(file, &after);
 	} while (after.st_size == before.st_size); /* until the limit's interval has passed */
 	end_capture();
-	for (size_t i = 0; i < output_length; i++)
-		lines += output[i] == '\n';
-	cr_assert(lines >= 202 && lines < EVENTS / 10, "%llu lines", (unsigned long long)lines);
+	written = lines();
+	cr_assert(
+	    written >= 202 && written < EVENTS / 10, "%llu lines", (unsigned long long)written);
 	cr_assert(strstr(output, "\"event\":\"another\"") != NULL, "another name has its own");
-	cr_assert(number_of("\"suppressed\":") > 0, "not said");
+	capture(false);
+	event_tick();
+	event_tick();
+	end_capture();
+	told = number_of("\"lines\":");
+	cr_assert(strstr(output, "\"event\":\"log.suppressed\"") != NULL &&
+		strstr(output, "\"of\":\"peer.refused\"") != NULL && lines() == 1,
+	    "%s", output);
+	cr_assert(told + written >= EVENTS + 2, "%llu are told of", (unsigned long long)told);
+}
+
+Test(event, a_queue_that_is_noisy_hides_no_other)
+{
+	capture(false);
+	for (int i = 0; i < 1000; i++)
+		event(EVENT_WARN, "group.blocked", "u:sequence", (uint64_t)i, "d:status", 503,
+		    "s:queue", "noisy", NULL);
+	event(EVENT_WARN, "group.blocked", "u:sequence", (uint64_t)1, "s:queue", "quiet", NULL);
+	end_capture();
+	cr_assert(strstr(output, "\"quiet\"") != NULL && lines() < 500, "%u lines", lines());
+	capture(false);
+	event_flush();
+	end_capture();
+	cr_assert(
+	    strstr(output, "\"of\":\"group.blocked\",\"queue\":\"noisy\",\"lines\":") != NULL &&
+		lines() == 1,
+	    "%s", output);
+}
+
+Test(event, more_queues_than_have_limits_are_limited_together)
+{
+	char queue[32];
+
+	capture(false);
+	for (int i = 0; i < 4000; i++) {
+		snprintf(queue, sizeof(queue), "q%d", i < 2000 ? i : 2000);
+		event(EVENT_WARN, "group.blocked", "s:queue", queue, NULL);
+	}
+	end_capture();
+	cr_assert(lines() < 3000, "%u lines", lines());
+}
+
+Test(event, what_a_parent_has_to_tell_is_not_told_by_its_child_too)
+{
+	int status;
+	pid_t child;
+
+	capture(false);
+	for (int i = 0; i < 1000; i++)
+		event(EVENT_WARN, "peer.refused", NULL);
+	child = fork();
+	if (child == 0) {
+		event_flush();
+		_exit(0);
+	}
+	cr_assert(waitpid(child, &status, 0) == child && status == 0, "%x", status);
+	event_flush();
+	end_capture();
+	cr_assert(strstr(output, "log.suppressed") != NULL &&
+		strstr(strstr(output, "log.suppressed") + 1, "log.suppressed") == NULL,
+	    "once");
 }
 
 Test(event, a_log_file_is_opened_again_and_standard_error_with_it)
@@ -503,7 +594,7 @@ Test(event, a_log_file_is_opened_again_and_standard_error_with_it)
 	unlink(path);
 	mkdir(path, 0700);
 	sink_reopen();
-	event(EVENT_INFO, "fourth", NULL);
+	event_flush();
 	event(EVENT_INFO, "fifth", NULL);
 	memset(line, 0, sizeof(line));
 	n = pread(fd, line, sizeof(line) - 1, 0);
