@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "config/detach.h"
+#include "config/paths.h"
 #include "telemetry/event.h"
 #include "telemetry/sink.h"
 
@@ -28,7 +29,7 @@ absolute(const char *path)
 	if (path == NULL || path[0] == '/' || path[0] == '\0')
 		return path;
 	if (getcwd(cwd, sizeof(cwd)) == NULL)
-		err(EX_OSERR, "the working directory");
+		errx(EX_OSERR, "%s: " PATHS_NO_CWD, path);
 	if (asprintf(&whole, "%s/%s", cwd, path) < 0)
 		errx(EX_OSERR, "out of memory");
 	return whole;

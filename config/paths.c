@@ -93,8 +93,11 @@ int
 paths_resolve(struct config *config, const char *base_dir, char *error, size_t error_bytes)
 {
 	const char *base = paths_base(base_dir);
+	char cwd[PATH_MAX];
 	bool good;
 
+	if (base != NULL && base[0] != '/' && getcwd(cwd, sizeof(cwd)) == NULL)
+		return complain(error, error_bytes, -errno, base, PATHS_NO_CWD);
 	if (base != NULL)
 		good = set_base(config, base);
 	else

@@ -9,6 +9,11 @@
 /* The base directory: what -D said (NULL: nothing), else HEADGATE_DIR. NULL: the default directories. */
 const char *paths_base(const char *base_dir);
 
+/* Why a relative name means nothing. */
+#define PATHS_NO_CWD \
+	"relative to the working directory, which is not there any more: cd to another one, or " \
+	"give an absolute name"
+
 /* Fills run_dir and state_dir. Returns 0 or -errno with error filled. */
 int paths_resolve(struct config *, const char *base_dir, char *error, size_t error_bytes);
 

@@ -28,6 +28,15 @@ is "health: no router" 2 $?
 is "in one line" "no router is running in $dir/run" "$(cat "$dir/out")"
 ok "no directory was made" [ ! -e "$dir/run" -a ! -e "$dir/state" ]
 
+echo "# a relative directory, where the working directory was removed"
+for program in headgate-router headgate-payment "headgatectl status" headgate-publish; do
+  # shellcheck disable=SC2086
+  (mkdir "$dir/gone" && cd "$dir/gone" && rmdir "$dir/gone" && unset HEADGATE_DIR && exec "$top_builddir"/$program -D ./x) \
+    </dev/null >"$dir/out" 2>&1
+  ok "${program%% *} names it, and says what to do" \
+    grep -q "^${program%% *}: ./x: relative to the working directory, .*give an absolute name" "$dir/out"
+done
+
 echo "# a router with a configuration of its own"
 (cd "$dir" && exec "$top_builddir/headgate-router" -c router.conf 2>>"$dir/headgate-router.log") &
 router=$!
