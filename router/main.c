@@ -288,8 +288,12 @@ main(int argc, char **argv)
 	rc = router_open(&router, io, &config, error, sizeof(error));
 	if (rc != 0) {
 		daemon_ready(daemon, exit_status(rc));
-		errx(exit_status(rc), "%s%s", error,
-		    rc == -EFBIG ? ": raise the limit of file sizes, ulimit -f" : "");
+		if (rc == -EFBIG)
+			errx(EX_OSERR,
+			    "%s: raise the limit of file sizes (ulimit -f) to %u KiB at least: a "
+			    "queue's memory counts as a file of that size",
+			    error, (unsigned)(WRITER_TAIL_BYTES / 1024));
+		errx(exit_status(rc), "%s", error);
 	}
 	router_set_descriptors(&router, descriptors, descriptors_before);
 	running = 1;

@@ -9,8 +9,15 @@ pay() { # pay PREFIX COUNT BYTES
     '{ printf "{\"customer_id\":\"C%d\",\"transaction_type\":\"payment\",\"amount\":1,\"payment_method\":\"x\",\"message_id\":\"%s%d\",\"pad\":\"%s\"}\n", $1 % 7, prefix, $1, pad }'
 }
 
-(ulimit -f 100 && exec timeout -k 5 120 "$top_builddir/headgate-router") 2>"$dir/err"
-is "a router that cannot make its files says so" "71 1" "$? $(grep -c 'File too large: .*ulimit -f' "$dir/err")"
+for limit in 100 2000; do
+  (ulimit -f $limit && exec timeout -k 5 120 "$top_builddir/headgate-router") 2>"$dir/err"
+  is "a router that $limit KiB do not let start says so" "71 1" "$? $(grep -c 'File too large: .*(ulimit -f) to 8192 KiB' "$dir/err")"
+done
+(ulimit -f 8192 && exec "$top_builddir/headgate-router") 2>>"$dir/headgate-router.log" &
+router=$!
+ok "what it asks for is enough" wait_for 60 ready
+stop "$router"
+rm "$dir/headgate-router.log"
 
 (ulimit -f 12288 && exec "$top_builddir/headgate-router") 2>>"$dir/headgate-router.log" &
 router=$!
