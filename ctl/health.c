@@ -56,6 +56,12 @@ look_at_workers(const struct status_queue *queue, const struct ctl *ctl)
 			    queue->name, worker->pid);
 			found = true;
 		}
+		if (worker->parent_frozen) {
+			printf("%s: process %d, the parent of worker %" PRIu32
+			       ", is stopped by a signal\n",
+			    queue->name, (int)worker->parent, worker->pid);
+			found = true;
+		}
 		if (!status_is_silent(worker))
 			continue;
 		if (worker->frozen)

@@ -417,6 +417,16 @@ print_silent(const struct status_queue *queue, const struct status_worker *worke
 }
 
 static void
+print_parent_frozen(const struct status_queue *queue, const struct status_worker *worker)
+{
+	printf(
+	    "\n%s: process %d, the parent of worker %" PRIu32
+	    ", is stopped by a signal (SIGSTOP), or by a debugger: it would not start the worker "
+	    "again\n    next:    kill -CONT %d\n",
+	    queue->name, (int)worker->parent, worker->pid, (int)worker->parent);
+}
+
+static void
 print_store_empty(const struct status_queue *queue, const struct status_worker *worker)
 {
 	printf("\n%s: the store of worker %" PRIu32
@@ -439,6 +449,8 @@ print_workers(const struct status_queue *queue, const struct status *status, con
 
 		if (worker->store_empty)
 			print_store_empty(queue, worker);
+		if (worker->parent_frozen)
+			print_parent_frozen(queue, worker);
 		if (status_is_silent(worker))
 			print_silent(queue, worker);
 		else if (worker->handling != 0 && worker->handling_s >= SLOW_S)

@@ -63,8 +63,9 @@ json_workers(const struct status_queue *queue)
 			printf("%d", (int)worker->parent);
 		else
 			fputs("null", stdout);
-		printf(",\"frozen\":%s,\"store_empty\":%s,\"lanes\":[",
-		    worker->frozen ? "true" : "false", worker->store_empty ? "true" : "false");
+		printf(",\"frozen\":%s,\"parent_frozen\":%s,\"store_empty\":%s,\"lanes\":[",
+		    worker->frozen ? "true" : "false", worker->parent_frozen ? "true" : "false",
+		    worker->store_empty ? "true" : "false");
 		for (unsigned lane = 0; lane < 64; lane++) {
 			if (!(worker->lanes >> lane & 1))
 				continue;

@@ -28,6 +28,23 @@ process_look(pid_t pid)
 	return process;
 }
 
+pid_t
+process_frozen_child(pid_t pid)
+{
+	char path[64];
+	FILE *file;
+	int child, frozen = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	file = fopen(path, "re");
+	if (file == NULL)
+		return 0;
+	while (frozen == 0 && fscanf(file, "%d", &child) == 1)
+		frozen = process_look(child).frozen ? child : 0;
+	fclose(file);
+	return frozen;
+}
+
 /* Returns whether it could be read. */
 static bool
 program_of(pid_t pid, char program[PATH_MAX])

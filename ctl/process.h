@@ -14,6 +14,9 @@ struct process {
 
 struct process process_look(pid_t);
 
+/* A child of the process that is frozen; 0: none is known to be. */
+pid_t process_frozen_child(pid_t);
+
 /* The process that is to be signalled to end a worker: its parent, if that runs the same program and would start it
  * again, else itself. 0: it is not there. */
 pid_t process_supervisor(pid_t worker);

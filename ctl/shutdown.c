@@ -246,6 +246,26 @@ count_left(const struct targets *targets)
 	return left;
 }
 
+/* A child that is frozen keeps its parent waiting. */
+static void
+say_not_ended(const struct target *target)
+{
+	int pid = (int)target->pid;
+	bool frozen = process_look(target->pid).frozen;
+	int child = frozen ? 0 : (int)process_frozen_child(target->pid);
+
+	if (frozen)
+		warnx("%s %d has not ended yet: it is stopped by a signal; kill -CONT %d lets it "
+		      "go on, kill -KILL %d ends it",
+		    target->program, pid, pid, pid);
+	else if (child != 0)
+		warnx("%s %d has not ended yet: its child %d is stopped by a signal; kill -CONT "
+		      "%d lets it go on, kill -KILL %d ends it",
+		    target->program, pid, child, child, child);
+	else
+		warnx("%s %d has not ended yet", target->program, pid);
+}
+
 static int
 wait_for_all(struct targets *targets, uint64_t deadline_ns)
 {
@@ -258,10 +278,7 @@ wait_for_all(struct targets *targets, uint64_t deadline_ns)
 
 		if (target->fd < 0)
 			continue;
-		warnx("%s %d has not ended yet%s", target->program, (int)target->pid,
-		    process_look(target->pid).frozen
-			? ": it is stopped by a signal, kill -CONT lets it go on"
-			: "");
+		say_not_ended(target);
 		close(target->fd);
 	}
 	return count_left(targets) > 0 ? EX_TEMPFAIL : 0;

@@ -54,6 +54,8 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 			.pid = pid,
 			.parent = process.parent,
 			.frozen = process.frozen,
+			.parent_frozen = process_supervisor((pid_t)pid) != (pid_t)pid &&
+			    process_look(process.parent).frozen,
 			.lanes = worker->lanes,
 			.heartbeat_age_s = text_seconds(get(&worker->heartbeat_ns), now_ns),
 			.handling = handling,

@@ -17,6 +17,7 @@ struct status_worker {
 	uint32_t pid;
 	pid_t parent;   /* that is to be signalled; 0: not known */
 	bool frozen;    /* stopped by a signal */
+	bool parent_frozen; /* likewise, and the worker itself may go on */
 	uint64_t lanes; /* bit n: it has lane n */
 	double heartbeat_age_s;
 	uint64_t handling; /* sequence of the message that its handler is at; 0: none */

@@ -107,6 +107,13 @@ ok "stop says who has not seen it" grep -q "^headgatectl: first: worker $pid has
 kill -CONT "$pid"
 ctl start first >"$dir/out"
 is "when it goes on all is well" 0 $?
+kill -STOP "$worker"
+ok "health: a worker's parent is frozen" wait_for 20 frozen
+is "it is named, too" "first: process $worker, the parent of worker $pid, is stopped by a signal" "$(cat "$dir/out")"
+ctl status >"$dir/screen"
+ok "status says what to do" eval 'grep -A1 "^first: process $worker, the parent of worker $pid, is stopped by a signal" "$dir/screen" | grep -q "^    next:    kill -CONT $worker\$"'
+is "also for a program" true "$(ctl status --json | jq '.queues[] | select(.name == "first") | .workers[0].parent_frozen')"
+kill -CONT "$worker"
 stop "$worker"
 stop "$other"
 ctl stop --reason "holiday" first >"$dir/out"

@@ -94,13 +94,22 @@ router=$(pid_of "$dir" headgate-router)
 kill -STOP "$router"
 ctl shutdown -t 200ms
 is "time runs out" 75 $?
-is "it is named" "headgatectl: headgate-router $router has not ended yet: it is stopped by a signal, kill -CONT lets it go on" \
+is "it is named" "headgatectl: headgate-router $router has not ended yet: it is stopped by a signal; kill -CONT $router lets it go on, kill -KILL $router ends it" \
   "$(cat "$dir/ctl.err")"
 kill -CONT "$router"
 ok "then it ends" wait_for 20 eval '! lives "$router"'
+parent=$(pid_of "$dir" headgate-payment)
+child=$(cat "/proc/$parent/task/$parent/children" | xargs)
+kill -STOP "$child"
+ctl shutdown --workers -t 200ms
+is "a worker's child that is stopped, too" 75 $?
+ok "is named" grep -qx "headgatectl: headgate-payment $parent has not ended yet: its child $child is stopped by a signal; kill -CONT $child lets it go on, kill -KILL $child ends it" \
+  "$dir/ctl.err"
+kill -CONT "$child"
+ok "then it ends" wait_for 20 eval '! lives "$parent"'
 
 echo "# files that are gone, or left over"
-"$top_builddir/headgate-router" -d 2>>"$dir/d.log"
+ok "they start again" start_all_of "$dir"
 ctl wait --workers -t 20 payment-processing
 pids() { cat "$dir"/run/*.pid 2>/dev/null | sort -n; }
 before=$(pids)
