@@ -27,11 +27,22 @@ static struct asker {
 	unsigned group;       /* the group of this head */
 } askers[ASKERS];
 static const struct config *config;
+static bool were_told;
+
+bool
+askers_were_told(void)
+{
+	bool told = were_told;
+
+	were_told = false;
+	return told;
+}
 
 void
 askers_begin(const struct config *its_config)
 {
 	config = its_config;
+	were_told = false;
 	memset(askers, 0, sizeof(askers));
 }
 
@@ -150,6 +161,7 @@ take_tried(struct asker *asker, const void *payload, size_t length)
 	if (tried.outcome == BLOCKED_ENDED || tried.outcome == BLOCKED_DEAD_LETTER)
 		model_told_ended(asker->queue, tried.sequence, tried.status,
 		    tried.outcome == BLOCKED_DEAD_LETTER);
+	were_told |= tried.outcome == BLOCKED_DEAD_LETTER;
 	asker->sequence = 0;
 }
 

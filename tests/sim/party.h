@@ -44,6 +44,8 @@ void publishers_begin(const struct config *);
 void publishers_hurry(void);
 void workers_begin(const struct config *);
 void askers_begin(const struct config *);
+/* Has one of them been told of a dead letter since the last call? */
+bool askers_were_told(void);
 void parties_begin(const struct config *);
 /* Kills all processes but the router. */
 void parties_die(void);

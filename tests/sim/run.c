@@ -43,10 +43,13 @@ enum {
 	CLEAN_TURNS = 5000,
 	FIRST_STARTS = 12, /* at most */
 	RARELY = 10,
+	TOLD_CUTS = 10,         /* a run: each costs a start */
 	BATCH_BYTES = 64 << 10, /* about a batch of publishers_hurry() */
 	LONG_TEXT = 200,
 	FIRST_STEPS = 48, /* about the steps that a router needs to make its directories */
 	FIRST_TURNS = 1000,
+	START_STEPS = 200,        /* more than a router needs to start ... */
+	REPAIR_STEPS = 40,        /* ... and until it has repaired the ends of its logs */
 	FILL_TURNS = 300,         /* without an accepted message: the disk is full */
 	DEAD_LETTER_BYTES = 8192, /* at most; each may be a batch of its own, in whole blocks */
 	SEGMENTS_AT_REST = 5      /* of a queue: active, preallocated, spare, and those replaced */
@@ -57,13 +60,16 @@ static struct config config;
 static bool is_up;
 static bool is_shipped; /* uses the shipped constants */
 static int64_t longest_wait_ns;
+static bool tripped[MODEL_QUEUES]; /* after the last step */
+static unsigned told_cuts;
 
 /* Drawn for each run, so that some runs have much of one accident and nothing of another. */
 static struct {
 	unsigned router, publisher, worker, asker; /* shares of the turns */
 	/* Chances per step, of 100000. */
 	unsigned kill, start_death, start_cut, cut, stop, worker_death, publisher_death, lock,
-	    person, fault, full, wall, durability, policy;
+	    person, fault, full, wall, durability, policy, mend, told;
+	bool aimed;
 } chances;
 
 /*
@@ -242,6 +248,43 @@ cut_power(void)
 	disk_cut_power();
 }
 
+/* A person finds a queue TRIPPED, has its groups wait from now on, and starts the router again, which probes by itself:
+ * so a probe may be of a message that waits with its group. */
+static void
+mend_policies(void)
+{
+	bool mended = false;
+
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		uint64_t word = queue_state_word(&router.queues[q]);
+		bool before = tripped[q];
+
+		tripped[q] = control_word_state(word) == CONTROL_TRIPPED;
+		if (before || !tripped[q] || chances.mend == 0 || !world_chance(chances.mend))
+			continue;
+		world_trace("the groups of queue %u are to wait", q);
+		config.queues[q].server_error = CONFIG_SERVER_BLOCK_GROUP;
+		config.queues[q].auto_probe_ns = 50000000;
+		mended = true;
+	}
+	if (mended)
+		stop_router();
+}
+
+/* The power is cut at the moment at which a person is told of a dead letter. */
+static void
+cut_when_told(void)
+{
+	if (chances.told == 0 || told_cuts == TOLD_CUTS || !world_chance(chances.told))
+		return;
+	for (unsigned i = 0; i < ASKERS; i++)
+		asker_step(i);
+	if (!askers_were_told())
+		return;
+	told_cuts++;
+	cut_power();
+}
+
 static void
 accidents(void)
 {
@@ -251,8 +294,10 @@ accidents(void)
 		if (world.dies_in == 0)
 			kill_router();
 	}
+	/* While it looks at what its logs end with, or anywhere. */
 	if (!is_up && world.dies_in == 0 && world_chance(chances.start_death))
-		world.dies_in = 1 + world_below(200);
+		world.dies_in = 1 +
+		    world_below(chances.aimed && world_chance(50000) ? REPAIR_STEPS : START_STEPS);
 	if (world_chance(chances.cut))
 		cut_power();
 	if (is_up && world_chance(chances.stop))
@@ -284,9 +329,10 @@ turn(bool more)
 
 	world.step++;
 	longest_wait_ns = (int64_t)world_below(world_chance(5000) ? 1000000000 : 1000000);
-	if (which < chances.router)
+	if (which < chances.router) {
 		turn_router();
-	else if (which < chances.router + chances.publisher)
+		cut_when_told();
+	} else if (which < chances.router + chances.publisher)
 		publisher_step((unsigned)world_below(PUBLISHERS), more);
 	else if (which < chances.router + chances.publisher + chances.worker)
 		worker_step((unsigned)world_below(WORKERS));
@@ -294,6 +340,8 @@ turn(bool more)
 		asker_step((unsigned)world_below(ASKERS));
 	if (is_up)
 		model_check(&router);
+	if (is_up)
+		mend_policies();
 }
 
 /*
@@ -544,19 +592,21 @@ static void
 draw_removed_locks(void)
 {
 	chances.lock = 1 + some(200);
-	chances.kill = chances.cut = chances.stop = chances.fault = 0;
+	chances.kill = chances.cut = chances.stop = chances.fault = chances.mend = chances.told = 0;
 }
 
 static void
 draw_chances(void)
 {
+	/* Every other seed has accidents at moments that are chosen, too. */
+	chances.aimed = world.seed % 2 == 1 && !is_shipped;
 	chances.router = 5 + (unsigned)world_below(20);
 	chances.publisher = 2 + (unsigned)world_below(10);
 	chances.worker = 5 + (unsigned)world_below(30);
 	chances.asker = some(6);
 	chances.kill = some(400);
 	chances.start_death = some(60000);
-	chances.start_cut = some(60000);
+	chances.start_cut = some(chances.aimed ? 100000 : 60000);
 	chances.cut = some(300);
 	chances.stop = some(150);
 	chances.worker_death = some(400);
@@ -568,6 +618,8 @@ draw_chances(void)
 	chances.wall = some(200);
 	chances.durability = config.topics[0].durability == CONFIG_DURABILITY_OS ? some(30000) : 0;
 	chances.policy = some(60000);
+	chances.mend = chances.aimed ? 50000 : 0; /* once a trip */
+	chances.told = chances.aimed ? 20000 : 0; /* once a turn of the router */
 	if (world_chance(10000))
 		draw_removed_locks();
 	/* Starts are slow here, as each reads logs of many megabytes. */
@@ -678,6 +730,8 @@ run_seed(uint64_t seed, uint64_t steps)
 		if (config.queues[q].retention_ns > 0)
 			disk_capacity = UINT64_MAX;
 	draw_chances();
+	memset(tripped, 0, sizeof(tripped));
+	told_cuts = 0;
 	if (steps == 0)
 		steps = world_chance(10000) && !is_shipped ? 30000 : 1000 + world_below(4000);
 	for (uint64_t n = is_shipped ? 1 : world_below(FIRST_STARTS + 1); n > 0; n--)
