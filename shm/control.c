@@ -96,7 +96,7 @@ control_fingerprint(void)
 	return hash;
 }
 
-/* The directory that the segment is in: a living router holds its lock. */
+/* Opens the segment's directory, whose lock a living router holds. */
 static int
 open_dir_of(const char *path)
 {
@@ -152,11 +152,12 @@ control_publish(struct control *control)
 	uint64_t magic;
 
 	memcpy(&magic, CONTROL_MAGIC, sizeof(magic));
-	/* Pairs with the acquire load in check_segment(): all that stands in the segment comes before. */
+	/* Release: pairs with the acquire load in check_segment(), and publishes the whole
+	 * segment. */
 	atomic_store_explicit(&control->shared->magic, magic, memory_order_release);
 }
 
-/* Copies a text of shared memory. Returns whether it ends within its bytes. */
+/* Copies a text from shared memory. False if no NUL ends the text. */
 static bool
 copy_text(char *to, const char *from, size_t size)
 {
@@ -164,7 +165,7 @@ copy_text(char *to, const char *from, size_t size)
 	return memchr(to, '\0', size) != NULL;
 }
 
-/* Only what was copied is checked: the original may change meanwhile. */
+/* Copies first and then checks the copy, as the original may change at any time. */
 static int
 copy_facts(struct control_facts *facts, const struct control_shared *shared)
 {
@@ -258,7 +259,7 @@ control_disown(const char *path)
 	control_close(&old);
 }
 
-/* Does somebody hold the lock that a living router has? */
+/* True if another process holds the lock, as a living router does. */
 static bool
 is_held(int lock_fd)
 {
@@ -266,11 +267,11 @@ is_held(int lock_fd)
 		return false;
 	if (flock(lock_fd, LOCK_SH | LOCK_NB) != 0)
 		return errno == EWOULDBLOCK;
-	flock(lock_fd, LOCK_UN); /* a router that starts just now tries again */
+	flock(lock_fd, LOCK_UN); /* a router that was refused meanwhile tries again */
 	return false;
 }
 
-/* Closes it. Returns 1, 0, or -errno: for want of something it could not be opened. */
+/* As is_held(), and closes the descriptor. Returns 1, 0, or -errno if open() lacked resources. */
 static int
 is_held_once(int lock_fd)
 {
@@ -288,7 +289,7 @@ control_dir_held(const char *dir)
 	char path[PATH_MAX];
 	int rc = is_held_once(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 
-	/* Where directories cannot be locked, as on NFS, the file's lock is all there is. */
+	/* Directories cannot be locked on NFS; there the lock file decides. */
 	if (rc != 0 || snprintf(path, sizeof(path), "%s/router.lock", dir) >= (int)sizeof(path))
 		return rc;
 	return is_held_once(open(path, O_RDONLY | O_CLOEXEC));
@@ -297,7 +298,7 @@ control_dir_held(const char *dir)
 bool
 control_router_alive(const struct control *control)
 {
-	/* Not whether there is a process of this number: it may be one of another pid namespace. */
+	/* No test for a process with this pid, which may belong to another pid namespace. */
 	return atomic_load_explicit(&control->shared->router_pid, memory_order_relaxed) != 0 &&
 	    is_held(control->lock_fd);
 }
@@ -322,7 +323,7 @@ control_open_living(struct control *control, const char *run_dir, const char *st
 			rc = -ESRCH;
 		}
 		if (rc != -ESRCH && rc != -ENOENT && rc != -EAGAIN)
-			return rc; /* another version's, or damaged: so it stays */
+			return rc; /* waiting would not help: another version's, or damaged */
 		held = control_dir_held(state_dir);
 		if (held == 0)
 			held = control_dir_held(run_dir);
@@ -334,14 +335,15 @@ control_open_living(struct control *control, const char *run_dir, const char *st
 	}
 }
 
-/* Who has the old segment open finds no router in it. Workers that are being let go start nothing more. */
+/* Marks the old segment as one without a router. Its workers are being detached, and start no
+ * handler under STOPPED. */
 static void
 end_segment(struct control_shared *old)
 {
 	for (unsigned i = 0; i < CONTROL_QUEUES; i++) {
 		uint64_t word = atomic_load_explicit(&old->queue[i].state, memory_order_relaxed);
 
-		/* Release: as control_change_state(), whose readers these are. */
+		/* Release: pairs with the same acquire loads as control_change_state(). */
 		if (word != 0)
 			atomic_store_explicit(&old->queue[i].state,
 			    control_word(
@@ -353,7 +355,7 @@ end_segment(struct control_shared *old)
 	atomic_store_explicit(&old->router_pid, 0, memory_order_release);
 }
 
-/* The copy takes the place of the old segment, on the disk and at its address. */
+/* Puts the copy in place of the old segment, on the disk and at the old address. */
 static int
 take_place(struct control *control, struct control *copy, const char *from, const char *to)
 {
@@ -367,7 +369,7 @@ take_place(struct control *control, struct control *copy, const char *from, cons
 		rc = -errno;
 	} else if (mremap(copy->shared, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
 		       control->shared) == MAP_FAILED) {
-		rc = -EFAULT; /* nothing may be at that address any more */
+		rc = -EFAULT; /* the address may be unmapped now */
 	}
 	if (rc != 0) {
 		munmap(old.shared, size);
@@ -376,7 +378,7 @@ take_place(struct control *control, struct control *copy, const char *from, cons
 	end_segment(old.shared);
 	control->fd = copy->fd;
 	control->lock_fd = copy->lock_fd;
-	control_close(&old); /* and its lock */
+	control_close(&old); /* also frees the old segment's lock */
 	return 0;
 }
 
@@ -392,8 +394,8 @@ replace(struct control *control, const char *path)
 	rc = control_create(&copy, next);
 	if (rc != 0)
 		return rc;
-	memcpy(
-	    copy.shared, control->shared, sizeof(*copy.shared)); /* the magic, too: it is whole */
+	/* The copy is published at once, as the magic is copied too. */
+	memcpy(copy.shared, control->shared, sizeof(*copy.shared));
 	rc = take_place(control, &copy, next, path);
 	if (rc != 0) {
 		unlink(next);
@@ -441,7 +443,8 @@ control_read_state(
 	const struct control_queue *queue = &control->shared->queue[index];
 
 	for (int tries = 0; tries < READ_TRIES; tries++) {
-		/* Pairs with the compare-and-swap in control_change_state(): the slot is filled. */
+		/* Acquire: pairs with the compare-and-swap in control_change_state(), after which
+		 * the slot is filled. */
 		uint64_t before = atomic_load_explicit(&queue->state, memory_order_acquire);
 		unsigned slot = control_word_slot(before);
 
@@ -450,7 +453,8 @@ control_read_state(
 		if (slot >= CONTROL_SLOTS)
 			return;
 		memcpy(detail, &queue->detail[slot], sizeof(*detail));
-		/* The copy comes before the second look at the word. */
+		/* Acquire: orders the copy before the second load of the word. Pairs with the
+		 * release fence in control_change_state(). */
 		atomic_thread_fence(memory_order_acquire);
 		if (atomic_load_explicit(&queue->state, memory_order_relaxed) == before)
 			break;
@@ -469,17 +473,17 @@ control_change_state(struct control *control, unsigned index, unsigned first_slo
 	unsigned slot = first_slot + (unsigned)(generation % CONTROL_CTL_SLOT);
 	uint64_t word;
 
-	/* The slot that is in use is never refilled: it may be read at this moment. */
+	/* The current word's slot may be being read, so is not refilled. */
 	if (slot == control_word_slot(expected))
 		slot = first_slot + (slot - first_slot + 1) % CONTROL_CTL_SLOT;
-	/* Pairs with the acquire fence in control_read_state(): whose copy has a byte of what is stored here sees
-	 * expected, or a later word, at its second look. */
+	/* Release: pairs with the acquire fence in control_read_state(). A reader whose copy has a
+	 * byte from these stores loads `expected`, or a later word, at its second load. */
 	atomic_thread_fence(memory_order_release);
 	queue->detail[slot] = *detail;
 	queue->detail[slot].generation = generation;
 	word = control_word(to, slot, generation);
 	*now = expected;
-	/* Release: publishes the slot. Pairs with the acquire loads of the state word. */
+	/* Release: publishes the slot. Pairs with all acquire loads of the state word. */
 	if (!atomic_compare_exchange_strong_explicit(
 		&queue->state, now, word, memory_order_acq_rel, memory_order_acquire))
 		return -EAGAIN;
@@ -499,7 +503,8 @@ control_lock(struct control *control, uint64_t deadline_ns)
 			return -ETIMEDOUT;
 		nanosleep(&pause, NULL);
 	}
-	/* Pairs with end_segment(): what is changed here from now on would be seen by nobody. */
+	/* Acquire: pairs with the release stores in end_segment() and control_disown(). A change in
+	 * a segment without a router would have no effect. */
 	if (atomic_load_explicit(&control->shared->router_pid, memory_order_acquire) != 0)
 		return 0;
 	control_unlock(control);

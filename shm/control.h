@@ -1,39 +1,45 @@
 /*
- * control - the control segment: what is running, what is stopped, by whom and why.
+ * control - the control segment: the state of each subscription, who changed it and why; workers,
+ * counters.
  *
- * One file, RUN/control, written by the router, headgatectl and the subscription manager, mapped read-only
- * by everybody else.
- * Described for users in headgate-control(5).
+ * One file, RUN/control. The router, headgatectl and the subscription manager write to it; all
+ * other programs map it read-only. Users find its description in headgate-control(5).
  *
- * The state of a subscription is one 64-bit word, so that one compare-and-swap changes it:
+ * The state of a subscription is one 64-bit word, so that one compare-and-swap changes the state:
  *
  *      63           56 55          48 47                                     0
  *      +--------------+--------------+----------------------------------------+
  *      |    state     | detail slot  |              generation                |
  *      +--------------+--------------+----------------------------------------+
  *
- * The detail slot (who, when, why) is filled before the word names it. Slots 0 to 3 are the
- * router's, 4 to 7 headgatectl's and the subscription manager's, which hold an flock on the file while
- * they change anything; so no two writers ever fill one slot, and the slot that the current word names
- * is not refilled.
+ * The detail slot (who, when, why) is filled before a word refers to the slot. The router fills
+ * slots 0 to 3. headgatectl and the subscription manager fill slots 4 to 7, under an flock on the
+ * file. No two writers therefore fill one slot, and no writer refills the slot of the current word.
  *
- * Words that one side reads together, and why that is right:
- *   state word and its detail      a slot is filled before the word names it (release and acquire), and not again while the
- *                                  word does. A reader copies the slot, looks at the word again (fences on both sides),
- *                                  and compares the generation
- *   magic and all else             the magic is stored last: release and acquire
- *   a worker's pid and its entry   the pid is stored last: release and acquire. An entry that is freed and filled again
- *                                  meanwhile is another worker's: it attached after the change that is waited for, and
- *                                  has never seen an older state
- *   a worker's state_seen          of headgatectl and the router: release and acquire, as in the lane (lane.h)
- *   a worker's starting            start.h
- *   logged and the state           release and acquire: who sees the generation logged knows that it is on disk
- *   counters in_flight, returned   returned is added to before in_flight is stored: release and acquire
- *   counters published, done,      each by itself; they may be of different moments. published is read first: when it
- *   failed                         equals the others' sum, as many were settled as had been published by then
- *   router_pid, ready, heartbeat   each by itself; whether the router lives says its lock
+ * Words that a reader reads together, with the reason why the combination is consistent:
+ *   state word and its detail      A slot is filled before the word refers to the slot (release and
+ *                                  acquire), and not refilled while the word does. A reader copies
+ *                                  the slot, loads the word again (fences on both sides), and
+ *                                  compares the generation.
+ *   magic and all else             The magic is stored last: release and acquire.
+ *   a worker's pid and its entry   The pid is stored last: release and acquire. An entry that is
+ *                                  freed and filled again meanwhile belongs to another worker. That
+ *                                  worker attached after the change waited for, so has never seen an
+ *                                  older state.
+ *   a worker's state_seen          Between router and headgatectl: release and acquire, as in the
+ *                                  lane (lane.h).
+ *   a worker's starting            See start.h.
+ *   logged and the state           Release and acquire: a reader of a logged generation knows that
+ *                                  the state is on disk.
+ *   counters in_flight, returned   `returned` is increased before in_flight is stored: release and
+ *                                  acquire.
+ *   counters published, done,      Independent; may be of different moments. A reader loads
+ *   failed                         `published` first: if the sum of the others equals it, all
+ *                                  messages published by then are settled.
+ *   router_pid, ready, heartbeat   Independent. The lock on RUN decides whether the router lives.
  *
- * Changing the layout: change CONTROL_MAGIC's last digit; the fingerprint follows by itself.
+ * After a change of the layout, change CONTROL_MAGIC's last digit. The fingerprint follows
+ * automatically.
  */
 #ifndef HEADGATE_SHM_CONTROL_H
 #define HEADGATE_SHM_CONTROL_H
@@ -52,18 +58,18 @@ enum {
 	CONTROL_WORKERS = 128,
 	CONTROL_TOPICS = 32,
 	CONTROL_NAME_BYTES = 64, /* with the terminating NUL */
-	CONTROL_ID_BYTES = 132,  /* message id, 128 bytes and NUL */
+	CONTROL_ID_BYTES = 132,  /* message id: 128 bytes and NUL */
 	CONTROL_TEXT_BYTES = 256,
 	CONTROL_PATH_BYTES = 4096,
-	CONTROL_SLOTS = 8,   /* of detail, for each queue */
-	CONTROL_CTL_SLOT = 4 /* the first of headgatectl's */
+	CONTROL_SLOTS = 8,   /* detail slots per queue */
+	CONTROL_CTL_SLOT = 4 /* first slot of headgatectl and the subscription manager */
 };
 
 enum control_state { CONTROL_RUNNING = 1, CONTROL_STOPPED, CONTROL_TRIPPED, CONTROL_PROBING };
 
-/* "RUNNING" ..., or NULL for what is no state. */
+/* "RUNNING", ...; NULL for an invalid state. */
 const char *control_state_name(enum control_state);
-/* 0 for what is no state's name. Any case. */
+/* The state of this name, in any case; 0 for an unknown name. */
 enum control_state control_state_parse(const char *name);
 
 static inline uint64_t
@@ -88,99 +94,99 @@ control_word_generation(uint64_t word)
 }
 
 enum control_flag {
-	CONTROL_SKIP = 1, /* PROBING: the message is not tried, but given up */
-	CONTROL_DRAIN = 2 /* STOPPED: what was handed to workers before is handled */
+	CONTROL_SKIP = 1, /* PROBING: give the message up instead of handling */
+	CONTROL_DRAIN = 2 /* STOPPED: workers still handle messages handed out before */
 };
 
-/* Why a queue, or a topic, takes no messages at the moment: publishers are asked to try again. Each
- * ends by itself when what is the matter has ended. */
+/* The reason why a queue or topic accepts no messages at the moment; publishers are asked to try
+ * again. A refusal ends with its cause. */
 enum control_refusal {
-	CONTROL_TAKES,
+	CONTROL_TAKES, /* accepts */
 	CONTROL_DISK_FULL,
-	CONTROL_LOG_FAILS, /* its log cannot grow for another reason */
-	CONTROL_MAX_BYTES,
-	CONTROL_DEAD_LETTERS_FULL, /* its dead-letter queue's log cannot grow */
-	CONTROL_DEDUP_FULL,        /* a topic's: new ids */
-	CONTROL_FILES_GONE         /* somebody removed its log's files, which the router has open */
+	CONTROL_LOG_FAILS,         /* the queue's log cannot grow, for another reason */
+	CONTROL_MAX_BYTES,         /* the queue's max_bytes is reached */
+	CONTROL_DEAD_LETTERS_FULL, /* the log of the queue's dead-letter queue cannot grow */
+	CONTROL_DEDUP_FULL,        /* the topic's deduplication has no room for new ids */
+	CONTROL_FILES_GONE         /* the log's files, open in the router, were removed */
 };
-/* For a person; NULL for CONTROL_TAKES. */
+/* A text for people; NULL for CONTROL_TAKES. */
 const char *control_refusal_text(enum control_refusal);
 
-/* Why a subscription is in the state it is in. Plain bytes: published by the state word. */
+/* Who set a subscription's state, when and why. Plain bytes, published by the state word. */
 struct control_detail {
-	uint64_t generation; /* of the word that names this slot; readers compare */
+	uint64_t generation; /* of the word that refers to this slot; readers compare */
 	uint64_t since_ns;   /* CLOCK_REALTIME */
-	uint64_t sequence;   /* of the message that tripped it, 0 for none */
-	uint32_t uid, pid;   /* who changed it */
-	uint32_t status;     /* of the message that tripped it, 0 for none */
+	uint64_t sequence;   /* of the message that tripped the queue; 0: none */
+	uint32_t uid, pid;   /* of the process that changed the state */
+	uint32_t status;     /* of the message that tripped the queue; 0: none */
 	uint32_t flags;      /* enum control_flag */
 	char user[CONTROL_NAME_BYTES];
 	char program[CONTROL_NAME_BYTES];
 	char message_id[CONTROL_ID_BYTES];
-	char error[CONTROL_TEXT_BYTES];  /* what the handler said */
-	char reason[CONTROL_TEXT_BYTES]; /* what the person said */
-	uint32_t
-	    tripped_s; /* CLOCK_REALTIME, seconds: when that message failed first; 0: not known */
+	char error[CONTROL_TEXT_BYTES];  /* from the handler */
+	char reason[CONTROL_TEXT_BYTES]; /* from the person */
+	uint32_t tripped_s; /* first failure of the message, CLOCK_REALTIME, seconds; 0: unknown */
 };
 _Static_assert(sizeof(struct control_detail) == 816, "shared layout");
 
-/* When the message that tripped it failed first. */
+/* The time of the first failure of the message that tripped the queue. */
 static inline uint64_t
 control_tripped_ns(const struct control_detail *detail)
 {
 	return detail->tripped_s != 0 ? detail->tripped_s * UINT64_C(1000000000) : detail->since_ns;
 }
 
-struct control_counters { /* each since the queue's log began, as far as the log still knows */
+struct control_counters {
+	/* Messages since the log's beginning, as far as the log has a record. */
 	_Atomic uint64_t published, duplicates, done, failed, dead_lettered, expired;
-	_Atomic uint64_t depth;     /* messages not settled */
-	_Atomic uint64_t in_flight; /* of these, handed to a worker */
-	_Atomic uint64_t
-	    oldest_ns; /* CLOCK_REALTIME publish time of the oldest unsettled, 0: none */
-	_Atomic uint64_t log_bytes;              /* on disk */
-	_Atomic uint64_t blocked_groups, parked; /* groups that wait, and messages of theirs */
-	_Atomic uint64_t returned; /* came back from a worker unsettled, since the router began: the
-				      worker is gone, or their group is blocked */
+	_Atomic uint64_t depth;     /* unsettled messages */
+	_Atomic uint64_t in_flight; /* unsettled messages handed to a worker */
+	_Atomic uint64_t oldest_ns; /* publish time of the oldest one, CLOCK_REALTIME; 0: none */
+	_Atomic uint64_t log_bytes; /* on disk */
+	_Atomic uint64_t blocked_groups; /* groups that wait for a retry */
+	_Atomic uint64_t parked;         /* messages of blocked groups */
+	/* Messages that came back from a worker unsettled, since the router's start: the worker is
+	 * gone, or the group blocked. */
+	_Atomic uint64_t returned;
 };
 
 struct control_queue {
 	char name[CONTROL_NAME_BYTES];
 	uint64_t log_id;
 	uint32_t lanes, topic;      /* topic: index in topics */
-	uint32_t dead_letter_queue; /* index in queues; its own: it is a dead-letter queue */
+	uint32_t dead_letter_queue; /* index in queues; a dead-letter queue has its own index */
 	uint32_t pad0;
-	uint64_t visibility_ns;               /* a handler that takes longer is ended */
+	uint64_t visibility_ns;               /* longest time of a handler */
 	_Alignas(128) _Atomic uint64_t state; /* the word drawn above */
-	_Atomic uint64_t logged;              /* generation that is on disk */
+	_Atomic uint64_t logged;              /* highest generation on disk */
 	_Atomic uint32_t refuses;             /* enum control_refusal */
 	uint32_t pad;
-	_Atomic uint64_t probe_due_ns; /* CLOCK_MONOTONIC: auto_probe tries next; 0: it does not */
+	_Atomic uint64_t probe_due_ns; /* next auto_probe, CLOCK_MONOTONIC; 0: none */
 	struct control_detail detail[CONTROL_SLOTS];
 	_Alignas(128) struct control_counters counters;
 };
 
 enum control_worker_flag {
-	CONTROL_STORE_EMPTY =
-	    1 /* its store has nothing of the log, although messages of it were done */
+	CONTROL_STORE_EMPTY = 1 /* the store has no row of the log, although messages were done */
 };
 
 struct control_worker {
 	_Atomic uint32_t pid;          /* 0: free entry */
 	uint32_t queue;                /* index in queues */
-	uint64_t lanes;                /* bit n: it has lane n */
-	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, from its lane */
-	_Atomic uint64_t state_seen;   /* state word, from its lane */
+	uint64_t lanes;                /* bit n: the worker has lane n */
+	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, from the worker's lane */
+	_Atomic uint64_t state_seen;   /* state word, from the worker's lane */
 	uint64_t attached_ns;          /* CLOCK_REALTIME */
-	struct start starting;         /* what it is at, from its lane */
-	_Atomic uint64_t flags;        /* enum control_worker_flag, from its lane */
+	struct start starting;         /* message being handled, from the worker's lane */
+	_Atomic uint64_t flags;        /* enum control_worker_flag, from the worker's lane */
 };
 
 struct control_topic {
 	char name[CONTROL_NAME_BYTES];
 	_Atomic uint64_t published, refused, unroutable, duplicates;
-	_Atomic uint64_t ids,
-	    ids_bytes; /* that the deduplication remembers; the router's memory for them */
-	_Atomic uint32_t refuses; /* enum control_refusal */
+	_Atomic uint64_t ids;       /* in the deduplication window */
+	_Atomic uint64_t ids_bytes; /* the router's memory for ids */
+	_Atomic uint32_t refuses;   /* enum control_refusal */
 	uint32_t pad;
 };
 
@@ -190,18 +196,17 @@ struct control_shared {
 	uint64_t size;
 	uint32_t queues, topics;              /* entries in use */
 	_Atomic uint32_t router_pid;          /* 0: no router */
-	_Atomic uint32_t ready;               /* 1: it takes messages */
+	_Atomic uint32_t ready;               /* 1: the router accepts messages */
 	_Atomic uint64_t router_heartbeat_ns; /* CLOCK_MONOTONIC */
 	_Atomic uint64_t router_since_ns;     /* CLOCK_REALTIME */
-	char config_file
-	    [CONTROL_PATH_BYTES]; /* that the router read, from the root on; "": built in */
+	char config_file[CONTROL_PATH_BYTES]; /* the router's, absolute; "": built in */
 	_Alignas(128) struct control_topic topic[CONTROL_TOPICS];
 	_Alignas(128) struct control_worker worker[CONTROL_WORKERS];
 	_Alignas(128) struct control_queue queue[CONTROL_QUEUES];
 };
 
-/* What stays as it is while a router runs: copied and checked when a segment is opened. Who may write to the segment
- * may change the original at any time, so only the copy is used. */
+/* The constant part of a segment, copied and checked by control_open(). Any writer of the segment
+ * could change the original at any time, so only the copy is used. */
 struct control_facts {
 	unsigned queues, topics;
 	struct {
@@ -215,59 +220,66 @@ struct control_facts {
 
 struct control {
 	struct control_shared *shared; /* mapped read-only unless opened for writing */
-	struct control_facts facts; /* of a segment that was opened; zero for one that was made */
+	struct control_facts facts;    /* from control_open(); zero after control_create() */
 	int fd;
-	int lock_fd; /* RUN, whose lock (flock) a living router holds; -1: it could not be opened */
+	int lock_fd; /* RUN, which a living router has locked (flock); -1: cannot be opened */
 };
 
 uint32_t control_fingerprint(void);
 
-/* Router. Makes a new segment beside path and renames it into place, so that a reader sees a whole
- * one or none; magic and fingerprint are set by control_publish(). Returns 0 or -errno. */
+/* Router. Makes a segment beside `path`, then renames, so that a reader finds a whole segment or
+ * none. control_publish() sets magic and fingerprint. Returns 0 or -errno. */
 int control_create(struct control *, const char *path);
 void control_publish(struct control *);
-/* Router, as soon as it holds the lock of RUN: the router that made the segment at path, if there is one, is dead. What
- * it says of the subscriptions stays. */
+/* Router, with the lock of RUN held: marks a segment at `path` as one without a router, as its
+ * router is dead. The subscriptions' states stay. */
 void control_disown(const char *path);
-/* Router. Somebody removed the segment at path: makes another one there, in which all is as it was, also at the same
- * address. Nobody finds a router in the old one any more, and its subscriptions are STOPPED: workers that have it are
- * to be let go. Returns 0; -EAGAIN while somebody has its lock; -EFAULT when nothing can go on; or another -errno. */
+/* Router. Replaces a segment that was removed from `path` by a copy, at the same address. In the
+ * old segment no router is found any more, and all subscriptions are STOPPED; the caller detaches
+ * workers that have it mapped. Returns 0; -EAGAIN while a process holds the old segment's lock;
+ * -EFAULT if the router cannot go on; or another -errno. */
 int control_replace(struct control *, const char *path);
 
-/* Anyone. Returns 0; -ENOENT when there is none; -EAGAIN when it is not published yet; -ESTALE when
- * it is another version's; -EPROTO when it is damaged; -EPERM when it belongs to another user, who is not
- * root either; or -errno. */
+/* Anyone. Opens a segment. Returns 0, or:
+ *   -ENOENT  no segment
+ *   -EAGAIN  not published yet
+ *   -ESTALE  of another version
+ *   -EPROTO  damaged
+ *   -EPERM   owned by neither root nor the caller's user
+ *   another -errno */
 int control_open(struct control *, const char *path, bool writable);
 void control_close(struct control *);
 
-/* Opens RUN/control of a router that lives. As long as a router holds RUN or STATE without such a segment, because it
- * starts or because somebody removed the segment, waits for one, until deadline_ns (CLOCK_MONOTONIC). Returns 0; -ESRCH
- * when the segment is that of a router that is gone; or as control_open(). Nothing is open unless it returns 0. */
+/* Anyone. Opens RUN/control of a living router. While a router holds RUN or STATE without a segment
+ * (at its start, or after the segment was removed), waits until deadline_ns (CLOCK_MONOTONIC).
+ * Returns as control_open() does, and -ESRCH for the segment of a dead router. Nothing is open
+ * after an error. */
 int control_open_living(struct control *, const char *run_dir, const char *state_dir, bool writable,
     uint64_t deadline_ns);
 
 /* Anyone. Does a router have the locks of this directory, RUN or STATE (router/place_lock.h)? It may be one that starts.
  * Returns 1, 0, or -errno: for want of something that could not be looked at. */
 int control_dir_held(const char *dir);
-/* True while the router that made the segment is alive (it holds the lock of RUN). */
+/* True while the segment's router lives, that is, holds the lock of RUN. */
 bool control_router_alive(const struct control *);
 
-/* Index of the queue with this name, or -1. */
+/* The index of the queue with this name, or -1. */
 int control_find_queue(const struct control *, const char *name);
 
-/* A consistent copy of a queue's state and its detail; *word is the state word they belong to. The
- * detail is zero when the word names none. Strings are terminated whatever stood there. */
+/* Sets *word to a queue's state word, and copies its detail consistently. The detail is zero if the
+ * word refers to none. Strings are always terminated. */
 void control_read_state(
     const struct control *, unsigned queue, uint64_t *word, struct control_detail *);
 
-/* Changes the state with one compare-and-swap from expected. first_slot is 0 (router) or
- * CONTROL_CTL_SLOT. detail->generation is filled in. Returns 0 with *now the new word, or -EAGAIN
- * when the word is no longer expected (*now says what it is). */
+/* Changes the state with one compare-and-swap from `expected`. first_slot: 0 (router) or
+ * CONTROL_CTL_SLOT. Fills detail->generation in. Returns 0 with *now the new word, or -EAGAIN with
+ * *now the current word, if the word is not `expected`. */
 int control_change_state(struct control *, unsigned queue, unsigned first_slot, uint64_t expected,
     enum control_state to, const struct control_detail *detail, uint64_t *now);
 
-/* headgatectl, subscription manager: the lock that makes it the only one to use its slots. Returns 0, -ESRCH when no
- * router has this segment any more, -ETIMEDOUT when another process keeps it until deadline_ns (CLOCK_MONOTONIC), or -errno. */
+/* headgatectl, subscription manager: takes the lock for slots CONTROL_CTL_SLOT and above. Returns
+ * 0; -ESRCH if no router uses this segment any more; -ETIMEDOUT if another process holds the lock
+ * until deadline_ns (CLOCK_MONOTONIC); or another -errno. */
 int control_lock(struct control *, uint64_t deadline_ns);
 void control_unlock(struct control *);
 

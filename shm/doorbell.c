@@ -9,15 +9,15 @@ void
 doorbell_prepare(struct doorbell *bell)
 {
 	atomic_store_explicit(&bell->sleeping, 1, memory_order_relaxed);
-	/* Barrier A, pairs with barrier B in doorbell_must_wake(). A sequentially consistent fence,
-	 * because a store must come before a later load: no weaker order says that. */
+	/* Barrier A, pairs with barrier B in doorbell_must_wake(). Sequentially consistent, because
+	 * no weaker fence orders a store before a later load. */
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
 void
 doorbell_cancel(struct doorbell *bell)
 {
-	/* Relaxed: at worst a waker still sees 1 and wakes in vain. */
+	/* Relaxed: at worst a waker still loads 1 and wakes in vain. */
 	atomic_store_explicit(&bell->sleeping, 0, memory_order_relaxed);
 }
 
@@ -29,20 +29,20 @@ doorbell_wait(struct doorbell *bell, int64_t timeout_ns)
 		.tv_nsec = timeout_ns % 1000000000,
 	};
 
-	/* Shared between processes: no FUTEX_PRIVATE_FLAG. Sleeps only while the word is still 1; that
-	 * it returns early, by a signal or for no reason, is as good as a wake. */
+	/* No FUTEX_PRIVATE_FLAG, as processes share the word. The kernel sleeps only while the word
+	 * is 1. An early return, by a signal or for no reason, counts as a wake-up. */
 	syscall(SYS_futex, &bell->sleeping, FUTEX_WAIT, 1, &timeout, NULL, 0);
 }
 
 bool
 doorbell_must_wake(struct doorbell *bell)
 {
-	/* Barrier B, pairs with barrier A in doorbell_prepare(): what was published before this is
-	 * seen by a sleeper whose 1 we do not see. */
+	/* Barrier B, pairs with barrier A in doorbell_prepare(): a sleeper whose 1 is not loaded
+	 * below sees all records published before. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&bell->sleeping, memory_order_relaxed) != 1)
 		return false;
-	/* Of several wakers only one takes the 1 away. */
+	/* Only one of several wakers gets the 1. */
 	return atomic_exchange_explicit(&bell->sleeping, 0, memory_order_relaxed) == 1;
 }
 

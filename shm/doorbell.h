@@ -1,21 +1,21 @@
 /*
- * doorbell - wakes a process that sleeps because its rings are empty.
+ * doorbell - wakes a process that sleeps on empty rings.
  *
  * The sleeper                             The waker
- *   sleeping = 1                            publishes its record (ring_publish)
+ *   sleeping = 1                            publishes a record (ring_publish)
  *   full barrier             (A)            full barrier              (B)
- *   looks at its rings once more            looks at sleeping
- *   sleeps if they are still empty          if 1: exchanges it for 0 and wakes
+ *   checks the rings once more              loads sleeping
+ *   sleeps if all are empty                 if 1: exchanges for 0, and wakes the sleeper
  *
- * Barrier A pairs with barrier B: of "ring looked empty" and "sleeping looked 0" at least one is
- * false, so no wake-up is lost. They are the only full barriers in the project's rings, one for
- * each batch. The exchange makes sure that only one wake is issued.
+ * Barrier A pairs with barrier B, so it cannot happen that the sleeper finds the ring empty and the
+ * waker loads 0. No wake-up is lost therefore. These are the only full barriers of the rings, one
+ * per batch. The exchange makes sure that only one wake-up is issued.
  *
- * A worker sleeps on the futex word, with a time-out always. The router sleeps in its I/O loop and
- * is woken through an eventfd.
+ * A worker sleeps on the futex word, always with a time-out. The router sleeps in its I/O loop, and
+ * an eventfd wakes it.
  *
- * tests/model/doorbell.pml is a model of this, in which all orders of the steps are tried, with
- * stores that come to memory late. Change both.
+ * tests/model/doorbell.pml models this handshake, with all orders of the steps, and stores that
+ * reach memory late. Change both together.
  */
 #ifndef HEADGATE_SHM_DOORBELL_H
 #define HEADGATE_SHM_DOORBELL_H
@@ -25,22 +25,22 @@
 #include <stdint.h>
 
 struct doorbell {
-	_Atomic uint32_t sleeping; /* 1: asleep or about to be. Also the futex word. */
+	_Atomic uint32_t sleeping; /* 1: asleep or about to sleep. Also the futex word. */
 	uint32_t pad;
 };
 _Static_assert(sizeof(struct doorbell) == 8, "shared layout");
 
-/* Sleeper: says that it is about to sleep, then full barrier A. Look at the rings after this. */
+/* Sleeper: announces a sleep, then full barrier A. The caller checks its rings afterwards. */
 void doorbell_prepare(struct doorbell *);
 
-/* Sleeper: does not sleep after all, or woke up. */
+/* Sleeper: takes the announcement back, instead of a sleep or after one. */
 void doorbell_cancel(struct doorbell *);
 
-/* Sleeper: sleeps until rung or until timeout_ns passed. Call between prepare and cancel. */
+/* Sleeper: sleeps until rung, or for timeout_ns. Call between prepare and cancel. */
 void doorbell_wait(struct doorbell *, int64_t timeout_ns);
 
-/* Waker: full barrier B, then true when the sleeper must be woken by the caller's own means (an
- * eventfd). Returns true once for each sleep. */
+/* Waker: full barrier B, then true if the caller must wake the sleeper by other means than the
+ * futex (an eventfd). Returns true once per sleep. */
 bool doorbell_must_wake(struct doorbell *);
 
 /* Waker: doorbell_must_wake() and a futex wake. */

@@ -14,7 +14,7 @@ static const char *const event_names[GATE_EVENTS] = {
 };
 
 /* clang-format off */
-/* A stop wins over everything; only a start ends it. What fails meanwhile is noted. */
+/* A stop wins over all other events, and only a start ends STOPPED. */
 static const unsigned char next[CONTROL_PROBING + 1][GATE_EVENTS] = {
 	/*       start stop skip failed passed probe restart damage */
 	[R] = {  R,    S,   0,   T,     0,     0,    R,      S },

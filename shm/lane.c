@@ -43,7 +43,7 @@ lane_fingerprint(void)
 int
 lane_map_twice(int fd, uint64_t offset, size_t length, void **data)
 {
-	/* Reserve room for both, then put the same pages into each half. */
+	/* Reserves addresses for both halves, then maps the same pages into each half. */
 	uint8_t *both = mmap(NULL, 2 * length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (both == MAP_FAILED)
@@ -61,7 +61,8 @@ lane_map_twice(int fd, uint64_t offset, size_t length, void **data)
 	return 0;
 }
 
-/* Where the rings begin: behind the header, with a page. Pages may be larger (64 KiB), of one size at both ends. */
+/* The rings begin behind the header, at the next page. Pages may be larger than 4 KiB; both
+ * processes have the same size. */
 static uint64_t
 data_offset(void)
 {
@@ -77,7 +78,8 @@ capacity_valid(uint64_t capacity)
 	    (capacity & (capacity - 1)) == 0 && capacity >= data_offset();
 }
 
-/* Maps the header page and both rings. On failure what was mapped is left for lane_drop(). */
+/* Maps the header page and both rings. After an error lane_drop() removes the mappings made so
+ * far. */
 static int
 map_lane(struct lane *lane, uint64_t delivery_capacity, uint64_t completion_capacity)
 {
@@ -100,7 +102,7 @@ map_lane(struct lane *lane, uint64_t delivery_capacity, uint64_t completion_capa
 	    &lane->completion_data);
 }
 
-/* What is believed from here on, whatever the other side writes there. */
+/* Copies the checked fields; the shared ones are not read again. */
 static void
 copy_header(struct lane *lane, const struct lane_shared *header)
 {
@@ -156,7 +158,7 @@ lane_create(struct lane *lane, const struct lane_params *params)
 	return rc;
 }
 
-/* Is this memfd one that cannot change its size under us? */
+/* Returns 0 if the memfd's seals forbid changes of its size. */
 static int
 check_file(struct lane *lane)
 {
@@ -205,7 +207,7 @@ lane_attach(struct lane *lane, int fd, const char *queue)
 		goto fail;
 	}
 	lane->shared = page;
-	memcpy(&header, page, sizeof(header)); /* checked and used is this copy */
+	memcpy(&header, page, sizeof(header)); /* the checks, and all uses, are of this copy */
 	rc = check_header(lane, &header, queue);
 	if (rc == 0)
 		rc = map_lane(lane, header.delivery_capacity, header.completion_capacity);

@@ -5,23 +5,25 @@
  *   LANE_DATA_OFFSET    delivery ring data      (router -> worker), delivery_capacity bytes
  *   ... behind it       completion ring data    (worker -> router), completion_capacity bytes
  *
- * The router creates a lane for each lane number that a worker is given, and hands over the memfd
- * by SCM_RIGHTS. A lane is never reused: when its worker is gone it is dropped with everything in
- * it, and the next worker gets a fresh one from the first unsettled message.
+ * The router creates a lane for each lane number of a worker, and passes the memfd by SCM_RIGHTS. A
+ * lane is never reused: the router drops a dead worker's lane with all its contents, and gives the
+ * next worker a new lane, from the first unsettled message on.
  *
- * Words that one side reads together, and why that is right:
- *   ring position and record bytes   ring.h: release and acquire on the position
- *   sleeping and ring positions      doorbell.h: a full barrier on each side
- *   starting.sequence and .since_ns  start.h: release and acquire, and since_ns is never set back
- *   state_seen and completions       release and acquire on state_seen: who sees it sees the outcomes of all handlers that
- *                                    were started under older states
- *   starting and the state word      never read together. Who changes the state waits for state_seen. No handler starts
- *                                    under an older state after that, without a barrier: each look at the state word
- *                                    finds it as new as the look before, or newer (tests/model/gate.pml)
- *   heartbeat_ns, handled            each read by itself
- *   what stands in the header        copied once, and checked, before the lane is used
+ * Words that a reader reads together, with the reason why the combination is consistent:
+ *   ring position and record bytes   ring.h: release and acquire on the position.
+ *   sleeping and ring positions      doorbell.h: a full barrier on each side.
+ *   starting.sequence and .since_ns  start.h: release and acquire; since_ns is never set back.
+ *   state_seen and completions       Release and acquire on state_seen: a reader finds the outcomes
+ *                                    of all handlers started under older states.
+ *   starting and the state word      Never read together. A process that changes the state waits
+ *                                    for state_seen. Afterwards no handler starts under an older
+ *                                    state, even without a barrier: successive loads of the state
+ *                                    word never go back in time (tests/model/gate.pml).
+ *   heartbeat_ns, handled            Independent.
+ *   header                           Copied once, and checked, before the lane is used.
  *
- * Changing the layout: change LANE_MAGIC's last digit; the fingerprint follows by itself.
+ * After a change of the layout, change LANE_MAGIC's last digit. The fingerprint follows
+ * automatically.
  */
 #ifndef HEADGATE_SHM_LANE_H
 #define HEADGATE_SHM_LANE_H
@@ -32,7 +34,7 @@
 
 #define LANE_MAGIC "HGLANE03"
 
-/* The simulation makes it smaller, so that rings are full. */
+/* The simulation uses smaller rings, which get full. */
 #ifndef LANE_DELIVERY
 #define LANE_DELIVERY (1 << 20)
 #endif
@@ -44,63 +46,62 @@ enum {
 	LANE_COMPLETION_BYTES = 1 << 18
 };
 
-/* What a ring record's tag says. */
+/* Tags of ring records. */
 enum lane_tag { LANE_TAG_DELIVERY = 1, LANE_TAG_COMPLETION = 2 };
 
 /* Payload of a delivery record: this, then reason_length bytes of UTF-8, then the envelope
  * (message/envelope.h). */
 struct lane_delivery {
-	uint64_t sequence;      /* the queue's, from 1 */
-	uint32_t receive_count; /* handlers that were started on it before and died */
+	uint64_t sequence;      /* in the queue, from 1 */
+	uint32_t receive_count; /* earlier handlers of the message that died */
 	uint16_t flags;         /* enum lane_delivery_flag */
-	uint16_t status;        /* with LANE_GIVE_UP: as what it is recorded */
-	uint16_t reason_length; /* ... and why */
+	uint16_t status;        /* LANE_GIVE_UP: record the message as failed with this status */
+	uint16_t reason_length; /* LANE_GIVE_UP: bytes of the reason; else 0 */
 	uint16_t pad[3];
 };
 _Static_assert(sizeof(struct lane_delivery) == 24, "shared layout");
 
 enum lane_delivery_flag {
-	LANE_AGAIN = 1,  /* its group was blocked, and is not any more */
-	LANE_GIVE_UP = 2 /* not to be handled, but recorded as failed */
+	LANE_AGAIN = 1,  /* the router has unblocked the message's group */
+	LANE_GIVE_UP = 2 /* record the message as failed instead of handling it */
 };
 
 /* Payload of a completion record: this, then reason_length bytes of UTF-8. */
 struct lane_completion {
 	uint64_t sequence;
-	uint64_t state_seen; /* the state word (control.h) that the handler was started under */
+	uint64_t state_seen; /* state word (control.h) when the handler started */
 	uint16_t status;     /* 200 .. 599 */
 	uint16_t reason_length;
 	uint32_t flags; /* enum lane_completion_flag */
 };
 _Static_assert(sizeof(struct lane_completion) == 24, "shared layout");
 enum lane_completion_flag {
-	LANE_ENDED = 1,     /* of a failure: it is recorded, and the message is not tried again */
-	LANE_GIVEN_BACK = 2 /* it was not handled: one of its group that comes before it failed */
+	LANE_ENDED = 1,     /* the failure is recorded in the store; the message is not retried */
+	LANE_GIVEN_BACK = 2 /* not handled, as an earlier message of the group failed */
 };
 enum { LANE_REASON_BYTES = 512 }; /* longest reason; longer ones are cut */
 
-/* Written by the worker, read by the router, which believes none of it but in what concerns this worker. */
+/* Written by the worker. The router uses these words for decisions about this worker only. */
 struct lane_worker_words {
-	_Alignas(RING_LINE_BYTES) struct start starting; /* what its handler is at */
+	_Alignas(RING_LINE_BYTES) struct start starting; /* message being handled */
 	_Atomic uint64_t heartbeat_ns;                   /* CLOCK_MONOTONIC */
-	_Atomic uint64_t
-	    state_seen; /* state word: no handler is at work or started under an older one */
-	_Atomic uint64_t handled; /* messages handled since it attached */
-	_Atomic uint64_t flags;   /* enum control_worker_flag (control.h) */
+	_Atomic uint64_t state_seen; /* state word; no handler runs or starts under an older one */
+	_Atomic uint64_t handled;    /* messages since the attachment */
+	_Atomic uint64_t flags;      /* enum control_worker_flag (control.h) */
 };
 
 struct lane_shared {
 	char magic[8];
-	uint32_t endian;      /* 0x01020304 as the router writes it */
+	uint32_t endian;      /* 0x01020304 in the router's byte order */
 	uint32_t fingerprint; /* lane_fingerprint() */
 	uint64_t size;        /* of the memfd, bytes */
 	uint64_t log_id;
-	uint64_t generation; /* of the lane: one more for every worker that attached */
+	uint64_t generation; /* of the lane: increases with each attached worker */
 	uint64_t delivery_capacity;
 	uint64_t completion_capacity;
 	uint32_t queue_index; /* in the control segment */
 	uint32_t lane;        /* number, from 0 */
-	uint32_t lanes;       /* that the queue has */
+	uint32_t lanes;       /* of the queue */
 	uint32_t max_message_bytes;
 	char queue[LANE_QUEUE_NAME_BYTES];
 
@@ -119,9 +120,9 @@ struct lane {
 	struct lane_shared *shared;
 	size_t size;
 	int fd; /* the memfd; -1 when closed */
-	size_t delivery_capacity,
-	    completion_capacity; /* as checked; what is shared may change ... */
-	uint64_t log_id;         /* ... as it stood there */
+	/* Checked copies; a faulty peer may change the shared originals. */
+	size_t delivery_capacity, completion_capacity;
+	uint64_t log_id;
 	uint32_t number, max_message_bytes;
 	void *delivery_data;   /* mapped twice */
 	void *completion_data; /* mapped twice */
@@ -134,24 +135,25 @@ struct lane_params {
 	uint32_t queue_index, lane, lanes, max_message_bytes;
 };
 
-/* Hash of every offset and size in the layout: two builds that differ do not talk. */
+/* A hash of all offsets and sizes of the layout, so that different builds refuse each other. */
 uint32_t lane_fingerprint(void);
 
-/* Router. Makes the memfd (allocated, so that a full tmpfs is an error here and not SIGBUS later),
- * seals it against shrinking and growing, maps it. Returns 0 or -errno; *lane is then unmapped. */
+/* Router. Makes a memfd, seals it against shrinking and growing, and maps it. The memory is
+ * allocated here, so that a full tmpfs is an error here instead of a SIGBUS later. Returns 0, or
+ * -errno with nothing mapped. */
 int lane_create(struct lane *lane, const struct lane_params *);
 
-/* Closes the memfd: the mappings stay. */
+/* Closes the memfd; the mappings stay. */
 void lane_close_fd(struct lane *);
 
-/* Worker. Maps a lane that the router handed over, and closes the fd. Returns 0, -EPROTO for a wrong
- * magic, size, seal or queue name, -ESTALE for another version or fingerprint, or -errno. */
+/* Worker. Maps a lane from the router, and closes `fd`. Returns 0; -EPROTO for a wrong magic, size,
+ * seal or queue name; -ESTALE for another version or fingerprint; or another -errno. */
 int lane_attach(struct lane *lane, int fd, const char *queue);
 
-/* Unmaps and closes. Safe on a lane that failed to attach. */
+/* Unmaps and closes. Allowed after a failed lane_attach(). */
 void lane_drop(struct lane *lane);
 
-/* Maps length bytes at offset of fd twice, back to back. Returns 0 or -errno. */
+/* Maps `length` bytes at `offset` of `fd` twice, back to back. Returns 0 or -errno. */
 int lane_map_twice(int fd, uint64_t offset, size_t length, void **data);
 
 #endif

@@ -26,7 +26,8 @@ lane_lock_open(const char *run_dir, const char *queue)
 	return fd < 0 ? -errno : fd;
 }
 
-/* A lock of this type (F_WRLCK ...) on the bytes of these lanes, run by run. */
+/* Sets a lock of this type (F_WRLCK, ...) on the bytes of these lanes, one run of bytes at a
+ * time. */
 static int
 set(int fd, uint64_t lanes, short type)
 {
@@ -53,8 +54,8 @@ lane_lock_take(int fd, uint64_t lanes)
 	return rc;
 }
 
-/* Opens the file once more, if it is the one that fd is of. Returns the new descriptor; -ENOENT when it is not, or
- * is gone; or another -errno. */
+/* Opens the queue's lock file again, if it is fd's file. Returns the new descriptor; -ENOENT for a
+ * removed or other file; or another -errno. */
 static int
 open_same(const char *run_dir, const char *queue, int fd)
 {
@@ -74,7 +75,8 @@ open_same(const char *run_dir, const char *queue, int fd)
 	return rc;
 }
 
-/* If it can be taken through their descriptor, and not through one of our own, they have it. */
+/* The other process has the lock if a lock through its descriptor succeeds, and one through a new
+ * descriptor fails. */
 int
 lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes)
 {

@@ -1,9 +1,9 @@
 /*
- * lane_lock - which process may have which lanes of a queue: RUN/QUEUE.lock, one byte a lane.
+ * lane_lock - the right to lanes of a queue: locks on RUN/QUEUE.lock, one byte per lane.
  *
- * The locks are those of fcntl(2) that belong to the open file: a child inherits them, a descriptor that is
- * sent takes them along, and they end when the last of its descriptors is closed, at the latest with the
- * processes. Who owns the whole queue, with its store, has the bytes of all lanes that there can be.
+ * Open file description locks, fcntl(2): a child inherits the locks, a descriptor sent over a
+ * socket carries them, and they end with the last descriptor, at the latest with the processes. The
+ * owner of a whole queue with its store locks the bytes of all possible lanes.
  */
 #ifndef HEADGATE_SHM_LANE_LOCK_H
 #define HEADGATE_SHM_LANE_LOCK_H
@@ -13,18 +13,20 @@
 
 #define LANE_LOCK_ALL UINT64_MAX /* lanes: bit n for lane n */
 
-/* Opens the file, which is made when it is not there. Returns a descriptor, or -errno. */
+/* Opens the lock file, and makes a missing one. Returns a descriptor or -errno. */
 int lane_lock_open(const char *run_dir, const char *queue);
 
-/* Takes all of these lanes, of which some may be held already. Returns 0; -EAGAIN when somebody else has
- * one of them, or -errno: then none of them is held. */
+/* Locks all of these lanes; some may be locked by the caller already. Returns 0; -EAGAIN if another
+ * process has one of them; or another -errno. After an error none of these lanes is locked. */
 int lane_lock_take(int fd, uint64_t lanes);
 
-/* Does this descriptor, which came from somebody else, hold the lanes? One that could hold them does so
- * from now on. Returns 1, 0, or -errno: it could not be looked (-EMFILE ...). */
+/* Checks a descriptor from another process: returns 1 if it locks the lanes, 0 if not, or -errno if
+ * resources for the check are missing (-EMFILE, ...). Free lanes are locked through the descriptor,
+ * and count. */
 int lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes);
 
-/* Is the file that this descriptor is of still the queue's? It may have been removed. Yes when that cannot be seen. */
+/* False if the descriptor's file is no longer the queue's lock file (removed, for instance). True
+ * if that cannot be checked. */
 bool lane_lock_is_there(const char *run_dir, const char *queue, int fd);
 
 #endif

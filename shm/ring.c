@@ -17,8 +17,8 @@ capacity_valid(size_t capacity)
 	return capacity >= RING_CAPACITY_MIN && (capacity & (capacity - 1)) == 0;
 }
 
-/* Is this a number of filled bytes that a ring can have? Positions run over 2^64: the difference
- * counts. */
+/* True for a possible number of filled bytes. Callers subtract positions, so the wrap at 2^64 does
+ * not matter. */
 static bool
 filled_valid(uint64_t filled, uint64_t capacity)
 {
@@ -33,9 +33,10 @@ ring_producer_init(
 
 	if (!capacity_valid(capacity))
 		return -EINVAL;
-	/* Our own index: nobody else writes it. */
+	/* Relaxed: only this side writes head. */
 	head = atomic_load_explicit(&shared->head, memory_order_relaxed);
-	/* Pairs with the release in ring_release() (consumer): its reads of the room come before. */
+	/* Acquire: pairs with the release in ring_release(); the consumer's reads of the space are
+	 * over. */
 	tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
 	if (!filled_valid(head - tail, capacity))
 		return -EPROTO;
@@ -58,9 +59,9 @@ ring_consumer_init(
 
 	if (!capacity_valid(capacity))
 		return -EINVAL;
-	/* Our own index: nobody else writes it. */
+	/* Relaxed: only this side writes tail. */
 	tail = atomic_load_explicit(&shared->tail, memory_order_relaxed);
-	/* Pairs with the release in ring_publish() (producer): the records are written before. */
+	/* Acquire: pairs with the release in ring_publish(); the records are written. */
 	head = atomic_load_explicit(&shared->head, memory_order_acquire);
 	if (!filled_valid(head - tail, capacity))
 		return -EPROTO;
@@ -75,14 +76,15 @@ ring_consumer_init(
 	return 0;
 }
 
-/* Looks at the consumer's position afresh. Returns 0 or -EPROTO. */
+/* Loads the consumer's position. Returns 0 or -EPROTO. */
 static int
 refresh_tail(struct ring_producer *ring)
 {
-	/* Pairs with the release in ring_release() (consumer): it has read what it gives back. */
+	/* Acquire: pairs with the release in ring_release(); the consumer's reads of the space are
+	 * over. */
 	uint64_t tail = atomic_load_explicit(&ring->shared->tail, memory_order_acquire);
 
-	/* It only moves forward, and never beyond what it was shown. */
+	/* The consumer's position moves forward only, and never beyond the published bytes. */
 	if (!filled_valid(ring->published - tail, ring->published - ring->tail_seen))
 		return -EPROTO;
 	ring->tail_seen = tail;
@@ -117,19 +119,19 @@ ring_publish(struct ring_producer *ring)
 {
 	if (ring->published == ring->head)
 		return;
-	/* Pairs with the acquire in refresh_head() (consumer): publishes the records' bytes. */
+	/* Release: publishes the records' bytes. Pairs with the acquire in refresh_head(). */
 	atomic_store_explicit(&ring->shared->head, ring->head, memory_order_release);
 	ring->published = ring->head;
 }
 
-/* Looks at the producer's position afresh. Returns 0 or -EPROTO. */
+/* Loads the producer's position. Returns 0 or -EPROTO. */
 static int
 refresh_head(struct ring_consumer *ring)
 {
-	/* Pairs with the release in ring_publish() (producer): the records are whole. */
+	/* Acquire: pairs with the release in ring_publish(); the records are written. */
 	uint64_t head = atomic_load_explicit(&ring->shared->head, memory_order_acquire);
 
-	/* It only moves forward, and never beyond what was given back. */
+	/* The producer's position moves forward only, and never beyond the released bytes. */
 	if (!filled_valid(head - ring->released, ring->capacity) ||
 	    head - ring->released < ring->head_seen - ring->released)
 		return -EPROTO;
@@ -154,7 +156,7 @@ ring_peek(struct ring_consumer *ring, struct ring_record *record)
 	}
 	at = ring->data + (ring->tail & (ring->capacity - 1));
 	filled = ring->head_seen - ring->tail;
-	memcpy(&header, at, sizeof(header)); /* once: the other side could change it meanwhile */
+	memcpy(&header, at, sizeof(header)); /* one copy, as the producer could change the header */
 	if (record_bytes(header.length) > filled)
 		return -EPROTO;
 	*record = (struct ring_record){
@@ -177,8 +179,8 @@ ring_release(struct ring_consumer *ring)
 {
 	if (ring->released == ring->tail)
 		return;
-	/* Pairs with the acquire in refresh_tail() (producer): our reads of the records come before
-	 * their room is used again. */
+	/* Release: pairs with the acquire in refresh_tail(). All reads of the records come before
+	 * their space is reused. */
 	atomic_store_explicit(&ring->shared->tail, ring->tail, memory_order_release);
 	ring->released = ring->tail;
 }

@@ -28,7 +28,7 @@ fill_detail(struct control_detail *detail, const struct subscription_by *by)
 	strlcpy(detail->reason, by->reason, sizeof(detail->reason));
 }
 
-/* A trip's facts stay known when somebody stops the queue on top of it. */
+/* Keeps the message that tripped the queue in the detail of a later stop. */
 static void
 keep_trip(struct control_detail *detail, const struct control_detail *before)
 {
@@ -39,7 +39,7 @@ keep_trip(struct control_detail *detail, const struct control_detail *before)
 	memcpy(detail->error, before->error, sizeof(detail->error));
 }
 
-/* Not behind a message that failed: what was handed out with it stays where it is. */
+/* A queue with a failed message cannot drain: later messages must not overtake it. */
 static bool
 can_drain(const struct subscription_change *change)
 {
@@ -47,7 +47,7 @@ can_drain(const struct subscription_change *change)
 	    (change->from == CONTROL_STOPPED && change->before.sequence == 0);
 }
 
-/* Of a queue that is STOPPED: is it to be so for another reason from now on? */
+/* True for a stop that brings a new reason. */
 static bool
 gives_reason(const struct subscription_change *change, enum gate_event what,
     const struct subscription_by *by)
@@ -56,7 +56,7 @@ gives_reason(const struct subscription_change *change, enum gate_event what,
 	    strncmp(by->reason, change->before.reason, sizeof(change->before.reason) - 1) != 0;
 }
 
-/* What is in this state already stays so since when it was: who wants it, and why, may be new. */
+/* For a state that does not change: keeps the old detail; `reason` replaces person and reason. */
 static void
 keep_state(struct control_detail *detail, const struct subscription_change *change, bool reason)
 {
@@ -110,14 +110,15 @@ subscription_change(struct control *control, unsigned queue, enum gate_event wha
 	return change->to == change->from ? SUBSCRIPTION_SAME : SUBSCRIPTION_CHANGED;
 }
 
-/* A worker of the queue that has not seen this generation: its pid, or 0. This process sees it when it is
- * done here. */
+/* The pid of a worker that has not seen this generation; 0: none. This process may be a worker
+ * itself (the subscription manager), and will see the change after the current message. */
 static uint32_t
 unseen_worker(const struct control *control, unsigned queue, uint64_t generation)
 {
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
 		const struct control_worker *worker = &control->shared->worker[i];
-		/* Pairs with the release store with which the router fills an entry. */
+		/* Acquire: pairs with the router's release store of the pid, which publishes the
+		 * entry. */
 		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
 
 		if (pid != 0 && pid != (uint32_t)getpid() && worker->queue == queue &&
@@ -131,12 +132,13 @@ unseen_worker(const struct control *control, unsigned queue, uint64_t generation
 static bool
 is_logged(const struct control *control, unsigned queue, uint64_t generation)
 {
-	/* Pairs with the release store in the router's queue_batch_durable(). */
+	/* Acquire: pairs with the release store in the router's queue_batch_durable(). */
 	return atomic_load_explicit(&control->shared->queue[queue].logged, memory_order_acquire) >=
 	    generation;
 }
 
-/* A pause, before it is looked again. Returns 0; -ESRCH when the router is gone, or -ETIMEDOUT. */
+/* Pauses before the next check. Returns 0; -ESRCH if the router is gone; -ETIMEDOUT after the
+ * deadline. */
 static int
 look_again(const struct control *control, uint64_t deadline_ns)
 {

@@ -1,5 +1,5 @@
 /*
- * subscription - opening and closing a gate by hand: what headgatectl and the subscription manager do.
+ * subscription - opens and closes gates for people, in headgatectl and the subscription manager.
  */
 #ifndef HEADGATE_SHM_SUBSCRIPTION_H
 #define HEADGATE_SHM_SUBSCRIPTION_H
@@ -7,43 +7,43 @@
 #include "shm/control.h"
 #include "shm/gate.h"
 
-/* Who asks for a change, and why. */
+/* The origin of a change, and its options. */
 struct subscription_by {
 	const char *program;
-	const char *user; /* NULL: whose process this is */
+	const char *user; /* NULL: the user of this process */
 	const char *reason;
-	const char *message_id; /* that the trip must name; NULL: any */
-	bool new_reason;        /* a stop of what is STOPPED already: for this reason from now on */
-	bool drain; /* a stop: what workers were given is handled first, unless a message failed */
+	const char *message_id; /* expected id of the message that tripped the queue; NULL: any */
+	bool new_reason;        /* a stop of a STOPPED queue replaces its reason */
+	bool drain; /* a stop lets workers handle their messages, unless a message has failed */
 };
 
 enum subscription_result {
 	SUBSCRIPTION_CHANGED = 1,
-	SUBSCRIPTION_SAME,    /* it was in this state before; a new reason of a stop is noted */
-	SUBSCRIPTION_REFUSED, /* the event means nothing in this state */
-	SUBSCRIPTION_OTHER_MESSAGE /* the trip names another one */
+	SUBSCRIPTION_SAME,         /* the state was the same before; a new reason is stored */
+	SUBSCRIPTION_REFUSED,      /* the event has no transition in this state */
+	SUBSCRIPTION_OTHER_MESSAGE /* another message tripped the queue */
 };
 
 struct subscription_change {
-	enum control_state from, to;  /* to: 0 when it was refused */
-	uint64_t generation;          /* of the state that it is in now */
-	bool drains;                  /* what was handed to workers is being handled */
-	struct control_detail before; /* who, when and why of from */
+	enum control_state from, to;  /* to: 0 if refused */
+	uint64_t generation;          /* of the resulting state */
+	bool drains;                  /* workers go on with messages handed out before */
+	struct control_detail before; /* detail of the state `from` */
 };
 
-/* Lets the event happen to the queue with this index. The caller holds control_lock(), and wakes the router
- * by wire_poke() when it is done. */
+/* Applies the event to the queue with this index. The caller holds control_lock(), and calls
+ * wire_poke() afterwards to wake the router. */
 enum subscription_result subscription_change(struct control *, unsigned queue, enum gate_event,
     const struct subscription_by *, struct subscription_change *);
 
-/* Waits, at most timeout_ns, until this generation is on disk. Returns 0; -ESRCH when the router is gone; -EAGAIN
- * when it has not logged the change yet. */
+/* Waits at most timeout_ns until this generation is on disk. Returns 0; -ESRCH if the router is
+ * gone; -EAGAIN if the change is not on disk yet. */
 int subscription_wait_logged(
     const struct control *, unsigned queue, uint64_t generation, uint64_t timeout_ns);
 
-/* Waits, at most timeout_ns, until this generation is on disk and every worker of the queue (but this
- * process, if it is one) has seen it. Returns as subscription_wait_logged(), and -ETIMEDOUT when *worker, a
- * pid, has not seen it yet. */
+/* Waits at most timeout_ns until (1) this generation is on disk, and (2) each worker of the queue
+ * other than this process has seen it. Returns as subscription_wait_logged() does, and -ETIMEDOUT
+ * with *worker set to the pid of a worker that has not seen the generation. */
 int subscription_wait(const struct control *, unsigned queue, uint64_t generation,
     uint64_t timeout_ns, uint32_t *worker);
 
