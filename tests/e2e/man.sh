@@ -5,6 +5,7 @@
 for page in "$top_srcdir"/man/*.[1-9]; do
   name=$(basename "$page")
   is "$name is well formed" "" "$(mandoc -T lint -W warning "$page" 2>&1)"
+  is "$name fits 80 columns" "" "$(mandoc -T ascii "$page" 2>/dev/null | col -bx | awk 'length > 80')"
   missing=
   for reference in $(sed -n 's/^\.Xr \([^ ]*\) \([1-9]\).*/\1.\2/p' "$page"); do
     [ -e "$top_srcdir/man/$reference" ] || missing="$missing $reference"
