@@ -7,11 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "message/envelope.h"
-#include "router/ask.h"
-#include "router/delivery.h"
-#include "router/move.h"
-#include "router/queue.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -22,7 +17,6 @@ enum {
 	HELLO_S = 10, /* whoever connects says hello within */
 	OUT_BYTES_HIGH =
 	    4 << 20, /* a publisher that does not read its results is not read either */
-	HELLO_FIELDS = 6
 };
 
 static void receive_more(struct connection *);
@@ -167,7 +161,8 @@ connection_results_closed(struct router *router)
 	struct connection *connection;
 
 	TAILQ_FOREACH (connection, &router->connections, link) {
-		publish_flush_run(connection);
+		if (connection->handlers->flush != NULL)
+			connection->handlers->flush(connection);
 		connection->out_closed = connection->out.length;
 	}
 }
@@ -193,9 +188,8 @@ connection_close(struct connection *connection)
 	if (connection->closed)
 		return;
 	connection->closed = true;
-	if (connection->worker != NULL)
-		delivery_detach(connection->worker);
-	ask_forget(connection);
+	if (connection->handlers->closed != NULL)
+		connection->handlers->closed(connection);
 	shutdown(connection->fd, SHUT_RDWR); /* ends the requests that the back end still has */
 }
 
@@ -212,6 +206,13 @@ free_connection(struct connection *connection)
 	free(connection);
 }
 
+static bool
+is_freeable(const struct connection *connection)
+{
+	return connection->closed && !connection->receive.request.pending &&
+	    !connection->send_request.pending;
+}
+
 void
 connection_sweep(struct router *router)
 {
@@ -221,9 +222,9 @@ connection_sweep(struct router *router)
 		if (connection->role == 0 &&
 		    router->ticked_ns > connection->opened_ns + HELLO_S * UINT64_C(1000000000))
 			connection_close(connection);
-		if (connection->closed && !connection->receive.request.pending &&
-		    !connection->send_request.pending &&
-		    (connection->worker == NULL || delivery_free(connection->worker)))
+		if (is_freeable(connection) &&
+		    (connection->handlers->freeable == NULL ||
+			connection->handlers->freeable(connection)))
 			free_connection(connection);
 	}
 }
@@ -232,161 +233,18 @@ connection_sweep(struct router *router)
  * Input.
  */
 
-/* The strings and numbers of a HELLO. */
-struct hello {
-	uint64_t version, role, lanes;
-	char program[CONFIG_NAME_BYTES], name[CONFIG_NAME_BYTES];
-	bool wants_receipts;
-};
-
-static bool
-copy_text(char *to, size_t size, const msgpack_object *from)
+int
+connection_take_frames(struct connection *connection, connection_frame_handler *handle)
 {
-	if (from->type != MSGPACK_OBJECT_STR || from->via.str.size >= size ||
-	    memchr(from->via.str.ptr, '\0', from->via.str.size) != NULL)
-		return false;
-	memcpy(to, from->via.str.ptr, from->via.str.size);
-	to[from->via.str.size] = '\0';
-	return true;
-}
-
-static bool
-read_hello(struct hello *hello, const void *payload, size_t length)
-{
-	msgpack_unpacked unpacked;
-	const msgpack_object *field;
-	bool good;
-
-	if (!wire_check(payload, length, 4))
-		return false;
-	msgpack_unpacked_init(&unpacked);
-	good = msgpack_unpack_next(&unpacked, payload, length, NULL) == MSGPACK_UNPACK_SUCCESS &&
-	    unpacked.data.type == MSGPACK_OBJECT_ARRAY &&
-	    unpacked.data.via.array.size == HELLO_FIELDS;
-	if (good) {
-		field = unpacked.data.via.array.ptr;
-		good = field[0].type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
-		    field[1].type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
-		    copy_text(hello->program, sizeof(hello->program), &field[2]) &&
-		    copy_text(hello->name, sizeof(hello->name), &field[3]) &&
-		    field[4].type == MSGPACK_OBJECT_BOOLEAN &&
-		    field[5].type == MSGPACK_OBJECT_POSITIVE_INTEGER;
-	}
-	if (good) {
-		hello->version = field[0].via.u64;
-		hello->role = field[1].via.u64;
-		hello->wants_receipts = field[4].via.boolean;
-		hello->lanes = field[5].via.u64;
-	}
-	msgpack_unpacked_destroy(&unpacked);
-	return good;
-}
-
-static struct topic *
-find_topic(struct router *router, const char *name)
-{
-	if (name[0] == '\0')
-		return &router->topics[0];
-	for (unsigned i = 0; i < router->topic_count; i++)
-		if (strcmp(router->topics[i].config->name, name) == 0)
-			return &router->topics[i];
-	return NULL;
-}
-
-/* Is this one of the last kept descriptors? The lowest that is free is given, so all below are in use. */
-static bool
-is_kept(const struct router *router, int fd, uint64_t kept)
-{
-	return router->descriptors != 0 && (uint64_t)fd + kept >= router->descriptors;
-}
-
-static void
-welcome_publisher(struct connection *connection, const struct hello *hello)
-{
-	const struct router *router = connection->router;
-
-	connection->topic = find_topic(connection->router, hello->name);
-	connection->wants_receipts = hello->wants_receipts;
-	if (is_kept(router, connection->fd, router->kept_own + router->kept_workers))
-		connection_refuse(connection, 503,
-		    "the router has no descriptor left for publishers (RLIMIT_NOFILE): too many "
-		    "are connected");
-	else if (connection->topic == NULL)
-		connection_refuse(connection, 404, "no topic of this name in the configuration");
-	else
-		publish_welcome(connection);
-}
-
-static int
-handle_hello(struct connection *connection, const void *payload, size_t length)
-{
-	struct hello hello;
-
-	if (!read_hello(&hello, payload, length))
-		return -EPROTO;
-	if (hello.version != WIRE_VERSION) {
-		connection_refuse(connection, 426,
-		    "the router speaks another version of the protocol: restart what is older");
-		return 0;
-	}
-	memcpy(connection->program, hello.program, sizeof(connection->program));
-	connection->role = (enum wire_role)hello.role;
-	if (connection->router->stopping) {
-		connection_refuse(connection, 503, "the router is stopping");
-		return 0;
-	}
-	event(EVENT_DEBUG, "connection.opened", "s:program", connection->program, "u:pid",
-	    (uint64_t)connection->peer_pid, "s:name", hello.name, NULL);
-	switch (connection->role) {
-	case WIRE_PUBLISHER:
-		welcome_publisher(connection, &hello);
-		return 0;
-	case WIRE_WORKER:
-		delivery_attach(connection, hello.name, hello.lanes);
-		return 0;
-	case WIRE_CONTROL:
-		connection_frame(connection, WIRE_WELCOME, "\x90", 1); /* an empty array */
-		connection_flush_now(connection);
-		return 0;
-	}
-	return -EPROTO;
-}
-
-/* What may come behind a HELLO. Returns 1, 0 when it is to be looked at again later, or -EPROTO. */
-static int
-handle_frame(struct connection *connection, enum wire_type type, const void *payload, size_t length)
-{
-	int rc = -EPROTO;
-
-	if (connection->order.queue != NULL)
-		return -EPROTO;
-	if (type == WIRE_POKE) /* a state word was changed: each turn looks at all of them */
-		return 1;
-	if (connection->role != WIRE_CONTROL)
-		return -EPROTO;
-	if ((type == WIRE_GROUPS || type == WIRE_TRY) && !ask_may_answer(connection))
-		return 0;
-	if (type == WIRE_MOVE)
-		rc = move_handle(connection, payload, length);
-	else if (type == WIRE_GROUPS)
-		rc = ask_groups(connection, payload, length);
-	else if (type == WIRE_TRY)
-		rc = ask_try(connection, payload, length);
-	return rc == 0 ? 1 : rc;
-}
-
-/* Takes whole small frames out of in. Returns 1 when it needs more bytes, 0 when it must pause, or -EPROTO. */
-static int
-consume_frames(struct connection *connection)
-{
+	const struct connection_handlers *handlers = connection->handlers;
 	struct wire_header header;
 	const uint8_t *payload;
 	size_t have;
 	int rc;
 
 	while (!connection->closed && !connection->ending) {
-		if (connection->role == WIRE_PUBLISHER)
-			return publish_consume(connection);
+		if (connection->handlers != handlers) /* it has said HELLO */
+			return connection->handlers->consume(connection);
 		have = connection->in_end - connection->in_start;
 		if (have < sizeof(header))
 			return 1;
@@ -396,13 +254,7 @@ consume_frames(struct connection *connection)
 		if (have < sizeof(header) + header.length)
 			return 1;
 		payload = connection->in + connection->in_start + sizeof(header);
-		if (connection->role != 0)
-			rc = handle_frame(
-			    connection, (enum wire_type)header.type, payload, header.length);
-		else if (header.type != WIRE_HELLO)
-			rc = -EPROTO;
-		else
-			rc = handle_hello(connection, payload, header.length) == 0 ? 1 : -EPROTO;
+		rc = handle(connection, (enum wire_type)header.type, payload, header.length);
 		if (rc != 1)
 			return rc;
 		connection->in_start += sizeof(header) + header.length;
@@ -439,7 +291,7 @@ make_in_room(struct connection *connection)
 static void
 consume(struct connection *connection)
 {
-	int rc = consume_frames(connection);
+	int rc = connection->ending ? 1 : connection->handlers->consume(connection);
 
 	if (connection->closed)
 		return;
@@ -512,45 +364,31 @@ receive_more(struct connection *connection)
 		    io, connection->fd, message->buffer, message->length, &message->request);
 }
 
-static bool
-peer_allowed(struct connection *connection)
-{
-	struct ucred peer;
-	socklen_t length = sizeof(peer);
-
-	if (getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
-		return false;
-	connection->peer_uid = peer.uid;
-	connection->peer_pid = (uint32_t)peer.pid;
-	return peer.uid == geteuid() || peer.uid == 0;
-}
-
-void
-connection_accept(struct router *router, int fd)
+struct connection *
+connection_new(struct router *router, int fd, const struct connection_handlers *handlers)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 
 	if (connection == NULL) {
 		close(fd);
-		return;
+		return NULL;
 	}
 	connection->router = router;
+	connection->handlers = handlers;
 	connection->opened_ns = io_monotonic_ns();
 	connection->fd = fd;
 	connection->received_fd = connection->receive.fd = -1;
 	connection->in_capacity = IN_BYTES;
 	connection->in = malloc(IN_BYTES);
 	TAILQ_INSERT_TAIL(&router->connections, connection, link);
-	if (connection->in == NULL) {
-		connection_close(connection);
-	} else if (!peer_allowed(connection)) {
-		event(EVENT_WARN, "connection.not_permitted", "u:uid",
-		    (uint64_t)connection->peer_uid, NULL);
-		connection_refuse(connection, 403, "not permitted: run as the router's user");
-	} else if (is_kept(router, fd, router->kept_own)) {
-		connection_refuse(
-		    connection, 503, "the router has no descriptor left (RLIMIT_NOFILE)");
-	} else {
-		receive_more(connection);
-	}
+	if (connection->in != NULL)
+		return connection;
+	connection_close(connection);
+	return NULL;
+}
+
+void
+connection_begin(struct connection *connection)
+{
+	receive_more(connection);
 }

@@ -22,12 +22,28 @@ struct buffer {
 	size_t length, capacity;
 };
 
+struct connection;
+
+/* What is done for who is at the other end. Those of a newcomer, until it says HELLO; then those of its role. Where
+ * one is NULL nothing is to be done. */
+struct connection_handlers {
+	/* Takes what it can of in. Returns 1 when it needs more bytes, 0 when it must pause, or -EPROTO. */
+	int (*consume)(struct connection *);
+	/* The batch is being closed: results that were not put into out yet. */
+	void (*flush)(struct connection *);
+	/* The connection was closed. */
+	void (*closed)(struct connection *);
+	/* Frees what belongs to a closed connection. False: not yet, it is to be called again. */
+	bool (*freeable)(struct connection *);
+};
+
 struct connection {
 	TAILQ_ENTRY(connection) link;
 	struct router *router;
 	int fd;
 	uint32_t peer_uid, peer_pid;
 	enum wire_role role; /* 0: no HELLO yet */
+	const struct connection_handlers *handlers;
 	char program[CONFIG_NAME_BYTES];
 	uint64_t opened_ns; /* CLOCK_MONOTONIC */
 	bool closed;        /* freed as soon as nothing is pending */
@@ -71,8 +87,10 @@ struct connection {
 	} run; /* results that are not encoded yet */
 };
 
-/* Takes over a new descriptor. */
-void connection_accept(struct router *, int fd);
+/* Takes over a new descriptor. Returns NULL without memory. */
+struct connection *connection_new(struct router *, int fd, const struct connection_handlers *);
+/* Begins to read from it. */
+void connection_begin(struct connection *);
 
 /* Ends a connection at once; it is freed when the back end has let go of it. */
 void connection_close(struct connection *);
@@ -95,11 +113,10 @@ void connection_refuse(struct connection *, int status, const char *text);
 void connection_results_closed(struct router *);
 void connection_results_durable(struct router *);
 
-/* publish.c. Consumes from in. Returns 1 when it needs more bytes, 0 when it must pause, -EPROTO. */
-int publish_consume(struct connection *);
-/* Encodes the open run of results. */
-void publish_flush_run(struct connection *);
-/* Answers a publisher's HELLO. */
-void publish_welcome(struct connection *);
+/* Takes whole small frames out of in, one call of the handler each, which returns 1, 0 to be called again later, or
+ * -EPROTO. Returns as a consume handler. */
+typedef int connection_frame_handler(
+    struct connection *, enum wire_type, const void *payload, size_t length);
+int connection_take_frames(struct connection *, connection_frame_handler *);
 
 #endif

@@ -25,6 +25,7 @@
 #include "router/probe.h"
 #include "router/queue.h"
 #include "router/recovery.h"
+#include "router/session.h"
 #include "shm/gate.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -238,7 +239,7 @@ accepted(struct io_request *request, int64_t result)
 	struct router *router = (void *)((char *)request - offsetof(struct router, accept_request));
 
 	if (result >= 0) {
-		connection_accept(router, (int)result);
+		session_accept(router, (int)result);
 		router->accept_failing = false;
 	}
 	if (router->listens_again && !request->pending) { /* whatever the request came to */

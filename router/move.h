@@ -7,7 +7,6 @@
 #ifndef HEADGATE_ROUTER_MOVE_H
 #define HEADGATE_ROUTER_MOVE_H
 
-#include "router/connection.h"
 #include "router/queue.h"
 
 /* How a message failed. */
@@ -26,7 +25,10 @@ bool move_takes(const struct queue *, uint16_t status);
  * Returns 1; 0 when there is no room now; -EBADMSG or -EAGAIN, as queue_find(); or -ENOMEM. */
 int move_to_dead_letters(struct queue *, const struct failure *);
 
-/* A MOVE frame (message/wire.h). Returns 0, or -EPROTO. */
-int move_handle(struct connection *, const void *payload, size_t length);
+/* Room for the settlement of what is moved? Asked before its frame is looked at: it may begin a segment,
+ * and with that overwrite what is oldest in memory. As writer_room(). */
+int move_room_to_settle(struct queue *from);
+/* Copies a message to the end of another log. As writer_room(). */
+int move_copy(struct queue *to, const struct log_frame *, const struct log_content *);
 
 #endif

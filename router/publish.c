@@ -1,13 +1,10 @@
-/*
- * What publishers send: each message is checked, deduplicated, filtered, and put into the logs of the
- * queues that take it, or refused with a reason.
- */
+#include "router/publish.h"
+
 #include <errno.h>
 #include <msgpack.h>
 #include <string.h>
 
 #include "message/envelope.h"
-#include "router/connection.h"
 #include "router/queue.h"
 
 enum {

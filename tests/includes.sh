@@ -13,12 +13,9 @@ ctl/queues ctl/ctl
 router/blocking router/ask
 router/blocking router/delivery
 router/blocking router/probe
-router/connection router/ask
-router/connection router/delivery
 router/delivery router/ask
 router/delivery router/blocking
 router/delivery router/probe
-router/move router/connection
 router/probe router/blocking
 END
 }
