@@ -7,12 +7,12 @@
 #include "log/format.h"
 #include "message/blocked.h"
 #include "router/blocking.h"
-#include "router/delivery.h"
 #include "router/queue.h"
+#include "router/requests.h"
+#include "router/worker.h"
 #include "telemetry/event.h"
 
 _Static_assert((int)BLOCKED_ERROR_BYTES == (int)GROUP_ERROR_BYTES, "a group's error fits");
-_Static_assert((int)BLOCKED_ID_BYTES == ENVELOPE_ID_BYTES + 1, "a message id fits");
 _Static_assert((int)BLOCKED_QUEUE_BYTES == (int)CONFIG_NAME_BYTES, "a queue's name fits");
 
 /* Index of the queue with this name; router->queue_count: there is none. */
@@ -116,24 +116,8 @@ ask_groups(struct connection *connection, const void *payload, size_t length)
 }
 
 /*
- * Orders.
+ * Requests.
  */
-
-static void
-send_tried(struct connection *connection, const struct blocked_tried *tried)
-{
-	msgpack_sbuffer buffer;
-
-	msgpack_sbuffer_init(&buffer);
-	blocked_pack_tried(&buffer, tried);
-	connection_frame(connection, WIRE_TRIED, buffer.data, buffer.size);
-	msgpack_sbuffer_destroy(&buffer);
-	/* Of what was ended nobody is told before it is on disk. */
-	if (tried->outcome == BLOCKED_ENDED || tried->outcome == BLOCKED_DEAD_LETTER)
-		connection->router->batch_dirty = true;
-	else
-		connection_flush_now(connection);
-}
 
 static enum blocked_outcome
 refuse(struct blocked_tried *tried, const char *why)
@@ -181,7 +165,7 @@ judge(struct blocked_tried *tried, struct queue *queue, const struct group *grou
 }
 
 static void
-log_order(const struct connection *connection, const struct blocked_try *try,
+log_request(const struct connection *connection, const struct blocked_try *try,
     const struct blocked_tried *tried)
 {
 	event(EVENT_INFO, try->skip ? "group.skip" : "group.try", "s:queue", try->queue,
@@ -211,85 +195,11 @@ ask_try(struct connection *connection, const void *payload, size_t length)
 		    group != NULL ? judge(&tried, queue, group, &try) : BLOCKED_NOT_BLOCKED;
 	}
 	if (tried.outcome != BLOCKED_ENDED) {
-		send_tried(connection, &tried);
+		requests_answer(connection, &tried);
 		return 0;
 	}
-	log_order(connection, &try, &tried);
-	blocking_order(queue, group, try.skip ? tried.sequence : 0);
-	connection->order.queue = queue;
-	connection->order.hash = group->hash;
-	connection->order.sequence = tried.sequence;
-	connection->order.skip = try.skip;
-	memcpy(connection->order.message_id, tried.message_id, sizeof(tried.message_id));
-	router->orders++;
+	log_request(connection, &try, &tried);
+	blocking_request(queue, group, try.skip ? tried.sequence : 0);
+	requests_begin(connection, queue, group->hash, &tried, try.skip);
 	return 0;
-}
-
-void
-ask_forget(struct connection *connection)
-{
-	if (connection->order.queue == NULL)
-		return;
-	connection->order.queue = NULL;
-	connection->router->orders--;
-}
-
-/* Tells those who wait for this message, or, when it is 0, for anything of this group. */
-static void
-tell(struct queue *queue, uint64_t hash, struct blocked_tried *tried)
-{
-	struct connection *connection;
-
-	TAILQ_FOREACH (connection, &queue->router->connections, link) {
-		if (connection->order.queue != queue ||
-		    (tried->sequence != 0 ? connection->order.sequence != tried->sequence
-					  : connection->order.hash != hash))
-			continue;
-		/* That it failed once more is not yet what was ordered. */
-		if (tried->outcome == BLOCKED_FAILED_AGAIN && connection->order.skip)
-			continue;
-		memcpy(tried->message_id, connection->order.message_id, sizeof(tried->message_id));
-		ask_forget(connection);
-		send_tried(connection, tried);
-	}
-}
-
-static void
-tell_of_message(struct queue *queue, enum blocked_outcome outcome, uint64_t sequence,
-    uint16_t status, const char *reason)
-{
-	struct blocked_tried tried; /* long, and for nearly every message not needed */
-
-	if (queue->router->orders == 0)
-		return;
-	tried = (struct blocked_tried){
-		.outcome = outcome,
-		.sequence = sequence,
-		.status = status,
-	};
-	blocked_copy(tried.text, sizeof(tried.text), reason, strlen(reason));
-	tell(queue, 0, &tried);
-}
-
-void
-ask_failed(struct queue *queue, uint64_t sequence, uint16_t status, const char *reason)
-{
-	tell_of_message(queue, BLOCKED_FAILED_AGAIN, sequence, status, reason);
-}
-
-void
-ask_ended(
-    struct queue *queue, uint64_t sequence, uint16_t status, const char *reason, bool dead_lettered)
-{
-	tell_of_message(
-	    queue, dead_lettered ? BLOCKED_DEAD_LETTER : BLOCKED_ENDED, sequence, status, reason);
-}
-
-void
-ask_opened(struct queue *queue, uint64_t hash)
-{
-	struct blocked_tried tried = { .outcome = BLOCKED_GOES_ON };
-
-	if (queue->router->orders > 0)
-		tell(queue, hash, &tried);
 }

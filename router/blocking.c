@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "message/blocked.h"
-#include "router/ask.h"
-#include "router/probe.h"
 #include "router/queue.h"
+#include "router/requests.h"
+#include "router/rings.h"
 #include "telemetry/event.h"
 
 #define DELAY_MAX_NS UINT64_C(600000000000)
@@ -128,8 +128,6 @@ blocking_failed(struct worker *worker, struct group *group, struct parked parked
 	if (!group_give_back(&queue->groups, group, parked))
 		return -ENOMEM;
 	note_failure(queue, group, parked.sequence, status, reason);
-	ask_failed(queue, parked.sequence, status, reason);
-	probe_blocked(queue, group, parked.sequence);
 	return 0;
 }
 
@@ -151,7 +149,7 @@ open_if_empty(struct queue *queue, struct group *group)
 	    group->sequence, NULL);
 	groups_open(&queue->groups, group);
 	queue_publish_groups(queue);
-	ask_opened(queue, hash);
+	requests_opened(queue, hash);
 }
 
 void
@@ -172,7 +170,7 @@ blocking_ended(struct worker *worker, struct group *group)
  */
 
 void
-blocking_order(struct queue *queue, struct group *group, uint64_t skip)
+blocking_request(struct queue *queue, struct group *group, uint64_t skip)
 {
 	if (skip != 0)
 		group->skip = skip;
@@ -203,7 +201,7 @@ blocking_message_id(struct queue *queue, struct parked parked, char id[ENVELOPE_
  * Trying again.
  */
 
-/* The next message of a group. Returns as delivery_put(); 0 also when it could not be read for now. */
+/* The next message of a group. Returns as rings_put(); 0 also when it could not be read for now. */
 static int
 deliver_next(struct worker *worker, struct group *group)
 {
@@ -224,7 +222,7 @@ deliver_next(struct worker *worker, struct group *group)
 		delivery.status = group->status;
 		delivery.reason_length = (uint16_t)strlen(group->error);
 	}
-	rc = delivery_put(worker, frame, &delivery, group->error);
+	rc = rings_put(worker, frame, &delivery, group->error);
 	if (rc == 1 && !groups_fly(&queue->groups, group))
 		return -ENOMEM;
 	return rc;
@@ -236,7 +234,7 @@ is_held_back(const struct queue *queue, const struct group *group)
 {
 	const struct parked *next = group_next(group);
 
-	return next != NULL && probe_holds_back(queue, next->sequence);
+	return next != NULL && queue_holds_back(queue, next->sequence);
 }
 
 /* Returns 1 when the group has nothing more to deliver now. */

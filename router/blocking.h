@@ -15,7 +15,7 @@
 #define HEADGATE_ROUTER_BLOCKING_H
 
 #include "message/envelope.h"
-#include "router/delivery.h"
+#include "router/worker.h"
 
 /* The cursor has come to this message: parks it if its group is blocked. Returns 1, 0, or -ENOMEM. */
 int blocking_park(struct worker *, const struct log_frame *);
@@ -34,11 +34,11 @@ void blocking_ended(struct worker *, struct group *);
 int blocking_hash(const struct log_frame *, uint64_t *hash);
 
 /* Tries the message at a group's head now; skip: its sequence, when it is to be given up, or 0. */
-void blocking_order(struct queue *, struct group *, uint64_t skip);
+void blocking_request(struct queue *, struct group *, uint64_t skip);
 /* The id of a message that is parked or in flight. False when it cannot be read. May read the disk. */
 bool blocking_message_id(struct queue *, struct parked, char id[ENVELOPE_ID_BYTES + 1]);
 
-/* Delivers what is ready, as far as there is room. Returns as delivery_put(). */
+/* Delivers what is ready, as far as there is room. Returns as rings_put(). */
 int blocking_deliver(struct worker *);
 
 /* Ten times a second. */

@@ -740,7 +740,6 @@ free_segments(struct cleaner *cleaner)
 	const struct log_segment *segment =
 	    cleaner->segment.messages > 0 ? &cleaner->segment : NULL;
 	uint64_t bytes = writer_bytes(&queue->writer);
-	struct worker *worker;
 	int rc = segment != NULL ? take_place(cleaner) : 0;
 
 	if (rc != 0 && cleaner->in_place) {
@@ -760,8 +759,7 @@ free_segments(struct cleaner *cleaner)
 	if (segment != NULL) {
 		queue_move_marks(queue, segment->position, segment->position + segment->span,
 		    segment->first_sequence);
-		TAILQ_FOREACH (worker, &queue->workers, link)
-			delivery_rewind(worker, segment);
+		delivery_rewind(queue, segment);
 	}
 	event(EVENT_DEBUG, "log.cleaned", "s:queue", queue->config->name, "u:segments",
 	    (uint64_t)cleaner->count, "u:messages_moved", cleaner->segment.messages,

@@ -70,7 +70,7 @@ struct connection {
 		uint64_t hash, sequence;
 		bool skip;
 		char message_id[ENVELOPE_ID_BYTES + 1];
-	} order; /* waits for what becomes of this message */
+	} request; /* waits for what becomes of this message */
 
 	/* publishers */
 	struct topic *topic;

@@ -13,12 +13,13 @@
 #include <unistd.h>
 
 #include "message/envelope.h"
-#include "router/ask.h"
 #include "router/blocking.h"
 #include "router/connection.h"
 #include "router/move.h"
 #include "router/probe.h"
 #include "router/queue.h"
+#include "router/requests.h"
+#include "router/rings.h"
 #include "shm/lane_lock.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -693,11 +694,16 @@ take_blocked(struct worker *worker, const struct lane_completion *completion, st
 		lose(worker, parked.sequence);
 		return 0;
 	}
-	if (rc == 0)
-		rc = given_back
-		    ? blocking_given_back(worker, group, parked)
-		    : blocking_failed(worker, group, parked, completion->status, reason);
-	return rc;
+	if (rc != 0)
+		return rc;
+	if (given_back)
+		return blocking_given_back(worker, group, parked);
+	rc = blocking_failed(worker, group, parked, completion->status, reason);
+	if (rc != 0)
+		return rc;
+	requests_failed(queue, parked.sequence, completion->status, reason);
+	probe_blocked(queue, group, parked.sequence);
+	return 0;
 }
 
 /* One that ended for good. Returns as take_completion(). */
@@ -714,7 +720,7 @@ take_ended(struct worker *worker, const struct lane_completion *completion, uint
 	if (rc < 0)
 		return rc;
 	worker->in_flight -= rc > 0 && worker->in_flight > 0;
-	ask_ended(worker->queue, completion->sequence, completion->status, reason,
+	requests_ended(worker->queue, completion->sequence, completion->status, reason,
 	    move_takes(worker->queue, completion->status));
 	if (redelivery != NULL)
 		blocking_ended(worker, groups_land(&worker->queue->groups, redelivery));
@@ -969,20 +975,6 @@ stop_for_damage(struct worker *worker, const struct log_segment *segment)
 	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
 }
 
-/* An older configuration allowed more. */
-static void
-stop_for_size(struct worker *worker, uint64_t sequence)
-{
-	struct control_detail detail = { .sequence = sequence };
-
-	queue_detail_by_router(worker->queue, &detail);
-	snprintf(detail.reason, sizeof(detail.reason),
-	    "message %" PRIu64 " is longer than max_message_size: set it as high as it was, and "
-	    "restart the router",
-	    sequence);
-	queue_gate(worker->queue, queue_state_word(worker->queue), GATE_DAMAGE, &detail);
-}
-
 /* The frame at the cursor from wherever it is, or NULL for now. */
 static const struct log_frame *
 frame_at_cursor(struct worker *worker)
@@ -1037,50 +1029,7 @@ is_open(uint64_t word)
 	    control_word_state(word) == CONTROL_PROBING;
 }
 
-int
-delivery_put(struct worker *worker, const struct log_frame *frame,
-    const struct lane_delivery *delivery, const char *reason)
-{
-	struct queue *queue = worker->queue;
-	struct log_content content = log_content(frame);
-	struct lane_delivery expired = *delivery;
-	uint32_t front;
-	int lane = worker->lane_index[frame->group_hash % queue->config->lanes];
-	char *payload;
-	void *room;
-	int rc;
-
-	if (retention_expired(&queue->retention, frame->sequence)) {
-		expired.flags |= LANE_GIVE_UP;
-		expired.status = RETENTION_STATUS;
-		expired.reason_length = (uint16_t)strlen(RETENTION_REASON);
-		delivery = &expired;
-		reason = RETENTION_REASON;
-	}
-	front = (uint32_t)sizeof(*delivery) + delivery->reason_length;
-	if (content.length > worker->lane[lane].max_message_bytes + ENVELOPE_OVERHEAD_BYTES) {
-		stop_for_size(worker, frame->sequence);
-		return 0;
-	}
-	rc =
-	    ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY, front + content.length, &room);
-	if (rc == 0) {
-		worker->full_lane = lane;
-		worker->full_bytes = front + content.length + 2 * RING_ALIGNMENT;
-	}
-	if (rc != 1)
-		return rc;
-	payload = room;
-	memcpy(payload, delivery, sizeof(*delivery));
-	if (delivery->reason_length > 0)
-		memcpy(payload + sizeof(*delivery), reason, delivery->reason_length);
-	memcpy(payload + front, content.envelope, content.length);
-	worker->in_flight++;
-	worker->unanswered++;
-	return 1;
-}
-
-/* Delivers the message at the cursor, for the first time to this worker. Returns as delivery_put(); 1 also
+/* Delivers the message at the cursor, for the first time to this worker. Returns as rings_put(); 1 also
  * for one that is not for it, or is parked. */
 static int
 deliver(struct worker *worker, const struct log_frame *frame)
@@ -1095,7 +1044,7 @@ deliver(struct worker *worker, const struct log_frame *frame)
 	if (worker->lane_index[frame->group_hash % queue->config->lanes] < 0 ||
 	    frame->sequence <= worker->delivered || settled_has(&queue->settled, frame->sequence))
 		return 1;
-	if (probe_holds_back(queue, frame->sequence))
+	if (queue_holds_back(queue, frame->sequence))
 		return 0;
 	if (queue->groups.count > 0)
 		rc = blocking_park(worker, frame);
@@ -1109,7 +1058,7 @@ deliver(struct worker *worker, const struct log_frame *frame)
 		return 0;
 	}
 	if (rc == 0) {
-		rc = delivery_put(worker, frame, &delivery, "");
+		rc = rings_put(worker, frame, &delivery, "");
 		if (rc != 1)
 			return rc;
 		flights_add(&worker->flights, frame->sequence, worker->cursor);
@@ -1125,7 +1074,7 @@ delivery_ring(struct worker *worker)
 		doorbell_ring(&worker->lane[0].shared->worker_bell);
 }
 
-/* What waited for its group. Returns as delivery_put(). */
+/* What waited for its group. Returns as rings_put(). */
 static int
 deliver_again(struct worker *worker)
 {
@@ -1178,8 +1127,8 @@ delivery_pump(struct worker *worker)
 	delivery_ring(worker);
 }
 
-void
-delivery_rewind(struct worker *worker, const struct log_segment *segment)
+static void
+rewind_cursor(struct worker *worker, const struct log_segment *segment)
 {
 	if (worker->window_segment >= segment->number &&
 	    worker->window_segment <= segment->last_number)
@@ -1188,6 +1137,15 @@ delivery_rewind(struct worker *worker, const struct log_segment *segment)
 	if (worker->cursor >= segment->position &&
 	    worker->cursor < segment->position + segment->span)
 		worker->cursor = segment->position + LOG_HEADER_BYTES;
+}
+
+void
+delivery_rewind(struct queue *queue, const struct log_segment *segment)
+{
+	struct worker *worker;
+
+	TAILQ_FOREACH (worker, &queue->workers, link)
+		rewind_cursor(worker, segment);
 }
 
 /*

@@ -2,7 +2,7 @@ include router/filter.mk
 
 sbin_PROGRAMS += headgate-router
 ROUTER_CORE_FILES = router/core.c router/core.h router/state.h router/ask.c router/ask.h router/batch.c router/batch.h \
-	router/connection.c router/connection.h router/publish.c router/publish.h router/redrive.c router/redrive.h router/session.c router/session.h router/queue.c router/queue.h \
+	router/connection.c router/connection.h router/publish.c router/publish.h router/redrive.c router/redrive.h router/requests.c router/requests.h router/rings.c router/rings.h router/session.c router/session.h router/worker.h router/queue.c router/queue.h \
 	router/cleaner.c router/cleaner.h router/delivery.c router/delivery.h router/blocking.c router/blocking.h router/flights.c router/flights.h \
 	router/groups.c router/groups.h \
 	router/move.c router/move.h router/notify.c router/notify.h router/probe.c router/probe.h router/recovery.c router/recovery.h router/writer.c router/writer.h \

@@ -43,7 +43,7 @@ look_up_group(struct queue *queue)
 	if (rc == 1 && blocking_hash(frame, &queue->probe_group) == 0)
 		group = groups_find(&queue->groups, queue->probe_group);
 	if (group != NULL)
-		blocking_order(queue, group, 0);
+		blocking_request(queue, group, 0);
 }
 
 static void
@@ -183,11 +183,4 @@ probe_auto(struct queue *queue, uint64_t now_ns)
 		return;
 	control_read_state(&queue->router->control, queue->index, &word, &detail);
 	change(queue, word, GATE_PROBE, &detail, "auto_probe");
-}
-
-bool
-probe_holds_back(const struct queue *queue, uint64_t sequence)
-{
-	return control_word_state(queue_state_word(queue)) == CONTROL_PROBING &&
-	    sequence > queue->probe_sequence;
 }

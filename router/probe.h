@@ -24,7 +24,4 @@ void probe_auto(struct queue *, uint64_t now_ns);
 /* A message failed, and its group waits from now on. */
 void probe_blocked(struct queue *, const struct group *, uint64_t sequence);
 
-/* Does this message stand behind the only one that is let through now? */
-bool probe_holds_back(const struct queue *, uint64_t sequence);
-
 #endif

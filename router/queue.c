@@ -543,6 +543,13 @@ queue_lower_head(struct queue *queue, uint64_t seen, const struct control_detail
 		    NULL);
 }
 
+bool
+queue_holds_back(const struct queue *queue, uint64_t sequence)
+{
+	return control_word_state(queue_state_word(queue)) == CONTROL_PROBING &&
+	    sequence > queue->probe_sequence;
+}
+
 static void
 append_state(struct queue *queue)
 {

@@ -70,6 +70,9 @@ void queue_gate(struct queue *, uint64_t expected, enum gate_event, struct contr
  * lower than that of the message that tripped it, it takes its place. */
 void queue_lower_head(struct queue *, uint64_t seen, const struct control_detail *);
 
+/* Does this message stand behind the probe, the only one that is let through now? */
+bool queue_holds_back(const struct queue *, uint64_t sequence);
+
 /* Moves the clock of its retention, behind queue_publish_figures(). */
 void queue_tick_retention(struct queue *);
 

@@ -10,6 +10,7 @@
 #include "router/delivery.h"
 #include "router/publish.h"
 #include "router/redrive.h"
+#include "router/requests.h"
 #include "telemetry/event.h"
 
 enum { HELLO_FIELDS = 6 };
@@ -25,7 +26,7 @@ handle_control(
 {
 	int rc = -EPROTO;
 
-	if (connection->order.queue != NULL)
+	if (connection->request.queue != NULL)
 		return -EPROTO;
 	if (type == WIRE_POKE) /* a state word was changed: each turn looks at all of them */
 		return 1;
@@ -48,7 +49,7 @@ consume_control(struct connection *connection)
 
 static const struct connection_handlers headgatectl = {
 	.consume = consume_control,
-	.closed = ask_forget,
+	.closed = requests_forget,
 };
 
 /* A worker says in the rings what it has to say. */

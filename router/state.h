@@ -115,7 +115,7 @@ struct router {
 	unsigned topic_count, queue_count;
 	uint64_t key; /* log_key.checksum of deduplication's */
 	struct connection_list connections;
-	unsigned orders; /* connections that wait for what becomes of a message */
+	unsigned requests; /* connections that wait for what becomes of a message */
 	struct cleaner *cleaner;
 	uint8_t *scratch; /* for queue_frame() and queue_find(): what is read from the disk */
 	char user[CONTROL_NAME_BYTES]; /* whose process this is; "": the name is not known */

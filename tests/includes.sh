@@ -10,13 +10,6 @@ config/paths config/config
 ctl/main router/filter
 ctl/options ctl/command
 ctl/queues ctl/ctl
-router/blocking router/ask
-router/blocking router/delivery
-router/blocking router/probe
-router/delivery router/ask
-router/delivery router/blocking
-router/delivery router/probe
-router/probe router/blocking
 END
 }
 

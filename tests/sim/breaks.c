@@ -7,13 +7,13 @@
 #include "log/decision.h"
 #include "log/list.h"
 #include "log/registry.h"
-#include "router/ask.h"
 #include "router/batch.h"
 #include "router/blocking.h"
 #include "router/connection.h"
 #include "router/dedup.h"
 #include "router/probe.h"
 #include "router/queue.h"
+#include "router/requests.h"
 #include "router/writer.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/party.h"
@@ -93,8 +93,8 @@ int __real_blocking_park(struct worker *, const struct log_frame *);
 int __wrap_blocking_park(struct worker *, const struct log_frame *);
 bool __real_group_give_back(struct groups *, struct group *, struct parked);
 bool __wrap_group_give_back(struct groups *, struct group *, struct parked);
-void __real_ask_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
-void __wrap_ask_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
+void __real_requests_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
+void __wrap_requests_ended(struct queue *, uint64_t, uint16_t, const char *, bool);
 void __real_probe_blocked(struct queue *, const struct group *, uint64_t);
 void __wrap_probe_blocked(struct queue *, const struct group *, uint64_t);
 int __real_io_make_dir(const char *);
@@ -227,12 +227,12 @@ __wrap_log_decision_make(struct log_decision *decision)
 }
 
 void
-__wrap_ask_ended(
+__wrap_requests_ended(
     struct queue *queue, uint64_t sequence, uint16_t status, const char *reason, bool dead_lettered)
 {
 	struct connection *connection;
 
-	__real_ask_ended(queue, sequence, status, reason, dead_lettered);
+	__real_requests_ended(queue, sequence, status, reason, dead_lettered);
 	TAILQ_FOREACH (connection, &queue->router->connections, link)
 		if (tells_early && connection->role == WIRE_CONTROL)
 			connection_flush_now(connection);
