@@ -26,7 +26,7 @@ struct log_ids_header {
 _Static_assert(sizeof(struct log_ids_header) == 64, "disk layout");
 
 struct log_id {
-	uint32_t hash[4]; /* keyed, see log/key.h and router/dedup.h */
+	uint32_t hash[4]; /* keyed, see log/key.h and router/tables/dedup.h */
 	uint32_t clock_s; /* log_commit.clock_ns of the batch, in seconds, rounded up */
 };
 _Static_assert(sizeof(struct log_id) == 20, "disk layout");

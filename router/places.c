@@ -7,7 +7,7 @@
 
 #include "config/paths.h"
 #include "config/pidfile.h"
-#include "router/delivery.h"
+#include "router/delivery/delivery.h"
 #include "telemetry/event.h"
 #include "telemetry/sink.h"
 

@@ -257,7 +257,7 @@ void control_close(struct control *);
 int control_open_living(struct control *, const char *run_dir, const char *state_dir, bool writable,
     uint64_t deadline_ns);
 
-/* Anyone. Does a router have the locks of this directory, RUN or STATE (router/place_lock.h)? It may be one that starts.
+/* Anyone. Does a router have the locks of this directory, RUN or STATE (router/io/place_lock.h)? It may be one that starts.
  * Returns 1, 0, or -errno: for want of something that could not be looked at. */
 int control_dir_held(const char *dir);
 /* True while the segment's router lives, that is, holds the lock of RUN. */

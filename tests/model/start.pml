@@ -132,7 +132,7 @@ proctype worker()
 	od
 }
 
-/* check_time() in router/delivery.c, and those who show how long a worker has been at a message. */
+/* check_time() in router/delivery/delivery.c, and those who show how long a worker has been at a message. */
 proctype router()
 {
 	byte sequence, since, seen_at;

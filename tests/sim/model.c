@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "router/queue.h"
+#include "router/queue/queue.h"
 
 struct row {
 	unsigned message; /* its number plus 1; 0: no row */

@@ -1,11 +1,11 @@
 /*
  * net - sockets, eventfds and pidfds of the simulated machine, and the router's back end
- * (router/io.h) on them. Chance decides order, pieces and delays of requests.
+ * (router/io/io.h) on them. Chance decides order, pieces and delays of requests.
  */
 #ifndef HEADGATE_TESTS_SIM_NET_H
 #define HEADGATE_TESTS_SIM_NET_H
 
-#include "router/io.h"
+#include "router/io/io.h"
 #include "tests/sim/descriptor.h"
 
 enum { NET_FDS = 66 };

@@ -24,8 +24,8 @@
 #include <unistd.h>
 
 #include "router/core.h"
-#include "router/delivery.h"
-#include "router/queue.h"
+#include "router/delivery/delivery.h"
+#include "router/queue/queue.h"
 #include "telemetry/event.h"
 #include "tests/sim/breaks.h"
 #include "tests/sim/disk.h"

@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-#include "router/dedup.h"
+#include "router/tables/dedup.h"
 
 static const uint8_t key[DEDUP_KEY_BYTES] = { 1, 2, 3 };
 

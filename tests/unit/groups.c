@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
 
-#include "router/groups.h"
+#include "router/tables/groups.h"
 
 static struct groups groups;
 

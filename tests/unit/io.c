@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "router/io.h"
+#include "router/io/io.h"
 
 #define WAIT_NS  50000000ll     /* of one turn */
 #define LIMIT_NS 20000000000ull /* of a wait; beyond, the test fails */

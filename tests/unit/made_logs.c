@@ -9,7 +9,7 @@
 
 #include "tests/unit/made_logs.h"
 
-#include "router/writer.h"
+#include "router/journal/writer.h"
 
 static char base[64];
 static size_t body_bytes;

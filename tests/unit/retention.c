@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
 
-#include "router/retention.h"
+#include "router/tables/retention.h"
 
 enum { SECOND = 1000000000, LIMIT = 64 };
 

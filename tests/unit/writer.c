@@ -7,7 +7,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "router/writer.h"
+#include "router/journal/writer.h"
 
 enum { BODY_BYTES = 4000 };
 
