@@ -361,7 +361,7 @@ gather(void *context, const struct message *message)
 
 	if (interrupted(move) || message->sequence > move->until)
 		return END;
-	if (target >= TARGETS) /* it came meanwhile: the cleaner does not change the order */
+	if (target >= TARGETS) /* it came meanwhile: the compactor does not change the order */
 		return 0;
 	move->places[move->count] = (struct router_place){ message->sequence, message->position };
 	move->targets[move->count++] = (uint8_t)target;

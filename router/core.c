@@ -35,7 +35,7 @@ enum {
 	TICK_UNSEEN_NS = 5000000, /* ... while a worker has not seen a new state */
 	BACKLOG = 128,
 	DESCRIPTORS_A_QUEUE = 4, /* segments: active, next, closing; the output of on_trip */
-	DESCRIPTORS_SPARE = 32,  /* the cleaner's, locks, standard ones; headgatectl */
+	DESCRIPTORS_SPARE = 32,  /* the compactor's, locks, standard ones; headgatectl */
 	SWEEP_PAGES = 64         /* of each window, a tick: all of 50,000,000 ids in 2 minutes */
 };
 
@@ -416,9 +416,9 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 		rc = keep_key(config->state_dir, &key, key_is_new, error, error_bytes);
 	if (rc != 0)
 		return rc;
-	router->cleaner = cleaner_new(router);
+	router->compactor = compactor_new(router);
 	router->scratch = malloc(QUEUE_FRAME_BYTES);
-	if (router->cleaner == NULL || router->scratch == NULL)
+	if (router->compactor == NULL || router->scratch == NULL)
 		return complain(error, error_bytes, -ENOMEM, "router", strerror(ENOMEM));
 	for (unsigned i = 0; i < router->topic_count; i++)
 		dedup_set_max(router->topics[i].dedup, router->topics[i].config->dedup_max);
@@ -612,7 +612,7 @@ router_step(struct router *router, int64_t max_wait_ns)
 	due_ns = batch_commit(router);
 	pump_all(router);
 	wait_ns = tick(router);
-	if (cleaner_step(router->cleaner))
+	if (compactor_step(router->compactor))
 		wait_ns = 0;
 	connection_sweep(router);
 	if (router->failed != 0)
@@ -682,7 +682,7 @@ router_close(struct router *router)
 		router->io->operations->run(router->io, 1000000);
 		connection_sweep(router);
 	}
-	cleaner_free(router->cleaner);
+	compactor_free(router->compactor);
 	if (shared != NULL) {
 		for (unsigned i = 0; i < router->queue_count; i++)
 			queue_publish_figures(&router->queues[i]);

@@ -44,13 +44,13 @@ tests_unit_test_writer_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=1048576 -DLOG
 tests_unit_test_writer_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_writer_LDADD = $(TELEMETRY_LIBS) $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
 
-check_PROGRAMS += tests/unit/test-cleaner
-TESTS += tests/unit/test-cleaner
-tests_unit_test_cleaner_SOURCES = tests/unit/cleaner.c $(ROUTER_CORE_FILES) router/io/io_poll.c
-tests_unit_test_cleaner_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072 \
+check_PROGRAMS += tests/unit/test-compactor
+TESTS += tests/unit/test-compactor
+tests_unit_test_compactor_SOURCES = tests/unit/compactor.c $(ROUTER_CORE_FILES) router/io/io_poll.c
+tests_unit_test_compactor_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072 \
 	-DWRITER_TAIL=262144 -DWRITER_GATHER=65536 -DQUEUE_PIECE=2
-tests_unit_test_cleaner_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
-tests_unit_test_cleaner_LDADD = $(ROUTER_LIBS) $(CRITERION_LIBS)
+tests_unit_test_compactor_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_unit_test_compactor_LDADD = $(ROUTER_LIBS) $(CRITERION_LIBS)
 
 check_PROGRAMS += tests/unit/test-router-run
 TESTS += tests/unit/test-router-run

@@ -18,7 +18,7 @@
 #include "router/journal/writer.h"
 #include "shm/control.h"
 
-struct cleaner;
+struct compactor;
 struct connection;
 struct notify;
 struct worker;
@@ -96,7 +96,7 @@ struct queue {
 	} gathered, flying, durable;
 	uint64_t settled_count; /* settlements since the start */
 	uint64_t wanted_segment,
-	    wanted_settled;   /* the cleaner waits for so many, to free this one */
+	    wanted_settled;   /* the compactor waits for so many, to free this one */
 	struct ids_file *ids; /* of segments that are gone */
 	size_t ids_count, ids_capacity;
 
@@ -116,7 +116,7 @@ struct router {
 	uint64_t key; /* log_key.checksum of deduplication's */
 	struct connection_list connections;
 	unsigned requests; /* connections that wait for what becomes of a message */
-	struct cleaner *cleaner;
+	struct compactor *compactor;
 	uint8_t *scratch; /* for queue_frame() and queue_find(): what is read from the disk */
 	char user[CONTROL_NAME_BYTES]; /* whose process this is; "": the name is not known */
 	int listen_fd;

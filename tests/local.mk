@@ -91,7 +91,7 @@ check-poll:
 VALGRIND_TESTS = $(SHM_TESTS) $(WORKER_TESTS) tests/unit/test-json tests/unit/test-envelope tests/unit/test-mask \
 	tests/unit/test-blocked tests/unit/test-settled tests/unit/test-log_scan tests/unit/test-log_reader \
 	tests/unit/test-log_decision tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends \
-	tests/unit/test-dedup tests/unit/test-retention tests/unit/test-writer tests/unit/test-cleaner \
+	tests/unit/test-dedup tests/unit/test-retention tests/unit/test-writer tests/unit/test-compactor \
 	tests/unit/test-router-run tests/unit/test-groups tests/unit/test-router-ask
 check-valgrind:
 	HEADGATE_VALGRIND=1 HEADGATE_IO=poll $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(VALGRIND_TESTS)'

@@ -597,7 +597,7 @@ settle(struct worker *worker, const struct lane_completion *completion, uint64_t
 	struct failure failure;
 	int rc;
 
-	if (!move_takes(queue, completion->status))
+	if (!transfer_takes(queue, completion->status))
 		return queue_settle(queue, sequence, completion->status);
 	if (settled_has(&queue->settled, sequence))
 		return 0;
@@ -612,7 +612,7 @@ settle(struct worker *worker, const struct lane_completion *completion, uint64_t
 	if (completion->flags & LANE_ENDED && completion->status == RETENTION_STATUS &&
 	    strcmp(reason, RETENTION_REASON) == 0)
 		failure.flags = LOG_SETTLED_EXPIRED;
-	rc = move_to_dead_letters(queue, &failure);
+	rc = transfer_to_dead_letters(queue, &failure);
 	return rc == 0 ? -EAGAIN : rc;
 }
 
@@ -721,7 +721,7 @@ take_ended(struct worker *worker, const struct lane_completion *completion, uint
 		return rc;
 	worker->in_flight -= rc > 0 && worker->in_flight > 0;
 	requests_ended(worker->queue, completion->sequence, completion->status, reason,
-	    move_takes(worker->queue, completion->status));
+	    transfer_takes(worker->queue, completion->status));
 	if (redelivery != NULL)
 		blocking_ended(worker, groups_land(&worker->queue->groups, redelivery));
 	return 0;

@@ -64,7 +64,7 @@ open_ended(struct queue *queue, uint64_t word, struct control_detail *detail)
 {
 	const struct queue *dead = &queue->router->queues[queue->config->dead_letter_queue];
 	uint16_t status = word == queue->probing_word ? queue->probe_status : 0;
-	bool is_dead = move_takes(queue, status);
+	bool is_dead = transfer_takes(queue, status);
 	char reason[CONTROL_TEXT_BYTES], ended[16] = "was given up";
 
 	if (status < 500)

@@ -7,13 +7,13 @@
 #include "telemetry/event.h"
 
 int
-move_room_to_settle(struct queue *from)
+transfer_room_to_settle(struct queue *from)
 {
 	return writer_room(&from->writer, sizeof(struct log_settled));
 }
 
 int
-move_copy(struct queue *to, const struct log_frame *frame, const struct log_content *content)
+transfer_copy(struct queue *to, const struct log_frame *frame, const struct log_content *content)
 {
 	int rc;
 
@@ -53,7 +53,7 @@ describe(const struct queue *queue, const struct failure *failure, const struct 
 }
 
 bool
-move_takes(const struct queue *queue, uint16_t status)
+transfer_takes(const struct queue *queue, uint16_t status)
 {
 	return !queue->config->dead_letters &&
 	    (status >= 500 ||
@@ -61,13 +61,13 @@ move_takes(const struct queue *queue, uint16_t status)
 }
 
 int
-move_to_dead_letters(struct queue *queue, const struct failure *failure)
+transfer_to_dead_letters(struct queue *queue, const struct failure *failure)
 {
 	struct router *router = queue->router;
 	const struct log_frame *frame;
 	struct log_content content;
 	struct log_origin origin;
-	int rc = move_room_to_settle(queue);
+	int rc = transfer_room_to_settle(queue);
 
 	if (rc != 1)
 		return 0;
@@ -78,7 +78,7 @@ move_to_dead_letters(struct queue *queue, const struct failure *failure)
 	origin = describe(queue, failure, content.origin);
 	content.origin = &origin;
 	content.reason = failure->reason;
-	rc = move_copy(&router->queues[queue->config->dead_letter_queue], frame, &content);
+	rc = transfer_copy(&router->queues[queue->config->dead_letter_queue], frame, &content);
 	if (rc != 1)
 		return 0;
 	rc = queue_settle_now(

@@ -1,5 +1,5 @@
 /*
- * move - takes messages from one queue's log to another's: to a dead-letter queue and from there.
+ * transfer - takes messages from one queue's log to another's: to a dead-letter queue and from there.
  *
  * The copy and the settlement of what it was made from are in one batch, and a batch counts in all its
  * logs or in none: whatever is killed whenever, a message is in one of the two queues, once.
@@ -19,16 +19,16 @@ struct failure {
 };
 
 /* Does a message that is ended with this status go into the dead-letter queue? What was given up always does. */
-bool move_takes(const struct queue *, uint16_t status);
+bool transfer_takes(const struct queue *, uint16_t status);
 
 /* Ends a message, which is not settled, as failed, and puts it into its queue's dead-letter queue.
  * Returns 1; 0 when there is no room now; -EBADMSG or -EAGAIN, as queue_find(); or -ENOMEM. */
-int move_to_dead_letters(struct queue *, const struct failure *);
+int transfer_to_dead_letters(struct queue *, const struct failure *);
 
 /* Room for the settlement of what is moved? Asked before its frame is looked at: it may begin a segment,
  * and with that overwrite what is oldest in memory. As writer_room(). */
-int move_room_to_settle(struct queue *from);
+int transfer_room_to_settle(struct queue *from);
 /* Copies a message to the end of another log. As writer_room(). */
-int move_copy(struct queue *to, const struct log_frame *, const struct log_content *);
+int transfer_copy(struct queue *to, const struct log_frame *, const struct log_content *);
 
 #endif

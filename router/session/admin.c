@@ -27,7 +27,7 @@ find_queue(const struct router *router, const char *name)
 }
 
 bool
-ask_may_answer(const struct connection *connection)
+admin_may_answer(const struct connection *connection)
 {
 	return connection->out.length == 0 && connection->sending.length == 0;
 }
@@ -95,7 +95,7 @@ list_groups(struct blocked_page *page, const struct queue *queue, uint64_t from)
 }
 
 int
-ask_groups(struct connection *connection, const void *payload, size_t length)
+admin_groups(struct connection *connection, const void *payload, size_t length)
 {
 	const struct router *router = connection->router;
 	static struct blocked_page page;
@@ -175,7 +175,7 @@ log_request(const struct connection *connection, const struct blocked_try *try,
 }
 
 int
-ask_try(struct connection *connection, const void *payload, size_t length)
+admin_try(struct connection *connection, const void *payload, size_t length)
 {
 	struct router *router = connection->router;
 	struct blocked_tried tried = { .outcome = BLOCKED_NO_QUEUE };

@@ -96,7 +96,7 @@ move_one(const struct request *request, const msgpack_object *place, struct redr
 	struct queue *from = request->from;
 	struct log_content content = { 0 };
 	const struct log_frame *frame;
-	int rc = move_room_to_settle(from), found;
+	int rc = transfer_room_to_settle(from), found;
 
 	if (settled_has(&from->settled, sequence))
 		return 0;
@@ -112,7 +112,7 @@ move_one(const struct request *request, const msgpack_object *place, struct redr
 		return -1;
 	}
 	if (rc == 1 && request->to != NULL)
-		rc = move_copy(request->to, frame, &content);
+		rc = transfer_copy(request->to, frame, &content);
 	if (rc != 1) {
 		*answer = refusal(503, rc == 0 ? "no room now" : strerror(-rc));
 		return -1;

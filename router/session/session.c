@@ -30,14 +30,14 @@ handle_control(
 		return -EPROTO;
 	if (type == WIRE_POKE) /* a state word was changed: each turn looks at all of them */
 		return 1;
-	if ((type == WIRE_GROUPS || type == WIRE_TRY) && !ask_may_answer(connection))
+	if ((type == WIRE_GROUPS || type == WIRE_TRY) && !admin_may_answer(connection))
 		return 0;
 	if (type == WIRE_MOVE)
 		rc = redrive_handle(connection, payload, length);
 	else if (type == WIRE_GROUPS)
-		rc = ask_groups(connection, payload, length);
+		rc = admin_groups(connection, payload, length);
 	else if (type == WIRE_TRY)
-		rc = ask_try(connection, payload, length);
+		rc = admin_try(connection, payload, length);
 	return rc == 0 ? 1 : rc;
 }
 

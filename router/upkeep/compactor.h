@@ -1,15 +1,14 @@
 /*
- * cleaner - gives the disk of settled messages back.
+ * compactor - frees the disk of settled messages.
  *
  * One job at a time, a small piece of it each turn of the loop:
  *
- *   choose    old segments of one queue in which nothing is left, or so little that one segment can
- *             take what is left of them all
+ *   choose    old segments of one queue with no live messages, or with so few that one segment can take them all
  *   wait      until the log says durably what was settled
  *   copy      read them: the ids within the deduplication window to an .ids file (log/ids.h), the
- *             messages that are left, in order, to a new segment
+ *             live messages, in order, to a new segment
  *             (more than a segment takes: the job ends here, and how long they are is known)
- *   free      put the new segment in the place of the first, give back the others
+ *   free      put the compacted segment in the place of the first, remove the others
  *
  * A crash at any point leaves either the old segments, or the new one with some old ones that its
  * header says it replaces; an .ids file too many does no harm. No segment goes before the checkpoint
@@ -20,14 +19,14 @@
 
 #include "router/state.h"
 
-struct cleaner;
+struct compactor;
 
-struct cleaner *cleaner_new(struct router *);
+struct compactor *compactor_new(struct router *);
 /* Runs io until nothing of it is pending. */
-void cleaner_free(struct cleaner *);
+void compactor_free(struct compactor *);
 
 /* Does what can be done now. Returns false when there is nothing more to do for the moment; it must be
  * called again after a while all the same. */
-bool cleaner_step(struct cleaner *);
+bool compactor_step(struct compactor *);
 
 #endif

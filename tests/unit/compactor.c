@@ -46,7 +46,7 @@ begin(void)
 	char error[LOG_ERROR_BYTES] = "";
 
 	event_init("test", true);
-	strcpy(dir, "/tmp/hg-cleaner-XXXXXX");
+	strcpy(dir, "/tmp/hg-compactor-XXXXXX");
 	cr_assert(mkdtemp(dir) != NULL, "mkdtemp");
 	cr_assert(config_load(&config, &options, error, sizeof(error)) == 0 &&
 		config_make_dirs(&config, error, sizeof(error)) == 0,
@@ -64,7 +64,7 @@ end(void)
 	cr_assert(system(command) == 0, "%s", command);
 }
 
-#define CLEANER(name) Test(cleaner, name, .init = begin, .fini = end, .timeout = 1200)
+#define COMPACTOR(name) Test(compactor, name, .init = begin, .fini = end, .timeout = 1200)
 
 static time_t
 now_s(void)
@@ -155,7 +155,7 @@ check_sizes(void)
 }
 
 /* Each segment keeps few live messages, which are long. */
-CLEANER(no_move_makes_more_than_a_reader_accepts)
+COMPACTOR(no_move_makes_more_than_a_reader_accepts)
 {
 	enum { MESSAGES = 40 * EVERY };
 	time_t began = now_s();
@@ -207,7 +207,7 @@ fill_batch(void)
 
 /* A segment is freed while the next segment's checkpoint has its entry, and not yet those of all
  * segments. */
-CLEANER(a_checkpoint_tells_of_each_segment)
+COMPACTOR(a_checkpoint_tells_of_each_segment)
 {
 	const struct writer *writer = &queue->writer;
 	time_t began = now_s();
@@ -218,8 +218,8 @@ CLEANER(a_checkpoint_tells_of_each_segment)
 	for (uint64_t sequence = 1; sequence < writer->old[0].end_sequence; sequence++)
 		cr_assert(queue_settle(queue, sequence, 200) >= 0, "memory");
 	while (queue->wanted_settled != queue->settled_count) {
-		cr_assert(now_s() - began < DEADLINE_S, "the cleaner waits for them");
-		cleaner_step(router.cleaner);
+		cr_assert(now_s() - began < DEADLINE_S, "the compactor waits for them");
+		compactor_step(router.compactor);
 	}
 	publish(LONG);
 	count = writer->old_count;
@@ -229,7 +229,7 @@ CLEANER(a_checkpoint_tells_of_each_segment)
 	cr_assert(queue->checkpoint_open && queue->checkpoint_entry <= QUEUE_PIECE, "one piece");
 	/* The compactor waits for one second; on a very busy machine that time may have passed. */
 	while (writer->old_count == count && now_s() - began < GIVEN_UP_S) {
-		cleaner_step(router.cleaner);
+		compactor_step(router.compactor);
 		io->operations->run(io, STEP_NS);
 	}
 	while (queue->durable.checkpoint != writer->active.segment.number)
