@@ -280,7 +280,7 @@ wait_until_drained(
 	uint64_t deadline_ns = ctl_deadline_ns(ctl, UINT64_MAX), left, word;
 	struct control_detail detail;
 
-	/* Pairs with the release store in the router's delivery_publish_figures(). */
+	/* Pairs with the release store in the router's worker_publish_counters(). */
 	while (
 	    (left = atomic_load_explicit(&entry->counters.in_flight, memory_order_acquire)) > 0) {
 		if (!control_router_alive(control)) {

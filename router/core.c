@@ -16,16 +16,17 @@
 #include "log/list.h"
 #include "log/registry.h"
 #include "message/envelope.h"
+#include "router/connection.h"
+#include "router/delivery/completion.h"
+#include "router/delivery/delivery.h"
+#include "router/delivery/probe.h"
+#include "router/io/place_lock.h"
+#include "router/queue/notify.h"
+#include "router/queue/queue.h"
+#include "router/session/session.h"
 #include "router/upkeep/batch.h"
 #include "router/upkeep/compactor.h"
-#include "router/connection.h"
-#include "router/delivery/delivery.h"
-#include "router/queue/notify.h"
-#include "router/io/place_lock.h"
-#include "router/delivery/probe.h"
-#include "router/queue/queue.h"
 #include "router/upkeep/recovery.h"
-#include "router/session/session.h"
 #include "shm/gate.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -490,7 +491,7 @@ settle_all(struct router *router)
 
 	for (unsigned i = 0; i < router->queue_count; i++)
 		TAILQ_FOREACH_SAFE (worker, &router->queues[i].workers, link, next)
-			delivery_settle(worker);
+			completion_settle(worker);
 }
 
 static void
@@ -507,7 +508,7 @@ look_at_states(struct router *router)
 		queue_tick_retention(queue);
 		queue_log_state(queue);
 		TAILQ_FOREACH (worker, &queue->workers, link)
-			delivery_ring(worker);
+			worker_ring(worker);
 	}
 }
 
@@ -554,7 +555,7 @@ tick(struct router *router)
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
-		if (!delivery_publish_figures(queue) ||
+		if (!worker_publish_counters(queue) ||
 		    control_word_generation(queue_state_word(queue)) != queue->state_appended)
 			all_seen = false;
 	}
@@ -585,7 +586,7 @@ may_sleep(struct router *router)
 
 	for (unsigned i = 0; i < router->queue_count; i++)
 		TAILQ_FOREACH (worker, &router->queues[i].workers, link)
-			may &= delivery_may_sleep(worker);
+			may &= worker_may_sleep(worker);
 	return may;
 }
 
@@ -596,7 +597,7 @@ awake(struct router *router)
 
 	for (unsigned i = 0; i < router->queue_count; i++)
 		TAILQ_FOREACH (worker, &router->queues[i].workers, link)
-			delivery_awake(worker);
+			worker_awake(worker);
 }
 
 int

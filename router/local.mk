@@ -1,13 +1,17 @@
 include router/filter.mk
 
 sbin_PROGRAMS += headgate-router
-ROUTER_CORE_FILES = router/core.c router/core.h router/connection.c router/connection.h router/state.h \
-	router/session/admin.c router/session/admin.h router/session/publish.c router/session/publish.h \
-	router/session/redrive.c router/session/redrive.h router/session/session.c router/session/session.h \
-	router/delivery/blocking.c router/delivery/blocking.h router/delivery/delivery.c \
-	router/delivery/delivery.h router/delivery/flights.c router/delivery/flights.h router/delivery/probe.c \
-	router/delivery/probe.h router/delivery/requests.c router/delivery/requests.h router/delivery/rings.c \
-	router/delivery/rings.h router/delivery/worker.h \
+ROUTER_CORE_FILES = \
+	router/connection.c router/connection.h router/core.c router/core.h router/state.h \
+	router/session/admin.c router/session/admin.h router/session/attach.c router/session/attach.h \
+	router/session/publish.c router/session/publish.h router/session/redrive.c router/session/redrive.h \
+	router/session/session.c router/session/session.h \
+	router/delivery/blocking.c router/delivery/blocking.h router/delivery/completion.c \
+	router/delivery/completion.h router/delivery/cursor.c router/delivery/cursor.h \
+	router/delivery/delivery.c router/delivery/delivery.h router/delivery/detach.c router/delivery/detach.h \
+	router/delivery/flights.c router/delivery/flights.h router/delivery/probe.c router/delivery/probe.h \
+	router/delivery/requests.c router/delivery/requests.h router/delivery/rings.c router/delivery/rings.h \
+	router/delivery/worker.c router/delivery/worker.h \
 	router/queue/notify.c router/queue/notify.h router/queue/queue.c router/queue/queue.h \
 	router/queue/transfer.c router/queue/transfer.h \
 	router/journal/writer.c router/journal/writer.h \

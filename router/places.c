@@ -7,7 +7,7 @@
 
 #include "config/paths.h"
 #include "config/pidfile.h"
-#include "router/delivery/delivery.h"
+#include "router/delivery/worker.h"
 #include "telemetry/event.h"
 #include "telemetry/sink.h"
 
@@ -53,7 +53,7 @@ let_workers_go(struct router *router)
 
 	for (unsigned i = 0; i < router->queue_count; i++)
 		TAILQ_FOREACH_SAFE (worker, &router->queues[i].workers, link, next)
-			delivery_let_go(worker);
+			worker_let_go(worker);
 }
 
 static void

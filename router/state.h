@@ -8,14 +8,14 @@
 
 #include "config/policy.h"
 #include "log/settled.h"
-#include "router/tables/dedup.h"
 #include "router/filter.h"
-#include "router/tables/groups.h"
 #include "router/io/io.h"
 #include "router/io/place_lock.h"
+#include "router/journal/writer.h"
+#include "router/tables/dedup.h"
+#include "router/tables/groups.h"
 #include "router/tables/received.h"
 #include "router/tables/retention.h"
-#include "router/journal/writer.h"
 #include "shm/control.h"
 
 struct compactor;

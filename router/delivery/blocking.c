@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "message/blocked.h"
-#include "router/queue/queue.h"
 #include "router/delivery/requests.h"
 #include "router/delivery/rings.h"
+#include "router/queue/queue.h"
 #include "telemetry/event.h"
 
 #define DELAY_MAX_NS UINT64_C(600000000000)

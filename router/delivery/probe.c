@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "router/delivery/blocking.h"
-#include "router/queue/transfer.h"
 #include "router/queue/queue.h"
+#include "router/queue/transfer.h"
 
 #define DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
 

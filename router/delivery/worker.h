@@ -58,4 +58,29 @@ struct worker {
 	bool detached; /* freed when the back end lets go */
 };
 
+/* Ends it with SIGKILL: its end is seen when its connection closes. One that is gone already is fine, too. False: it
+ * cannot be ended. */
+bool worker_kill(struct worker *);
+/* Ends a worker that has been at one message for too long, or does not stir. */
+void worker_check_time(struct worker *, uint64_t now_ns);
+/* It broke the rules: logs what it did, and closes its connection. */
+void worker_drop(struct worker *, const char *what);
+/* The worker is to attach again: it has done nothing wrong, and loses no life. */
+void worker_let_go(struct worker *);
+/* The same, for its log cannot be read. */
+void worker_log_unread(struct worker *, const char *what);
+/* Frees a detached worker if nothing is pending. Returns false when it must be called again. */
+bool worker_free(struct worker *);
+
+/* Wakes the worker, e.g. because the state changed. */
+void worker_ring(struct worker *);
+/* Before the router sleeps: asks to be woken. Returns false when there is work already. */
+bool worker_may_sleep(struct worker *);
+void worker_awake(struct worker *);
+/* So many messages that the worker had are not settled and not with it any more. */
+void worker_count_returned(const struct worker *, uint64_t n);
+/* Copies what a queue's workers say into the control segment. Returns true when all of them have seen the
+ * current state. */
+bool worker_publish_counters(struct queue *);
+
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -541,6 +542,17 @@ queue_lower_head(struct queue *queue, uint64_t seen, const struct control_detail
 		event(EVENT_WARN, "subscription.head", "s:queue", queue->config->name, "u:sequence",
 		    detail->sequence, "s:message_id", detail->message_id, "s:error", detail->error,
 		    NULL);
+}
+
+void
+queue_stop_unreadable(struct queue *queue, uint64_t sequence)
+{
+	struct control_detail detail = { .sequence = sequence };
+
+	queue_detail_by_router(queue, &detail);
+	snprintf(detail.reason, sizeof(detail.reason),
+	    "log damaged: message %" PRIu64 " cannot be read again", sequence);
+	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
 }
 
 bool

@@ -70,6 +70,8 @@ void queue_gate(struct queue *, uint64_t expected, enum gate_event, struct contr
  * lower than that of the message that tripped it, it takes its place. */
 void queue_lower_head(struct queue *, uint64_t seen, const struct control_detail *);
 
+/* A message that is not settled although it was handled cannot be read: nothing behind it may go first. */
+void queue_stop_unreadable(struct queue *, uint64_t sequence);
 /* Does this message stand behind the probe, the only one that is let through now? */
 bool queue_holds_back(const struct queue *, uint64_t sequence);
 

@@ -7,9 +7,9 @@
 #include "log/format.h"
 #include "message/blocked.h"
 #include "router/delivery/blocking.h"
-#include "router/queue/queue.h"
 #include "router/delivery/requests.h"
 #include "router/delivery/worker.h"
+#include "router/queue/queue.h"
 #include "telemetry/event.h"
 
 _Static_assert((int)BLOCKED_ERROR_BYTES == (int)GROUP_ERROR_BYTES, "a group's error fits");

@@ -6,11 +6,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "router/delivery/detach.h"
+#include "router/delivery/requests.h"
 #include "router/session/admin.h"
-#include "router/delivery/delivery.h"
+#include "router/session/attach.h"
 #include "router/session/publish.h"
 #include "router/session/redrive.h"
-#include "router/delivery/requests.h"
 #include "telemetry/event.h"
 
 enum { HELLO_FIELDS = 6 };
@@ -73,13 +74,13 @@ static void
 worker_closed(struct connection *connection)
 {
 	if (connection->worker != NULL)
-		delivery_detach(connection->worker);
+		detach_worker(connection->worker);
 }
 
 static bool
 worker_freeable(struct connection *connection)
 {
-	return connection->worker == NULL || delivery_free(connection->worker);
+	return connection->worker == NULL || worker_free(connection->worker);
 }
 
 static const struct connection_handlers worker = {
@@ -209,7 +210,7 @@ handle_hello(struct connection *connection, enum wire_type type, const void *pay
 		return 1;
 	case WIRE_WORKER:
 		connection->handlers = &worker;
-		delivery_attach(connection, hello.name, hello.lanes);
+		attach_worker(connection, hello.name, hello.lanes);
 		return 1;
 	case WIRE_CONTROL:
 		connection->handlers = &headgatectl;

@@ -10,7 +10,7 @@
 
 #include "log/ids.h"
 #include "message/envelope.h"
-#include "router/delivery/delivery.h"
+#include "router/delivery/cursor.h"
 #include "router/queue/queue.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -766,7 +766,7 @@ free_segments(struct compactor *compactor)
 	if (segment != NULL) {
 		queue_move_marks(queue, segment->position, segment->position + segment->span,
 		    segment->first_sequence);
-		delivery_rewind(queue, segment);
+		cursor_rewind(queue, segment);
 	}
 	event(EVENT_DEBUG, "log.cleaned", "s:queue", queue->config->name, "u:segments",
 	    (uint64_t)compactor->count, "u:messages_moved", compactor->segment.messages,

@@ -259,7 +259,7 @@ again:
 	BARRIER(SLEEPER); /* barrier A */
 #endif
 
-	/* The second look: attachment_has_delivery(), delivery_may_sleep() */
+	/* The second look: attachment_has_delivery(), worker_may_sleep() */
 #ifndef NO_SECOND_LOOK
 	filled = FILLED(0);
 #if WAKERS > 1

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "router/core.h"
-#include "router/delivery/delivery.h"
+#include "router/delivery/worker.h"
 #include "router/queue/queue.h"
 #include "telemetry/event.h"
 #include "tests/sim/breaks.h"

@@ -1,7 +1,7 @@
 /* The shipped constants, from the headers. */
 #define PROPORTIONS_SHIPPED
-#include "router/queue/queue.h"
 #include "router/journal/writer.h"
+#include "router/queue/queue.h"
 #include "shm/lane.h"
 #include "tests/sim/proportions.h"
 

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "log/reader.h"
-#include "router/upkeep/compactor.h"
 #include "router/core.h"
 #include "router/queue/queue.h"
+#include "router/upkeep/compactor.h"
 #include "telemetry/event.h"
 
 enum { DEADLINE_S = 30, GIVEN_UP_S = 5, STEP_NS = 1000000, SHORT = 300, LONG = 20000, EVERY = 130 };

@@ -1,0 +1,189 @@
+#include "router/delivery/cursor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "router/queue/queue.h"
+
+enum {
+	WINDOW_BYTES = 2 << 20, /* holds the longest frame and more */
+	WINDOW_READ_BYTES = 512 << 10,
+	WINDOW_RETRY_NS = 100000000
+};
+
+int
+cursor_begin(struct worker *worker)
+{
+	worker->window = malloc(WINDOW_BYTES);
+	return worker->window != NULL ? 0 : -ENOMEM;
+}
+
+/* Something was wanting, or the disk did not answer: that is no damage, and tried again. */
+static void
+window_failed(struct worker *worker, int rc)
+{
+	queue_note_read(worker->queue, rc);
+	worker->window_retry_ns = io_monotonic_ns() + WINDOW_RETRY_NS;
+}
+
+static void
+window_read(struct io_request *request, int64_t result)
+{
+	struct worker *worker = (void *)((char *)request - offsetof(struct worker, window_request));
+
+	if (worker->detached)
+		return;
+	worker->window_short = result == 0;
+	if (result > 0)
+		worker->window_length += (size_t)result;
+	if (result >= 0)
+		queue_note_read(worker->queue, 0);
+	else if (result != -EINTR && result != -EAGAIN)
+		window_failed(worker, (int)result);
+}
+
+static int
+open_window(struct worker *worker, const struct log_segment *segment)
+{
+	char path[LOG_PATH_BYTES];
+
+	if (worker->window_fd >= 0 && worker->window_segment == segment->number)
+		return 0;
+	if (worker->window_fd >= 0)
+		close(worker->window_fd);
+	log_segment_path(path, worker->queue->writer.dir, segment->number);
+	worker->window_fd = open(path, O_RDONLY | O_CLOEXEC);
+	worker->window_segment = segment->number;
+	worker->window_length = 0;
+	worker->window_short = false;
+	return worker->window_fd < 0 ? -errno : 0;
+}
+
+/* Asks for more of the log behind what the window holds from the cursor on. */
+static void
+read_window(struct worker *worker, const struct log_segment *segment, uint64_t limit)
+{
+	struct io *io = worker->queue->router->io;
+	size_t length = WINDOW_READ_BYTES;
+	size_t keep = 0;
+	int rc;
+
+	if (worker->window_retry_ns != 0 && io_monotonic_ns() < worker->window_retry_ns)
+		return;
+	worker->window_retry_ns = 0;
+	rc = open_window(worker, segment);
+	if (rc != 0) {
+		window_failed(worker, rc);
+		return;
+	}
+	if (worker->cursor >= worker->window_position &&
+	    worker->cursor < worker->window_position + worker->window_length) {
+		keep = worker->window_position + worker->window_length - worker->cursor;
+		memmove(worker->window, worker->window + (worker->cursor - worker->window_position),
+		    keep);
+	}
+	worker->window_position = worker->cursor;
+	worker->window_length = keep;
+	if (length > limit - worker->cursor - keep)
+		length = limit - worker->cursor - keep;
+	if (length > WINDOW_BYTES - keep)
+		length = WINDOW_BYTES - keep;
+	worker->window_request.done = window_read;
+	io->operations->read(io, worker->window_fd, worker->window + keep, length,
+	    (int64_t)(worker->cursor + keep - segment->position), &worker->window_request);
+}
+
+/* The frame at the cursor in the window, checked; NULL: not there whole. */
+static const struct log_frame *
+frame_in_window(struct worker *worker, const struct log_segment *segment, bool *damaged)
+{
+	const struct log_frame *frame;
+	uint64_t have;
+
+	*damaged = false;
+	if (worker->window_segment != segment->number || worker->cursor < worker->window_position ||
+	    worker->cursor >= worker->window_position + worker->window_length)
+		return NULL;
+	have = worker->window_position + worker->window_length - worker->cursor;
+	frame = (const void *)(worker->window + (worker->cursor - worker->window_position));
+	if (have < sizeof(*frame))
+		return NULL;
+	if (!log_frame_header_valid(frame, UINT64_MAX, segment->salt)) {
+		*damaged = true;
+		return NULL;
+	}
+	if (frame->type == LOG_PAD)
+		return frame;
+	if (log_frame_bytes(frame->length) > have)
+		return NULL;
+	*damaged = !log_frame_payload_valid(frame);
+	return *damaged ? NULL : frame;
+}
+
+/* A frame that was whole when it was written is not any more: nothing behind it may go first. */
+static void
+stop_for_damage(struct worker *worker, const struct log_segment *segment)
+{
+	struct queue *queue = worker->queue;
+	struct control_detail detail = { 0 };
+
+	queue_detail_by_router(queue, &detail);
+	snprintf(detail.reason, sizeof(detail.reason),
+	    "log damaged: segment %016" PRIx64 ".log, offset %" PRIu64, segment->number,
+	    worker->cursor - segment->position);
+	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
+}
+
+const struct log_frame *
+cursor_frame(struct worker *worker)
+{
+	struct queue *queue = worker->queue;
+	const struct log_frame *frame = (const void *)writer_tail(&queue->writer, worker->cursor);
+	const struct log_segment *segment;
+	uint64_t end;
+	bool damaged;
+
+	if (frame != NULL)
+		return frame;
+	if (worker->window_request.pending)
+		return NULL;
+	segment = writer_find(&queue->writer, worker->cursor, &end);
+	if (segment == NULL) {
+		worker_log_unread(worker, "cursor outside the log");
+		return NULL;
+	}
+	frame = frame_in_window(worker, segment, &damaged);
+	if (damaged || (frame == NULL && worker->window_short)) { /* short: the file was cut */
+		stop_for_damage(worker, segment);
+		worker->window_segment = 0; /* whoever opens the gate again may have mended it */
+	} else if (frame == NULL) {
+		read_window(worker, segment, end);
+	}
+	return frame;
+}
+
+static void
+rewind_one(struct worker *worker, const struct log_segment *segment)
+{
+	if (worker->window_segment >= segment->number &&
+	    worker->window_segment <= segment->last_number)
+		worker->window_segment = 0; /* it is of a file that is gone */
+	/* What was delivered is behind worker->delivered, and not delivered again. */
+	if (worker->cursor >= segment->position &&
+	    worker->cursor < segment->position + segment->span)
+		worker->cursor = segment->position + LOG_HEADER_BYTES;
+}
+
+void
+cursor_rewind(struct queue *queue, const struct log_segment *segment)
+{
+	struct worker *worker;
+
+	TAILQ_FOREACH (worker, &queue->workers, link)
+		rewind_one(worker, segment);
+}
