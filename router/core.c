@@ -21,8 +21,14 @@
 #include "router/delivery/delivery.h"
 #include "router/delivery/probe.h"
 #include "router/io/place_lock.h"
+#include "router/queue/checkpoint.h"
+#include "router/queue/counters.h"
+#include "router/queue/expiry.h"
+#include "router/queue/lookup.h"
 #include "router/queue/notify.h"
 #include "router/queue/queue.h"
+#include "router/queue/reservation.h"
+#include "router/queue/subscription.h"
 #include "router/session/session.h"
 #include "router/upkeep/batch.h"
 #include "router/upkeep/compactor.h"
@@ -110,8 +116,8 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->writer.paranoid = config->paranoid;
 		queue->writer.cached = !queue->config->dead_letters &&
 		    config->topics[queue->topic].durability == CONFIG_DURABILITY_OS;
-		queue->writer.switched = queue_segment_begun;
-		queue->writer.checkpoint_bytes = queue_checkpoint_bytes;
+		queue->writer.switched = checkpoint_begin;
+		queue->writer.checkpoint_bytes = checkpoint_bytes;
 		queue->writer.settlement_bytes = queue_settlement_bytes;
 		queue->writer.durable_done = batch_log_durable;
 		queue->writer.next_done = next_segment_done;
@@ -198,7 +204,7 @@ take_over_states(struct router *router, struct recovered_state states[CONFIG_QUE
 static void
 end_probe(const struct queue *queue, struct recovered_state *state)
 {
-	queue_detail_by_router(queue, &state->detail);
+	subscription_by_router(queue, &state->detail);
 	state->detail.flags = 0;
 	strlcpy(state->detail.reason, "the router was restarted during a probe",
 	    sizeof(state->detail.reason));
@@ -227,9 +233,9 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 	atomic_store_explicit(&control->logged, queue->state_appended, memory_order_relaxed);
 	atomic_store_explicit(&control->state, control_word(state->state, 0, state->generation),
 	    memory_order_relaxed);
-	queue_publish_figures(queue);
+	counters_publish(queue);
 	if (writer_fresh(&queue->writer))
-		queue_segment_begun(&queue->writer);
+		checkpoint_begin(&queue->writer);
 }
 
 static void listen_again(struct router *);
@@ -418,7 +424,7 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	if (rc != 0)
 		return rc;
 	router->compactor = compactor_new(router);
-	router->scratch = malloc(QUEUE_FRAME_BYTES);
+	router->scratch = malloc(LOOKUP_FRAME_BYTES);
 	if (router->compactor == NULL || router->scratch == NULL)
 		return complain(error, error_bytes, -ENOMEM, "router", strerror(ENOMEM));
 	for (unsigned i = 0; i < router->topic_count; i++)
@@ -503,10 +509,10 @@ look_at_states(struct router *router)
 		struct queue *queue = &router->queues[i];
 
 		probe_look(queue);
-		if (control_word_generation(queue_state_word(queue)) == queue->state_appended)
+		if (control_word_generation(subscription_word(queue)) == queue->state_appended)
 			continue;
-		queue_tick_retention(queue);
-		queue_log_state(queue);
+		expiry_tick(queue);
+		subscription_log(queue);
 		TAILQ_FOREACH (worker, &queue->workers, link)
 			worker_ring(worker);
 	}
@@ -556,7 +562,7 @@ tick(struct router *router)
 		struct queue *queue = &router->queues[i];
 
 		if (!worker_publish_counters(queue) ||
-		    control_word_generation(queue_state_word(queue)) != queue->state_appended)
+		    control_word_generation(subscription_word(queue)) != queue->state_appended)
 			all_seen = false;
 	}
 	if (now_ns - router->ticked_ns >= TICK_NS) {
@@ -564,8 +570,8 @@ tick(struct router *router)
 			tick_topic(&router->topics[i], router_seconds(router));
 		for (unsigned i = 0; i < router->queue_count; i++) {
 			queue_look_for_room(&router->queues[i], now_ns);
-			queue_publish_figures(&router->queues[i]);
-			queue_tick_retention(&router->queues[i]);
+			counters_publish(&router->queues[i]);
+			expiry_tick(&router->queues[i]);
 			probe_auto(&router->queues[i], now_ns);
 			notify_step(&router->queues[i], now_ns);
 			TAILQ_FOREACH (worker, &router->queues[i].workers, link)
@@ -643,8 +649,7 @@ router_idle(const struct router *router)
 	if (router->flying || router->batch_dirty || router->unsynced_ns != 0)
 		return false;
 	for (unsigned i = 0; i < router->queue_count; i++)
-		if (router->queues[i].pending_count > 0 ||
-		    queue_reservation_ends(&router->queues[i]))
+		if (router->queues[i].pending_count > 0 || reservation_ends(&router->queues[i]))
 			return false;
 	return true;
 }
@@ -686,7 +691,7 @@ router_close(struct router *router)
 	compactor_free(router->compactor);
 	if (shared != NULL) {
 		for (unsigned i = 0; i < router->queue_count; i++)
-			queue_publish_figures(&router->queues[i]);
+			counters_publish(&router->queues[i]);
 		atomic_store_explicit(&shared->ready, 0, memory_order_relaxed);
 		atomic_store_explicit(&shared->router_pid, 0, memory_order_relaxed);
 		control_close(&router->control);

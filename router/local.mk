@@ -12,8 +12,12 @@ ROUTER_CORE_FILES = \
 	router/delivery/flights.c router/delivery/flights.h router/delivery/probe.c router/delivery/probe.h \
 	router/delivery/requests.c router/delivery/requests.h router/delivery/rings.c router/delivery/rings.h \
 	router/delivery/worker.c router/delivery/worker.h \
-	router/queue/notify.c router/queue/notify.h router/queue/queue.c router/queue/queue.h \
-	router/queue/transfer.c router/queue/transfer.h \
+	router/queue/checkpoint.c router/queue/checkpoint.h router/queue/counters.c router/queue/counters.h \
+	router/queue/expiry.c router/queue/expiry.h router/queue/index.c router/queue/index.h \
+	router/queue/lookup.c router/queue/lookup.h router/queue/notify.c router/queue/notify.h \
+	router/queue/queue.c router/queue/queue.h router/queue/receives.c router/queue/receives.h \
+	router/queue/reservation.c router/queue/reservation.h router/queue/subscription.c \
+	router/queue/subscription.h router/queue/transfer.c router/queue/transfer.h \
 	router/journal/writer.c router/journal/writer.h \
 	router/upkeep/batch.c router/upkeep/batch.h router/upkeep/compactor.c router/upkeep/compactor.h \
 	router/upkeep/recovery.c router/upkeep/recovery.h \
@@ -52,7 +56,7 @@ check_PROGRAMS += tests/unit/test-compactor
 TESTS += tests/unit/test-compactor
 tests_unit_test_compactor_SOURCES = tests/unit/compactor.c $(ROUTER_CORE_FILES) router/io/io_poll.c
 tests_unit_test_compactor_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=131072 \
-	-DWRITER_TAIL=262144 -DWRITER_GATHER=65536 -DQUEUE_PIECE=2
+	-DWRITER_TAIL=262144 -DWRITER_GATHER=65536 -DCHECKPOINT_PIECE=2
 tests_unit_test_compactor_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_compactor_LDADD = $(ROUTER_LIBS) $(CRITERION_LIBS)
 

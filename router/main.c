@@ -105,8 +105,8 @@ read_options(struct settings *settings, int argc, char **argv)
 	const char *io_from = "HEADGATE_IO";
 	int option;
 
-	while ((option = usage_next(argc, argv, ":c:D:dvVh", options, NULL,
-		    "headgate-router --help")) != -1) {
+	while ((option = usage_next(
+		    argc, argv, ":c:D:dvVh", options, NULL, "headgate-router --help")) != -1) {
 		switch (option) {
 		case 'c':
 			settings->config.file = optarg;

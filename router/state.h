@@ -117,7 +117,7 @@ struct router {
 	struct connection_list connections;
 	unsigned requests; /* connections that wait for what becomes of a message */
 	struct compactor *compactor;
-	uint8_t *scratch; /* for queue_frame() and queue_find(): what is read from the disk */
+	uint8_t *scratch; /* for lookup_frame() and lookup_find(): what is read from the disk */
 	char user[CONTROL_NAME_BYTES]; /* whose process this is; "": the name is not known */
 	int listen_fd;
 	struct place_lock run_lock, state_lock;
@@ -151,6 +151,13 @@ struct router {
 	bool stopping; /* takes no more, ends when all is durable */
 	int failed;    /* -errno: a write failed; nothing is acknowledged any more */
 };
+
+/* Whose log it is. */
+static inline const struct queue *
+queue_of(const struct writer *writer)
+{
+	return (const void *)((const char *)writer - offsetof(struct queue, writer));
+}
 
 /* Time that routers have spent running on these logs. It never goes back, whatever happens to the wall
  * clock, and stands still while no router runs. */

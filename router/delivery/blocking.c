@@ -6,7 +6,9 @@
 #include "message/blocked.h"
 #include "router/delivery/requests.h"
 #include "router/delivery/rings.h"
-#include "router/queue/queue.h"
+#include "router/queue/counters.h"
+#include "router/queue/lookup.h"
+#include "router/queue/subscription.h"
 #include "telemetry/event.h"
 
 #define DELAY_MAX_NS UINT64_C(600000000000)
@@ -96,7 +98,7 @@ note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16
 	    is_given_up(config, group, sequence) ? now_ns : now_ns + delay_ns(config, group->tries);
 	if (group->due_ns == now_ns)
 		groups_set_ready(&queue->groups, group);
-	queue_publish_groups(queue);
+	counters_publish_groups(queue);
 	event(EVENT_WARN, "group.blocked", "s:queue", config->name, "u:sequence", sequence,
 	    "d:status", (int)status, "s:error", reason, "u:tries", (uint64_t)group->tries, NULL);
 }
@@ -106,7 +108,7 @@ blocking_group(struct queue *queue, struct parked parked, bool block, struct gro
 {
 	const struct log_frame *frame;
 	uint64_t hash;
-	int rc = queue_message(queue, parked.position, parked.sequence, &frame);
+	int rc = lookup_message(queue, parked.position, parked.sequence, &frame);
 
 	if (rc < 0)
 		return rc;
@@ -148,7 +150,7 @@ open_if_empty(struct queue *queue, struct group *group)
 	event(EVENT_INFO, "group.opened", "s:queue", queue->config->name, "u:sequence",
 	    group->sequence, NULL);
 	groups_open(&queue->groups, group);
-	queue_publish_groups(queue);
+	counters_publish_groups(queue);
 	requests_opened(queue, hash);
 }
 
@@ -186,7 +188,7 @@ blocking_message_id(struct queue *queue, struct parked parked, char id[ENVELOPE_
 	struct log_content content;
 	struct envelope envelope;
 
-	if (queue_message(queue, parked.position, parked.sequence, &frame) != 1)
+	if (lookup_message(queue, parked.position, parked.sequence, &frame) != 1)
 		return false;
 	content = log_content(frame);
 	if (envelope_open(
@@ -213,7 +215,7 @@ deliver_next(struct worker *worker, struct group *group)
 		.receive_count = received_count(&queue->received, next.sequence),
 		.flags = group->releasing ? 0 : LANE_AGAIN,
 	};
-	int rc = queue_message(queue, next.position, next.sequence, &frame);
+	int rc = lookup_message(queue, next.position, next.sequence, &frame);
 
 	if (rc != 1)
 		return rc == -EBADMSG ? rc : 0; /* it stays ready: the next turn tries again */
@@ -234,7 +236,7 @@ is_held_back(const struct queue *queue, const struct group *group)
 {
 	const struct parked *next = group_next(group);
 
-	return next != NULL && queue_holds_back(queue, next->sequence);
+	return next != NULL && subscription_holds_back(queue, next->sequence);
 }
 
 /* Returns 1 when the group has nothing more to deliver now. */

@@ -21,7 +21,7 @@
 int blocking_park(struct worker *, const struct log_frame *);
 
 /* The group of a message that stands at parked; block: a new one, if it was open. Returns 0; -EPROTO when it was and
- * is not to be blocked; -ENOMEM; or -EBADMSG or -EAGAIN, as queue_find(). */
+ * is not to be blocked; -ENOMEM; or -EBADMSG or -EAGAIN, as lookup_find(). */
 int blocking_group(struct queue *, struct parked, bool block, struct group **group);
 
 /* What a worker says of a message. parked: where it stands. Each returns 0 or -ENOMEM. */

@@ -7,7 +7,9 @@
 #include "router/delivery/blocking.h"
 #include "router/delivery/probe.h"
 #include "router/delivery/requests.h"
+#include "router/queue/lookup.h"
 #include "router/queue/queue.h"
+#include "router/queue/subscription.h"
 #include "router/queue/transfer.h"
 #include "telemetry/crash.h"
 
@@ -54,7 +56,7 @@ may_trip(struct worker *worker, uint64_t state_seen)
 	uint64_t generation = control_word_generation(state_seen);
 
 	if (generation <= worker->failed_generation ||
-	    generation > control_word_generation(queue_state_word(worker->queue)))
+	    generation > control_word_generation(subscription_word(worker->queue)))
 		return false;
 	worker->failed_generation = generation;
 	return true;
@@ -72,14 +74,14 @@ trip(struct worker *worker, const struct lane_completion *completion, uint64_t p
 	if (received_set(&queue->answered, completion->sequence,
 		received_count(&queue->answered, completion->sequence) + 1) != 0)
 		queue->router->failed = -ENOMEM;
-	queue_detail_by_router(queue, &detail);
+	subscription_by_router(queue, &detail);
 	detail.sequence = completion->sequence;
 	detail.status = completion->status;
 	strlcpy(detail.error, reason, sizeof(detail.error));
 	strlcpy(detail.reason, "server error", sizeof(detail.reason));
-	queue_message_id(queue, position, completion->sequence, detail.message_id);
-	queue_gate(queue, completion->state_seen, GATE_FAILED, &detail);
-	queue_lower_head(queue, completion->state_seen, &detail);
+	lookup_message_id(queue, position, completion->sequence, detail.message_id);
+	subscription_gate(queue, completion->state_seen, GATE_FAILED, &detail);
+	subscription_lower_head(queue, completion->state_seen, &detail);
 }
 
 /* How often a handler was started on a message that ends: those that died, those that answered before, and
@@ -164,7 +166,7 @@ lowest_head(struct worker *worker, unsigned *lane)
 static void
 lose(struct worker *worker, uint64_t sequence)
 {
-	queue_stop_unreadable(worker->queue, sequence);
+	subscription_stop_unreadable(worker->queue, sequence);
 	worker->lost = true;
 }
 

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "router/queue/queue.h"
+#include "router/queue/lookup.h"
+#include "router/queue/subscription.h"
 
 enum {
 	WINDOW_BYTES = 2 << 20, /* holds the longest frame and more */
@@ -27,7 +28,7 @@ cursor_begin(struct worker *worker)
 static void
 window_failed(struct worker *worker, int rc)
 {
-	queue_note_read(worker->queue, rc);
+	lookup_note(worker->queue, rc);
 	worker->window_retry_ns = io_monotonic_ns() + WINDOW_RETRY_NS;
 }
 
@@ -42,7 +43,7 @@ window_read(struct io_request *request, int64_t result)
 	if (result > 0)
 		worker->window_length += (size_t)result;
 	if (result >= 0)
-		queue_note_read(worker->queue, 0);
+		lookup_note(worker->queue, 0);
 	else if (result != -EINTR && result != -EAGAIN)
 		window_failed(worker, (int)result);
 }
@@ -132,11 +133,11 @@ stop_for_damage(struct worker *worker, const struct log_segment *segment)
 	struct queue *queue = worker->queue;
 	struct control_detail detail = { 0 };
 
-	queue_detail_by_router(queue, &detail);
+	subscription_by_router(queue, &detail);
 	snprintf(detail.reason, sizeof(detail.reason),
 	    "log damaged: segment %016" PRIx64 ".log, offset %" PRIu64, segment->number,
 	    worker->cursor - segment->position);
-	queue_gate(queue, queue_state_word(queue), GATE_DAMAGE, &detail);
+	subscription_gate(queue, subscription_word(queue), GATE_DAMAGE, &detail);
 }
 
 const struct log_frame *

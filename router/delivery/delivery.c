@@ -6,7 +6,7 @@
 #include "router/delivery/blocking.h"
 #include "router/delivery/cursor.h"
 #include "router/delivery/rings.h"
-#include "router/queue/queue.h"
+#include "router/queue/subscription.h"
 #include "telemetry/crash.h"
 
 /* May this message be delivered now? One that has cost a worker's life before runs alone, so that its
@@ -49,7 +49,7 @@ deliver(struct worker *worker, const struct log_frame *frame)
 	if (worker->lane_index[frame->group_hash % queue->config->lanes] < 0 ||
 	    frame->sequence <= worker->delivered || settled_has(&queue->settled, frame->sequence))
 		return 1;
-	if (queue_holds_back(queue, frame->sequence))
+	if (subscription_holds_back(queue, frame->sequence))
 		return 0;
 	if (queue->groups.count > 0)
 		rc = blocking_park(worker, frame);
@@ -81,7 +81,8 @@ deliver_again(struct worker *worker)
 	if (rc == -ENOMEM)
 		worker->queue->router->failed = rc;
 	if (rc == -EBADMSG)
-		queue_stop_unreadable(worker->queue, worker->queue->settled.low_watermark + 1);
+		subscription_stop_unreadable(
+		    worker->queue, worker->queue->settled.low_watermark + 1);
 	/* A full lane does not keep the cursor from the others. */
 	return rc == -ENOMEM || rc == -EBADMSG || rc == 0 ? 1 : rc;
 }
@@ -94,7 +95,7 @@ delivery_pump(struct worker *worker)
 	int rc = 1;
 
 	worker->full_lane = -1;
-	if (!is_open(queue_state_word(queue)))
+	if (!is_open(subscription_word(queue)))
 		return;
 	if (!TAILQ_EMPTY(&queue->groups.ready))
 		rc = deliver_again(worker);

@@ -4,7 +4,7 @@
 
 #include "router/connection.h"
 #include "router/delivery/completion.h"
-#include "router/queue/queue.h"
+#include "router/queue/receives.h"
 #include "telemetry/event.h"
 
 /* Turns of completion_settle() that all completion rings can fill. */
@@ -28,8 +28,7 @@ count_receive(struct worker *worker)
 	if (settled_has(&worker->queue->settled, sequence))
 		return;
 	given = completion_find(worker, sequence, &redelivery);
-	if (given.position != 0 &&
-	    queue_count_receive(worker->queue, given.position, sequence) != 0)
+	if (given.position != 0 && receives_count(worker->queue, given.position, sequence) != 0)
 		worker->queue->router->failed = -ENOMEM;
 }
 

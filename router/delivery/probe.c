@@ -6,7 +6,8 @@
 #include <string.h>
 
 #include "router/delivery/blocking.h"
-#include "router/queue/queue.h"
+#include "router/queue/lookup.h"
+#include "router/queue/subscription.h"
 #include "router/queue/transfer.h"
 
 #define DELAY_MAX_NS UINT64_C(600000000000) /* auto_probe doubles up to this */
@@ -16,10 +17,10 @@ static void
 change(struct queue *queue, uint64_t word, enum gate_event what, struct control_detail *detail,
     const char *reason)
 {
-	queue_detail_by_router(queue, detail);
+	subscription_by_router(queue, detail);
 	detail->flags = 0;
 	strlcpy(detail->reason, reason, sizeof(detail->reason));
-	queue_gate(queue, word, what, detail);
+	subscription_gate(queue, word, what, detail);
 }
 
 static void
@@ -37,7 +38,7 @@ look_up_group(struct queue *queue)
 {
 	const struct log_frame *frame;
 	struct group *group = NULL;
-	int rc = queue_find(queue, queue->probe_sequence, &frame);
+	int rc = lookup_find(queue, queue->probe_sequence, &frame);
 
 	queue->probe_looked_up = rc == 1 || rc == -EBADMSG;
 	if (rc == 1 && blocking_hash(frame, &queue->probe_group) == 0)
@@ -87,7 +88,7 @@ repair(struct queue *queue, uint64_t word)
 	struct control_detail detail = { .since_ns = 0 };
 	uint64_t now;
 
-	queue_detail_by_router(queue, &detail);
+	subscription_by_router(queue, &detail);
 	strlcpy(detail.reason, "somebody wrote into the control segment", sizeof(detail.reason));
 	control_change_state(
 	    &queue->router->control, queue->index, 0, word, CONTROL_STOPPED, &detail, &now);
@@ -96,7 +97,7 @@ repair(struct queue *queue, uint64_t word)
 void
 probe_look(struct queue *queue)
 {
-	enum control_state state = control_word_state(queue_state_word(queue));
+	enum control_state state = control_word_state(subscription_word(queue));
 	struct control_detail detail;
 	uint64_t word;
 
@@ -127,7 +128,7 @@ probe_blocked(struct queue *queue, const struct group *group, uint64_t sequence)
 	struct control_detail detail;
 	uint64_t word;
 
-	if (control_word_state(queue_state_word(queue)) != CONTROL_PROBING)
+	if (control_word_state(subscription_word(queue)) != CONTROL_PROBING)
 		return;
 	control_read_state(&queue->router->control, queue->index, &word, &detail);
 	if (control_word_state(word) != CONTROL_PROBING ||
@@ -165,7 +166,7 @@ delay(struct queue *queue, uint64_t now_ns)
 void
 probe_auto(struct queue *queue, uint64_t now_ns)
 {
-	uint64_t word = queue_state_word(queue);
+	uint64_t word = subscription_word(queue);
 	struct control_detail detail;
 
 	if (queue->config->auto_probe_ns == 0)

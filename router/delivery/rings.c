@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "message/envelope.h"
-#include "router/queue/queue.h"
+#include "router/queue/subscription.h"
 
 /* An older configuration allowed more. */
 static void
@@ -13,12 +13,12 @@ stop_for_size(struct worker *worker, uint64_t sequence)
 {
 	struct control_detail detail = { .sequence = sequence };
 
-	queue_detail_by_router(worker->queue, &detail);
+	subscription_by_router(worker->queue, &detail);
 	snprintf(detail.reason, sizeof(detail.reason),
 	    "message %" PRIu64 " is longer than max_message_size: set it as high as it was, and "
 	    "restart the router",
 	    sequence);
-	queue_gate(worker->queue, queue_state_word(worker->queue), GATE_DAMAGE, &detail);
+	subscription_gate(worker->queue, subscription_word(worker->queue), GATE_DAMAGE, &detail);
 }
 
 int

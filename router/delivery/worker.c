@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "router/connection.h"
-#include "router/queue/queue.h"
+#include "router/queue/subscription.h"
 #include "telemetry/event.h"
 
 /* Without a heartbeat, as while it commits, a worker may take so long beyond the visibility timeout. */
@@ -158,7 +158,7 @@ publish_words(struct worker *worker)
 		start_set(&worker->control->starting, sequence, since_ns);
 	else
 		start_clear(&worker->control->starting);
-	return seen == queue_state_word(worker->queue);
+	return seen == subscription_word(worker->queue);
 }
 
 bool

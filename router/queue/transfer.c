@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "router/queue/lookup.h"
+#include "router/queue/queue.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -71,7 +73,7 @@ transfer_to_dead_letters(struct queue *queue, const struct failure *failure)
 
 	if (rc != 1)
 		return 0;
-	rc = queue_message(queue, failure->position, failure->sequence, &frame);
+	rc = lookup_message(queue, failure->position, failure->sequence, &frame);
 	if (rc != 1)
 		return rc;
 	content = log_content(frame);

@@ -7,7 +7,7 @@
 #ifndef HEADGATE_ROUTER_QUEUE_TRANSFER_H
 #define HEADGATE_ROUTER_QUEUE_TRANSFER_H
 
-#include "router/queue/queue.h"
+#include "router/state.h"
 
 /* How a message failed. */
 struct failure {
@@ -22,7 +22,7 @@ struct failure {
 bool transfer_takes(const struct queue *, uint16_t status);
 
 /* Ends a message, which is not settled, as failed, and puts it into its queue's dead-letter queue.
- * Returns 1; 0 when there is no room now; -EBADMSG or -EAGAIN, as queue_find(); or -ENOMEM. */
+ * Returns 1; 0 when there is no room now; -EBADMSG or -EAGAIN, as lookup_find(); or -ENOMEM. */
 int transfer_to_dead_letters(struct queue *, const struct failure *);
 
 /* Room for the settlement of what is moved? Asked before its frame is looked at: it may begin a segment,

@@ -9,7 +9,7 @@
 #include "router/delivery/blocking.h"
 #include "router/delivery/requests.h"
 #include "router/delivery/worker.h"
-#include "router/queue/queue.h"
+#include "router/queue/subscription.h"
 #include "telemetry/event.h"
 
 _Static_assert((int)BLOCKED_ERROR_BYTES == (int)GROUP_ERROR_BYTES, "a group's error fits");
@@ -142,7 +142,7 @@ static enum blocked_outcome
 judge(struct blocked_tried *tried, struct queue *queue, const struct group *group,
     const struct blocked_try *try)
 {
-	enum control_state state = control_word_state(queue_state_word(queue));
+	enum control_state state = control_word_state(subscription_word(queue));
 	const struct parked *head;
 
 	if (!has_worker(queue, group))

@@ -12,7 +12,7 @@
 #include "router/delivery/cursor.h"
 #include "router/delivery/detach.h"
 #include "router/delivery/worker.h"
-#include "router/queue/queue.h"
+#include "router/queue/index.h"
 #include "shm/lane_lock.h"
 #include "telemetry/event.h"
 
@@ -310,7 +310,7 @@ attach_worker(struct connection *connection, const char *name, uint64_t lanes)
 		return;
 	}
 	worker->attached_ns = io_monotonic_ns();
-	worker->cursor = queue_first_position(queue);
+	worker->cursor = index_first_position(queue);
 	bell_rang(&worker->bell_request, -EAGAIN);
 	event(EVENT_INFO, "worker.attached", "s:queue", name, "u:pid",
 	    (uint64_t)connection->peer_pid, "u:generation", queue->lane_generation, NULL);

@@ -4,6 +4,8 @@
 #include <msgpack.h>
 #include <string.h>
 
+#include "router/queue/lookup.h"
+#include "router/queue/queue.h"
 #include "router/queue/transfer.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -100,7 +102,7 @@ move_one(const struct request *request, const msgpack_object *place, struct redr
 
 	if (settled_has(&from->settled, sequence))
 		return 0;
-	found = queue_frame(from, position, sequence, &frame);
+	found = lookup_frame(from, position, sequence, &frame);
 	if (found < 0) {
 		*answer = refusal(503, "the log cannot be read now");
 		return -1;

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "router/connection.h"
+#include "router/queue/checkpoint.h"
 #include "router/queue/queue.h"
+#include "router/queue/reservation.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -74,7 +76,7 @@ checkpoints_due(struct router *router)
 	bool due = false;
 
 	for (unsigned i = 0; i < router->queue_count; i++)
-		due |= queue_checkpoint_due(&router->queues[i]);
+		due |= checkpoint_due(&router->queues[i]);
 	return due;
 }
 
@@ -88,7 +90,7 @@ barrier_due(const struct router *router, uint64_t now_ns)
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		const struct queue *queue = &router->queues[i];
 
-		if (queue_reservation_ends(queue))
+		if (reservation_ends(queue))
 			return 0;
 		now |= queue->writer.wants_barrier ||
 		    (queue->durable.settled < queue->wanted_settled &&
@@ -122,8 +124,8 @@ complete(struct router *router, uint64_t now_ns, uint64_t ids[CONFIG_QUEUES])
 
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		queue_log_settled(&router->queues[i]);
-		queue_log_checkpoint(&router->queues[i]);
-		queue_reserve(&router->queues[i]);
+		checkpoint_log(&router->queues[i]);
+		reservation_log(&router->queues[i]);
 	}
 	router->flying_synced = is_barrier(router, now_ns);
 	for (unsigned i = 0; i < router->queue_count; i++) {

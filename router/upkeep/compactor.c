@@ -11,6 +11,7 @@
 #include "log/ids.h"
 #include "message/envelope.h"
 #include "router/delivery/cursor.h"
+#include "router/queue/index.h"
 #include "router/queue/queue.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
@@ -764,7 +765,7 @@ free_segments(struct compactor *compactor)
 		rc = log_sync_dir(queue->writer.dir);
 	CRASH_POINT("segments.given_back");
 	if (segment != NULL) {
-		queue_move_marks(queue, segment->position, segment->position + segment->span,
+		index_move(queue, segment->position, segment->position + segment->span,
 		    segment->first_sequence);
 		cursor_rewind(queue, segment);
 	}

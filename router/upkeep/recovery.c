@@ -16,7 +16,9 @@
 #include "log/state.h"
 #include "log/summary.h"
 #include "message/envelope.h"
+#include "router/queue/index.h"
 #include "router/queue/queue.h"
+#include "router/queue/reservation.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -323,7 +325,7 @@ replay_frame(void *context, const struct log_frame *frame, uint64_t position)
 	int rc = 0;
 
 	if (frame->flags & LOG_FLAG_FIRST)
-		rc = queue_add_mark(queue, position,
+		rc = index_add(queue, position,
 		    log_is_message(frame) ? frame->sequence : queue->next_sequence,
 		    replay->batch_time_ns);
 	if (rc != 0)
@@ -375,8 +377,8 @@ replay_old_segment(struct replay *replay, struct found *found, size_t i)
 	};
 	int rc;
 
-	rc = queue_add_mark(replay->queue, segment->position + LOG_HEADER_BYTES,
-	    segment->first_sequence, segment->created_ns);
+	rc = index_add(replay->queue, segment->position + LOG_HEADER_BYTES, segment->first_sequence,
+	    segment->created_ns);
 	/* The ids of one that replaces others were taken out before. */
 	if (rc != 0 || log_segment_is_compacted(segment) ||
 	    !in_window(replay->queue, (uint32_t)(segment->end_clock_ns / 1000000000)))
@@ -500,7 +502,8 @@ complain_of_ids(const struct recovery *recovery, int rc, const char *path)
 		    "the dedup.key that it was made with is not there, put that back: without "
 		    "it " LOST);
 	case -ESTALE:
-		log_key_explain_stale(text, sizeof(text), recovery->router->config->state_dir, false);
+		log_key_explain_stale(
+		    text, sizeof(text), recovery->router->config->state_dir, false);
 		return complain(recovery, rc, path, text);
 	default:
 		return complain(recovery, rc, path, strerror(-rc));
@@ -597,7 +600,7 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 	if (rc == 0 && exists)
 		rc = load_all_ids(recovery, queue, found);
 	if (rc == 0)
-		rc = queue_skip_reserved(queue);
+		rc = reservation_skip(queue);
 	if (rc != 0)
 		return rc;
 	add(&counters->done, replay.totals.done);
@@ -611,8 +614,7 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 	if (rc == 0)
 		rc = make_known(queue);
 	if (rc == 0 && queue->mark_count == 0)
-		rc = queue_add_mark(
-		    queue, queue->writer.durable, queue->next_sequence, io_wall_ns());
+		rc = index_add(queue, queue->writer.durable, queue->next_sequence, io_wall_ns());
 	return rc == 0 ? 0 : complain(recovery, rc, found->dir, strerror(-rc));
 }
 

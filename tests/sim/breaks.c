@@ -7,14 +7,14 @@
 #include "log/decision.h"
 #include "log/list.h"
 #include "log/registry.h"
-#include "router/upkeep/batch.h"
-#include "router/delivery/blocking.h"
 #include "router/connection.h"
-#include "router/tables/dedup.h"
+#include "router/delivery/blocking.h"
 #include "router/delivery/probe.h"
-#include "router/queue/queue.h"
 #include "router/delivery/requests.h"
 #include "router/journal/writer.h"
+#include "router/queue/queue.h"
+#include "router/tables/dedup.h"
+#include "router/upkeep/batch.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/party.h"
 
@@ -201,16 +201,16 @@ __wrap_group_give_back(struct groups *groups, struct group *group, struct parked
 	return __real_group_give_back(groups, group, parked);
 }
 
-int __real_queue_skip_reserved(struct queue *);
-int __wrap_queue_skip_reserved(struct queue *);
+int __real_reservation_skip(struct queue *);
+int __wrap_reservation_skip(struct queue *);
 void __real_log_decision_make(struct log_decision *);
 void __wrap_log_decision_make(struct log_decision *);
 
 int
-__wrap_queue_skip_reserved(struct queue *queue)
+__wrap_reservation_skip(struct queue *queue)
 {
 	uint64_t first = queue->next_sequence;
-	int rc = reuses_sequences ? 0 : __real_queue_skip_reserved(queue);
+	int rc = reuses_sequences ? 0 : __real_reservation_skip(queue);
 
 	if (rc == 0 && queue->next_sequence > first && queue->index < MODEL_QUEUES)
 		model_skipped(queue->index, first, queue->next_sequence);

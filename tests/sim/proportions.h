@@ -24,14 +24,14 @@ extern const struct proportions proportions_shipped;
 void proportions_draw(int shipped);
 
 #ifndef PROPORTIONS_SHIPPED
-#define LOG_BLOCK       proportions.block
-#define LOG_SEGMENT_MIN proportions.segment_min
-#define LOG_SEGMENT_MAX proportions.segment_max
-#define WRITER_TAIL     proportions.tail
-#define WRITER_GATHER   proportions.gather
-#define QUEUE_PIECE     proportions.piece
-#define QUEUE_RESERVE   proportions.reserved
-#define LANE_DELIVERY   proportions.lane
+#define LOG_BLOCK             proportions.block
+#define LOG_SEGMENT_MIN       proportions.segment_min
+#define LOG_SEGMENT_MAX       proportions.segment_max
+#define WRITER_TAIL           proportions.tail
+#define WRITER_GATHER         proportions.gather
+#define CHECKPOINT_PIECE      proportions.piece
+#define RESERVATION_SEQUENCES proportions.reserved
+#define LANE_DELIVERY         proportions.lane
 #endif
 
 #endif

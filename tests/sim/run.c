@@ -25,7 +25,7 @@
 
 #include "router/core.h"
 #include "router/delivery/worker.h"
-#include "router/queue/queue.h"
+#include "router/queue/subscription.h"
 #include "telemetry/event.h"
 #include "tests/sim/breaks.h"
 #include "tests/sim/disk.h"
@@ -377,7 +377,7 @@ not_at_rest(void)
 	for (unsigned q = 0; is_up && q < MODEL_QUEUES; q++)
 		world_trace("queue %u: %s, settled %" PRIu64 ", highest %" PRIu64 ", next %" PRIu64
 			    ", not logged %zu",
-		    q, control_state_name(control_word_state(queue_state_word(&queue[q]))),
+		    q, control_state_name(control_word_state(subscription_word(&queue[q]))),
 		    queue[q].settled.low_watermark, queue[q].settled.highest,
 		    queue[q].next_sequence, queue[q].pending_count);
 	world_violation(

@@ -1,7 +1,8 @@
 /* The shipped constants, from the headers. */
 #define PROPORTIONS_SHIPPED
 #include "router/journal/writer.h"
-#include "router/queue/queue.h"
+#include "router/queue/checkpoint.h"
+#include "router/queue/reservation.h"
 #include "shm/lane.h"
 #include "tests/sim/proportions.h"
 
@@ -11,7 +12,7 @@ const struct proportions proportions_shipped = {
 	.block = LOG_BLOCK,
 	.tail = WRITER_TAIL,
 	.gather = WRITER_GATHER,
-	.piece = QUEUE_PIECE,
-	.reserved = QUEUE_RESERVE,
+	.piece = CHECKPOINT_PIECE,
+	.reserved = RESERVATION_SEQUENCES,
 	.lane = LANE_DELIVERY,
 };

@@ -11,6 +11,7 @@
 
 #include "log/reader.h"
 #include "router/core.h"
+#include "router/queue/checkpoint.h"
 #include "router/queue/queue.h"
 #include "router/upkeep/compactor.h"
 #include "telemetry/event.h"
@@ -196,7 +197,7 @@ static void
 fill_batch(void)
 {
 	const struct writer *writer = &queue->writer;
-	uint64_t piece = log_frame_bytes(QUEUE_PIECE * sizeof(struct settled_chunk));
+	uint64_t piece = log_frame_bytes(CHECKPOINT_PIECE * sizeof(struct settled_chunk));
 	uint64_t leave = log_frame_bytes(sizeof(struct log_settled)) + piece + 16;
 	uint64_t left;
 
@@ -226,7 +227,8 @@ COMPACTOR(a_checkpoint_tells_of_each_segment)
 	fill_batch();
 	cr_assert(count > 4 && queue->checkpoint_open && queue->checkpoint_entry == 0, "new");
 	step(began, "one batch");
-	cr_assert(queue->checkpoint_open && queue->checkpoint_entry <= QUEUE_PIECE, "one piece");
+	cr_assert(
+	    queue->checkpoint_open && queue->checkpoint_entry <= CHECKPOINT_PIECE, "one piece");
 	/* The compactor waits for one second; on a very busy machine that time may have passed. */
 	while (writer->old_count == count && now_s() - began < GIVEN_UP_S) {
 		compactor_step(router.compactor);

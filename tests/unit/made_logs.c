@@ -53,7 +53,7 @@ put(struct made *log, enum log_type type, uint8_t flags, uint64_t sequence, cons
 	writer_finish(&log->writer, frame);
 }
 
-/* Does as queue_segment_begun() does. */
+/* Does as checkpoint_begin() does. */
 static void
 begin_segment(struct writer *writer)
 {
