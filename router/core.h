@@ -16,20 +16,11 @@
 
 #include "router/state.h"
 
-/* Opens or recovers all that STATE and RUN hold and starts to listen. error is filled when it fails.
- * Returns 0, or -errno; -EBADMSG for a damaged log; -EBUSY when another router runs. */
-int router_open(
-    struct router *, struct io *, const struct config *, char *error, size_t error_bytes);
-/* How many descriptors there may be, and were before that was raised. When it is open. */
-void router_set_descriptors(struct router *, uint64_t limit, uint64_t before);
-/* RUN/router.sock is gone: makes another one, in this turn or the next. */
-void router_listen_again(struct router *);
 /* One turn; waits at most max_wait_ns for something to do. Returns 0, or -errno: stop at once. */
 int router_step(struct router *, int64_t max_wait_ns);
 /* Takes nothing new from now on. */
 void router_stop(struct router *);
 /* True when everything taken is durable and answered. */
 bool router_idle(const struct router *);
-void router_close(struct router *);
 
 #endif

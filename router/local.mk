@@ -2,7 +2,8 @@ include router/filter.mk
 
 sbin_PROGRAMS += headgate-router
 ROUTER_CORE_FILES = \
-	router/connection.c router/connection.h router/core.c router/core.h router/state.h \
+	router/connection.c router/connection.h router/core.c router/core.h router/listen.c router/listen.h \
+	router/open.c router/open.h router/state.h \
 	router/session/admin.c router/session/admin.h router/session/attach.c router/session/attach.h \
 	router/session/publish.c router/session/publish.h router/session/redrive.c router/session/redrive.h \
 	router/session/session.c router/session/session.h \
@@ -23,7 +24,7 @@ ROUTER_CORE_FILES = \
 	router/upkeep/recovery.c router/upkeep/recovery.h \
 	router/tables/dedup.c router/tables/dedup.h router/tables/groups.c router/tables/groups.h \
 	router/tables/received.c router/tables/received.h router/tables/retention.c router/tables/retention.h \
-	router/io/io.h router/io/io_system.c router/io/place_lock.c router/io/place_lock.h
+	router/io/error.h router/io/io.h router/io/io_system.c router/io/place_lock.c router/io/place_lock.h
 ROUTER_FILES = router/main.c router/places.c router/places.h $(ROUTER_CORE_FILES) router/io/io_uring.c router/io/io_poll.c
 headgate_router_SOURCES = $(ROUTER_FILES)
 headgate_router_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'

@@ -21,6 +21,7 @@
 #include "config/title.h"
 #include "config/usage.h"
 #include "router/core.h"
+#include "router/open.h"
 #include "router/places.h"
 #include "telemetry/event.h"
 

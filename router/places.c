@@ -8,6 +8,7 @@
 #include "config/paths.h"
 #include "config/pidfile.h"
 #include "router/delivery/worker.h"
+#include "router/listen.h"
 #include "telemetry/event.h"
 #include "telemetry/sink.h"
 
@@ -90,7 +91,7 @@ look_at_socket(struct router *router)
 
 	snprintf(path, sizeof(path), "%s/router.sock", router->config->run_dir);
 	if (router->listen_fd < 0 || (stat(path, &st) != 0 && errno == ENOENT))
-		router_listen_again(router);
+		listen_again(router);
 }
 
 static void

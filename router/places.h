@@ -8,7 +8,7 @@
 #ifndef HEADGATE_ROUTER_PLACES_H
 #define HEADGATE_ROUTER_PLACES_H
 
-#include "router/core.h"
+#include "router/state.h"
 
 /* Called as often as one likes, looks once a second. */
 void places_look(struct router *, uint64_t now_ns);

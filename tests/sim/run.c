@@ -25,6 +25,7 @@
 
 #include "router/core.h"
 #include "router/delivery/worker.h"
+#include "router/open.h"
 #include "router/queue/subscription.h"
 #include "telemetry/event.h"
 #include "tests/sim/breaks.h"

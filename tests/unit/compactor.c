@@ -11,6 +11,7 @@
 
 #include "log/reader.h"
 #include "router/core.h"
+#include "router/open.h"
 #include "router/queue/checkpoint.h"
 #include "router/queue/queue.h"
 #include "router/upkeep/compactor.h"
