@@ -20,8 +20,7 @@ tests_unit_test_log_reader_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_log_reader_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
 
 # With logs that the router's writer makes, in small segments.
-MADE_LOGS_FILES = tests/unit/made_logs.c tests/unit/made_logs.h router/journal/writer.c router/io/io_poll.c \
-	router/io/io_system.c
+MADE_LOGS_FILES = tests/unit/made_logs.c tests/unit/made_logs.h $(ROUTER_JOURNAL_FILES)
 MADE_LOGS_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=65536
 MADE_LOGS_LIBS = $(TELEMETRY_LIBS) $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
 check_PROGRAMS += tests/unit/test-log_audit tests/unit/test-log_salvage tests/unit/test-log_ends

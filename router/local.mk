@@ -19,7 +19,9 @@ ROUTER_CORE_FILES = \
 	router/queue/queue.c router/queue/queue.h router/queue/receives.c router/queue/receives.h \
 	router/queue/reservation.c router/queue/reservation.h router/queue/subscription.c \
 	router/queue/subscription.h router/queue/transfer.c router/queue/transfer.h \
-	router/journal/writer.c router/journal/writer.h \
+	router/journal/repair.c router/journal/repair.h router/journal/segments.c router/journal/segments.h \
+	router/journal/space.c router/journal/space.h router/journal/types.h router/journal/writer.c \
+	router/journal/writer.h router/journal/zeros.c router/journal/zeros.h \
 	router/upkeep/batch.c router/upkeep/batch.h router/upkeep/compactor.c router/upkeep/compactor.h \
 	router/upkeep/recovery.c router/upkeep/recovery.h \
 	router/tables/dedup.c router/tables/dedup.h router/tables/groups.c router/tables/groups.h \
@@ -31,6 +33,9 @@ headgate_router_CPPFLAGS = $(AM_CPPFLAGS) -DVERSION_TEXT='"$(PACKAGE_VERSION)"'
 ROUTER_LIBS = router/libfilter.a $(LOG_LIBS) $(CONFIG_LIBS) $(TELEMETRY_LIBS) \
 	$(MESSAGE_LIBS) $(SHM_LIBS) $(URING_LIBS) $(BSD_LIBS)
 headgate_router_LDADD = $(ROUTER_LIBS)
+# One log's bytes, for tests that write logs.
+ROUTER_JOURNAL_FILES = router/journal/repair.c router/journal/segments.c router/journal/space.c router/journal/writer.c \
+	router/journal/zeros.c router/io/io_poll.c router/io/io_system.c
 
 check_PROGRAMS += tests/unit/test-dedup tests/unit/test-io tests/unit/test-retention
 TESTS += tests/unit/test-dedup tests/unit/test-io tests/unit/test-retention
@@ -47,7 +52,7 @@ tests_unit_test_io_LDADD = $(LOG_LIBS) $(CRITERION_LIBS) $(URING_LIBS)
 # In a tail and segments that are small, and in proportion to each other as they are shipped.
 check_PROGRAMS += tests/unit/test-writer
 TESTS += tests/unit/test-writer
-tests_unit_test_writer_SOURCES = tests/unit/writer.c router/journal/writer.c router/io/io_poll.c router/io/io_system.c
+tests_unit_test_writer_SOURCES = tests/unit/writer.c $(ROUTER_JOURNAL_FILES)
 tests_unit_test_writer_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=1048576 -DLOG_SEGMENT_MAX=1048576 \
 	-DWRITER_TAIL=131072 -DWRITER_GATHER=32768
 tests_unit_test_writer_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)

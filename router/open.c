@@ -9,12 +9,13 @@
 #include <unistd.h>
 
 #include "log/key.h"
-#include "log/registry.h"
 #include "log/list.h"
+#include "log/registry.h"
 #include "message/envelope.h"
 #include "router/connection.h"
 #include "router/core.h"
 #include "router/io/error.h"
+#include "router/journal/writer.h"
 #include "router/listen.h"
 #include "router/queue/checkpoint.h"
 #include "router/queue/counters.h"

@@ -8,6 +8,7 @@
 #include "config/paths.h"
 #include "config/pidfile.h"
 #include "router/delivery/worker.h"
+#include "router/journal/writer.h"
 #include "router/listen.h"
 #include "telemetry/event.h"
 #include "telemetry/sink.h"

@@ -11,7 +11,7 @@
 #include "router/filter.h"
 #include "router/io/io.h"
 #include "router/io/place_lock.h"
-#include "router/journal/writer.h"
+#include "router/journal/types.h"
 #include "router/tables/dedup.h"
 #include "router/tables/groups.h"
 #include "router/tables/received.h"

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "router/journal/segments.h"
+#include "router/journal/writer.h"
 #include "router/queue/lookup.h"
 #include "router/queue/subscription.h"
 
@@ -153,7 +155,7 @@ cursor_frame(struct worker *worker)
 		return frame;
 	if (worker->window_request.pending)
 		return NULL;
-	segment = writer_find(&queue->writer, worker->cursor, &end);
+	segment = segments_find(&queue->writer, worker->cursor, &end);
 	if (segment == NULL) {
 		worker_log_unread(worker, "cursor outside the log");
 		return NULL;

@@ -6,6 +6,7 @@
 #include "router/delivery/blocking.h"
 #include "router/delivery/cursor.h"
 #include "router/delivery/rings.h"
+#include "router/journal/segments.h"
 #include "router/queue/subscription.h"
 #include "telemetry/crash.h"
 
@@ -100,7 +101,7 @@ delivery_pump(struct worker *worker)
 	if (!TAILQ_EMPTY(&queue->groups.ready))
 		rc = deliver_again(worker);
 	while (rc == 1 && !worker->detached &&
-	    (worker->cursor = writer_position(&queue->writer, worker->cursor)) <
+	    (worker->cursor = segments_position(&queue->writer, worker->cursor)) <
 		queue->writer.durable) {
 		const struct log_frame *frame = cursor_frame(worker);
 

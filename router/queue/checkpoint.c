@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "router/journal/writer.h"
 #include "router/queue/counters.h"
 #include "router/queue/expiry.h"
 #include "router/queue/receives.h"

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "router/journal/segments.h"
+#include "router/journal/space.h"
 #include "router/queue/index.h"
 #include "router/queue/lookup.h"
 
@@ -34,7 +36,7 @@ static enum control_refusal
 refusal(const struct queue *queue)
 {
 	const struct queue *dead = &queue->router->queues[queue->config->dead_letter_queue];
-	int rc = writer_shortage(&queue->writer);
+	int rc = space_shortage(&queue->writer);
 
 	if (queue->over_max_bytes)
 		return CONTROL_MAX_BYTES;
@@ -42,8 +44,8 @@ refusal(const struct queue *queue)
 		return CONTROL_FILES_GONE;
 	if (rc != 0)
 		return io_is_full(rc) ? CONTROL_DISK_FULL : CONTROL_LOG_FAILS;
-	return dead != queue && writer_shortage(&dead->writer) != 0 ? CONTROL_DEAD_LETTERS_FULL
-								    : CONTROL_TAKES;
+	return dead != queue && space_shortage(&dead->writer) != 0 ? CONTROL_DEAD_LETTERS_FULL
+								   : CONTROL_TAKES;
 }
 
 void
@@ -67,7 +69,7 @@ counters_publish(struct queue *queue)
 
 	atomic_store_explicit(&counters->depth, published - ended, memory_order_relaxed);
 	atomic_store_explicit(
-	    &counters->log_bytes, writer_bytes(&queue->writer), memory_order_relaxed);
+	    &counters->log_bytes, segments_bytes(&queue->writer), memory_order_relaxed);
 	counters_publish_groups(queue);
 	queue->over_max_bytes =
 	    queue->config->max_bytes > 0 && unsettled_bytes(queue) >= queue->config->max_bytes;

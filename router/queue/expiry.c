@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "router/journal/writer.h"
 #include "router/queue/counters.h"
 #include "router/queue/subscription.h"
 

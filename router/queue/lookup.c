@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "router/journal/segments.h"
+#include "router/journal/writer.h"
 #include "router/queue/index.h"
 #include "telemetry/event.h"
 
@@ -18,7 +20,7 @@ enum {
 static const struct log_frame *
 find_in_tail(const struct queue *queue, uint64_t sequence, uint64_t *position)
 {
-	while ((*position = writer_position(&queue->writer, *position)) < queue->writer.durable) {
+	while ((*position = segments_position(&queue->writer, *position)) < queue->writer.durable) {
 		const struct log_frame *frame =
 		    (const void *)writer_tail(&queue->writer, *position);
 
@@ -102,7 +104,7 @@ read_frame(const struct queue *queue, uint64_t position, struct piece *piece, si
     const struct log_frame **frame)
 {
 	uint64_t end;
-	const struct log_segment *segment = writer_find(&queue->writer, position, &end);
+	const struct log_segment *segment = segments_find(&queue->writer, position, &end);
 	int rc = 0;
 
 	*frame = NULL;
@@ -124,7 +126,7 @@ static bool
 tail_frame_valid(const struct queue *queue, const struct log_frame *frame, uint64_t position)
 {
 	uint64_t end;
-	const struct log_segment *segment = writer_find(&queue->writer, position, &end);
+	const struct log_segment *segment = segments_find(&queue->writer, position, &end);
 
 	return segment != NULL && position < end &&
 	    log_frame_header_valid(frame, end - position, segment->salt) &&
@@ -175,7 +177,7 @@ find(struct queue *queue, uint64_t sequence, uint64_t *position, const struct lo
 
 	*found = find_in_tail(queue, sequence, position);
 	while (*found == NULL &&
-	    (*position = writer_position(&queue->writer, *position)) < queue->writer.durable) {
+	    (*position = segments_position(&queue->writer, *position)) < queue->writer.durable) {
 		int rc = lookup_note(
 		    queue, read_frame(queue, *position, &piece, WALK_READ_BYTES, found));
 

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "log/ids.h"
+#include "router/journal/space.h"
+#include "router/journal/writer.h"
 #include "router/queue/checkpoint.h"
 #include "router/queue/counters.h"
 #include "router/queue/index.h"
@@ -150,7 +152,7 @@ bool
 queue_settlements_due(const struct queue *queue)
 {
 	return queue->pending_count > 0 &&
-	    (!writer_is_short(&queue->writer) || queue->router->stopping ||
+	    (!space_is_short(&queue->writer) || queue->router->stopping ||
 		queue->gathered.settled < queue->wanted_settled);
 }
 
@@ -203,10 +205,10 @@ queue_disk_full(struct writer *writer)
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
-		writer_drop_spare(&queue->writer);
+		space_drop_spare(&queue->writer);
 		if (&queue->writer != writer && queue->pending_count == 0 &&
 		    queue->settled.low_watermark + 1 == queue->next_sequence)
-			writer_drop_next(&queue->writer);
+			space_drop_next(&queue->writer);
 	}
 }
 
@@ -258,8 +260,8 @@ void
 queue_look_for_room(struct queue *queue, uint64_t now_ns)
 {
 	if (queue->router->stopping || now_ns - queue->looked_ns < LOOK_FOR_ROOM_NS ||
-	    writer_shortage(&queue->writer) == 0)
+	    space_shortage(&queue->writer) == 0)
 		return;
 	queue->looked_ns = now_ns;
-	writer_see_room(&queue->writer);
+	space_see_room(&queue->writer);
 }

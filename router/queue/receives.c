@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "router/journal/writer.h"
 #include "router/queue/lookup.h"
 #include "router/queue/subscription.h"
 #include "telemetry/event.h"

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "router/journal/writer.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 

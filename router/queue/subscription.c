@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "log/state.h"
+#include "router/journal/writer.h"
 #include "router/queue/notify.h"
 #include "telemetry/event.h"
 

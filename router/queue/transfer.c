@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "router/journal/writer.h"
 #include "router/queue/lookup.h"
 #include "router/queue/queue.h"
 #include "telemetry/crash.h"

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "message/envelope.h"
+#include "router/journal/space.h"
+#include "router/journal/writer.h"
 #include "router/queue/queue.h"
 
 enum {
@@ -144,9 +146,9 @@ room_in(struct router *router, struct queue *queue, size_t length)
 	if (queue->over_max_bytes)
 		return -EDQUOT;
 	/* As long as it has none nothing may be written there: so here it is looked whether it has some again. */
-	if (writer_is_short(dead))
-		writer_look_for_room(dead);
-	if (writer_is_short(dead))
+	if (space_is_short(dead))
+		space_look(dead);
+	if (space_is_short(dead))
 		return dead->next_error;
 	if (dead->files_gone)
 		return -ESTALE;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "router/connection.h"
+#include "router/journal/writer.h"
 #include "router/queue/checkpoint.h"
 #include "router/queue/queue.h"
 #include "router/queue/reservation.h"

@@ -11,6 +11,7 @@
 #include "log/ids.h"
 #include "message/envelope.h"
 #include "router/delivery/cursor.h"
+#include "router/journal/segments.h"
 #include "router/queue/index.h"
 #include "router/queue/queue.h"
 #include "telemetry/crash.h"
@@ -653,7 +654,7 @@ make_room(struct compactor *compactor)
 	compactor->made_room = true;
 	queue_disk_full(&compactor->queue->writer);
 	for (size_t i = 0; i < compactor->count; i++) /* where the file system can do that */
-		writer_punch(&compactor->queue->writer, compactor->first + i);
+		segments_punch(&compactor->queue->writer, compactor->first + i);
 	return 0;
 }
 
@@ -747,7 +748,7 @@ free_segments(struct compactor *compactor)
 	struct queue *queue = compactor->queue;
 	const struct log_segment *segment =
 	    compactor->segment.messages > 0 ? &compactor->segment : NULL;
-	uint64_t bytes = writer_bytes(&queue->writer);
+	uint64_t bytes = segments_bytes(&queue->writer);
 	int rc = segment != NULL ? take_place(compactor) : 0;
 
 	if (rc != 0 && compactor->in_place) {
@@ -757,7 +758,7 @@ free_segments(struct compactor *compactor)
 	if (rc != 0)
 		return rc;
 	queue->wanted_segment = 0;
-	rc = writer_free(&queue->writer, compactor->first, compactor->count, segment);
+	rc = segments_free(&queue->writer, compactor->first, compactor->count, segment);
 	/* An open checkpoint tells of those that moved up once more, rather than not of as many behind. */
 	if (queue->checkpoint_entry > compactor->first)
 		queue->checkpoint_entry = compactor->first;
@@ -771,7 +772,7 @@ free_segments(struct compactor *compactor)
 	}
 	event(EVENT_DEBUG, "log.cleaned", "s:queue", queue->config->name, "u:segments",
 	    (uint64_t)compactor->count, "u:messages_moved", compactor->segment.messages,
-	    "u:bytes_freed", bytes - writer_bytes(&queue->writer), NULL);
+	    "u:bytes_freed", bytes - segments_bytes(&queue->writer), NULL);
 	end_job(compactor);
 	return rc;
 }

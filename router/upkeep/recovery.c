@@ -16,6 +16,8 @@
 #include "log/state.h"
 #include "log/summary.h"
 #include "message/envelope.h"
+#include "router/journal/repair.h"
+#include "router/journal/writer.h"
 #include "router/queue/index.h"
 #include "router/queue/queue.h"
 #include "router/queue/reservation.h"
@@ -165,7 +167,7 @@ decide(struct recovery *recovery)
 
 /* Cuts the highest batch of a log where it is not complete, and repairs what is torn. */
 static int
-repair_log(struct recovery *recovery, struct found *log)
+cut_log(struct recovery *recovery, struct found *log)
 {
 	const struct log_tail *tail = &log->tail;
 	uint64_t written = tail->torn_end > tail->end ? tail->torn_end : tail->end;
@@ -183,7 +185,7 @@ repair_log(struct recovery *recovery, struct found *log)
 		    log_decision_cuts_unsynced(&recovery->decision, tail) ? "log.unsynced_cut"
 									  : "log.torn_batch_cut",
 		    "s:log", log->dir, "u:bytes", written - log->end, "u:position", log->end, NULL);
-	rc = writer_repair(
+	rc = repair_log(
 	    &log->list, tail->unproven < log->end ? tail->unproven : 0, log->end, written);
 	return rc == 0 ? 0 : complain(recovery, rc, log->dir, strerror(-rc));
 }
@@ -196,7 +198,7 @@ repair(struct recovery *recovery)
 	CRASH_POINT("recovery.decided");
 	for (unsigned i = 0; rc == 0 && i < recovery->count; i++)
 		if (recovery->found[i].list.count > 0)
-			rc = repair_log(recovery, &recovery->found[i]);
+			rc = cut_log(recovery, &recovery->found[i]);
 	for (unsigned i = 0; i < recovery->count; i++) {
 		const struct log_tail *tail = &recovery->found[i].tail;
 

@@ -11,6 +11,7 @@
 #include "router/delivery/blocking.h"
 #include "router/delivery/probe.h"
 #include "router/delivery/requests.h"
+#include "router/journal/repair.h"
 #include "router/journal/writer.h"
 #include "router/queue/queue.h"
 #include "router/tables/dedup.h"
@@ -76,8 +77,8 @@ void __real_batch_log_durable(struct writer *, int);
 void __wrap_batch_log_durable(struct writer *, int);
 void __real_connection_results_closed(struct router *);
 void __wrap_connection_results_closed(struct router *);
-int __real_writer_repair(const struct log_list *, uint64_t, uint64_t, uint64_t);
-int __wrap_writer_repair(const struct log_list *, uint64_t, uint64_t, uint64_t);
+int __real_repair_log(const struct log_list *, uint64_t, uint64_t, uint64_t);
+int __wrap_repair_log(const struct log_list *, uint64_t, uint64_t, uint64_t);
 enum dedup_result __real_dedup_see(struct dedup *, const struct dedup_hash *, uint32_t);
 enum dedup_result __wrap_dedup_see(struct dedup *, const struct dedup_hash *, uint32_t);
 int __real_queue_settle(struct queue *, uint64_t, uint16_t);
@@ -140,13 +141,13 @@ rewrite(const struct log_list *list, uint64_t from, uint64_t to)
 }
 
 int
-__wrap_writer_repair(const struct log_list *list, uint64_t unproven, uint64_t end, uint64_t written)
+__wrap_repair_log(const struct log_list *list, uint64_t unproven, uint64_t end, uint64_t written)
 {
 	if (repairs_nothing)
 		return 0;
 	if (rewrites_all && unproven != 0)
 		rewrite(list, unproven, end);
-	return __real_writer_repair(list, rewrites_nothing ? 0 : unproven, end, written);
+	return __real_repair_log(list, rewrites_nothing ? 0 : unproven, end, written);
 }
 
 enum dedup_result

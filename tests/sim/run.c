@@ -25,6 +25,7 @@
 
 #include "router/core.h"
 #include "router/delivery/worker.h"
+#include "router/journal/space.h"
 #include "router/open.h"
 #include "router/queue/subscription.h"
 #include "telemetry/event.h"
@@ -396,8 +397,8 @@ make_room_for_dead_letters(void)
 		const struct worker *worker = TAILQ_FIRST(&queue->workers);
 
 		if (worker == NULL || !worker->no_room ||
-		    (!writer_is_short(&queue->writer) &&
-			!writer_is_short(&router.queues[queue->config->dead_letter_queue].writer)))
+		    (!space_is_short(&queue->writer) &&
+			!space_is_short(&router.queues[queue->config->dead_letter_queue].writer)))
 			continue;
 		world_trace("a person makes room for the dead letters of queue %u", q);
 		disk_capacity += LOG_SEGMENT_MAX;

@@ -11,6 +11,8 @@
 
 #include "log/reader.h"
 #include "router/core.h"
+#include "router/journal/segments.h"
+#include "router/journal/writer.h"
 #include "router/open.h"
 #include "router/queue/checkpoint.h"
 #include "router/queue/queue.h"
@@ -164,10 +166,10 @@ COMPACTOR(no_move_makes_more_than_a_reader_accepts)
 	uint64_t before;
 
 	publish_so_many(MESSAGES);
-	before = writer_bytes(&queue->writer);
+	before = segments_bytes(&queue->writer);
 	cr_assert(before > 5 * (uint64_t)LOG_SEGMENT_BYTES_LIMIT / 2, "%lu bytes", before);
 	settle_short();
-	while (writer_bytes(&queue->writer) > before / 2) {
+	while (segments_bytes(&queue->writer) > before / 2) {
 		check_sizes();
 		step(began, "the disk of what is settled comes back");
 	}

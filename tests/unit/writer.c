@@ -7,6 +7,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "router/journal/segments.h"
 #include "router/journal/writer.h"
 
 enum { BODY_BYTES = 4000 };
@@ -123,11 +124,11 @@ Test(writer, nobody_reads_a_batch_that_is_on_its_way, .init = begin, .fini = end
 		}
 	}
 	cr_assert(last != 0 && flying == 1, "the last batch is on its way");
-	cr_expect(writer_find(&writer, last, &readable) == NULL, "and may not be read");
-	cr_expect(writer_find(&writer, last - 8, &readable) == &writer.old[0] && readable == last,
+	cr_expect(segments_find(&writer, last, &readable) == NULL, "and may not be read");
+	cr_expect(segments_find(&writer, last - 8, &readable) == &writer.old[0] && readable == last,
 	    "what is before it may");
 	land();
-	cr_expect(writer_find(&writer, last, &readable) == &writer.old[0] && readable > last,
+	cr_expect(segments_find(&writer, last, &readable) == &writer.old[0] && readable > last,
 	    "then it may, too");
 }
 
