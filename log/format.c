@@ -212,6 +212,20 @@ log_frame_payload_valid(const struct log_frame *frame)
 	return false;
 }
 
+enum log_frame_view
+log_frame_at(const void *data, uint64_t have, uint64_t salt)
+{
+	const struct log_frame *frame = data;
+
+	if (have < sizeof(*frame))
+		return LOG_FRAME_MORE;
+	if (!log_frame_header_valid(frame, UINT64_MAX, salt))
+		return LOG_FRAME_DAMAGED;
+	if (log_frame_bytes(frame->length) > have)
+		return LOG_FRAME_MORE;
+	return log_frame_payload_valid(frame) ? LOG_FRAME_WHOLE : LOG_FRAME_DAMAGED;
+}
+
 void
 log_segment_header_set_checksum(struct log_segment_header *header)
 {

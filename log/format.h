@@ -307,6 +307,15 @@ bool log_frame_header_valid(const void *data, uint64_t room, uint64_t salt);
  * MESSAGE, a form allowed for the type. */
 bool log_frame_payload_valid(const struct log_frame *);
 
+enum log_frame_view {
+	LOG_FRAME_WHOLE, /* a valid frame */
+	LOG_FRAME_MORE, /* the frame is longer than the bytes at hand; its header, if whole, is valid */
+	LOG_FRAME_DAMAGED /* no valid frame */
+};
+
+/* Looks at the frame at the begin of `have` bytes, in the segment with this salt. */
+enum log_frame_view log_frame_at(const void *data, uint64_t have, uint64_t salt);
+
 /* Fills in magic, endian, header_bytes and checksum. */
 void log_segment_header_set_checksum(struct log_segment_header *);
 /* Returns 0; -EBADMSG: damaged; -ESTALE: another version's; -ENODATA: all zeros, a segment under

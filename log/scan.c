@@ -83,7 +83,7 @@ static int
 load(struct log_scan *scan, size_t i)
 {
 	const struct log_segment *segment = &scan->list->segments[i];
-	/* What lies behind the data of a segment that takes no more is of no interest. */
+	/* A sealed segment has no batch behind its data. */
 	size_t bytes = segment->data_bytes != 0 ? segment->data_bytes : segment->size;
 	char path[LOG_PATH_BYTES];
 	int fd, rc;
@@ -116,17 +116,17 @@ load(struct log_scan *scan, size_t i)
  * Batches.
  */
 
-/* A walk over the frames of one segment. */
+/* A walk over the frames of one segment. Offsets are bytes from the segment's first byte. */
 struct walk {
 	struct log_scan *scan;
 	const struct log_segment *segment;
 	size_t index;
-	uint64_t limit;       /* offset behind what may hold frames */
-	uint64_t offset;      /* of the next frame */
-	uint64_t batch_start; /* offset of the batch that is open; 0: none */
-	uint64_t batch;       /* its number */
-	uint64_t last_batch;  /* of the last one that ended */
-	uint64_t end;         /* offset behind that */
+	uint64_t limit;       /* end of the bytes that may hold frames */
+	uint64_t offset;      /* next frame */
+	uint64_t batch_start; /* first frame of the open batch; 0: no batch is open */
+	uint64_t batch;       /* number of the open batch */
+	uint64_t last_batch;  /* number of the last whole batch */
+	uint64_t end;         /* behind the last whole batch */
 };
 
 static int
@@ -145,8 +145,9 @@ begin_walk(struct walk *walk, struct log_scan *scan, size_t i)
 	return load(scan, i);
 }
 
+/* The frame at an offset if its header is valid, or NULL. The payload may be damaged. */
 static const struct log_frame *
-frame_at(const struct walk *walk, uint64_t offset)
+header_at(const struct walk *walk, uint64_t offset)
 {
 	const void *data = walk->scan->image + offset;
 
@@ -154,37 +155,45 @@ frame_at(const struct walk *walk, uint64_t offset)
 										       : NULL;
 }
 
+/* The frame at an offset if the whole frame is valid, or NULL. */
+static const struct log_frame *
+frame_at(const struct walk *walk, uint64_t offset)
+{
+	const void *data = walk->scan->image + offset;
+
+	return log_frame_at(data, walk->limit - offset, walk->segment->salt) == LOG_FRAME_WHOLE
+	    ? data
+	    : NULL;
+}
+
+/* True if the frame begins a batch while none is open, or continues the open batch. */
 static bool
 fits_batch(const struct walk *walk, const struct log_frame *frame)
 {
-	if (!log_frame_payload_valid(frame))
-		return false;
 	if (walk->batch_start == 0)
 		return frame->flags & LOG_FLAG_FIRST;
 	return frame->batch == walk->batch && !(frame->flags & LOG_FLAG_FIRST);
 }
 
-/* Walks on to the end of the next batch, its pad included. Returns its end frame's payload, or NULL at
- * a place where no frame of a batch in order stands. */
+/* Walks to the end of the next batch, pad included. Returns the commit record, or NULL if no valid
+ * frame in order stands at walk->offset; the batch then stays open. */
 static const struct log_commit *
 next_batch(struct walk *walk)
 {
-	const struct log_commit *end = NULL;
+	const struct log_commit *commit = NULL;
+	const struct log_frame *frame;
 
-	while (walk->offset + sizeof(struct log_frame) <= walk->limit) {
-		const struct log_frame *frame = frame_at(walk, walk->offset);
-
-		if (frame == NULL || !fits_batch(walk, frame))
-			return NULL;
+	while ((frame = frame_at(walk, walk->offset)) != NULL && fits_batch(walk, frame)) {
 		if (frame->flags & LOG_FLAG_FIRST) {
 			walk->batch_start = walk->offset;
 			walk->batch = frame->batch;
 		}
 		walk->offset += log_frame_bytes(frame->length);
 		if (frame->type == LOG_COMMIT)
-			end = (const void *)(frame + 1);
-		if (end != NULL && walk->offset % LOG_BLOCK_BYTES == 0)
-			return end;
+			commit = (const void *)(frame + 1);
+		/* A commit record that ends a block has no pad (log_pad_bytes()). */
+		if (commit != NULL && walk->offset % LOG_BLOCK_BYTES == 0)
+			return commit;
 	}
 	return NULL;
 }
@@ -197,7 +206,7 @@ end_batch(struct walk *walk)
 	walk->batch_start = 0;
 }
 
-/* Shows the frames of [batch_start, offset), which are whole. */
+/* Shows the valid frames of [batch_start, offset). */
 static int
 show_frames(const struct walk *walk, const struct log_visitor *visitor)
 {
@@ -214,97 +223,98 @@ show_frames(const struct walk *walk, const struct log_visitor *visitor)
 }
 
 static int
-show_batch(const struct walk *walk, const struct log_visitor *visitor, const struct log_commit *end)
+show_batch(
+    const struct walk *walk, const struct log_visitor *visitor, const struct log_commit *commit)
 {
-	int rc = visitor->batch != NULL ? visitor->batch(visitor->context, end) : 0;
+	int rc = visitor->batch != NULL ? visitor->batch(visitor->context, commit) : 0;
 
 	return rc == 0 ? show_frames(walk, visitor) : rc;
 }
 
 /*
- * Bad places, when the scan does not end at them.
+ * Bad places.
+ *
+ * Frames begin at multiples of 8, so a search behind a bad place tries each multiple of 8. The salt
+ * keeps frames of an earlier use of the file out of the search.
  */
 
-static const struct log_frame *
-whole_frame(const struct walk *walk, uint64_t offset)
+/* First offset of a search: at a bad place with an open batch, the place itself may hold a frame of
+ * another batch; without an open batch, the frame at the place is the bad one. */
+static uint64_t
+search_start(const struct walk *walk)
 {
-	const struct log_frame *frame =
-	    offset + sizeof(*frame) <= walk->limit ? frame_at(walk, offset) : NULL;
-
-	return frame != NULL && log_frame_payload_valid(frame) ? frame : NULL;
+	return walk->batch_start != 0 ? walk->offset : walk->offset + 8;
 }
 
-/* Does a batch seem to begin here? Its frame need not be whole. */
+/* True if a frame that begins a batch has a valid header here. Its payload may be damaged. */
 static bool
 begins_batch(const struct walk *walk, uint64_t offset)
 {
-	const struct log_frame *frame =
-	    offset + sizeof(*frame) <= walk->limit ? frame_at(walk, offset) : NULL;
+	const struct log_frame *frame = header_at(walk, offset);
 
 	return frame != NULL && (frame->flags & LOG_FLAG_FIRST);
 }
 
-/* Where the next one does behind a bad place; the walk's limit: nowhere. */
+/* Offset of the first batch behind a bad place; walk->limit: no batch begins there. */
 static uint64_t
 find_first(const struct walk *walk)
 {
-	uint64_t at = walk->batch_start != 0 ? walk->offset : walk->offset + 8;
+	uint64_t at = search_start(walk);
 
 	while (at < walk->limit && !begins_batch(walk, at))
 		at += 8;
 	return at < walk->limit ? at : walk->limit;
 }
 
-/* Does a batch begin here before which all was durable? */
-static bool
-is_proof(const struct walk *walk, uint64_t offset)
-{
-	const struct log_frame *frame =
-	    offset + sizeof(*frame) <= walk->limit ? frame_at(walk, offset) : NULL;
-
-	return frame != NULL && log_follows_durable(frame);
-}
-
-/* Does anything behind a bad place say that it was durable? Then it is damaged; else it may be torn. */
-static bool
-is_damage(const struct walk *walk)
-{
-	uint64_t at = walk->batch_start != 0 ? walk->offset : walk->offset + 8;
-
-	while (at < walk->limit && !is_proof(walk, at))
-		at += 8;
-	return at < walk->limit;
-}
-
-/* Where the next frame stands that is whole or begins a batch. */
+/* Offset of the next valid frame, or of the next batch with a valid first header; else the limit. */
 static uint64_t
 find_frame(const struct walk *walk)
 {
-	uint64_t at = walk->batch_start != 0 ? walk->offset : walk->offset + 8;
+	uint64_t at = search_start(walk);
 
-	while (at < walk->limit && !begins_batch(walk, at) && whole_frame(walk, at) == NULL)
+	while (at < walk->limit && !begins_batch(walk, at) && frame_at(walk, at) == NULL)
 		at += 8;
 	return at < walk->limit ? at : walk->limit;
 }
 
-/* Does no frame stand at the walk's place, nor behind it? */
+/* True if a batch behind a bad place proves that the place was durable before. */
+static bool
+is_damage(const struct walk *walk)
+{
+	for (uint64_t at = search_start(walk); at < walk->limit; at += 8) {
+		const struct log_frame *frame = header_at(walk, at);
+
+		if (frame != NULL && log_follows_durable(frame))
+			return true;
+	}
+	return false;
+}
+
+/* True if no frame has a valid header from walk->offset on. */
 static bool
 is_empty(const struct walk *walk)
 {
-	uint64_t at = walk->offset;
-
-	while (at + sizeof(struct log_frame) <= walk->limit && frame_at(walk, at) == NULL)
-		at += 8;
-	return at + sizeof(struct log_frame) > walk->limit;
+	for (uint64_t at = walk->offset; at < walk->limit; at += 8)
+		if (header_at(walk, at) != NULL)
+			return false;
+	return true;
 }
 
 /*
- * Is what stands at the walk's place no damage, but the end of what was written, or torn? This alone says so,
- * to all who read a log. A batch begins with a FIRST frame, only one is in flight at a time, and the frame says
- * whether what stands before it was durable by then. So if one that says so stands anywhere behind, the bad place
- * belongs to a batch that was durable: damage. Otherwise it belongs to the batch that was being written, or to
- * those that were not synced yet. And a segment is written to when all of the one before is durable: nothing is
- * torn in that one.
+ * The end rule, for every reader of a log: does the segment end at walk->offset, where next_batch()
+ * found no whole batch? The rest behind is then empty or torn. Otherwise the place is damage.
+ *
+ *	1. A sealed segment with known data_bytes ends exactly behind its data.
+ *	2. Any other segment before the active segment (torn_from) ends where nothing but zeros or an
+ *	   older use of the file follows. Nothing in it can be torn: the router begins a segment only
+ *	   after everything in the segment before is durable.
+ *	3. The active segment ends at a bad place unless a batch behind begins with "everything before
+ *	   is durable" (log_follows_durable()).
+ *
+ * Rule 3 holds because one batch is under way at a time, and the first frame of a batch tells
+ * whether everything before was durable by then. If so, a bad place before that frame was durable
+ * once: damage. Without such a frame, the bad place belongs to the batch under way, or to unsynced
+ * batches: torn.
  */
 static bool
 is_end(const struct walk *walk)
@@ -316,7 +326,8 @@ is_end(const struct walk *walk)
 	return !is_damage(walk);
 }
 
-/* Walks over whole frames that begin no batch. True when they end as a batch does. */
+/* Walks over valid frames up to the next batch or bad place. True if the frames end as a batch:
+ * with a commit record or pad, at the end of a block. */
 static bool
 pass_frames(struct walk *walk)
 {
@@ -324,15 +335,21 @@ pass_frames(struct walk *walk)
 	bool ended = false;
 
 	walk->batch_start = walk->offset;
-	while (
-	    (frame = whole_frame(walk, walk->offset)) != NULL && !(frame->flags & LOG_FLAG_FIRST)) {
+	while ((frame = frame_at(walk, walk->offset)) != NULL && !(frame->flags & LOG_FLAG_FIRST)) {
 		ended = frame->type == LOG_COMMIT || frame->type == LOG_PAD;
 		walk->offset += log_frame_bytes(frame->length);
 	}
 	return ended && walk->offset % LOG_BLOCK_BYTES == 0;
 }
 
-/* From a bad place on to where the next batch begins, or to the end; shows what is whole. */
+/*
+ * Walks from a bad place to the next batch, or to the limit. Reports each bad range, and shows the
+ * valid frames around: first the valid frames of the open batch, then valid frames without a
+ * readable begin. A bad range ends the walk over the damaged batch when
+ *	1. the frames behind end as a batch does,
+ *	2. a batch begins, or
+ *	3. the limit is reached.
+ */
 static int
 pass_damage(struct walk *walk, const struct log_visitor *visitor)
 {
@@ -362,12 +379,13 @@ log_scan_segment(struct log_scan *scan, size_t i, const struct log_visitor *visi
 	int rc = begin_walk(&walk, scan, i);
 
 	while (rc == 0) {
-		const struct log_commit *batch_end = next_batch(&walk);
+		const struct log_commit *commit = next_batch(&walk);
 
-		if (batch_end != NULL ? batch_end->batch > scan->last_batch : is_end(&walk))
+		/* Batches above the recovery point do not count, and no later batch does. */
+		if (commit != NULL ? commit->batch > scan->last_batch : is_end(&walk))
 			break;
-		if (batch_end != NULL) {
-			rc = show_batch(&walk, visitor, batch_end);
+		if (commit != NULL) {
+			rc = show_batch(&walk, visitor, commit);
 			end_batch(&walk);
 		} else if (scan->bad != NULL) {
 			rc = pass_damage(&walk, visitor);
@@ -385,23 +403,24 @@ log_scan_segment(struct log_scan *scan, size_t i, const struct log_visitor *visi
  */
 
 static int
-remember_batch(struct log_tail *tail, const struct walk *walk, const struct log_commit *end)
+remember_batch(struct log_tail *tail, const struct walk *walk, const struct log_commit *commit)
 {
-	uint64_t *logs = malloc(end->logs * sizeof(*logs));
+	uint64_t *logs = malloc(commit->logs * sizeof(*logs));
 
 	if (logs == NULL)
 		return -ENOMEM;
-	memcpy(logs, end + 1, end->logs * sizeof(*logs));
+	memcpy(logs, commit + 1, commit->logs * sizeof(*logs));
 	free(tail->last_logs);
-	/* A batch is written when the one before has ended: a barrier by then is one. */
+	/* The router writes this batch after the batch before has ended. So if the batch before is a
+	 * barrier, everything up to there is proven durable. */
 	if (tail->last_batch == 0 || tail->last_synced)
 		tail->unproven = walk->segment->position + walk->batch_start;
 	tail->last_logs = logs;
-	tail->last_log_count = end->logs;
-	tail->last_batch = end->batch;
-	tail->last_synced = end->synced != 0;
+	tail->last_log_count = commit->logs;
+	tail->last_batch = commit->batch;
+	tail->last_synced = commit->synced != 0;
 	tail->last_start = walk->segment->position + walk->batch_start;
-	tail->clock_ns = end->clock_ns;
+	tail->clock_ns = commit->clock_ns;
 	return 0;
 }
 
@@ -415,7 +434,8 @@ see_torn(const struct walk *walk, struct log_tail *tail, uint64_t offset)
 	tail->torn_end = walk->segment->position + offset + log_frame_bytes(frame->length);
 }
 
-/* What can be made out of the batch that was being written, or of several that were not synced. */
+/* Notes the frames of the torn batch, or of several unsynced batches, with valid headers. The last
+ * frame wins: its batch is the highest, and its end is the end of the range to clear. */
 static void
 see_all_torn(const struct walk *walk, struct log_tail *tail)
 {
@@ -423,12 +443,12 @@ see_all_torn(const struct walk *walk, struct log_tail *tail)
 		see_torn(walk, tail, walk->batch_start);
 		tail->torn_end = walk->segment->position + walk->offset;
 	}
-	for (uint64_t at = walk->offset; at + sizeof(struct log_frame) <= walk->limit; at += 8)
-		if (frame_at(walk, at) != NULL)
+	for (uint64_t at = walk->offset; at < walk->limit; at += 8)
+		if (header_at(walk, at) != NULL)
 			see_torn(walk, tail, at);
 }
 
-/* Reads segment i's batches, up to where it ends. */
+/* Reads the batches of a segment up to its end. */
 static int
 read_batches(struct walk *walk, const struct log_visitor *visitor, struct log_tail *tail)
 {
@@ -436,28 +456,29 @@ read_batches(struct walk *walk, const struct log_visitor *visitor, struct log_ta
 	int rc = 0;
 
 	while (rc == 0) {
-		const struct log_commit *end = next_batch(walk);
+		const struct log_commit *commit = next_batch(walk);
 
-		if (end == NULL && is_end(walk))
+		if (commit == NULL && is_end(walk))
 			break;
-		if (end == NULL && scan->bad == NULL)
+		if (commit == NULL && scan->bad == NULL)
 			return damaged(scan, walk->index, walk->offset, "damaged");
-		if (end == NULL) {
-			/* Whoever is interested will be told of this place. */
+		if (commit == NULL) {
+			/* log_scan_segment() reports the place. */
 			walk->offset = find_first(walk);
 			walk->batch_start = 0;
 			continue;
 		}
-		rc = remember_batch(tail, walk, end);
+		rc = remember_batch(tail, walk, commit);
 		if (rc == 0 && visitor != NULL)
-			rc = visitor->batch(visitor->context, end);
+			rc = visitor->batch(visitor->context, commit);
 		end_batch(walk);
 	}
 	return rc;
 }
 
-/* Reads segment i for its last batch. The log ends in the newest one in which there is anything; when that is
- * torn, the last batch is in one before. */
+/* Reads segment i for its last batch. The newest segment with any frame is the active segment, and
+ * the log ends there. If the active segment holds a torn batch only, the last batch is in an older
+ * segment: the caller goes on, and `end` stays. */
 static int
 read_tail(struct log_scan *scan, size_t i, const struct log_visitor *visitor, struct log_tail *tail)
 {
@@ -483,7 +504,7 @@ log_scan_tail(struct log_scan *scan, const struct log_visitor *visitor, struct l
 
 	*tail = (struct log_tail){ 0 };
 	scan->torn_from = 0;
-	/* The newest may be made ahead and not used yet, or hold nothing but a torn batch. */
+	/* The newest segment may be preallocated and empty, or hold a torn batch only. */
 	for (size_t i = scan->list->count; rc == 0 && i-- > 0 && tail->last_batch == 0;)
 		rc = read_tail(scan, i, visitor, tail);
 	if (rc != 0)
@@ -498,7 +519,8 @@ log_scan_tail(struct log_scan *scan, const struct log_visitor *visitor, struct l
 struct checkpoint_reader {
 	struct log_base *base;
 	struct log_list *list;
-	bool begun, whole;
+	bool begun; /* a CHECKPOINT frame was read, and no bad place since */
+	bool whole; /* all frames were read, TOTALS included */
 };
 
 static int
@@ -540,7 +562,7 @@ read_checkpoint_frame(void *context, const struct log_frame *frame, uint64_t pos
 	return rc;
 }
 
-/* What is missing may have been of the checkpoint. */
+/* A bad place may have held frames of the checkpoint: a begun checkpoint does not become whole. */
 static int
 spoil_checkpoint(void *context, size_t i, uint64_t offset, uint64_t end)
 {
@@ -551,7 +573,7 @@ spoil_checkpoint(void *context, size_t i, uint64_t offset, uint64_t end)
 	return 0;
 }
 
-/* Reads the checkpoint of segment i, or what of it there is. */
+/* Reads the checkpoint of segment i. reader->whole tells the result, also behind damage. */
 static int
 read_checkpoint(struct log_scan *scan, size_t i, struct checkpoint_reader *reader)
 {
@@ -569,10 +591,10 @@ read_checkpoint(struct log_scan *scan, size_t i, struct checkpoint_reader *reade
 	return rc == -EBADMSG ? 0 : rc;
 }
 
-/* From the newest whole checkpoint on nothing was given back or put together yet: each file follows the one
- * before. Whoever reads on behind damage says this by himself. */
+/* Checks the files behind the newest whole checkpoint. None of these was freed or compacted yet, so
+ * no number may be missing. The audit, which reads on behind damage, checks this itself. */
 static int
-check_row(struct log_scan *scan, size_t first, size_t last)
+check_files_follow(struct log_scan *scan, size_t first, size_t last)
 {
 	for (size_t i = first + 1; scan->bad == NULL && i <= last; i++)
 		if (!log_list_follows(scan->list, i))
@@ -580,7 +602,8 @@ check_row(struct log_scan *scan, size_t first, size_t last)
 	return 0;
 }
 
-/* Of a log that has no checkpoint yet. */
+/* Makes the base of a log without any whole checkpoint. Only the first segment of a log may lack a
+ * checkpoint: the log's first batch was torn. */
 static int
 begin_without(struct log_scan *scan, size_t segment, struct log_base *base)
 {
@@ -591,7 +614,7 @@ begin_without(struct log_scan *scan, size_t segment, struct log_base *base)
 		    scan, segment, LOG_HEADER_BYTES, "no checkpoint, and none before it");
 	*base = (struct log_base){ .head.next_sequence = 1 };
 	settled_init(&base->settled, 0);
-	return check_row(scan, 0, segment);
+	return check_files_follow(scan, 0, segment);
 }
 
 int
@@ -608,7 +631,7 @@ log_scan_base(struct log_scan *scan, size_t segment, struct log_base *base)
 		if (rc == -EBADMSG && scan->error[0] == '\0')
 			rc = damaged(scan, i, LOG_HEADER_BYTES, "a checkpoint that cannot be");
 		if (rc == 0 && reader.whole)
-			rc = check_row(scan, i, segment);
+			rc = check_files_follow(scan, i, segment);
 		base->segment = i;
 		if (rc == 0 && reader.whole)
 			return 0;
