@@ -9,7 +9,7 @@
 #include "log/ids.h"
 #include "log/key.h"
 
-/* Makes room for one more in an array of elements of this size. */
+/* Makes room for one more element in an array. `size` is the size of an element, bytes. */
 static int
 reserve(void **array, size_t *capacity, size_t count, size_t size)
 {
@@ -57,7 +57,7 @@ see_bad(void *context, size_t i, uint64_t offset, uint64_t end)
 	return note_bad(audit, audit->list.segments[i].number, ".log", offset, end, "damaged");
 }
 
-/* Where the same place is read once more. */
+/* For scans that read a segment again: read_messages() reports each bad place once. */
 static int
 ignore_bad(void *context, size_t i, uint64_t offset, uint64_t end)
 {
@@ -81,7 +81,7 @@ log_audit_open(struct log_audit *audit, const char *dir, struct log_decision *de
 	audit->scan.bad = ignore_bad;
 	audit->scan.bad_context = audit;
 	rc = log_scan_tail(&audit->scan, decision != NULL ? &visitor : NULL, &audit->tail);
-	log_scan_free(&audit->scan); /* of many logs, the last segments of all would be too much */
+	log_scan_free(&audit->scan); /* many logs are open at a time: their images are too much */
 	return rc;
 }
 
@@ -106,7 +106,7 @@ log_audit_is_freed(const struct log_audit *audit, size_t i)
 }
 
 /*
- * What is settled, and all else but the messages: from the checkpoint on.
+ * Settlements and all other facts except messages: the checkpoint, and the frames behind.
  */
 
 static int
@@ -208,7 +208,8 @@ drop_settled_receives(struct log_audit *audit)
 	audit->received_count = kept;
 }
 
-/* Ends a scan at the first message: its sequence, or else that of the first settlement. */
+/* Ends a scan at the first message. *first is the sequence of the message, or else of the first
+ * settlement. */
 static int
 find_first(void *context, const struct log_frame *frame, uint64_t position)
 {
@@ -224,7 +225,7 @@ find_first(void *context, const struct log_frame *frame, uint64_t position)
 	return 1;
 }
 
-/* Nothing is known of what was before the first message: it counts as settled. */
+/* Without a checkpoint, sequences below the first message are unknown and count as settled. */
 static int
 do_without_base(struct log_audit *audit)
 {
@@ -280,28 +281,29 @@ read_facts(struct log_audit *audit)
 }
 
 /*
- * The messages, and what is missing between them.
+ * Messages, and missing sequences between them.
  */
 
-/* Notes what of [first, end) is not settled. Halves, so that it is quick where all or nothing is. */
+/* Adds the unsettled sequences of [first, end) to the missing ranges. Halves a mixed range, so a
+ * long range that is settled or missing throughout costs one step. */
 static int
 note_missing(struct log_audit *audit, uint64_t first, uint64_t end)
 {
-	uint64_t left = settled_count_live(&audit->settled, first, end);
+	uint64_t unsettled = settled_count_live(&audit->settled, first, end);
 	uint64_t middle = first + (end - first) / 2;
 	struct log_range *before = NULL;
 	void *array = audit->missing;
 	int rc;
 
-	if (first >= end || left == 0)
+	if (first >= end || unsettled == 0)
 		return 0;
-	if (left < end - first) {
+	if (unsettled < end - first) {
 		rc = note_missing(audit, first, middle);
 		return rc == 0 ? note_missing(audit, middle, end) : rc;
 	}
 	if (audit->missing_count > 0)
 		before = &audit->missing[audit->missing_count - 1];
-	audit->missing_total += left;
+	audit->missing_total += unsettled;
 	if (before != NULL && before->last + 1 == first) {
 		before->last = end - 1;
 		return 0;
@@ -315,7 +317,8 @@ note_missing(struct log_audit *audit, uint64_t first, uint64_t end)
 	return rc;
 }
 
-/* The next message that is there, or the end: what lies between is missing, unless it is settled. */
+/* Goes on to the next message with a valid frame, or to the end of the log. Unsettled sequences in
+ * between are missing. If no bad place explains them, a file is missing. */
 static int
 see_sequence(struct log_audit *audit, uint64_t sequence)
 {
@@ -358,7 +361,8 @@ see_message(void *context, const struct log_frame *frame, uint64_t position)
 	return see_sequence(audit, frame->sequence);
 }
 
-/* Of a batch that is missing at the end the scan may have seen nothing, or what could be a torn one. */
+/* Notes that a durable batch is missing at the end of the log, unless a bad place there is noted
+ * already. The scan may have seen none: the end looked empty, or torn. */
 static int
 note_lost(struct log_audit *audit)
 {
@@ -373,7 +377,8 @@ note_lost(struct log_audit *audit)
 	return note_bad(audit, last->number, ".log", offset, offset, audit->lost);
 }
 
-/* Behind the checkpoint: also when all is settled that may have been in it. */
+/* Notes a missing file behind the checkpoint, also if all its messages are settled: no file there
+ * was freed yet. */
 static int
 note_missing_file(struct log_audit *audit, size_t i)
 {
@@ -404,7 +409,8 @@ read_messages(struct log_audit *audit)
 	return rc;
 }
 
-/* What is older than the window is not looked at by a router either. */
+/* True if the file's ids need a key other than the present one. Ids older than the window need no
+ * key: a router ignores the file too. */
 static bool
 lacks_key(const struct log_audit *audit, const struct log_ids_header *header)
 {
@@ -449,10 +455,11 @@ read_ids(struct log_audit *audit)
 }
 
 /*
- * All together.
+ * The audit.
  */
 
-/* Which batches count. */
+/* Cuts the log at the recovery point, as the next router would. The end of a log that lacks a
+ * durable batch is damage instead: torn_from moves behind the active segment. */
 static int
 apply_decision(struct log_audit *audit, const struct log_decision *decision, unsigned index)
 {
@@ -477,7 +484,8 @@ apply_decision(struct log_audit *audit, const struct log_decision *decision, uns
 	return 0;
 }
 
-/* What was promised and not given is settled, as the next router says. */
+/* Settles promised sequences without a message, as the next router would. Call after
+ * read_messages(): no message is missing there. */
 static int
 settle_reserved(struct log_audit *audit)
 {

@@ -3,9 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Remembers that the batch before this one was in a log. */
+/* Notes for the log with this id: the commit record proves the batch before. The batch before is a
+ * barrier if it is also the last barrier. */
 static int
-add_proof(struct log_decision *decision, uint64_t log_id, const struct log_commit *end)
+add_proof(struct log_decision *decision, uint64_t log_id, const struct log_commit *commit)
 {
 	struct log_proof *proof;
 	size_t i = 0;
@@ -26,28 +27,27 @@ add_proof(struct log_decision *decision, uint64_t log_id, const struct log_commi
 		*proof = (struct log_proof){ .log_id = log_id };
 		decision->proof_count++;
 	}
-	if (end->previous > proof->batch)
-		proof->batch = end->previous;
-	if (end->previous == end->barrier && end->previous > proof->barrier) {
-		proof->barrier = end->previous;
-		proof->proven_by = end->batch;
+	if (commit->previous > proof->batch)
+		proof->batch = commit->previous;
+	if (commit->previous == commit->barrier && commit->previous > proof->barrier) {
+		proof->barrier = commit->previous;
+		proof->proven_by = commit->batch;
 	}
 	return 0;
 }
 
-/* A batch is written only when the one before is written to all its logs: its end proves that one. */
 int
-log_decision_add(void *context, const struct log_commit *end)
+log_decision_add(void *context, const struct log_commit *commit)
 {
-	const uint64_t *ids = (const void *)(end + 1);
+	const uint64_t *ids = (const void *)(commit + 1);
 	struct log_decision *decision = context;
 	int rc = 0;
 
-	if (end->barrier > decision->barrier)
-		decision->barrier = end->barrier;
+	if (commit->barrier > decision->barrier)
+		decision->barrier = commit->barrier;
 
-	for (uint32_t i = 0; rc == 0 && i < end->previous_logs; i++)
-		rc = add_proof(decision, ids[end->logs + i], end);
+	for (uint32_t i = 0; rc == 0 && i < commit->previous_logs; i++)
+		rc = add_proof(decision, ids[commit->logs + i], commit);
 	return rc;
 }
 
@@ -68,8 +68,8 @@ find_by_id(const struct log_decision *decision, uint64_t log_id)
 	return NULL;
 }
 
-/* Does each log that the highest batch names have its end? A log that is not there any more (its queue
- * was retired) has nothing to say. */
+/* True if each log named by the highest batch has the highest batch whole. Logs of retired queues
+ * are absent and ignored. */
 static bool
 highest_complete(const struct log_decision *decision)
 {
@@ -89,7 +89,8 @@ highest_complete(const struct log_decision *decision)
 	return true;
 }
 
-/* Is a batch not there that was written, was not synced, and is not the highest? */
+/* True if some log lacks a proven batch. A lost barrier is among these; log_decision_lost() then
+ * reports damage. */
 static bool
 power_was_cut(const struct log_decision *decision)
 {
@@ -103,6 +104,16 @@ power_was_cut(const struct log_decision *decision)
 	return false;
 }
 
+/*
+ * The recovery point is
+ *	1. the barrier, if a proven batch is missing in some log: a power cut took unsynced writes;
+ *	2. the highest batch, if complete: whole in all its logs, or at or below a registered batch;
+ *	3. the batch before the highest batch otherwise: the highest batch was under way.
+ *
+ * The barrier is the highest batch known to be synced and durable: named as barrier by a commit
+ * record, registered, or the highest batch itself if complete and synced. An ending router
+ * registers batches after everything is durable.
+ */
 void
 log_decision_make(struct log_decision *decision)
 {
@@ -140,7 +151,7 @@ log_decision_make(struct log_decision *decision)
 		decision->recovery_point--;
 }
 
-/* Does a log's end of the highest batch name the log? */
+/* True if a commit record of the highest batch names the log with this id. */
 static bool
 is_named(const struct log_decision *decision, uint64_t log_id)
 {
@@ -155,6 +166,15 @@ is_named(const struct log_decision *decision, uint64_t log_id)
 	return false;
 }
 
+/*
+ * Log i lacks a durable batch if
+ *	1. its torn batch is below the highest begun batch: the torn batch was written everywhere
+ *	   before a later batch began. Exception: unsynced, above the barrier;
+ *	2. its registered batch is missing;
+ *	3. a barrier proven by another log's commit record is missing; or
+ *	4. the highest batch is synced, names the log and is missing there, and a later batch was
+ *	   begun: the highest batch was written everywhere before.
+ */
 bool
 log_decision_lost(const struct log_decision *decision, unsigned i, uint64_t *lost, uint64_t *later)
 {
@@ -177,7 +197,6 @@ log_decision_lost(const struct log_decision *decision, unsigned i, uint64_t *los
 		if (decision->proofs[k].log_id == log->log_id && *lost > tail->last_batch)
 			return true;
 	}
-	/* A frame of a later batch proves the highest one, too. */
 	*lost = decision->highest;
 	*later = decision->highest_begun;
 	return !decision->complete && decision->synced &&
@@ -192,6 +211,9 @@ log_decision_cuts_unsynced(const struct log_decision *decision, const struct log
 	    (tail->last_batch > decision->recovery_point && !tail->last_synced);
 }
 
+/* The tail tells the end if at most the last batch of the log is cut. After a power cut more may be
+ * cut: then a scan finds the last batch that counts. Only the active segment is scanned: the router
+ * begins a segment only after everything before is durable. */
 int
 log_decision_end(
     const struct log_decision *decision, unsigned i, struct log_scan *scan, uint64_t *end)

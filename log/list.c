@@ -41,7 +41,7 @@ log_segment_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number)
 	snprintf(path, LOG_PATH_BYTES, "%.4096s/%016" PRIx64 ".log", dir, number);
 }
 
-/* Number in a segment's file name, or 0 for any other name. */
+/* Number in a segment's file name; 0: any other name. */
 static uint64_t
 segment_number(const char *name)
 {
@@ -119,7 +119,7 @@ compare_numbers(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Fills list->segments with the numbers that the directory has, sorted. */
+/* Fills list->segments with the numbers of the directory's segments, sorted. */
 static int
 list_numbers(struct log_list *list)
 {
@@ -154,9 +154,10 @@ list_numbers(struct log_list *list)
 	return rc;
 }
 
-/* What is wrong with a segment's header, or NULL. Returns the error that it is. */
+/* Compares a valid header with the file's name, the log and the file's size. *what says what is
+ * wrong, or is NULL. Returns 0 or -EBADMSG. */
 static int
-judge_header(const struct log_list *list, uint64_t number, const struct log_segment_header *header,
+check_header(const struct log_list *list, uint64_t number, const struct log_segment_header *header,
     uint64_t file_bytes, const char **what)
 {
 	*what = NULL;
@@ -192,7 +193,7 @@ take_header(struct log_list *list, size_t i, const struct log_segment_header *he
 	};
 }
 
-/* Reads segment i's header and checks that it follows the one before. */
+/* Reads the header of segment i, checks it and copies it into the list. */
 static int
 check_segment(struct log_list *list, size_t i, char *error, size_t error_bytes)
 {
@@ -207,14 +208,15 @@ check_segment(struct log_list *list, size_t i, char *error, size_t error_bytes)
 	if (rc != 0)
 		return complain(error, error_bytes, rc == -ENODATA || rc == -EFBIG ? -EBADMSG : rc,
 		    path, header_text(rc));
-	rc = judge_header(list, list->segments[i].number, &header, file_bytes, &what);
+	rc = check_header(list, list->segments[i].number, &header, file_bytes, &what);
 	if (rc != 0)
 		return complain(error, error_bytes, rc, path, what);
 	take_header(list, i, &header);
 	return 0;
 }
 
-/* Takes out what lies within another segment's numbers, and checks that the rest does not overlap. */
+/* Moves leftovers, files with a number inside a compacted segment's numbers, out of the segments.
+ * strict: checks that the positions of the others do not overlap. */
 static int
 drop_leftovers(struct log_list *list, bool strict, char *error, size_t error_bytes)
 {
@@ -243,7 +245,7 @@ drop_leftovers(struct log_list *list, bool strict, char *error, size_t error_byt
 	return 0;
 }
 
-/* Which segments there are. */
+/* Lists the segments' numbers, before any header is read. */
 static int
 begin_list(struct log_list *list, const char *dir, char *error, size_t error_bytes)
 {
@@ -273,10 +275,11 @@ log_list_open(struct log_list *list, const char *dir, char *error, size_t error_
 }
 
 /*
- * A list of what is damaged.
+ * The list of a damaged log.
  */
 
-/* Reads the first frame's header of a segment's file. Returns 1; 0: there is none that is whole; or -errno. */
+/* Reads the header of the first frame in a segment's file. Returns 1; 0: no valid header; or
+ * -errno. */
 static int
 read_first_frame(const struct log_list *list, uint64_t number, struct log_frame *frame)
 {
@@ -294,8 +297,9 @@ read_first_frame(const struct log_list *list, uint64_t number, struct log_frame 
 	return log_frame_header_valid(frame, LOG_SEGMENT_BYTES_LIMIT, frame->salt);
 }
 
-/* Is what stands in segment i from before its file was made ready to be used again? Batches go up. Returns 1, 0 or
- * -errno. */
+/* True if the first frame of segment i, of this batch, is from an earlier use of the file. Batch
+ * numbers go up with the segments: an earlier use has a lower batch than the nearest older segment
+ * with a valid first frame. Returns 1, 0 or -errno. */
 static int
 is_stale(const struct log_list *list, size_t i, uint64_t batch)
 {
@@ -315,7 +319,9 @@ is_stale(const struct log_list *list, size_t i, uint64_t batch)
 	return 0;
 }
 
-/* What is known of a segment whose header is not whole: salt 0 is nothing. Returns 0 or -errno. */
+/* Guesses the fields of segment i without its header. Numbers and sizes follow from the file, the
+ * position from the segment before, the salt from the first frame. salt 0: the file is unreadable.
+ * Returns 0 or -errno. */
 static int
 guess_segment(struct log_list *list, size_t i, uint64_t file_bytes)
 {
@@ -339,17 +345,19 @@ guess_segment(struct log_list *list, size_t i, uint64_t file_bytes)
 	return rc < 0 ? rc : stale < 0 ? stale : 0;
 }
 
-/* Is it only the words that tell the version that are damaged? */
+/* True if only the fields that tell the version (magic, endian, header_bytes) are damaged: with the
+ * right values the checksum is right. */
 static bool
 is_of_this_version(const struct log_segment_header *header)
 {
-	struct log_segment_header sealed = *header;
+	struct log_segment_header mended = *header;
 
-	log_segment_header_set_checksum(&sealed);
-	return sealed.checksum == header->checksum;
+	log_segment_header_set_checksum(&mended);
+	return mended.checksum == header->checksum;
 }
 
-/* Lists segment i as far as it goes. Returns what bad() does, or -errno for what is no damage. */
+/* Lists the readable part of segment i, and reports the rest. Returns 0; the non-zero value of
+ * bad(); or -errno, except for damage. */
 static int
 survey_segment(struct log_list *list, size_t i, log_list_bad *bad, void *context)
 {
@@ -361,7 +369,7 @@ survey_segment(struct log_list *list, size_t i, log_list_bad *bad, void *context
 
 	log_segment_path(path, list->dir, number);
 	rc = read_header(path, &header, &file_bytes);
-	if (rc == -EFBIG) /* no router goes on with it, but all of it can be read */
+	if (rc == -EFBIG) /* refused by routers, but readable */
 		rc = bad(context, number, LOG_SEGMENT_BYTES_LIMIT, header.size, too_large);
 	if (rc != 0 && rc != -EBADMSG && rc != -ENODATA &&
 	    (rc != -ESTALE || !is_of_this_version(&header)))
@@ -374,8 +382,8 @@ survey_segment(struct log_list *list, size_t i, log_list_bad *bad, void *context
 		    list->segments[i].salt != 0 ? LOG_HEADER_BYTES : file_bytes,
 		    "damaged segment header");
 	}
-	rc = judge_header(list, number, &header, file_bytes, &what);
-	if (rc != 0 && file_bytes >= header.size) /* some other segment stands there */
+	rc = check_header(list, number, &header, file_bytes, &what);
+	if (rc != 0 && file_bytes >= header.size) /* another segment's file */
 		return bad(context, number, 0, file_bytes, what + strlen("offset 0: "));
 	if (rc != 0)
 		rc = bad(context, number, file_bytes, header.size, what);
@@ -390,7 +398,7 @@ survey_segment(struct log_list *list, size_t i, log_list_bad *bad, void *context
 	return rc;
 }
 
-/* Takes out of what nothing is known. */
+/* Drops unreadable files from the list. */
 static void
 drop_unknown(struct log_list *list)
 {
@@ -466,7 +474,7 @@ log_list_describe(struct log_list *list, const struct log_segment_entry *entry)
 			(!segment->damaged || entry->number > segment->number)))
 			continue;
 		if (log_segment_is_compacted(segment))
-			return true; /* and its header knows better */
+			return true; /* the header has the fields, newer than the entry */
 		if (!segment->damaged &&
 		    (entry->last_number != segment->last_number ||
 			entry->data_bytes > segment->size))

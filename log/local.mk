@@ -19,7 +19,7 @@ tests_unit_test_log_reader_SOURCES = tests/unit/log_reader.c
 tests_unit_test_log_reader_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_log_reader_LDADD = $(LOG_LIBS) $(MESSAGE_LIBS) $(CRITERION_LIBS)
 
-# With logs that the router's writer makes, in small segments.
+# Logs made by the router's writer, in small segments.
 MADE_LOGS_FILES = tests/unit/made_logs.c tests/unit/made_logs.h $(ROUTER_JOURNAL_FILES)
 MADE_LOGS_CPPFLAGS = $(AM_CPPFLAGS) -DLOG_SEGMENT_MIN=65536 -DLOG_SEGMENT_MAX=65536
 MADE_LOGS_LIBS = $(TELEMETRY_LIBS) $(LOG_LIBS) $(MESSAGE_LIBS) $(SHM_LIBS) $(CRITERION_LIBS)
@@ -33,7 +33,7 @@ tests_unit_test_log_ends_SOURCES = tests/unit/log_ends.c $(MADE_LOGS_FILES)
 tests_unit_test_log_ends_CPPFLAGS = $(MADE_LOGS_CPPFLAGS)
 tests_unit_test_log_ends_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_unit_test_log_ends_LDADD = $(MADE_LOGS_LIBS)
-# What is too large follows from the size of segments.
+# Compiles liblog again: the largest size of a segment follows from LOG_SEGMENT_MAX.
 tests_unit_test_log_salvage_SOURCES = tests/unit/log_salvage.c $(MADE_LOGS_FILES) $(log_liblog_a_SOURCES)
 tests_unit_test_log_salvage_CPPFLAGS = $(MADE_LOGS_CPPFLAGS)
 tests_unit_test_log_salvage_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)

@@ -9,20 +9,20 @@
 #include "log/scan.h"
 
 enum {
-	PAUSE_MS = 5,   /* before it begins again */
-	BELIEVE = 3,    /* times that the same is wrong in a row: then it is */
-	RESTARTS = 1000 /* in a row in which no message was shown: something else goes on */
+	PAUSE_MS = 5,   /* before a restart */
+	BELIEVE = 3,    /* the same error so many times in a row is damage */
+	RESTARTS = 1000 /* limit of restarts in a row without a shown message */
 };
 
-/* One picture of the log. */
+/* The log at one moment. */
 struct picture {
 	struct log_reader *reader;
 	struct log_list list;
 	struct log_scan scan;
 	struct settled settled;
-	size_t last;            /* index of the segment that is written to */
-	uint64_t next_sequence; /* that a message may have from here on */
-	bool stopped;           /* by message() */
+	size_t last;            /* index of the active segment */
+	uint64_t next_sequence; /* lowest sequence of a later message */
+	bool stopped;           /* message() ended the reading */
 };
 
 static int
@@ -46,8 +46,8 @@ note(void *context, const struct log_frame *frame, uint64_t position)
 	return added < 0 ? (int)added : 0;
 }
 
-/* Notes what a segment settles, and describes it, as a checkpoint will: when it is read once more for its
- * messages, all must be found again. */
+/* Collects the settlements of a segment, and describes the segment as a later checkpoint will. The
+ * description has the end of the data, so the second reading, for messages, notices any change. */
 static int
 note_segment(struct picture *picture, size_t i)
 {
@@ -63,7 +63,7 @@ note_segment(struct picture *picture, size_t i)
 	return rc;
 }
 
-/* What is settled: from the newest checkpoint on. */
+/* Collects the settled sequences: the newest checkpoint, and the frames behind. */
 static int
 read_settled(struct picture *picture)
 {
@@ -92,7 +92,7 @@ read_settled(struct picture *picture)
 	picture->next_sequence = base.head.next_sequence;
 	for (size_t i = base.segment; rc == 0 && i <= picture->last; i++)
 		rc = note_segment(picture, i);
-	/* Else a file was removed since the list was made, or is missing. */
+	/* A gap: a file is missing, or was removed since the list was made. */
 	return rc == 0 ? log_scan_gaps(&picture->scan, &base, &picture->settled) : rc;
 }
 
@@ -114,7 +114,7 @@ show(void *context, const struct log_frame *frame, uint64_t position)
 	return rc;
 }
 
-/* Is there nothing in it to show? */
+/* True if the segment has no message to show. */
 static bool
 is_done(const struct picture *picture, const struct log_segment *segment)
 {
@@ -157,7 +157,7 @@ read_once(struct log_reader *reader, const char *dir, bool *stopped)
 	return rc;
 }
 
-/* May it be that the router changed something while it was read? */
+/* True for errors that a change by a running router may have caused. */
 static bool
 may_pass(int rc)
 {

@@ -87,7 +87,7 @@ log_registry_clear_end(const char *state_dir, const char *queue)
 	return rc;
 }
 
-/* All zero when nothing is known, or it is torn. Returns 0, or -errno: it could not be read. */
+/* Reads an entry. *end is all zero if the file is missing, empty or torn. Returns 0 or -errno. */
 static int
 read_end(const char *path, struct log_registry_end *end)
 {
@@ -133,7 +133,7 @@ log_registry_read_end_of(const char *queue_dir, uint64_t log_id, struct log_regi
 
 	*end = (struct log_registry_end){ .batch = 0 };
 	strlcpy(state_dir, queue_dir, sizeof(state_dir));
-	for (int names = 0; names < 2; names++) { /* NAME, then queues */
+	for (int names = 0; names < 2; names++) { /* cuts NAME, then "queues" */
 		slash = strrchr(state_dir, '/');
 		if (slash == NULL)
 			return 0;
@@ -190,7 +190,7 @@ log_registry_highest(const char *state_dir, uint64_t *highest)
 	return rc;
 }
 
-/* Returns 1, 0 or -errno. */
+/* True if the queue has an entry. Returns 1, 0 or -errno. */
 static int
 is_registered(const char *state_dir, const char *queue)
 {
@@ -205,7 +205,8 @@ is_registered(const char *state_dir, const char *queue)
 	return 1;
 }
 
-/* Ids are written of segments that are given back, when others are there. Returns 1, 0 or -errno. */
+/* True if the queue has .ids files: these are written while the log has segments. Returns 1, 0 or
+ * -errno. */
 static int
 has_ids(const char *queue_dir)
 {

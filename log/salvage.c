@@ -18,37 +18,37 @@
 #define SECOND_NS UINT64_C(1000000000)
 
 enum {
-	BATCH_BYTES = 1 << 20, /* of the checkpoint; a router's are not larger */
-	PER_FRAME = 512,       /* entries or chunks */
+	BATCH_BYTES = 1 << 20, /* batches of the checkpoint, as large as a router's at most */
+	PER_FRAME = 512,       /* entries or chunks in a frame */
 	NAME_DIGITS = 16
 };
-#define CLOSE_BYTES      (2 * LOG_BLOCK_BYTES) /* what ends a batch */
+#define CLOSE_BYTES      (2 * LOG_BLOCK_BYTES) /* commit record and pad */
 #define ROOM_BYTES       (LOG_HEADER_BYTES + CLOSE_BYTES)
 #define FRAMES_BYTES_MAX (LOG_SEGMENT_BYTES_LIMIT - ROOM_BYTES - LOG_BLOCK_BYTES)
 
-/* The log that is being made. */
+/* The new log. */
 struct copy {
 	struct log_salvage *result;
 	struct log_audit *audit;
 	char dir[LOG_PATH_BYTES];
-	uint64_t highest; /* number of a file of the old log: the new one's are above */
-	uid_t owner;
+	uint64_t highest; /* highest number of a file of the old log; new numbers are above */
+	uid_t owner;      /* of all files, as of the old log */
 	gid_t group;
-	uint64_t batch;
+	uint64_t batch; /* number of all batches */
 
-	/* The segment that is being made, in memory. */
-	const struct log_segment *from; /* with the messages of this one, or some */
+	/* The segment under construction, in memory. */
+	const struct log_segment *from; /* source of the messages */
 	struct log_segment_header header;
 	uint8_t *image;
 	uint64_t used, room;  /* bytes */
-	uint64_t batch_start; /* offset; 0: none is open */
-	uint64_t clock_ns;    /* of its newest batch */
+	uint64_t batch_start; /* offset; 0: no batch is open */
+	uint64_t clock_ns;    /* clock_ns of the newest batch */
 	struct log_segment_entry entry;
-	bool damaged; /* something is missing in the one it is made from */
+	bool damaged; /* `from` has a bad place */
 
-	struct log_segment_entry *entries; /* of those that are made */
+	struct log_segment_entry *entries; /* finished segments, for the checkpoint */
 	size_t entry_count;
-	uint64_t last_sequence;
+	uint64_t last_sequence; /* of the last copied message */
 	char *error;
 	size_t error_bytes;
 };
@@ -101,7 +101,8 @@ write_all(int fd, const uint8_t *data, uint64_t length)
 	return 0;
 }
 
-/* A file of two pieces, synced. Whoever makes it, it is the router's. */
+/* Writes and syncs a file of two pieces. The file belongs to the owner of the old log, also if root
+ * salvages. */
 static int
 write_file(const struct copy *copy, const char *path, const void *head, uint64_t head_bytes,
     const void *data, uint64_t bytes)
@@ -126,7 +127,7 @@ write_file(const struct copy *copy, const char *path, const void *head, uint64_t
  */
 
 static void
-put(struct copy *copy, const struct log_frame *header, const void *payload)
+append(struct copy *copy, const struct log_frame *header, const void *payload)
 {
 	struct log_frame *frame = (void *)(copy->image + copy->used);
 
@@ -145,7 +146,8 @@ put(struct copy *copy, const struct log_frame *header, const void *payload)
 }
 
 static void
-put_new(struct copy *copy, enum log_type type, uint8_t flags, const void *payload, uint64_t length)
+append_new(
+    struct copy *copy, enum log_type type, uint8_t flags, const void *payload, uint64_t length)
 {
 	struct log_frame frame = {
 		.type = (uint8_t)type,
@@ -153,7 +155,7 @@ put_new(struct copy *copy, enum log_type type, uint8_t flags, const void *payloa
 		.length = (uint32_t)length,
 	};
 
-	put(copy, &frame, payload);
+	append(copy, &frame, payload);
 }
 
 /* Closes the batch with a commit record, and a pad to the next block. */
@@ -173,14 +175,14 @@ end_batch(struct copy *copy)
 	};
 	uint64_t pad;
 
-	put_new(copy, LOG_COMMIT, 0, &payload, sizeof(payload));
+	append_new(copy, LOG_COMMIT, 0, &payload, sizeof(payload));
 	pad = log_pad_bytes(copy->used);
 	if (pad > 0)
-		put_new(copy, LOG_PAD, 0, NULL, pad - sizeof(struct log_frame));
+		append_new(copy, LOG_PAD, 0, NULL, pad - sizeof(struct log_frame));
 	copy->batch_start = 0;
 }
 
-/* Room for frames of so many bytes in all. */
+/* Begins a segment with room for so many bytes of frames. */
 static int
 begin_segment(struct copy *copy, uint64_t number, uint64_t bytes)
 {
@@ -193,7 +195,8 @@ begin_segment(struct copy *copy, uint64_t number, uint64_t bytes)
 	return copy->image == NULL ? -ENOMEM : random_word(&copy->header.salt);
 }
 
-/* Writes it; the next one stands behind it. */
+/* Writes the segment, with `room` empty bytes behind the data. The next segment has the next
+ * position. */
 static int
 end_segment(struct copy *copy, uint64_t room)
 {
@@ -213,7 +216,8 @@ end_segment(struct copy *copy, uint64_t room)
 	free(zeros);
 	header->position += header->span;
 	copy->entry.data_bytes = copy->used;
-	copy->entry.end_clock_ns = copy->clock_ns + SECOND_NS; /* ids are remembered in seconds */
+	copy->entry.end_clock_ns =
+	    copy->clock_ns + SECOND_NS; /* ids have times in seconds, rounded */
 	CRASH_POINT("salvage.segment");
 	return rc;
 }
@@ -247,14 +251,15 @@ end_messages(struct copy *copy)
 {
 	int rc = 0;
 
-	/* The ids of its messages are remembered rather longer than shorter. */
+	/* A later time is safe: deduplication then remembers the ids longer. The lost commit
+	 * records of a damaged segment may have had any time up to the end of the log. */
 	if (copy->damaged)
 		copy->clock_ns = copy->audit->head.clock_ns;
 	else if (log_segment_is_compacted(copy->from))
 		copy->clock_ns = copy->from->end_clock_ns;
 	if (copy->entry.messages > 0) {
 		end_batch(copy);
-		/* Where the data end, no other segment may begin: a reader goes on from there. */
+		/* One empty block: a cursor behind the data must not point at the next segment. */
 		rc = end_segment(copy, LOG_BLOCK_BYTES);
 		if (rc == 0)
 			rc = note_entry(copy);
@@ -264,7 +269,8 @@ end_messages(struct copy *copy)
 	return rc;
 }
 
-/* Of one that is too large. It replaces others, of which each was not: there are numbers enough. */
+/* Goes on in another segment, for the messages of a segment that is too large. Such a segment is
+ * compacted from several segments, so there are numbers enough. */
 static int
 begin_another(struct copy *copy)
 {
@@ -285,14 +291,14 @@ has_room(const struct copy *copy, const struct log_frame *frame)
 static int
 see_frame(void *context, const struct log_frame *frame, uint64_t position)
 {
-	const struct log_commit *end = (const void *)(frame + 1);
+	const struct log_commit *commit = (const void *)(frame + 1);
 	struct copy *copy = context;
 	struct log_segment_entry *entry = &copy->entry;
 	int rc = 0;
 
 	(void)position;
-	if (frame->type == LOG_COMMIT && end->clock_ns > copy->clock_ns)
-		copy->clock_ns = end->clock_ns;
+	if (frame->type == LOG_COMMIT && commit->clock_ns > copy->clock_ns)
+		copy->clock_ns = commit->clock_ns;
 	if (!log_is_message(frame) || frame->sequence <= copy->last_sequence)
 		return 0;
 	if (!has_room(copy, frame))
@@ -303,7 +309,7 @@ see_frame(void *context, const struct log_frame *frame, uint64_t position)
 		entry->first_sequence = frame->sequence;
 	entry->end_sequence = frame->sequence + 1;
 	copy->last_sequence = frame->sequence;
-	put(copy, frame, frame + 1);
+	append(copy, frame, frame + 1);
 	return 0;
 }
 
@@ -336,10 +342,11 @@ copy_segment(struct copy *copy, size_t i)
 }
 
 /*
- * The last one: a checkpoint.
+ * The last segment: a checkpoint.
  */
 
-/* All is settled but what waits. */
+/* Settles every sequence below the new next_sequence without a live message: missing sequences, and
+ * the gap between the old and the new next_sequence. */
 static int
 settle_rest(struct copy *copy)
 {
@@ -351,7 +358,8 @@ settle_rest(struct copy *copy)
 	for (size_t i = 0; added >= 0 && i < audit->missing_count; i++)
 		added = settled_add_range(settled, audit->missing[i].first,
 		    audit->missing[i].last - audit->missing[i].first + 1);
-	/* With whole chunks up to behind the last message, all above is settled by having none. */
+	/* The gap may be too large for chunks. Above the last chunk every sequence up to `highest`
+	 * counts as settled, so settling the rest of the last chunk and one more is enough. */
 	covered = align_up(next, SETTLED_CHUNK_BITS) + SETTLED_CHUNK_BITS;
 	if (added >= 0)
 		added = settled_add_range(settled, next, covered - next);
@@ -381,27 +389,27 @@ put_checkpoint(struct copy *copy)
 	audit->head.next_sequence = copy->result->next_sequence;
 	audit->head.low_watermark = audit->settled.low_watermark;
 	audit->head.highest = audit->settled.highest;
-	put_new(copy, LOG_CHECKPOINT, 0, &audit->head, sizeof(audit->head));
+	append_new(copy, LOG_CHECKPOINT, 0, &audit->head, sizeof(audit->head));
 	if (audit->has_state)
-		put_new(copy, LOG_STATE, 0, &audit->state, sizeof(audit->state));
+		append_new(copy, LOG_STATE, 0, &audit->state, sizeof(audit->state));
 	if (audit->clock.end_sequence != 0)
-		put_new(copy, LOG_CLOCK, 0, &audit->clock, sizeof(audit->clock));
+		append_new(copy, LOG_CLOCK, 0, &audit->clock, sizeof(audit->clock));
 	if (audit->received_count > 0)
-		put_new(copy, LOG_RECEIVED, 0, audit->received,
+		append_new(copy, LOG_RECEIVED, 0, audit->received,
 		    audit->received_count * sizeof(*audit->received));
 	for (size_t i = 0; i < copy->entry_count; i += n) {
 		n = copy->entry_count - i < PER_FRAME ? copy->entry_count - i : PER_FRAME;
-		put_new(copy, LOG_SEGMENTS, 0, &copy->entries[i], n * sizeof(*copy->entries));
+		append_new(copy, LOG_SEGMENTS, 0, &copy->entries[i], n * sizeof(*copy->entries));
 		close_large_batch(copy);
 	}
 	do {
 		n = settled_copy_chunks(&audit->settled, base, chunks, PER_FRAME);
-		put_new(copy, LOG_UNSETTLED, 0, chunks, n * sizeof(*chunks));
+		append_new(copy, LOG_UNSETTLED, 0, chunks, n * sizeof(*chunks));
 		if (n > 0)
 			base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
 		close_large_batch(copy);
 	} while (n == PER_FRAME);
-	put_new(copy, LOG_TOTALS, 0, &audit->totals, sizeof(audit->totals));
+	append_new(copy, LOG_TOTALS, 0, &audit->totals, sizeof(audit->totals));
 	if (copy->batch_start != 0)
 		end_batch(copy);
 }
@@ -419,7 +427,7 @@ write_checkpoint(struct copy *copy, uint64_t number)
 	    audit->received_count * sizeof(*audit->received) +
 	    copy->entry_count * sizeof(*copy->entries) +
 	    audit->settled.count * sizeof(*audit->settled.chunks);
-	/* Frames and batches add much less than this. */
+	/* Frame headers, commit records and pads take less than the addition. */
 	rc = begin_segment(copy, number, bytes + bytes / 16 + BATCH_BYTES / 16);
 	copy->clock_ns = audit->head.clock_ns;
 	if (rc == 0) {
@@ -436,8 +444,8 @@ write_checkpoint(struct copy *copy, uint64_t number)
  * The new directory.
  */
 
-/* The ids of segments that are gone; a file of them that cannot be read is left out. With which key it was made
- * does not matter: one that is not there now may be put back. */
+/* Copies a file of ids, whatever its key: a missing key may be put back. Leaves out a file that is
+ * damaged or of another version. */
 static int
 copy_ids(struct copy *copy, uint64_t number)
 {
@@ -455,7 +463,8 @@ copy_ids(struct copy *copy, uint64_t number)
 	return rc;
 }
 
-/* So no number is in both logs, and none is 1: the first segment of all needs no checkpoint in front. */
+/* Finds the highest number of the old log, at least 1. So no number is in both logs, and no new
+ * number is 1: only the first segment of a log needs no checkpoint. */
 static void
 find_highest(struct copy *copy, const uint64_t *ids, size_t count)
 {
@@ -496,7 +505,7 @@ write_log(struct copy *copy)
 	return rc == 0 ? log_sync_dir(copy->dir) : rc;
 }
 
-/* Removes what an earlier try left: nothing but files that write_file() made. */
+/* Removes the copy of an earlier, interrupted salvage. Removes only names made by write_file(). */
 static int
 remove_unfinished(const struct copy *copy)
 {
@@ -543,7 +552,7 @@ make_dirs(struct copy *copy, const char *aside_dir, const char *name)
 	return rc == 0 ? 0 : complain(copy, rc, copy->dir);
 }
 
-/* Syncs the names in the directory that a path is in. */
+/* Syncs the directory that contains a path. */
 static int
 sync_parent(const char *path)
 {
@@ -577,7 +586,7 @@ put_in_place(struct copy *copy, const char *aside_dir, const char *name)
 	CRASH_POINT("salvage.named");
 	if (rc == 0)
 		rc = log_sync_dir(aside_dir);
-	if (rc == 0) /* what is put there is to last as well */
+	if (rc == 0) /* aside_dir may be new: its own name must last too */
 		rc = sync_parent(aside_dir);
 	if (rc == 0 && renameat2(AT_FDCWD, aside, AT_FDCWD, dir, RENAME_EXCHANGE) != 0)
 		rc = -errno;
@@ -589,8 +598,9 @@ put_in_place(struct copy *copy, const char *aside_dir, const char *name)
 	return rc == 0 ? 0 : complain(copy, rc, aside);
 }
 
-/* A sequence that was never given, also when all is lost that tells of those given last, after a salvage
- * before this one, too: the time in microseconds, as long as a queue gives no more in each. */
+/* A sequence above all given sequences, even if the last given ones are lost, and after an earlier
+ * salvage: the time in microseconds. Holds while a queue takes less than a message per
+ * microsecond. */
 static uint64_t
 far_above(uint64_t next_sequence)
 {
@@ -599,7 +609,8 @@ far_above(uint64_t next_sequence)
 	return align_up(by_time > by_number ? by_time : by_number, SETTLED_CHUNK_BITS);
 }
 
-/* The highest batch of all that counts. */
+/* The highest batch that counts. That is the highest batch, although incomplete, if it is synced
+ * and a later batch was begun: then it was written everywhere (log_decision_lost(), case 4). */
 static uint64_t
 last_batch(const struct log_decision *decision)
 {

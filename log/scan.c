@@ -266,7 +266,7 @@ find_first(const struct walk *walk)
 	return at < walk->limit ? at : walk->limit;
 }
 
-/* Offset of the next valid frame, or of the next batch with a valid first header; else the limit. */
+/* Offset of the next valid frame or the next batch with a valid first header; else the limit. */
 static uint64_t
 find_frame(const struct walk *walk)
 {
@@ -305,11 +305,11 @@ is_empty(const struct walk *walk)
  * found no whole batch? The rest behind is then empty or torn. Otherwise the place is damage.
  *
  *	1. A sealed segment with known data_bytes ends exactly behind its data.
- *	2. Any other segment before the active segment (torn_from) ends where nothing but zeros or an
- *	   older use of the file follows. Nothing in it can be torn: the router begins a segment only
- *	   after everything in the segment before is durable.
- *	3. The active segment ends at a bad place unless a batch behind begins with "everything before
- *	   is durable" (log_follows_durable()).
+ *	2. Any other segment before the active segment (torn_from) ends where nothing but zeros or
+ *	   an older use of the file follows. Nothing in it can be torn: the router begins a segment
+ *	   only after everything in the segment before is durable.
+ *	3. The active segment ends at a bad place unless a batch behind begins with "everything
+ *	   before is durable" (log_follows_durable()).
  *
  * Rule 3 holds because one batch is under way at a time, and the first frame of a batch tells
  * whether everything before was durable by then. If so, a bad place before that frame was durable
@@ -411,8 +411,8 @@ remember_batch(struct log_tail *tail, const struct walk *walk, const struct log_
 		return -ENOMEM;
 	memcpy(logs, commit + 1, commit->logs * sizeof(*logs));
 	free(tail->last_logs);
-	/* The router writes this batch after the batch before has ended. So if the batch before is a
-	 * barrier, everything up to there is proven durable. */
+	/* The router writes this batch after the batch before has ended. So if the batch before is
+	 * a barrier, everything up to there is proven durable. */
 	if (tail->last_batch == 0 || tail->last_synced)
 		tail->unproven = walk->segment->position + walk->batch_start;
 	tail->last_logs = logs;

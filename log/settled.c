@@ -62,7 +62,7 @@ lower_bound(const struct settled *set, uint64_t base)
 	return low;
 }
 
-/* Index of the chunk that covers a sequence; set->count: there is none. */
+/* Index of the chunk that covers a sequence; set->count: no chunk does. */
 static size_t
 find(const struct settled *set, uint64_t sequence)
 {
@@ -103,7 +103,14 @@ append(struct settled *set, const struct settled_chunk *chunk)
 	return 0;
 }
 
-/* Makes chunks up to the one that covers sequence, which is above highest. */
+/*
+ * Appends chunks up to the chunk of a sequence above highest. The first new chunk is
+ *	1. the chunk of the low watermark's successor, if the set has no hole and so no chunk;
+ *	2. else the chunk behind the last chunk, if the last chunk covers highest;
+ *	3. else the chunk behind highest, if highest ends a chunk: a full chunk, swept away;
+ *	4. else the chunk of highest.
+ * Sequences of a new chunk up to highest are settled.
+ */
 static int
 cover(struct settled *set, uint64_t sequence)
 {
@@ -111,7 +118,6 @@ cover(struct settled *set, uint64_t sequence)
 	    base_of(set->low_watermark == set->highest ? set->low_watermark + 1 : set->highest);
 	int rc;
 
-	/* What lies below is covered: by chunks, or by being full. */
 	if (set->count > 0 && base <= set->chunks[set->count - 1].base)
 		base = set->chunks[set->count - 1].base + SETTLED_CHUNK_BITS;
 	else if (set->low_watermark != set->highest &&
@@ -131,7 +137,7 @@ cover(struct settled *set, uint64_t sequence)
 	return 0;
 }
 
-/* First unsettled sequence of a chunk that is not full. */
+/* First unsettled sequence of a chunk with a hole. */
 static uint64_t
 first_hole(const struct settled_chunk *chunk)
 {
@@ -142,7 +148,8 @@ first_hole(const struct settled_chunk *chunk)
 	return chunk->base + (uint64_t)i * 64 + (uint64_t)__builtin_ctzll(~chunk->words[i]);
 }
 
-/* Moves through up to the first hole. */
+/* Moves the low watermark to the first hole, and drops the full chunks in front. Without a hole the
+ * low watermark is highest, and no chunk stays. */
 static void
 advance(struct settled *set)
 {
@@ -163,7 +170,9 @@ advance(struct settled *set)
 	memmove(set->chunks, set->chunks + i, set->count * sizeof(*set->chunks));
 }
 
-/* Full chunks say what their absence says as well. */
+/* Drops full chunks: sequences between the low watermark and highest without a chunk are settled
+ * anyway. settled_add() sweeps when most chunks are full, so a sweep costs a constant per added
+ * sequence. */
 static void
 sweep(struct settled *set)
 {
@@ -189,8 +198,8 @@ settled_add(struct settled *set, uint64_t sequence)
 	}
 	if (sequence > set->highest && cover(set, sequence) != 0)
 		return -ENOMEM;
-	i = find(
-	    set, sequence); /* there is one: the sequence is covered, and no full chunk has it */
+	/* A chunk exists: cover() made one, and an unsettled sequence below highest has one. */
+	i = find(set, sequence);
 	set_bit(&set->chunks[i], sequence);
 	set->found = i;
 	if (sequence > set->highest)
@@ -222,7 +231,7 @@ settled_add_range(struct settled *set, uint64_t first, uint64_t count)
 	return added;
 }
 
-/* Bits [from, to) of a chunk that are clear. */
+/* Number of clear bits in [from, to) of a chunk. */
 static uint64_t
 count_clear(const struct settled_chunk *chunk, uint64_t from, uint64_t to)
 {
@@ -244,27 +253,27 @@ count_clear(const struct settled_chunk *chunk, uint64_t from, uint64_t to)
 uint64_t
 settled_count_live(const struct settled *set, uint64_t first, uint64_t end)
 {
-	uint64_t left = 0;
+	uint64_t live = 0;
 
 	if (first <= set->low_watermark)
 		first = set->low_watermark + 1;
 	if (first >= end)
 		return 0;
-	if (end > set->highest + 1) { /* none of these is */
-		left = end - (first > set->highest + 1 ? first : set->highest + 1);
+	if (end > set->highest + 1) { /* nothing above highest is settled */
+		live = end - (first > set->highest + 1 ? first : set->highest + 1);
 		end = set->highest + 1;
 	}
 	if (first >= end)
-		return left;
+		return live;
 	for (size_t i = lower_bound(set, base_of(first));
 	     i < set->count && set->chunks[i].base < end; i++) {
 		const struct settled_chunk *chunk = &set->chunks[i];
 		uint64_t from = first > chunk->base ? first - chunk->base : 0;
 		uint64_t to = end - chunk->base;
 
-		left += count_clear(chunk, from, to < SETTLED_CHUNK_BITS ? to : SETTLED_CHUNK_BITS);
+		live += count_clear(chunk, from, to < SETTLED_CHUNK_BITS ? to : SETTLED_CHUNK_BITS);
 	}
-	return left;
+	return live;
 }
 
 size_t
@@ -300,7 +309,7 @@ settled_restore_chunk(struct settled *set, const struct settled_chunk *chunk)
 	    chunk->base + SETTLED_CHUNK_BITS - 1 <= set->low_watermark || is_full(chunk) ||
 	    (set->count > 0 && chunk->base <= set->chunks[set->count - 1].base))
 		return -EINVAL;
-	/* It may be newer than the numbers. */
+	/* The chunk may be newer than `highest`, the number of the checkpoint. */
 	for (uint64_t bit = above; bit < SETTLED_CHUNK_BITS; bit++)
 		copy.words[bit / 64] &= ~(1ull << bit % 64);
 	return append(set, &copy);

@@ -81,7 +81,8 @@ all_settled(const struct reader *reader, const struct log_segment *segment)
 	    0;
 }
 
-/* From the checkpoint on to the end; then the age of the oldest message that is left. */
+/* Reads the checkpoint and the frames behind. Then reads the segments with live messages, for the
+ * age of the oldest message. */
 static int
 read_log(struct log_scan *scan, struct reader *reader)
 {
