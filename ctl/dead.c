@@ -146,6 +146,13 @@ list_text(void *context, const struct message *message)
 	return ferror(stdout);
 }
 
+static void
+say_none(const struct selection *selection)
+{
+	warnx("%s: no dead letters%s%s", selection->dead, selection->source != NULL ? " of " : "",
+	    selection->source != NULL ? selection->source : "");
+}
+
 int
 dead_list_main(struct ctl *ctl)
 {
@@ -163,7 +170,7 @@ dead_list_main(struct ctl *ctl)
 		table_flush(printing.table);
 	table_free(printing.table);
 	if (rc == 0 && printing.shown == 0 && !ctl->json)
-		warnx("%s: no dead letters", selection.dead);
+		say_none(&selection);
 	return message_exit_status(rc);
 }
 
@@ -268,7 +275,7 @@ dead_show_main(struct ctl *ctl)
 		if (ctl->which != NULL)
 			warnx("%s: no dead letter %s", selection.dead, ctl->which);
 		else
-			warnx("%s: no dead letters", selection.dead);
+			say_none(&selection);
 		return EX_NOINPUT;
 	}
 	return printing.status;

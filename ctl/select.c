@@ -102,16 +102,6 @@ is_meant(const struct selection *selection, const struct message *message, bool 
 	return passes_filters(selection->ctl, message);
 }
 
-static bool
-is_shared(const struct queues *known, unsigned dead)
-{
-	unsigned sources = 0;
-
-	for (unsigned i = 0; i < known->count; i++)
-		sources += i != dead && known->queue[i].dead_letter_queue == dead;
-	return sources > 1;
-}
-
 void
 selection_init(struct selection *selection, const struct ctl *ctl)
 {
@@ -129,7 +119,7 @@ selection_init(struct selection *selection, const struct ctl *ctl)
 		.dead = ctl->known.queue[dead].name,
 		.which = ctl->which,
 	};
-	if (queue != dead && is_shared(&ctl->known, dead))
+	if (queue != dead)
 		selection->source = ctl->known.queue[queue].name;
 	if (ctl->which != NULL) {
 		selection->sequence = strtoull(ctl->which, &end, 10);

@@ -193,6 +193,20 @@ is "its own name means all" p1,p2,a1,a2,p3 "$(dead_ids graveyard)"
 is "the name of one queue its own" p1,p2,p3 "$(dead_ids payment-processing)"
 stop "$payment"
 stop "$account"
+stop "$router"
+sed '/^queue bank-account-setup/,/^}/d' "$dir/conf" >"$dir/one.conf"
+: >"$dir/headgate-router.log"
+start router headgate-router -c "$dir/one.conf"
+wait_for 20 ready
+is "also when the other queue has left the configuration" p1,p2,p3 "$(dead_ids payment-processing)"
+is "the other queue's letters are not purged under this name" "graveyard: nothing to purge" \
+  "$(ctl dead purge --force --filter message_id=a1 --filter message_id=a2 payment-processing)"
+ctl dead list --filter message_id=a1 payment-processing
+ok "and list says whose are not there" grep -q 'graveyard: no dead letters of payment-processing' "$dir/ctl.err"
+stop "$router"
+: >"$dir/headgate-router.log"
+start router headgate-router -c "$dir/conf"
+wait_for 20 ready
 is "each goes to where it is from" "graveyard: 2 moved to bank-account-setup
 graveyard: 3 moved to payment-processing" "$(ctl dead redrive graveyard)"
 is "in order" "a1,a2 p1,p2,p3" "$(ctl peek --json bank-account-setup | jq -r .message_id | paste -s -d,) $(ctl peek --json payment-processing | jq -r .message_id | paste -s -d,)"
