@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "config/detach.h"
+#include "config/output.h"
 #include "config/paths.h"
 #include "telemetry/event.h"
 #include "telemetry/sink.h"
@@ -76,6 +77,17 @@ catch_signals(void)
 	sigaction(SIGUSR1, &action, NULL);
 }
 
+/* Lines appended to the configuration would keep the next program from starting. */
+static void
+check_log(const struct daemon *daemon, const struct config *config)
+{
+	struct stat log, file;
+
+	if (config->file_path != NULL && stat(daemon->log, &log) == 0 &&
+	    stat(config->file_path, &file) == 0 && output_same_file(&log, &file))
+		errx(EX_USAGE, "--log %s: is the configuration: name another file", daemon->log);
+}
+
 void
 daemon_begin(struct daemon *daemon, const struct config *config, unsigned times)
 {
@@ -86,6 +98,8 @@ daemon_begin(struct daemon *daemon, const struct config *config, unsigned times)
 		snprintf(own, sizeof(own), "%s/%s.log", config->state_dir, daemon->program);
 		daemon->log = own;
 	}
+	if (daemon->log != NULL)
+		check_log(daemon, config);
 	catch_signals();
 	daemon->ready_fd = daemon->detach ? detach_begin(times, daemon->wait_ns, daemon->log) : -1;
 	sink_never_wait();

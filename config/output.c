@@ -77,3 +77,10 @@ output_end(int status)
 		warnx("stdout: %s", output_error());
 	return EX_IOERR;
 }
+
+bool
+output_same_file(const struct stat *one, const struct stat *other)
+{
+	return (S_ISREG(one->st_mode) || S_ISFIFO(one->st_mode)) && one->st_dev == other->st_dev &&
+	    one->st_ino == other->st_ino;
+}

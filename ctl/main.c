@@ -146,6 +146,7 @@ ctl_pause_ms(int ms)
 int
 config_main(struct ctl *ctl)
 {
+	struct stat output, file;
 	char why[256];
 
 	if (ctl->queue_count > 0)
@@ -160,6 +161,9 @@ config_main(struct ctl *ctl)
 			    queue->line, queue->name, why);
 		filter_free(filter);
 	}
+	if (ctl->config.file != NULL && fstat(STDOUT_FILENO, &output) == 0 &&
+	    stat(ctl->config.file, &file) == 0 && output_same_file(&output, &file))
+		errx(EX_USAGE, "%s: is read, and cannot be standard output, too", ctl->config.file);
 	config_print(&ctl->config, stdout);
 	return 0;
 }

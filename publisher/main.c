@@ -675,38 +675,83 @@ turn(struct publisher *publisher)
 	return true;
 }
 
+/* "-": standard input. */
 static bool
-is_input(const struct stat *file, char *const *names, size_t count)
+is_file(int fd, const char *name)
 {
-	for (size_t i = 0; i < count; i++) {
-		bool standard = strcmp(names[i], "-") == 0;
-		struct stat input;
+	struct stat output, other;
 
-		if ((standard ? fstat(STDIN_FILENO, &input) : stat(names[i], &input)) == 0 &&
-		    input.st_dev == file->st_dev && input.st_ino == file->st_ino)
-			return true;
-	}
-	return false;
+	return fstat(fd, &output) == 0 &&
+	    (strcmp(name, "-") == 0 ? fstat(STDIN_FILENO, &other) : stat(name, &other)) == 0 &&
+	    output_same_file(&output, &other);
 }
 
-/* Truncates the rejects file only after a check that the file is no input. */
+/* What is read must not be written: that would take it away, or never end. */
 static void
-open_rejects(struct publisher *publisher, char *const *names, size_t count)
+check_read(const struct publisher *publisher, int rejects, const char *name)
 {
-	struct stat file;
+	const char *source = strcmp(name, "-") == 0 ? "stdin" : name;
+
+	if (rejects >= 0 && is_file(rejects, name))
+		errx(EX_USAGE, "%s: is read, and cannot take the refused lines (--rejects)", source);
+	if ((publisher->report.receipts || publisher->report.rejects == stdout) &&
+	    is_file(STDOUT_FILENO, name))
+		errx(EX_USAGE, "%s: is read, and cannot be standard output, too", source);
+	if (is_file(STDERR_FILENO, name))
+		errx(EX_USAGE, "%s: is read, and cannot be standard error, too", source);
+}
+
+/* Whoever opens a file twice writes over what is there: lines in it would be lost. */
+static void
+check_rejects(const struct publisher *publisher, int rejects)
+{
+	if (is_file(STDOUT_FILENO, publisher->rejects_path))
+		errx(EX_USAGE, "--rejects %s: is standard output: %s", publisher->rejects_path,
+		    publisher->report.receipts ? "the receipts are there; name another file"
+					       : "write --rejects - for that");
+	if (is_file(STDERR_FILENO, publisher->rejects_path))
+		errx(EX_USAGE, "--rejects %s: is standard error: name another file",
+		    publisher->rejects_path);
+	if (publisher->config.file != NULL && is_file(rejects, publisher->config.file))
+		errx(EX_USAGE, "--rejects %s: is the configuration: name another file",
+		    publisher->rejects_path);
+}
+
+/* Opens the rejects file; -1: there is none, or it is standard output. */
+static int
+open_rejects(struct publisher *publisher)
+{
 	int fd;
 
 	if (publisher->rejects_path == NULL)
-		return;
+		return -1;
+	if (strcmp(publisher->rejects_path, "-") == 0) {
+		if (publisher->report.receipts)
+			errx(EX_USAGE, "--rejects -: the receipts are on standard output: name a file");
+		publisher->report.rejects = stdout;
+		return -1;
+	}
 	fd = open(publisher->rejects_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || fstat(fd, &file) != 0)
+	if (fd < 0)
 		err(EX_CANTCREAT, "%s", publisher->rejects_path);
-	if (S_ISREG(file.st_mode) && is_input(&file, names, count))
-		errx(EX_USAGE, "%s: is read, and cannot take the refused lines",
-		    publisher->rejects_path);
-	if (S_ISREG(file.st_mode) && ftruncate(fd, 0) != 0)
+	return fd;
+}
+
+/* Truncates the rejects file only after a check that nothing else needs what is in it. */
+static void
+begin_outputs(struct publisher *publisher, char *const *names, size_t count)
+{
+	struct stat file;
+	int rejects = open_rejects(publisher);
+
+	for (size_t i = 0; i < count; i++)
+		check_read(publisher, rejects, names[i]);
+	if (rejects < 0)
+		return;
+	check_rejects(publisher, rejects);
+	if (fstat(rejects, &file) != 0 || (S_ISREG(file.st_mode) && ftruncate(rejects, 0) != 0))
 		err(EX_CANTCREAT, "%s", publisher->rejects_path);
-	publisher->report.rejects = fdopen(fd, "w");
+	publisher->report.rejects = fdopen(rejects, "w");
 	if (publisher->report.rejects == NULL)
 		err(EX_OSERR, "%s", publisher->rejects_path);
 }
@@ -732,7 +777,7 @@ prepare(struct publisher *publisher, int argc, char **argv)
 		if (strcmp(argv[i], "-") != 0 && access(argv[i], R_OK) != 0)
 			err(EX_NOINPUT, "%s", argv[i]);
 	publisher->report.name_files = count > 1;
-	open_rejects(publisher, names, count);
+	begin_outputs(publisher, names, count);
 	if (isatty(STDERR_FILENO) && (files || !isatty(STDIN_FILENO)))
 		publisher->report.progress = true;
 	publisher->window = window_new();

@@ -32,6 +32,7 @@ tests_journal_worker_LDADD = $(WORKER_LIBS)
 E2E_TESTS = \
 	tests/e2e/happy.sh \
 	tests/e2e/lines.sh \
+	tests/e2e/outputs.sh \
 	tests/e2e/failures.sh \
 	tests/e2e/accounts.sh \
 	tests/e2e/base.sh \
