@@ -10,12 +10,13 @@
 #include "config/config.h"
 #include "config/paths.h"
 
-/* How a text is quoted. */
+/* Ways to quote a text. */
 enum quoting {
 	SINGLE, /* in single quotes */
-	PRINTF, /* what is not ASCII: by printf(1), which each shell has */
-	ESCAPES /* control characters, too, a newline at the end among them, which a substitution would cut: in the
-	         * quotes that know escapes; a shell that does not know them sees quotes, too */
+	PRINTF, /* with bytes beyond ASCII: by printf(1), which each shell has */
+	/* With control characters: in $'...', which has escapes. Command substitution, as PRINTF
+	 * uses, would cut a newline at the end. A shell without $'...' reads quotes at least. */
+	ESCAPES
 };
 
 static enum quoting
@@ -32,7 +33,7 @@ quoting_of(const char *text)
 	return quoting;
 }
 
-/* '!' is bash's on a terminal, even in these quotes. */
+/* bash expands '!' on a terminal even within these quotes. */
 static bool
 is_escaped(unsigned char c, enum quoting quoting)
 {
@@ -79,7 +80,7 @@ command_absolute(const char *path)
 	return absolute;
 }
 
-/* " NAME PATH", or "" for NULL. To be freed; NULL: no memory. */
+/* " NAME PATH", or "" for a path of NULL, in allocated memory; NULL without memory. */
 static char *
 path_option(const char *name, const char *path)
 {
@@ -103,7 +104,8 @@ path_option(const char *name, const char *path)
 	return option;
 }
 
-/* The value as a word; "" for one that paths_resolve() does not look at. To be freed; NULL: no memory. */
+/* The value as a word, in allocated memory; "" if paths_resolve() does not use the value. NULL
+ * without memory. */
 static char *
 variable_word(const char *name)
 {

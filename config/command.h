@@ -1,5 +1,5 @@
 /*
- * command - what is printed for a person to type.
+ * command - parts of command lines that are printed for people to type.
  */
 #ifndef HEADGATE_CONFIG_COMMAND_H
 #define HEADGATE_CONFIG_COMMAND_H
@@ -8,21 +8,22 @@
 
 struct config_options;
 
-/* As one word for a shell, quoted where it must be, to be pasted from a terminal. Bytes of to that suffice
- * for a text of n: */
+/* Writes the text as one word for any shell, quoted where necessary. COMMAND_WORD_BYTES(n) bytes
+ * suffice for a text of n bytes. */
 #define COMMAND_WORD_BYTES(n) (4 * (n) + 16)
 void command_word(char *to, size_t capacity, const char *text);
 
-/* " -c FILE -D DIR": the options that a printed command needs to mean this instance in any shell. Each stands there
- * unless it is the default, wherever it came from (-D: also from HEADGATE_DIR), absolute and quoted. To be freed; NULL:
- * no memory. */
+/* Options for a printed command, " -c FILE -D DIR", so that the command acts on this instance in
+ * any shell. Paths are absolute and quoted; a default is left out. -D covers HEADGATE_DIR, too.
+ * Returns allocated memory; NULL without memory. */
 char *command_options(const struct config_options *);
 
-/* What a printed command needs before it, for the same: "env XDG_RUNTIME_DIR=DIR XDG_STATE_HOME=DIR " where the directories
- * were chosen by these variables, or because they are not set; else "". To be freed; NULL: no memory. */
+/* The prefix for a printed command, for the same purpose: "env XDG_RUNTIME_DIR=DIR
+ * XDG_STATE_HOME=DIR " if these variables, or their absence, chose the directories; else "".
+ * Returns allocated memory; NULL without memory. */
 char *command_env(const struct config_options *);
 
-/* The path from the root on. To be freed; NULL: no memory. */
+/* The absolute path, in allocated memory; NULL without memory. */
 char *command_absolute(const char *path);
 
 #endif

@@ -16,7 +16,7 @@
 #include "config/text.h"
 #include "message/envelope.h"
 
-/* The utility system: what runs without a configuration file. */
+/* The utility system, the default without a configuration file. */
 static const char built_in[] =
     "topic transaction-processing {\n"
     "    group_by = {customer_id}  dedup_by = {message_id, content}  dedup_window = 5m\n"
@@ -32,14 +32,14 @@ static const char built_in[] =
     "}\n"
     "queue subscription-control { topic = subscription-control  lanes = 1 }\n";
 
-#define RETENTION_NS    (14 * 86400 * UINT64_C(1000000000)) /* unless it is set */
+#define RETENTION_NS    (14 * 86400 * UINT64_C(1000000000)) /* default */
 #define RETENTION_UNSET UINT64_MAX
 
 static const char control_topic[] = "subscription-control";
 
 struct loader {
 	struct config *config;
-	const char *name; /* of the file, for messages */
+	const char *name; /* of the file, for errors */
 	char *error;
 	size_t error_bytes;
 };
@@ -65,7 +65,7 @@ fail(struct loader *loader, int line, const char *format, ...)
  * Values.
  */
 
-/* A number of digits only, and what follows it. */
+/* Parses a number of digits only; *unit points behind. */
 static int
 parse_number(const char *text, uint64_t *number, const char **unit)
 {
@@ -142,7 +142,7 @@ name_valid(const char *name)
 	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == length;
 }
 
-/* A value that is one of a few words. */
+/* A word that a setting may have as its value. */
 struct word {
 	const char *name;
 	int value;
@@ -180,7 +180,7 @@ read_bool(struct loader *loader, cfg_t *section, const char *option, bool *value
 	return rc;
 }
 
-/* What may be set, as it would be written in the file. */
+/* The range of a setting, in the file's syntax. */
 struct range {
 	const char *min, *max;
 };
@@ -308,7 +308,8 @@ read_topic(struct loader *loader, cfg_t *section)
 	return rc;
 }
 
-/* A queue without a topic must turn out to be a dead-letter queue. */
+/* A queue without a topic is accepted here. link_dead_letter_queues() refuses the queue unless used
+ * as a dead-letter queue. */
 static int
 find_topic(struct loader *loader, cfg_t *section, unsigned *topic)
 {
@@ -423,7 +424,7 @@ read_limits(struct loader *loader, cfg_t *section, struct config_queue *queue)
 }
 
 /*
- * Dead-letter queues: one that is named as another's, or NAME-dlq, which is made here if there is none.
+ * Dead-letter queues: a queue that another queue names, or NAME-dlq, which is added if missing.
  */
 
 static int
@@ -498,7 +499,8 @@ link_dead_letter_queue(struct loader *loader, unsigned source)
 	dead->retention_ns = 0;
 	dead->dead_letters = true;
 	dead->dead_letter_queue = i;
-	dead->client_error = CONFIG_CLIENT_RECORD; /* there is nowhere else for it to go */
+	/* Dead letters have no further dead-letter queue. */
+	dead->client_error = CONFIG_CLIENT_RECORD;
 	queue->dead_letter_queue = i;
 	return 0;
 }
@@ -617,7 +619,7 @@ read_sections(struct loader *loader, cfg_t *top)
 	return rc;
 }
 
-/* libconfuse reports what it finds through a callback without a context. */
+/* libconfuse's error callback has no context argument. */
 static struct loader *parsing;
 
 static void __attribute__((format(printf, 2, 0)))
@@ -639,7 +641,7 @@ parse_error(cfg_t *cfg, const char *format, va_list arguments)
 static int
 parse(struct loader *loader, const char *text)
 {
-	/* Everything is text for libconfuse: its numbers would take 010 for 8. */
+	/* All settings are texts for libconfuse, whose numbers read 010 as 8. */
 	static char dedup_default[] = "{message_id, content}";
 	cfg_opt_t topic_options[] = {
 		CFG_STR_LIST("group_by", NULL, CFGF_NONE),
@@ -819,7 +821,7 @@ print_topic(FILE *out, const struct config_topic *topic)
 	    topic->durability == CONFIG_DURABILITY_OS ? "os" : "sync");
 }
 
-/* A single-quoted string: only ' and \ need a backslash. */
+/* Prints a single-quoted string, in which only ' and \ need a backslash. */
 static void
 print_quoted(FILE *out, const char *text)
 {

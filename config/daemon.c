@@ -21,7 +21,7 @@ daemon_read_wait(struct daemon *daemon, const char *text)
 		errx(EX_USAGE, "--wait %s: seconds, or with ms, s, m, h, d", text);
 }
 
-/* Never freed: as long as the options are in use, the program runs. */
+/* Returns an allocated absolute path, never freed, as the options live as long as the program. */
 static const char *
 absolute(const char *path)
 {
@@ -67,7 +67,7 @@ daemon_was_hung_up(void)
 	return was;
 }
 
-/* Without a log file they mean nothing. */
+/* Without a log file, SIGHUP and SIGUSR1 have no effect. */
 static void
 catch_signals(void)
 {
@@ -91,7 +91,7 @@ check_log(const struct daemon *daemon, const struct config *config)
 void
 daemon_begin(struct daemon *daemon, const struct config *config, unsigned times)
 {
-	static char own[CONFIG_PATH_BYTES + 64]; /* the default, of -d */
+	static char own[CONFIG_PATH_BYTES + 64]; /* the default log of -d */
 	int rc = 0;
 
 	if (daemon->log == NULL && daemon->detach) {

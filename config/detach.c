@@ -18,7 +18,7 @@
 #define SECOND_NS UINT64_C(1000000000)
 
 enum {
-	END_NS_S = 10, /* that a process which failed may take to end */
+	END_NS_S = 10, /* time for a failed process to end */
 	LOOK_NS = 10000000,
 	RELAY_READS = 16
 };
@@ -31,16 +31,16 @@ on_signal(int signal)
 	stop_signal = signal;
 }
 
-/* The process that waits, and what it looks at. */
+/* State of the waiter. */
 struct watch {
 	pid_t child;
-	unsigned times; /* that are yet to be told */
+	unsigned times; /* outstanding reports */
 	int ready_fd, error_fd;
 	uint64_t deadline_ns;
-	sigset_t mask; /* while it waits */
+	sigset_t mask; /* during the wait */
 };
 
-/* Waits for so long, until something can be read, or until a signal. */
+/* Waits until a descriptor is readable, a signal arrives, or limit_ns has passed. */
 static void
 wait_some(struct watch *watch, struct pollfd pollers[2], uint64_t limit_ns)
 {
@@ -58,7 +58,7 @@ wait_some(struct watch *watch, struct pollfd pollers[2], uint64_t limit_ns)
 		pollers[0].revents = pollers[1].revents = 0;
 }
 
-/* On our standard error. A reader that does not read is not waited for. */
+/* Writes to standard error, without waiting for a reader. */
 static void
 say(const char *text, size_t length)
 {
@@ -68,7 +68,8 @@ say(const char *text, size_t length)
 		return;
 }
 
-/* Passes on what the background wrote, as much as a pipe holds: it may write without end. */
+/* Passes bytes of the background process on, at most a pipe's capacity, as that process may write
+ * without end. */
 static void
 relay(struct watch *watch)
 {
@@ -86,8 +87,8 @@ relay(struct watch *watch)
 	}
 }
 
-/* Returns 0 when all are ready; the status of one that is not to be; EX_UNAVAILABLE when nobody is left who could tell, or
- * we are told to stop; or -1 when time is up. */
+/* Returns 0 when all are ready; the reported status; EX_UNAVAILABLE if no process is left to
+ * report, or after a stop signal; -1 if the time is up. */
 static int
 wait_for_status(struct watch *watch)
 {
@@ -112,7 +113,8 @@ wait_for_status(struct watch *watch)
 	return EX_UNAVAILABLE;
 }
 
-/* When it is not ready its end is waited for, too: it lets go of its locks with that. Returns its status, or 0. */
+/* Waits for the end of a failed background process, which frees its locks. Returns its exit status,
+ * or 0. */
 static int
 wait_for_end(struct watch *watch)
 {
@@ -158,7 +160,7 @@ wait_for_ready(struct watch *watch, uint64_t limit_ns, const char *log)
 	_exit(end != 0 ? end : status);
 }
 
-/* What the background has to say before it is ready goes through the pipe. */
+/* Detaches from the caller's session and descriptors. Errors go through the pipe until ready. */
 static void
 leave_caller(int error_fd)
 {
@@ -219,7 +221,7 @@ detach_ready(int *fd, int status)
 
 	if (*fd < 0)
 		return;
-	/* Nobody listens any more when it is not for the first time. */
+	/* EPIPE: the waiter has ended before. */
 	if (write(*fd, &byte, 1) != 1 && errno != EPIPE)
 		warn("cannot tell the parent process");
 	close(*fd);

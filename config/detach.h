@@ -1,9 +1,10 @@
 /*
- * detach - a program that goes to the background once it is ready.
+ * detach - moves a program to the background. The started process, the "waiter", ends when the
+ * background process is ready.
  *
- * The process that was started waits for the one in the background. What that one and its children write to standard
- * error goes through a pipe to the one that waits, which passes it on: so nobody but this one has the caller's standard
- * error, and it is closed when it ends.
+ * Standard error of the background process and its children is a pipe to the waiter, which passes
+ * the bytes on. Only the waiter therefore has the caller's standard error open, and closes it by
+ * its end.
  */
 #ifndef HEADGATE_CONFIG_DETACH_H
 #define HEADGATE_CONFIG_DETACH_H
@@ -11,21 +12,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Goes on in a new process, in the background, and returns a descriptor there; does not return in the
- * one that was started. That one ends
- * - with 0 when detach_ready() was called with 0 so many times, by the new process and its children,
- * - with the status of the new process when one of them is not to become ready, behind the new process,
- * - with EX_TEMPFAIL after limit_ns; the new process goes on, and log is named as the file that says why,
- * - when SIGINT or SIGTERM stops it; it stops the new process, too.
- * The new process leads a session, keeps no descriptor that was open, and works in the root directory: its
- * standard input and output are /dev/null. */
+/* Forks, and returns a descriptor in the background process. Does not return in the waiter, which
+ * ends
+ * (1) with 0 after `times` calls of detach_ready() with status 0, by the background process and its
+ * children;
+ * (2) with the background process's exit status, after its end, if one of them reports another
+ * status;
+ * (3) with EX_TEMPFAIL after limit_ns, with an error that refers to the file `log`; the background
+ * process goes on;
+ * (4) after SIGINT or SIGTERM, which it passes to the background process.
+ * The background process leads a session, has closed all inherited descriptors, and works in the
+ * root directory with
+ * /dev/null as standard input and output. */
 int detach_begin(unsigned times, uint64_t limit_ns, const char *log);
 
-/* Ready (status 0), or not to become ready (an exit status). *fd: as detach_begin() returned it, or -1
- * for nothing to tell; -1 afterwards. */
+/* Reports ready (status 0), or never ready (an exit status). *fd: from detach_begin(), or -1 for no
+ * effect. Sets *fd to -1. */
 void detach_ready(int *fd, int status);
 
-/* Does the one that was started wait no more? Not for a fd of -1. */
+/* True once the waiter has ended. False for -1. */
 bool detach_alone(int fd);
 
 #endif

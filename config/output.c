@@ -10,9 +10,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-static int failed; /* errno of the first write that failed when it was looked; 0 */
+static int failed; /* errno of the first failed write; 0: none */
 
-/* A signal that is handled ends the wait, as it ends a write that blocks. */
+/* A handled signal ends the wait, as it would end a blocking write. */
 static ssize_t
 write_all(void *cookie, const char *text, size_t length)
 {
@@ -30,7 +30,7 @@ write_all(void *cookie, const char *text, size_t length)
 	return (ssize_t)done;
 }
 
-/* The descriptor's flags are not ours to change: others have the same open file. */
+/* Does not change the descriptor's flags, as other processes share the open file. */
 static FILE *
 waiting_stream(int fd, FILE *stream, int buffering)
 {

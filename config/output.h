@@ -1,6 +1,6 @@
 /*
- * output - what a program says on standard output, and whether it could: what it did and could not say is not done
- * for whoever reads it.
+ * output - writes standard output and detects errors: a result that could not be written must not
+ * look like a success.
  */
 #ifndef HEADGATE_CONFIG_OUTPUT_H
 #define HEADGATE_CONFIG_OUTPUT_H
@@ -8,18 +8,18 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-/* Whoever started us may have left standard output or error non-blocking. Nothing is lost then: a full pipe is waited
- * for, as one that blocks would be. */
+/* Makes writes wait for a full pipe even if standard output or error is non-blocking, as some
+ * parents leave them. */
 void output_begin(void);
 
-/* Writes what was printed. False when that could not be, now or before. */
+/* Flushes standard output. False after an error, now or before. */
 bool output_flush(void);
 
-/* Why it could not be. */
+/* The text of the error. */
 const char *output_error(void);
 
-/* For main(), as the last thing: returns the status that a program ends with that would end with this one.
- * Output that could not be written is told on standard error; a pipe that nobody reads any more is not. */
+/* For the end of main(): returns `status`, or another exit status if output could not be written.
+ * Reports the error on standard error, except for a pipe without a reader. */
 int output_end(int status);
 
 /* Are both the same plain file, or the same pipe? Then what is written to one gets into the other. */

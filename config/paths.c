@@ -19,7 +19,7 @@
 enum { SOCKET_NAME_BYTES = sizeof("/router.sock") };
 
 static int
-complain(char *error, size_t error_bytes, int rc, const char *path, const char *why)
+paths_error(char *error, size_t error_bytes, int rc, const char *path, const char *why)
 {
 	snprintf(error, error_bytes, "%s: %s", path, why);
 	return rc;
@@ -64,7 +64,8 @@ set_default_state(struct config *config)
 	return false;
 }
 
-/* The base directory as an absolute path: a process that goes to the background keeps it. */
+/* Sets the base directory as an absolute path, as a background process changes its working
+ * directory. */
 static bool
 set_base(struct config *config, const char *base)
 {
@@ -97,17 +98,17 @@ paths_resolve(struct config *config, const char *base_dir, char *error, size_t e
 	bool good;
 
 	if (base != NULL && base[0] != '/' && getcwd(cwd, sizeof(cwd)) == NULL)
-		return complain(error, error_bytes, -errno, base, PATHS_NO_CWD);
+		return paths_error(error, error_bytes, -errno, base, PATHS_NO_CWD);
 	if (base != NULL)
 		good = set_base(config, base);
 	else
 		good = set_default_run(config) && set_default_state(config);
 	if (!good)
-		return complain(error, error_bytes, -ENAMETOOLONG, "base directory",
+		return paths_error(error, error_bytes, -ENAMETOOLONG, "base directory",
 		    "cannot be worked out: give -D DIR");
 	if (strlen(config->run_dir) + SOCKET_NAME_BYTES >
 	    sizeof(((struct sockaddr_un *)NULL)->sun_path))
-		return complain(error, error_bytes, -ENAMETOOLONG, config->run_dir,
+		return paths_error(error, error_bytes, -ENAMETOOLONG, config->run_dir,
 		    "too long for a socket's path, which holds 107 bytes: choose a directory "
 		    "nearer "
 		    "to the root with -D");
@@ -123,7 +124,8 @@ paths_is_there(const char *path, int fd)
 	    named.st_dev == open.st_dev;
 }
 
-/* So that the name lasts. Whoever may not read the directory did not make the name either. */
+/* Syncs the parent directory, so that the new name is durable. A parent that cannot be read is
+ * skipped: this process did not make a name there. */
 static int
 sync_parent(const char *path)
 {
@@ -161,14 +163,14 @@ make_path(const char *path)
 	return mkdir(copy, 0700) == 0 || errno == EEXIST ? sync_parent(copy) : -errno;
 }
 
-/* A symbolic link of ours, or of root's: another's may lead anywhere. */
+/* Symbolic links of this user and of root are followed. Another user's link could lead anywhere. */
 static bool
 is_followed(const struct stat *st)
 {
 	return S_ISLNK(st->st_mode) && (st->st_uid == geteuid() || st->st_uid == 0);
 }
 
-/* Of a path, or, where it is not there, of the directory that it would be made in. */
+/* The owner of a path; of a missing path, the owner of the directory in which it would be made. */
 static uid_t
 owner(const char *path, char place[CONFIG_PATH_BYTES])
 {
@@ -183,14 +185,14 @@ owner(const char *path, char place[CONFIG_PATH_BYTES])
 		*slash = '\0';
 	}
 	if (is_followed(&st) && stat(place, &st) != 0)
-		return geteuid(); /* what is the matter is said later */
+		return geteuid(); /* later steps report the error */
 	return st.st_uid;
 }
 
-/* Files of one user in the directory of another stop that one's router later. This holds for root too, who could
- * make them anywhere. */
+/* Refuses another user's directory, as files of this user there would stop the other user's router
+ * later. Root is refused likewise. */
 static int
-complain_of_owner(char *error, size_t error_bytes, const char *path, const char *place, uid_t uid)
+paths_owner_error(char *error, size_t error_bytes, const char *path, const char *place, uid_t uid)
 {
 	const struct passwd *user = getpwuid(uid);
 	char name[64], run[128];
@@ -219,17 +221,17 @@ complain_of_owner(char *error, size_t error_bytes, const char *path, const char 
 	return -EPERM;
 }
 
-/* The directory, also through a symbolic link. */
+/* Stats the directory, through an allowed symbolic link. */
 static int
 look_at(const char *path, struct stat *st, char *error, size_t error_bytes)
 {
 	if (lstat(path, st) != 0)
-		return complain(error, error_bytes, -errno, path, strerror(errno));
+		return paths_error(error, error_bytes, -errno, path, strerror(errno));
 	if (S_ISLNK(st->st_mode) && !is_followed(st))
-		return complain(
+		return paths_error(
 		    error, error_bytes, -EPERM, path, "a symbolic link of another user's");
 	if (stat(path, st) != 0)
-		return complain(error, error_bytes, -errno, path,
+		return paths_error(error, error_bytes, -errno, path,
 		    errno == ENOENT ? "a symbolic link to what is not there" : strerror(errno));
 	return 0;
 }
@@ -263,7 +265,7 @@ paths_copies_on_write(const char *dir)
 	return excepted ? NULL : kinds[i].name;
 }
 
-/* What is at a place that keeps directories from being made below it, and what to do about it. NULL: nothing is. */
+/* The reason why no directory can be made below `place`, with a remedy; NULL: no obstacle. */
 static const char *
 obstacle(const char *place)
 {
@@ -286,23 +288,24 @@ paths_make(const char *path, char *error, size_t error_bytes)
 	struct stat st;
 	int rc;
 
-	/* Others than root cannot make anything there, or may. */
+	/* A missing path in another user's directory: make_path() fails, or this user may write
+	 * there. Only root could always write. */
 	if (uid != geteuid() && (geteuid() == 0 || strcmp(path, place) == 0))
-		return complain_of_owner(error, error_bytes, path, place, uid);
+		return paths_owner_error(error, error_bytes, path, place, uid);
 	if (obstacle(place) != NULL)
-		return complain(error, error_bytes, -ENOTDIR, place, obstacle(place));
+		return paths_error(error, error_bytes, -ENOTDIR, place, obstacle(place));
 	rc = make_path(path);
 	if (rc != 0)
-		return complain(error, error_bytes, rc, path, strerror(-rc));
+		return paths_error(error, error_bytes, rc, path, strerror(-rc));
 	rc = look_at(path, &st, error, error_bytes);
 	if (rc != 0)
 		return rc;
 	if (!S_ISDIR(st.st_mode))
-		return complain(error, error_bytes, -ENOTDIR, path, "not a directory");
+		return paths_error(error, error_bytes, -ENOTDIR, path, "not a directory");
 	if (st.st_uid != geteuid())
-		return complain_of_owner(error, error_bytes, path, path, st.st_uid);
+		return paths_owner_error(error, error_bytes, path, path, st.st_uid);
 	if (st.st_mode & 022)
-		return complain(
+		return paths_error(
 		    error, error_bytes, -EPERM, path, "others may write to it: chmod go-w");
 	return 0;
 }
@@ -312,8 +315,9 @@ config_make_dirs(const struct config *config, char *error, size_t error_bytes)
 {
 	int rc = paths_make(config->run_dir, error, error_bytes);
 
-	/* Else a file system that is full ends who writes to the control segment, although its room was taken (on btrfs;
-	 * before Linux 6.17 also then). */
+	/* On copy-on-write file systems, a write to the allocated control segment needs new space,
+	 * and kills the writer if the disk is full. btrfs before Linux 6.17 does so even without
+	 * copy on write. */
 	if (rc == 0)
 		(void)paths_copies_on_write(config->run_dir);
 	return rc == 0 ? paths_make(config->state_dir, error, error_bytes) : rc;

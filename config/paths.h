@@ -1,31 +1,33 @@
 /*
- * paths - the directories that a configuration stands for.
+ * paths - the directories of an instance.
  */
 #ifndef HEADGATE_CONFIG_PATHS_H
 #define HEADGATE_CONFIG_PATHS_H
 
 #include "config/config.h"
 
-/* The base directory: what -D said (NULL: nothing), else HEADGATE_DIR. NULL: the default directories. */
+/* The base directory: -D's argument, unless NULL, else HEADGATE_DIR. NULL: the default
+ * directories. */
 const char *paths_base(const char *base_dir);
 
-/* Why a relative name means nothing. */
-#define PATHS_NO_CWD \
+/* The error for a relative name without a working directory. */
+#define PATHS_NO_CWD                                                                             \
 	"relative to the working directory, which is not there any more: cd to another one, or " \
 	"give an absolute name"
 
-/* Fills run_dir and state_dir. Returns 0 or -errno with error filled. */
+/* Fills run_dir and state_dir. Returns 0, or -errno with `error` filled. */
 int paths_resolve(struct config *, const char *base_dir, char *error, size_t error_bytes);
 
-/* Makes a directory, and those above it, if it is not there. Returns 0; -EPERM when it is another user's, or others may
- * write to it; or another -errno; with error filled. */
+/* Makes a missing directory with its parents. Returns 0; or with `error` filled -EPERM if another
+ * user owns the directory or may write to it, or another -errno. */
 int paths_make(const char *dir, char *error, size_t error_bytes);
 
-/* Is the file that fd is of still there under this name? */
+/* True if fd's file is still at this path. */
 bool paths_is_there(const char *path, int fd);
 
-/* Does the file system of a directory write anew what is written again (copy on write)? Then a segment's room is not
- * kept. New files in the directory are excepted where that can be told it (btrfs). Returns its name, or NULL. */
+/* The name of the directory's file system if it is copy-on-write: preallocated space of a segment
+ * would not be kept. NULL for other file systems, and if copy-on-write could be switched off for
+ * new files of the directory (btrfs). */
 const char *paths_copies_on_write(const char *dir);
 
 #endif

@@ -6,7 +6,8 @@ policy_of(struct policy *policy, const struct config_queue *queue)
 	*policy = (struct policy){
 		.blocks_server_error = queue->server_error != CONFIG_SERVER_STOP,
 		.blocks_client_error = queue->client_error == CONFIG_CLIENT_RETRY,
-		/* Dead letters have nowhere to go: the router closes the gate instead. */
+		/* A dead letter cannot be given up to another queue: the router closes the gate
+		 * instead. */
 		.receives_max = queue->dead_letters ? 0 : queue->max_receive_count,
 		.visibility_ns = queue->visibility_ns,
 	};

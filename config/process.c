@@ -33,7 +33,8 @@ reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Reaps all that have ended. Ends with the child, as a shell tells it. */
+/* Reaps all ended processes. If the child is among them, ends with its status, 128 + N for signal
+ * N. */
 static void
 reap(pid_t child)
 {
@@ -66,7 +67,8 @@ become_init(void)
 
 		if (signal == SIGCHLD)
 			reap(child);
-		else if (signal > 0 && info.si_code <= 0) /* the terminal tells the child itself */
+		/* The kernel sends the terminal's signals (si_code > 0) to the child itself. */
+		else if (signal > 0 && info.si_code <= 0)
 			kill(child, signal);
 	}
 }

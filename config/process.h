@@ -1,18 +1,21 @@
 /*
- * process - what every program does before anything else.
+ * process - the first steps of every program.
  */
 #ifndef HEADGATE_CONFIG_PROCESS_H
 #define HEADGATE_CONFIG_PROCESS_H
 
 /* The first call of each main():
- * - Standard descriptors that are closed are opened on /dev/null, the wrong way round, so that their use fails. A file
- *   or socket would get their number otherwise, and be read or written as if it were the standard one.
- * - Signals that whoever started us had blocked are unblocked, and SIGCHLD and SIGALRM, which we need, are as they are in a
- *   new process. Ignored SIGINT, SIGHUP and SIGTERM stay so until a program catches them.
- * - SIGPIPE and SIGXFSZ are ignored: the write fails instead, with EPIPE or EFBIG.
- * - Standard output that does not block is waited for (config/output.h).
- * - As process 1, of a container, it becomes an init: it returns in a child, passes signals on to it, reaps the
- *   processes that are left to process 1, and ends as the child does. */
+ * (1) Opens closed standard descriptors on /dev/null, with the wrong access mode, so that their use
+ * fails. Otherwise the next
+ *     opened file or socket would get a standard descriptor's number, and be used as such.
+ * (2) Unblocks all signals, and resets SIGCHLD and SIGALRM to their defaults. Ignored SIGINT,
+ * SIGHUP and SIGTERM stay
+ *     ignored until a program catches them.
+ * (3) Ignores SIGPIPE and SIGXFSZ: the write fails with EPIPE or EFBIG instead.
+ * (4) Makes output wait even if standard output is non-blocking (config/output.h).
+ * (5) As process 1, of a container: becomes an init, and returns in a child. The init passes
+ * signals to the child, reaps
+ *     orphans, and ends with the child's status. */
 void process_begin(void);
 
 #endif

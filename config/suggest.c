@@ -10,7 +10,8 @@ least(unsigned a, unsigned b)
 	return a < b ? a : b;
 }
 
-/* Letters to insert, remove, replace or exchange with their neighbour (optimal string alignment). */
+/* The number of letters to insert, remove, replace or exchange with their neighbour: the optimal
+ * string alignment distance, https://en.wikipedia.org/wiki/Damerau%E2%80%93Levenshtein_distance */
 static unsigned
 distance_of(const char *a, const char *b)
 {
@@ -44,7 +45,7 @@ suggest_consider(struct suggestion *suggestion, const char *candidate)
 	if (length > LENGTH_MAX || strlen(candidate) > LENGTH_MAX)
 		return;
 	if (length >= 3 && strncmp(suggestion->word, candidate, length) == 0)
-		distance = 1; /* its beginning */
+		distance = 1; /* an abbreviation */
 	else
 		distance = distance_of(suggestion->word, candidate);
 	if (distance > 1 + length / 4 || distance >= length ||

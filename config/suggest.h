@@ -1,16 +1,16 @@
 /*
- * suggest - "did you mean": the word of a list that was probably meant.
+ * suggest - "did you mean": finds the word of a list nearest to a misspelt one.
  */
 #ifndef HEADGATE_CONFIG_SUGGEST_H
 #define HEADGATE_CONFIG_SUGGEST_H
 
 struct suggestion {
-	const char *word; /* that was typed */
-	const char *best; /* the nearest that was considered; NULL: none is near */
+	const char *word; /* the misspelt word */
+	const char *best; /* nearest candidate so far; NULL: none is near */
 	unsigned distance;
 };
 
-/* Considers one word of the list. */
+/* Considers a word of the list. */
 void suggest_consider(struct suggestion *, const char *candidate);
 
 #endif

@@ -12,7 +12,7 @@
 
 enum { FILE_BYTES = 1 << 20, NAMES = 64, DEPTH = 3 };
 
-static const char byte_order_mark[] = "\xef\xbb\xbf"; /* passed over */
+static const char byte_order_mark[] = "\xef\xbb\xbf"; /* skipped */
 
 static int
 read_all(int fd, char *text, size_t length)
@@ -76,10 +76,10 @@ struct scanner {
 	int line;
 	int depth; /* of sections */
 	bool in_list;
-	int open_line[DEPTH]; /* where each open section began */
+	int open_line[DEPTH]; /* first line of each open section */
 	struct name names[DEPTH][NAMES];
 	size_t name_count[DEPTH];
-	struct name last; /* identifier just read */
+	struct name last; /* the last identifier */
 	char *why;
 	size_t why_bytes;
 };
@@ -109,7 +109,7 @@ skip_string(struct scanner *scanner)
 	return 0;
 }
 
-/* Blanks up to end, or to the end of the text; lines stay. */
+/* Blanks the text up to and including `end`, or to the end of the text; newlines stay. */
 static int
 blank_comment(struct scanner *scanner, const char *end)
 {
@@ -189,7 +189,7 @@ read_word(struct scanner *scanner)
 		scanner->at++;
 }
 
-/* One token. *after_equals: the token before was "=". */
+/* Scans one token. *after_equals: the previous token was "=". */
 static int
 scan_token(struct scanner *scanner, bool *after_equals)
 {

@@ -9,11 +9,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* The kernel lays arguments and environment one behind the other. It shows as the command line all arguments; or, when
- * these do not end in a NUL any more, what is there up to the first one. */
-static char *start;        /* of the arguments; NULL: title_begin() was not called */
-static size_t whole_bytes; /* of arguments and environment */
-static char *command;      /* the arguments with blanks between them */
+/* The kernel stores arguments and environment in one block. It shows all arguments as the command
+ * line; or, if the last byte of the arguments is no longer NUL, the block up to the first NUL. */
+static char *start;        /* of the block; NULL before title_begin() */
+static size_t whole_bytes; /* of the block */
+static char *command;      /* the arguments, joined by blanks */
 
 static char *
 copy(const char *text)
@@ -25,7 +25,7 @@ copy(const char *text)
 	return own;
 }
 
-/* Replaces each string by a copy. *end: behind the last one that follows the others without a gap. */
+/* Replaces each string by a copy. Advances *end over strings that follow without a gap. */
 static void
 move_strings(char **strings, char **end)
 {
@@ -78,7 +78,7 @@ title_begin(int argc, char **argv)
 	char *end = argv[0], *slash;
 
 	if (argc < 1 || argv[0] != program_invocation_name)
-		return; /* not all of them: the caller has read some, and may use them still */
+		return; /* a part of argv: the caller may keep pointers to other arguments */
 	command = join(argc, argv);
 	start = argv[0];
 	move_strings(argv, &end);
@@ -89,7 +89,8 @@ title_begin(int argc, char **argv)
 	program_invocation_short_name = slash != NULL ? slash + 1 : argv[0];
 }
 
-/* Puts back what still fits of the environment, for those who look there which instance it is. */
+/* Writes as much of the environment back as fits, for programs that read /proc/PID/environ; ours:
+ * HEADGATE_* first. */
 static size_t
 put_environment(size_t at, bool ours)
 {

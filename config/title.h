@@ -1,14 +1,16 @@
 /*
- * title - what ps(1) shows of a program: its command line, as it was, and the instance that it belongs to.
+ * title - extends the command line in ps(1) by the program's instance.
  */
 #ifndef HEADGATE_CONFIG_TITLE_H
 #define HEADGATE_CONFIG_TITLE_H
 
-/* In main(), before anything points into argv or the environment: both are copied, since the kernel shows the bytes
- * where they were. Without it, or with a part of main()'s argv, title_set() does nothing. */
+/* Call in main() before any pointer into argv or the environment is kept: both are copied, as
+ * title_set() overwrites their bytes, which the kernel shows. Without this call, or with a part of
+ * main()'s argv, title_set() has no effect. */
 void title_begin(int argc, char **argv);
 
-/* "headgate-router -d [/var/lib/headgate]", and behind it role, "" for none. */
+/* Sets the title, for instance "headgate-router -d [/var/lib/headgate]", followed by `role` if not
+ * "". */
 void title_set(const char *instance, const char *role);
 
 #endif

@@ -9,7 +9,7 @@
 
 enum { NAME_BYTES = 64, LIST_BYTES = 256 };
 
-/* Options that begin so. Returns how many; list names them. */
+/* Lists the options that begin with `name`. Returns their number. */
 static unsigned
 list_options(char list[LIST_BYTES], const struct option *options, const char *name)
 {
@@ -28,9 +28,9 @@ list_options(char list[LIST_BYTES], const struct option *options, const char *na
 	return count;
 }
 
-/* word: --NAME or --NAME=VALUE, as it was typed. */
+/* word: --NAME or --NAME=VALUE, as typed. */
 static _Noreturn void
-complain_long(const char *word, const struct option *options, const char *help)
+usage_long_error(const char *word, const struct option *options, const char *help)
 {
 	int length = (int)strcspn(word, "=");
 	char name[NAME_BYTES], list[LIST_BYTES];
@@ -51,14 +51,14 @@ complain_long(const char *word, const struct option *options, const char *help)
 }
 
 static _Noreturn void
-complain(int problem, char **argv, const struct option *options, const char *help)
+usage_error(int problem, char **argv, const struct option *options, const char *help)
 {
 	const char *word = argv[optind - 1];
 
 	if (problem == ':')
 		errx(EX_USAGE, "%s needs a value; see: %s", word, help);
 	if (strncmp(word, "--", 2) == 0)
-		complain_long(word, options, help);
+		usage_long_error(word, options, help);
 	errx(EX_USAGE, "-%c: no such option; see: %s", optopt, help);
 }
 
@@ -66,12 +66,12 @@ int
 usage_next(int argc, char **argv, const char *letters, const struct option *options,
     const char *may_be_empty, const char *help)
 {
-	int value, index = -1; /* a letter leaves the index as it is */
+	int value, index = -1; /* unchanged by a short option */
 
 	opterr = 0;
 	value = getopt_long(argc, argv, letters, options, &index);
 	if (value == '?' || value == ':')
-		complain(value, argv, options, help);
+		usage_error(value, argv, options, help);
 	if (value == -1 || optarg == NULL || optarg[0] != '\0')
 		return value;
 	if (index < 0)

@@ -1,8 +1,8 @@
 /*
- * crash - places at which the fault tests end a process, as if it had died there.
+ * crash - places where the fault tests kill a process.
  *
- * In what is installed they are nothing. Programs that are compiled with HEADGATE_CRASH_POINTS (they
- * stay in tests/faults) count each pass of each place: see tests/faults/crash.c.
+ * Installed programs contain no code for them. Programs compiled with HEADGATE_CRASH_POINTS (in
+ * tests/faults only) count the passes of each place; see tests/faults/crash.c.
  */
 #ifndef HEADGATE_TELEMETRY_CRASH_H
 #define HEADGATE_TELEMETRY_CRASH_H

@@ -32,18 +32,19 @@ static const char *const severity_names[] = {
 
 static const char *service = "headgate";
 static bool verbose, readable;
-static uint64_t dropped; /* lines since the last one that was written */
+static uint64_t dropped; /* lines since the last written one */
 
-/* How often an event of a queue was written: at most BURST_LINES at once, and one each LINE_NS. */
+/* The limit of an event per queue: a token bucket with BURST_LINES tokens, refilled every
+ * LINE_NS. */
 static struct limit {
 	const char *name; /* NULL: unused */
 	char queue[QUEUE_BYTES];
-	uint64_t spent_ns;   /* the lines written so far are paid for at this time */
+	uint64_t spent_ns;   /* time at which the bucket will be full again */
 	uint64_t suppressed; /* and not yet reported */
 } limits[LIMITS];
 static uint64_t suppressed; /* by all limits */
 
-/* What the parent has to report is not the child's. */
+/* The parent reports its own lost lines, so the child must not. */
 static void
 forget(void)
 {
@@ -61,7 +62,7 @@ event_init(const char *program, bool be_verbose)
 	pthread_atfork(NULL, NULL, forget);
 }
 
-/* A line being put together; a field that does not fit is left out. */
+/* A line under construction; a field that does not fit is left out. */
 struct line {
 	char text[LINE_BYTES];
 	size_t length;
@@ -71,7 +72,7 @@ struct line {
 static void
 add(struct line *line, const char *text, size_t length)
 {
-	if (length < sizeof(line->text) - line->length - 2) { /* room to end it */
+	if (length < sizeof(line->text) - line->length - 2) { /* room for the end */
 		memcpy(line->text + line->length, text, length);
 		line->length += length;
 	} else {
@@ -85,7 +86,7 @@ add_text(struct line *line, const char *text)
 	add(line, text, strlen(text));
 }
 
-/* Shortens a text to length bytes or a little less, so that no character is cut. */
+/* The largest length, at most `length`, that cuts no UTF-8 character of the text. */
 static size_t
 whole(const char *text, size_t length)
 {
@@ -96,7 +97,7 @@ whole(const char *text, size_t length)
 	return start;
 }
 
-/* Cuts what is longer than a value may be. */
+/* Adds a quoted value, cut to VALUE_BYTES. */
 static void
 add_quoted(struct line *line, const char *text)
 {
@@ -106,7 +107,8 @@ add_quoted(struct line *line, const char *text)
 
 	if (length > VALUE_BYTES)
 		length = whole(text, VALUE_BYTES);
-	/* Escapes make it longer: at most six times. */
+	/* Escapes lengthen the value up to six times, so shortens the text until the result
+	 * fits. */
 	while ((n = json_quote(quoted, sizeof(quoted), text, length)) < 0 && length > 0)
 		length = whole(text, length - length / 8 - 1);
 	if (n >= 0)
@@ -143,7 +145,7 @@ add_name(struct line *line, const char *name)
 	}
 }
 
-/* One word of ASCII, without anything that a terminal takes for a command. */
+/* True for a word of printable ASCII without quotes. */
 static bool
 is_word(const char *text)
 {
@@ -156,7 +158,7 @@ is_word(const char *text)
 	return length > 0 && length <= VALUE_BYTES;
 }
 
-/* Words are easier to read without quotes where they need none. */
+/* On a terminal, words need no quotes. */
 static void
 add_value(struct line *line, const char *text)
 {
@@ -202,7 +204,7 @@ add_fields(struct line *line, va_list fields)
 			add_name(line, name + 2);
 			add_text(line, number);
 			break;
-		default: /* the rest cannot be read without knowing its type */
+		default: /* unknown type: the other arguments cannot be read */
 			return;
 		}
 		if (line->full)
@@ -211,8 +213,8 @@ add_fields(struct line *line, va_list fields)
 	}
 }
 
-/* The event's queue, "" if it is of none. Other values are not looked at: peers may say what they like in them, and as
- * many as they like. */
+/* The value of "s:queue", or "". Other values may come from peers, in any number, so do not count
+ * for limits. */
 static const char *
 queue_of(va_list fields)
 {
@@ -234,7 +236,7 @@ queue_of(va_list fields)
 	return "";
 }
 
-/* Once all are in use, other events share one. */
+/* Events beyond the table share one entry. */
 static struct limit *
 limit_of(const char *name, const char *queue)
 {
@@ -254,7 +256,7 @@ limit_of(const char *name, const char *queue)
 	return &limits[hash % LIMITS];
 }
 
-/* May one more line of this event be written? */
+/* True if the limit allows another line of this event. */
 static bool
 within_limit(const char *name, va_list fields)
 {
@@ -304,7 +306,7 @@ write_line(struct line *line)
 	return sink_write(line->text, line->length);
 }
 
-/* True when nothing was, or it could be said. */
+/* True if no line was dropped, or the report was written. */
 static bool
 say_dropped(void)
 {
@@ -320,7 +322,7 @@ say_dropped(void)
 	return true;
 }
 
-/* Said in the old file, which is still in use. */
+/* The report goes to the old file, which is still in use. */
 static void
 say_not_reopened(void)
 {

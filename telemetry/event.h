@@ -1,9 +1,9 @@
 /*
- * event - one line for each thing that happened, on standard error or in a log file (telemetry/sink.h).
+ * event - writes events, one per line, to standard error or a log file (telemetry/sink.h).
  *
- * On a terminal readable text, elsewhere one JSON object a line with timestamp, severity, event,
- * service and the fields given. Events are named in the man page of the program that writes them.
- * Account numbers never go in here.
+ * On a terminal an event is readable text; elsewhere a JSON object with timestamp, severity, event,
+ * service and the given fields. The man page of each program lists its events. Values must not
+ * contain account numbers.
  */
 #ifndef HEADGATE_TELEMETRY_EVENT_H
 #define HEADGATE_TELEMETRY_EVENT_H
@@ -13,23 +13,24 @@
 
 enum event_severity { EVENT_DEBUG, EVENT_INFO, EVENT_WARN, EVENT_ERROR };
 
-/* program: its name; verbose: EVENT_DEBUG is written too. Call once, early, behind what telemetry/sink.h has for
- * the place that lines go to. */
+/* program: the value of "service". verbose: writes EVENT_DEBUG, too. Call once, after sink_open()
+ * or sink_never_wait(). */
 void event_init(const char *program, bool verbose);
 
-/* Writes one event: its name (lower case, dots), then pairs: a field's name and its value, ended by
- * NULL. The value's kind is in the name's first character: "s:" text (NULL: left out), "u:" uint64_t,
- * "d:" int. For instance
+/* Writes an event: its name (lower case, with dots), then pairs of a field's name and value, then
+ * NULL. The prefix of a field's name is the value's type: "s:" text (NULL: the field is left out),
+ * "u:" uint64_t, "d:" int. Example:
  *     event(EVENT_INFO, "queue.opened", "s:queue", name, "u:depth", depth, NULL);
- * The line goes out with one write(2), which waits for nobody: a line that cannot be written is dropped, and log.dropped
- * has the number of those. Of one event of one queue ("s:queue") at most 200 lines are written at once, and 20 a second
- * after that, unless verbose: peers can repeat what they do as fast as they like. log.suppressed has the number of the
- * others. */
+ * One write(2) writes the line, and never blocks. A line that cannot be written is dropped;
+ * log.dropped reports the number of dropped lines.
+ * Per event and queue ("s:queue"), at most 200 lines are written at once, then 20 per second,
+ * unless verbose: a peer may repeat its errors without limit. log.suppressed reports the number of
+ * other lines. */
 void event(enum event_severity, const char *name, ...);
 
-/* Report what was dropped or suppressed, and a log file that could not be opened anew. event_tick() may be called as
- * often as one likes, and does so once a second; event_flush() does so at once, for the end of a process. A child of
- * fork() begins with nothing to report. */
+/* Report dropped and suppressed lines, and a log file that could not be opened again. event_tick()
+ * may be called at any rate, and reports once a second. event_flush() reports at once, for the end
+ * of a process. A child of fork() starts with nothing to report. */
 void event_tick(void);
 void event_flush(void);
 

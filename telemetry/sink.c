@@ -10,17 +10,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How a write is kept from waiting. */
+/* Ways to keep a write from blocking. */
 enum waiting {
-	NEVER,   /* the descriptor does not block, or is a file's */
-	POLLED,  /* looked at before each write */
-	FLAGGED, /* a socket takes a flag with each write */
+	NEVER,   /* a non-blocking descriptor, or a regular file */
+	POLLED,  /* poll(2) before each write */
+	FLAGGED, /* a socket: MSG_DONTWAIT with each write */
 };
 
 static int sink_fd = STDERR_FILENO;
 static enum waiting waiting = NEVER;
 static char sink_path[PATH_MAX];           /* "": standard error */
-static bool torn;                          /* the last line lacks its end */
+static bool torn;                          /* the last line was written in part */
 static volatile sig_atomic_t not_reopened; /* errno */
 
 void
@@ -34,7 +34,8 @@ sink_never_wait(void)
 	waiting = S_ISSOCK(st.st_mode) ? FLAGGED : POLLED;
 	if (waiting == FLAGGED)
 		return;
-	/* The same pipe or terminal, opened once more. Another user's cannot be: it is polled. */
+	/* Opens the same pipe or terminal again, as a new open file with flags of its own. That
+	 * fails for another user's file, which is polled then. */
 	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		return;
@@ -143,7 +144,7 @@ put(const char *text, size_t length)
 
 	if (waiting == FLAGGED)
 		return send(sink_fd, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-	/* A pipe that is writable takes PIPE_BUF bytes at once. */
+	/* poll(2) reports a pipe writable if PIPE_BUF bytes fit. */
 	if (waiting == POLLED && (poll(&poller, 1, 0) != 1 || !(poller.revents & POLLOUT)))
 		return -1;
 	return write(sink_fd, text, length);
