@@ -258,7 +258,7 @@ mend_policies(void)
 	bool mended = false;
 
 	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
-		uint64_t word = queue_state_word(&router.queues[q]);
+		uint64_t word = subscription_word(&router.queues[q]);
 		bool before = tripped[q];
 
 		tripped[q] = control_word_state(word) == CONTROL_TRIPPED;
