@@ -1,10 +1,12 @@
 /*
  * headgatectl check
  */
+#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "config/command.h"
 #include "config/output.h"
 #include "ctl/ctl.h"
 #include "ctl/files.h"
@@ -24,9 +27,11 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 
-/* All logs that a router writes: what counts in one is told by the others. */
+/* All logs that a router writes: what counts in one is told by the others. Or one log that the configuration does not have,
+ * which a router reads by itself at its start. */
 struct check {
 	const struct ctl *ctl;
+	bool configured;
 	struct log_audit audits[CONFIG_QUEUES];
 	struct log_decision_log logs[CONFIG_QUEUES];
 	const char *queues[CONFIG_QUEUES];
@@ -36,6 +41,12 @@ struct check {
 	unsigned gone_count;
 	int key_rc; /* deduplication's: 0, -EBADMSG or -ESTALE */
 };
+
+static bool
+is_asked_for(const struct ctl *ctl, const char *queue)
+{
+	return ctl->queue_count == 0 || queues_is_selected(ctl, queue);
+}
 
 /* The router's file, whoever makes it. */
 static void
@@ -155,10 +166,15 @@ find_windows(struct check *check)
 		if (check->audits[i].tail.clock_ns > now_ns)
 			now_ns = check->audits[i].tail.clock_ns;
 	for (unsigned i = 0; i < check->count; i++) {
-		unsigned topic = config_find_queue(config, check->queues[i])->topic;
-		uint64_t window_s =
-		    (config->topics[topic].dedup_window_ns + SECOND_NS - 1) / SECOND_NS;
+		const struct config_queue *queue = config_find_queue(config, check->queues[i]);
+		uint64_t window_s;
 
+		if (queue == NULL) { /* nobody asks for its ids */
+			check->audits[i].window_begin_s = UINT64_MAX;
+			continue;
+		}
+		window_s =
+		    (config->topics[queue->topic].dedup_window_ns + SECOND_NS - 1) / SECOND_NS;
 		if (now_ns / SECOND_NS > window_s)
 			check->audits[i].window_begin_s = now_ns / SECOND_NS - window_s;
 	}
@@ -176,21 +192,25 @@ give_up_registry(const struct ctl *ctl, const char *queue, int rc)
 	    "%s: %s", path, strerror(-rc));
 }
 
+/* Those of the configuration; or only this one, which it does not have. */
 static void
-open_logs(struct check *check, const struct ctl *ctl)
+open_logs(struct check *check, const struct ctl *ctl, const char *only)
 {
+	size_t count = only != NULL ? 1 : ctl->config.queue_count;
 	char dir[LOG_PATH_BYTES];
 	uint64_t key;
 
-	*check = (struct check){ .ctl = ctl };
+	*check = (struct check){ .ctl = ctl, .configured = only == NULL };
 	key = read_key(check);
-	for (size_t i = 0; i < ctl->config.queue_count; i++) {
-		const char *name = ctl->config.queues[i].name;
+	for (size_t i = 0; i < count; i++) {
+		const char *name = only != NULL ? only : ctl->config.queues[i].name;
 		struct log_audit *audit = &check->audits[check->count];
 		int rc;
 
 		snprintf(dir, sizeof(dir), "%s/queues/%s", ctl->config.state_dir, name);
 		rc = log_audit_open(audit, dir, &check->decision);
+		if (only != NULL && (rc == -ENOENT || rc == -ENOTDIR))
+			continue;
 		if (rc == -ENOENT) {
 			look_whether_gone(check, name);
 			continue;
@@ -353,9 +373,19 @@ print_way_to_key(const struct ctl *ctl)
 	    path);
 }
 
+/* A router does not start with messages that no queue has. */
+static void
+print_way_home(const struct log_audit *audit)
+{
+	printf("    not in the configuration, and the router does not start: put the queue back, or move %s away\n",
+	    audit->list.dir);
+}
+
 static void
 print_way_out(const struct ctl *ctl, const char *queue, const struct log_audit *audit)
 {
+	char word[COMMAND_WORD_BYTES(NAME_MAX)];
+
 	if (audit->keyless > 0)
 		print_way_to_key(ctl);
 	if (ctl->salvage || !is_damaged(audit))
@@ -363,9 +393,11 @@ print_way_out(const struct ctl *ctl, const char *queue, const struct log_audit *
 	if (lacks_ids_only(audit))
 		puts("    no message is lost; to go on, though what was published shortly before "
 		     "the router ended may be delivered twice: move the damaged files away");
-	else
+	else {
+		command_word(word, sizeof(word), queue);
 		printf("    to go on without what is lost: %sheadgatectl%s check --salvage %s\n",
-		    ctl->config.env, ctl->config.options, queue);
+		    ctl->config.env, ctl->config.options, word);
+	}
 }
 
 static void
@@ -379,6 +411,8 @@ print(const struct check *check, unsigned i)
 		files_print(check->ctl, check->queues[i], &check->audits[i]);
 	if (!check->ctl->json && check->audits[i].bad_count > 0)
 		print_way_out(check->ctl, check->queues[i], &check->audits[i]);
+	if (!check->ctl->json && !check->configured && check->audits[i].waiting > 0)
+		print_way_home(&check->audits[i]);
 }
 
 static void
@@ -441,19 +475,13 @@ print_stale_ids(const struct check *check)
 	printf("*.ids: %s\n", text);
 }
 
-static bool
-is_asked_for(const struct ctl *ctl, const char *queue)
-{
-	return ctl->queue_count == 0 || queues_is_selected(ctl, queue);
-}
-
 /* Of the queues that are asked for: what is wrong with them. Returns the exit status. */
 static int
 check_logs(struct check *check)
 {
 	int status = 0;
 
-	if (check->key_rc != 0) {
+	if (check->key_rc != 0 && check->configured) {
 		print_key(check);
 		status = EX_DATAERR;
 	}
@@ -538,28 +566,19 @@ has_checked(const struct check *check)
 	for (unsigned i = 0; i < check->gone_count; i++)
 		if (is_asked_for(check->ctl, check->gone[i]))
 			return true;
-	return check->key_rc != 0;
+	return check->configured && check->key_rc != 0;
 }
 
-int
-check_main(struct ctl *ctl)
+/* Checks the logs of the configuration, or only this one. *checked: there was one. Returns the exit status. */
+static int
+check_some(const struct ctl *ctl, const char *only, bool *checked)
 {
 	static struct check check;
 	int status;
 
-	if (ctl->salvage && ctl->queue_count != 1)
-		errx(EX_USAGE, "check --salvage: name one queue");
-	if (!message_has_state(ctl)) {
-		warnx("no state directory %s: nothing was checked", ctl->config.state_dir);
-		return EX_NOINPUT;
-	}
-	lock_state(ctl);
-	open_logs(&check, ctl);
+	open_logs(&check, ctl, only);
 	status = check_logs(&check);
-	if (!has_checked(&check)) {
-		warnx("no log in %s/queues: nothing was checked", ctl->config.state_dir);
-		status = EX_NOINPUT;
-	}
+	*checked |= has_checked(&check);
 	for (unsigned i = 0; ctl->salvage && i < check.count; i++)
 		if (is_asked_for(ctl, check.queues[i]) && is_damaged(&check.audits[i])) {
 			salvage_log(&check, i);
@@ -567,4 +586,80 @@ check_main(struct ctl *ctl)
 		}
 	close_logs(&check);
 	return status;
+}
+
+static int
+is_not_hidden(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+/* Logs that the configuration does not have: a router reads them, too. */
+static int
+check_unconfigured(const struct ctl *ctl, bool *checked)
+{
+	char path[LOG_PATH_BYTES];
+	struct dirent **entries;
+	int count, status = 0;
+
+	snprintf(path, sizeof(path), "%s/queues", ctl->config.state_dir);
+	count = scandir(path, &entries, is_not_hidden, alphasort);
+	if (count < 0 && errno != ENOENT)
+		err(errno == EACCES ? EX_NOPERM : EX_OSERR, "%s", path);
+	for (int i = 0; i < count; i++) {
+		const char *name = entries[i]->d_name;
+
+		if (config_find_queue(&ctl->config, name) == NULL && is_asked_for(ctl, name) &&
+		    check_some(ctl, name, checked) != 0)
+			status = EX_DATAERR;
+		free(entries[i]);
+	}
+	if (count >= 0)
+		free(entries);
+	return status;
+}
+
+static bool
+has_log(const struct ctl *ctl, const char *name)
+{
+	char path[LOG_PATH_BYTES];
+
+	snprintf(path, sizeof(path), "%s/queues/%s", ctl->config.state_dir, name);
+	return name[0] != '.' && strchr(name, '/') == NULL && access(path, F_OK) == 0;
+}
+
+/* Is one of the queues that are asked for in the configuration? */
+static bool
+asks_configured(const struct ctl *ctl)
+{
+	for (int i = 0; i < ctl->queue_count; i++)
+		if (config_find_queue(&ctl->config, ctl->queues[i]) != NULL)
+			return true;
+	return ctl->queue_count == 0;
+}
+
+int
+check_main(struct ctl *ctl)
+{
+	bool checked = false;
+	int status = 0, others;
+
+	if (ctl->salvage && ctl->queue_count != 1)
+		errx(EX_USAGE, "check --salvage: name one queue");
+	for (int i = 0; i < ctl->queue_count; i++)
+		if (queues_index(ctl, ctl->queues[i]) < 0 && !has_log(ctl, ctl->queues[i]))
+			queues_none(ctl, "", ctl->queues[i]);
+	if (!message_has_state(ctl)) {
+		warnx("no state directory %s: nothing was checked", ctl->config.state_dir);
+		return EX_NOINPUT;
+	}
+	lock_state(ctl);
+	if (asks_configured(ctl))
+		status = check_some(ctl, NULL, &checked);
+	others = check_unconfigured(ctl, &checked);
+	if (!checked) {
+		warnx("no log in %s/queues: nothing was checked", ctl->config.state_dir);
+		return EX_NOINPUT;
+	}
+	return status != 0 ? status : others;
 }

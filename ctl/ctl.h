@@ -20,6 +20,7 @@ struct ctl {
 	struct config_options options;
 	struct queues known;
 	bool json, watch, wide, all, workers, verbose, skip_head, drain, salvage, version, help;
+	bool any_log; /* a queue that is named may be in no configuration: the command looks for its log */
 	const char *reason, *group;
 	const char *message; /* that the trip, or the head of the group, must be; NULL: any */
 	uint64_t timeout_ns;

@@ -228,6 +228,7 @@ main(int argc, char **argv)
 		errx(EX_USAGE, "--all, or the names of queues: not both");
 	if (config_load(&ctl.config, &ctl.options, error, sizeof(error)) != 0)
 		errx(EX_CONFIG, "%s", error);
+	ctl.any_log = command->run == check_main;
 	queues_find(&ctl);
 	status = output_end(command->run(&ctl));
 	config_free(&ctl.config);

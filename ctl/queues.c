@@ -32,6 +32,8 @@ queues_of_config(struct ctl *ctl)
 static void
 check_names(const struct ctl *ctl)
 {
+	if (ctl->any_log)
+		return;
 	for (int i = 0; i < ctl->queue_count; i++)
 		if (queues_index(ctl, ctl->queues[i]) < 0)
 			queues_none(ctl, "", ctl->queues[i]);

@@ -687,7 +687,6 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		.error = error,
 		.error_bytes = error_bytes,
 	};
-	bool configured;
 	int rc;
 
 	CRASH_POINT("recovery.begun");
@@ -695,7 +694,6 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		return complain(&recovery, -ENOMEM, "recovery", strerror(ENOMEM));
 	error[0] = '\0';
 	rc = check_unconfigured(&recovery);
-	configured = rc == 0;
 	for (unsigned i = 0; rc == 0 && i < recovery.count; i++)
 		rc = find_log(&recovery, &recovery.found[i], router->queues[i].config->name);
 	if (rc == 0)
@@ -707,7 +705,7 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		rc = open_queue(&recovery, &router->queues[i], &recovery.found[i], &states[i]);
 		router->queues[i].writer.batch = router->batch;
 	}
-	if (rc == -EBADMSG && configured)
+	if (rc == -EBADMSG)
 		say_who_knows(&recovery);
 	for (unsigned i = 0; i < recovery.count; i++) {
 		log_scan_free(&recovery.found[i].scan);

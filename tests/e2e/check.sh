@@ -436,4 +436,42 @@ flip "$log" "$(place_of '"message_id":"torn-one"')"
 : >"$dir/headgate-router.log"
 start router headgate-router
 ok "what was torn meanwhile is no damage when it is back" wait_for 5 ready
+stop "$router"
+
+echo "# a log that the configuration does not have"
+rm -rf "${dir:?}/state" "$dir/run"
+: >"$dir/headgate-router.log"
+start router headgate-router
+wait_for 20 ready
+for n in 1 2 3; do pay C "p$n" | publish; done
+stop "$router"
+printf 'topic t { group_by = {g} }\nqueue q { topic = t }\n' >"$dir/other.conf"
+ctl -c "$dir/other.conf" check >"$dir/text"
+is "whole" "0 6" "$? $(grep -c ': whole' "$dir/text")"
+ok "with its messages it keeps the router from starting, which is said" \
+  grep -q "not in the configuration, and the router does not start: .* $dir/state/queues/payment-processing away" "$dir/text"
+log=$dir/state/queues/payment-processing/0000000000000001.log
+flip "$log" "$(place_of '"message_id":"p2"')"
+: >"$dir/state/queues/file" # no log
+for conf in "$dir/less.conf" "$dir/other.conf"; do
+  timeout -k 10 200 "$top_builddir/headgate-router" -c "$conf" 2>"$dir/refused"
+  is "the router does not start with it" 65 $?
+  ok "and says where to go on" grep -q "headgatectl -c $conf -D $dir check" "$dir/refused"
+  ctl -c "$conf" check >"$dir/text"
+  is "check sees it" "65 payment-processing: DAMAGED" "$? $(grep -o '^payment-processing: [A-Z]*' "$dir/text")"
+  ok "and says how to go on" grep -q "headgatectl -c $conf -D $dir check --salvage payment-processing\$" "$dir/text"
+  is "by its name" "65 1" "$(ctl -c "$conf" check payment-processing >"$dir/text"; echo $?) $(grep -c '^[a-z]' "$dir/text")"
+done
+ctl -c "$dir/other.conf" check payment-processin
+is "a log that is not there" 64 $?
+ctl -c "$dir/other.conf" check ../queues/payment-processing
+is "a name that is none" 64 $?
+ctl -c "$dir/other.conf" check --salvage payment-processing >"$dir/text"
+is "salvage" 0 $?
+ctl -c "$dir/other.conf" check payment-processing >"$dir/text"
+is "two messages are left" "0 payment-processing: whole 2 messages wait" \
+  "$? $(sed -n 's/^\(payment[^,]*\),.*; \([0-9]* messages wait\).*/\1 \2/p' "$dir/text")"
+start router headgate-router
+ok "and the router starts when the queue is back" wait_for 20 ready
+is "with these" "p1 p3" "$(ctl peek --json payment-processing | jq -r .message_id | paste -s -d' ')"
 done_testing
