@@ -92,12 +92,24 @@ fail(struct scanner *scanner, const char *what, struct name name)
 	return -EINVAL;
 }
 
+/* libconfuse puts in the environment of whoever reads the file: each program would read another configuration. */
+static int
+refuse_variable(struct scanner *scanner)
+{
+	return fail(scanner,
+	    "${ outside single quotes: a configuration has no variables; write the text in single "
+	    "quotes",
+	    (struct name){ 0 });
+}
+
 static int
 skip_string(struct scanner *scanner)
 {
 	char quote = *scanner->at++;
 
 	for (; *scanner->at != '\0' && *scanner->at != quote; scanner->at++) {
+		if (quote == '"' && strncmp(scanner->at, "${", 2) == 0)
+			return refuse_variable(scanner);
 		if (*scanner->at == '\\' && scanner->at[1] != '\0')
 			scanner->at++;
 		if (*scanner->at == '\n')
@@ -177,7 +189,7 @@ close_brace(struct scanner *scanner)
 	return 0;
 }
 
-static void
+static int
 read_word(struct scanner *scanner)
 {
 	scanner->last.at = scanner->at;
@@ -187,6 +199,9 @@ read_word(struct scanner *scanner)
 	scanner->last.length = (size_t)(scanner->at - scanner->last.at);
 	if (scanner->last.length == 0)
 		scanner->at++;
+	else if (*scanner->at == '{' && scanner->at[-1] == '$')
+		return refuse_variable(scanner);
+	return 0;
 }
 
 /* Scans one token. *after_equals: the previous token was "=". */
@@ -222,8 +237,7 @@ scan_token(struct scanner *scanner, bool *after_equals)
 		*after_equals = true;
 		return note_setting(scanner);
 	default:
-		read_word(scanner);
-		return 0;
+		return read_word(scanner);
 	}
 }
 

@@ -1,6 +1,7 @@
 /*
  * text - prepares a configuration's text for libconfuse, which (1) counts lines wrongly after
- * comments, (2) accepts a missing last brace, and (3) silently lets a repeated setting win.
+ * comments, (2) accepts a missing last brace, (3) silently lets a repeated setting win, and (4)
+ * expands ${NAME} from the environment.
  */
 #ifndef HEADGATE_CONFIG_TEXT_H
 #define HEADGATE_CONFIG_TEXT_H
@@ -11,8 +12,8 @@
  * -errno (-EISDIR, -EFBIG, -EILSEQ, ...). */
 int text_read_file(const char *path, char **text);
 
-/* Blanks comments in place, and checks for unbalanced braces and quotes, and for settings repeated
- * in a section. Returns 0, or -EINVAL with *line and `why` filled. */
+/* Blanks comments in place, and checks for unbalanced braces and quotes, for settings repeated in a
+ * section, and for ${ outside single quotes. Returns 0, or -EINVAL with *line and `why` filled. */
 int text_prepare(char *text, int *line, char *why, size_t why_bytes);
 
 #endif

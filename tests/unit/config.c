@@ -132,12 +132,38 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "= dev\n= prod", ":1: no name in front of '='" },
 		{ "topic t { group_by += {a} }\nqueue q { topic = t }", "no name in front of '='" },
 		{ "topic 't", "quote" },
+		{ "topic t {}\nqueue q { topic = t\n on_trip = \"echo ${HEADGATE_QUEUE}\" }",
+		    ":3: ${ outside single quotes" },
+		{ "topic t {}\nqueue q { topic = t\n on_trip = \"echo \\\\${HOME}\" }",
+		    ":3: ${ outside single quotes" },
+		{ "environment = ${HOME}\ntopic t {}\nqueue q { topic = t }",
+		    ":1: ${ outside single quotes" },
+		{ "environment = dev${HOME}\ntopic t {}\nqueue q { topic = t }",
+		    ":1: ${ outside single quotes" },
+		{ "topic t { group_by = {\"${HOME}\"} }\nqueue q { topic = t }",
+		    ":1: ${ outside single quotes" },
 		{ "/* never closed", "comment" },
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		cr_expect(load(bad[i][0]) < 0, "taken: %s", bad[i][0]);
 		cr_expect(strstr(error, bad[i][1]) != NULL, "%s\n-> %s", bad[i][0], error);
+	}
+}
+
+Test(config, a_command_keeps_the_variables_of_its_shell)
+{
+	static const char *const commands[] = { "'echo ${HOME} $X'", "\"echo \\${HOME} $X\"" };
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		char text[256];
+
+		snprintf(text, sizeof(text), "topic t {}\nqueue q { topic = t on_trip = %s }",
+		    commands[i]);
+		cr_assert(load(text) == 0, "%s", error);
+		cr_expect(strcmp(config.queues[0].on_trip, "echo ${HOME} $X") == 0, "%s",
+		    config.queues[0].on_trip);
+		config_free(&config);
 	}
 }
 
