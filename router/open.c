@@ -62,10 +62,19 @@ open_topics(struct router *router, const struct log_key *key)
 static void
 next_segment_done(struct writer *writer)
 {
-	if (writer->next_state == WRITER_NEXT_FAILED)
+	if (writer->preallocated.state == PREALLOCATION_FAILED)
 		event(EVENT_ERROR, "log.no_room", "s:queue", writer->queue, "s:error",
-		    strerror(-writer->next_error), NULL);
+		    strerror(-writer->preallocated.error), NULL);
 }
+
+static const struct writer_events log_events = {
+	.switched = checkpoint_begin,
+	.checkpoint_bytes = checkpoint_bytes,
+	.settlement_bytes = queue_settlement_bytes,
+	.durable_done = batch_log_durable,
+	.next_done = next_segment_done,
+	.disk_full = queue_disk_full,
+};
 
 static int
 open_queues(struct router *router, char *error, size_t error_bytes)
@@ -94,12 +103,7 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 		queue->writer.paranoid = config->paranoid;
 		queue->writer.cached = !queue->config->dead_letters &&
 		    config->topics[queue->topic].durability == CONFIG_DURABILITY_OS;
-		queue->writer.switched = checkpoint_begin;
-		queue->writer.checkpoint_bytes = checkpoint_bytes;
-		queue->writer.settlement_bytes = queue_settlement_bytes;
-		queue->writer.durable_done = batch_log_durable;
-		queue->writer.next_done = next_segment_done;
-		queue->writer.disk_full = queue_disk_full;
+		queue->writer.events = &log_events;
 		if (filter_compile(
 			&queue->filter, queue->config->filter_policy, why, sizeof(why)) != 0) {
 			snprintf(error, error_bytes, "%s:%d: queue %s: filter_policy: %s",

@@ -66,9 +66,9 @@ segments_bytes(const struct writer *writer)
 
 	for (size_t i = 0; i < writer->old_count; i++)
 		bytes += writer->old[i].size;
-	if (writer->next_state == WRITER_NEXT_READY)
-		bytes += writer->next.segment.size;
-	return writer->spare != 0 ? bytes + writer->spare_bytes : bytes;
+	if (writer->preallocated.state == PREALLOCATION_READY)
+		bytes += writer->preallocated.segment.size;
+	return writer->preallocated.spare != 0 ? bytes + writer->preallocated.spare_bytes : bytes;
 }
 
 /* A file that nobody needs: kept as the spare, or removed. */
@@ -79,12 +79,12 @@ discard(struct writer *writer, const struct log_segment *segment)
 
 	CRASH_POINT("segment.unneeded");
 	log_segment_path(path, writer->dir, segment->number);
-	if (writer->spare != 0 || writer->disk_short ||
+	if (writer->preallocated.spare != 0 || writer->preallocated.disk_short ||
 	    segment->size != space_next_size(writer->active.segment.number + 1))
 		return io_unlink(path);
 	space_spare_path(writer, segment->number, to);
-	writer->spare = segment->number;
-	writer->spare_bytes = segment->size;
+	writer->preallocated.spare = segment->number;
+	writer->preallocated.spare_bytes = segment->size;
 	return io_rename(path, to);
 }
 

@@ -20,7 +20,7 @@ enum {
 static void
 next_path(const struct writer *writer, char path[LOG_PATH_BYTES], bool final)
 {
-	log_segment_path(path, writer->dir, writer->next.segment.number);
+	log_segment_path(path, writer->dir, writer->preallocated.segment.number);
 	if (!final)
 		strncat(path, ".new", LOG_PATH_BYTES - strlen(path) - 1);
 }
@@ -31,16 +31,16 @@ next_failed(struct writer *writer, int rc)
 	char path[LOG_PATH_BYTES];
 
 	next_path(writer, path, false);
-	if (writer->next.fd >= 0)
-		io_close(writer->next.fd);
+	if (writer->preallocated.fd >= 0)
+		io_close(writer->preallocated.fd);
 	io_unlink(path);
-	writer->next.fd = -1;
-	writer->next_state = WRITER_NEXT_FAILED;
-	writer->next_retry_ns = io_monotonic_ns() + NEXT_RETRY_NS;
-	if (writer->next_error == rc)
+	writer->preallocated.fd = -1;
+	writer->preallocated.state = PREALLOCATION_FAILED;
+	writer->preallocated.retry_ns = io_monotonic_ns() + NEXT_RETRY_NS;
+	if (writer->preallocated.error == rc)
 		return; /* it was told */
-	writer->next_error = rc;
-	writer->next_done(writer);
+	writer->preallocated.error = rc;
+	writer->events->next_done(writer);
 }
 
 static int
@@ -66,9 +66,9 @@ open_for_batches(struct writer *writer)
 	if (!writer->cached)
 		return 0;
 	next_path(writer, path, true);
-	io_close(writer->next.fd);
-	writer->next.fd = io_open_cached(path);
-	return writer->next.fd < 0 ? writer->next.fd : 0;
+	io_close(writer->preallocated.fd);
+	writer->preallocated.fd = io_open_cached(path);
+	return writer->preallocated.fd < 0 ? writer->preallocated.fd : 0;
 }
 
 static void next_step(struct writer *);
@@ -76,7 +76,8 @@ static void next_step(struct writer *);
 static void
 next_written(struct io_request *request, int64_t result)
 {
-	struct writer *writer = (void *)((char *)request - offsetof(struct writer, next_request));
+	struct writer *writer =
+	    (void *)((char *)request - offsetof(struct writer, preallocated.request));
 	int rc;
 
 	result = journal_whole_blocks(result);
@@ -84,8 +85,8 @@ next_written(struct io_request *request, int64_t result)
 		next_failed(writer, (int)result);
 		return;
 	}
-	if (writer->next_state == WRITER_NEXT_ZEROING) {
-		writer->next_written += (uint64_t)result;
+	if (writer->preallocated.state == PREALLOCATION_ZEROING) {
+		writer->preallocated.written += (uint64_t)result;
 		next_step(writer);
 		return;
 	}
@@ -100,27 +101,27 @@ next_written(struct io_request *request, int64_t result)
 		return;
 	}
 	CRASH_POINT("next.ready");
-	writer->next_state = WRITER_NEXT_READY;
-	writer->next_error = 0;
-	writer->refused_bytes = 0;
-	writer->next_done(writer);
+	writer->preallocated.state = PREALLOCATION_READY;
+	writer->preallocated.error = 0;
+	writer->preallocated.refused_bytes = 0;
+	writer->events->next_done(writer);
 }
 
 static void
 next_step(struct writer *writer)
 {
-	uint64_t left = writer->next.segment.size - writer->next_written;
+	uint64_t left = writer->preallocated.segment.size - writer->preallocated.written;
 
 	if (left > 0) {
-		writer->io->operations->write(writer->io, writer->next.fd, zeros,
-		    left < ZEROS_BYTES ? left : ZEROS_BYTES, (int64_t)writer->next_written,
-		    &writer->next_request);
+		writer->io->operations->write(writer->io, writer->preallocated.fd, zeros,
+		    left < ZEROS_BYTES ? left : ZEROS_BYTES, (int64_t)writer->preallocated.written,
+		    &writer->preallocated.request);
 		return;
 	}
 	CRASH_POINT("next.zeroed");
-	writer->next_state = WRITER_NEXT_HEADER;
-	writer->io->operations->write(writer->io, writer->next.fd, writer->header_block,
-	    LOG_HEADER_BYTES, 0, &writer->next_request);
+	writer->preallocated.state = PREALLOCATION_HEADER;
+	writer->io->operations->write(writer->io, writer->preallocated.fd,
+	    writer->preallocated.header_block, LOG_HEADER_BYTES, 0, &writer->preallocated.request);
 }
 
 uint64_t
@@ -138,19 +139,19 @@ fill_header(struct writer *writer)
 {
 	struct log_segment_header header = {
 		.log_id = writer->log_id,
-		.number = writer->next.segment.number,
-		.last_number = writer->next.segment.number,
-		.salt = writer->next.segment.salt,
-		.position = writer->next.segment.position,
-		.size = writer->next.segment.size,
-		.span = writer->next.segment.size,
-		.created_ns = writer->next.segment.created_ns,
+		.number = writer->preallocated.segment.number,
+		.last_number = writer->preallocated.segment.number,
+		.salt = writer->preallocated.segment.salt,
+		.position = writer->preallocated.segment.position,
+		.size = writer->preallocated.segment.size,
+		.span = writer->preallocated.segment.size,
+		.created_ns = writer->preallocated.segment.created_ns,
 	};
 
 	memcpy(header.queue, writer->queue, sizeof(header.queue));
 	log_segment_header_set_checksum(&header);
-	memset(writer->header_block, 0, LOG_HEADER_BYTES);
-	memcpy(writer->header_block, &header, sizeof(header));
+	memset(writer->preallocated.header_block, 0, LOG_HEADER_BYTES);
+	memcpy(writer->preallocated.header_block, &header, sizeof(header));
 }
 
 int
@@ -183,26 +184,28 @@ reuse_spare(struct writer *writer, const char *path)
 	char from[LOG_PATH_BYTES];
 	bool good;
 
-	if (writer->spare == 0 || writer->spare_bytes != writer->next.segment.size)
+	if (writer->preallocated.spare == 0 ||
+	    writer->preallocated.spare_bytes != writer->preallocated.segment.size)
 		return false;
-	space_spare_path(writer, writer->spare, from);
-	writer->spare = 0;
+	space_spare_path(writer, writer->preallocated.spare, from);
+	writer->preallocated.spare = 0;
 	good = io_rename(from, path) == 0;
 	CRASH_POINT("next.recycled");
 	if (good)
-		writer->next.fd = io_open_log(path, false, writer->direct);
+		writer->preallocated.fd = io_open_log(path, false, writer->direct);
 	/* What segments_punch() gave back is missing. */
-	return good && writer->next.fd >= 0 &&
-	    io_allocate(writer->next.fd, writer->next.segment.size) == 0;
+	return good && writer->preallocated.fd >= 0 &&
+	    io_allocate(writer->preallocated.fd, writer->preallocated.segment.size) == 0;
 }
 
 static int
 make_file(struct writer *writer, const char *path)
 {
-	writer->next.fd = io_open_log(path, true, writer->direct);
+	writer->preallocated.fd = io_open_log(path, true, writer->direct);
 	CRASH_POINT("next.created");
-	return writer->next.fd < 0 ? writer->next.fd
-				   : io_allocate(writer->next.fd, writer->next.segment.size);
+	return writer->preallocated.fd < 0
+	    ? writer->preallocated.fd
+	    : io_allocate(writer->preallocated.fd, writer->preallocated.segment.size);
 }
 
 /* The file for the next segment: the spare one, or a new one. */
@@ -211,13 +214,13 @@ find_file(struct writer *writer, const char *path)
 {
 	bool reused;
 
-	if (writer->next.fd >= 0) /* it had no room */
-		io_close(writer->next.fd);
-	writer->next.fd = -1;
+	if (writer->preallocated.fd >= 0) /* it had no room */
+		io_close(writer->preallocated.fd);
+	writer->preallocated.fd = -1;
 	reused = reuse_spare(writer, path);
-	writer->next_written = reused ? writer->next.segment.size : 0;
-	if (!reused && writer->next.fd >= 0)
-		io_close(writer->next.fd);
+	writer->preallocated.written = reused ? writer->preallocated.segment.size : 0;
+	if (!reused && writer->preallocated.fd >= 0)
+		io_close(writer->preallocated.fd);
 	return reused ? 0 : make_file(writer, path);
 }
 
@@ -227,11 +230,11 @@ static uint64_t
 least_size(const struct writer *writer, uint64_t bytes)
 {
 	uint64_t needed =
-	    LOG_HEADER_BYTES + writer->checkpoint_bytes(writer) + WRITER_RESERVE_BYTES;
+	    LOG_HEADER_BYTES + writer->events->checkpoint_bytes(writer) + WRITER_RESERVE_BYTES;
 	uint64_t size = LOG_SEGMENT_BYTES_MIN;
 
 	if (journal_fits(writer, writer->active.segment.size / NEXT_LEAVES))
-		needed += bytes + JOURNAL_MESSAGES_LEAVE * writer->settlement_bytes(writer);
+		needed += bytes + JOURNAL_MESSAGES_LEAVE * writer->events->settlement_bytes(writer);
 	while (size < 2 * needed && size < LOG_SEGMENT_BYTES_MAX)
 		size *= 2;
 	return size;
@@ -244,7 +247,7 @@ fitting_size(const struct writer *writer, uint64_t size, uint64_t least)
 {
 	uint64_t bytes;
 
-	if (writer->spare != 0 && writer->spare_bytes == size)
+	if (writer->preallocated.spare != 0 && writer->preallocated.spare_bytes == size)
 		return size;
 	if (io_free_bytes(writer->dir, &bytes) != 0)
 		return size;
@@ -262,11 +265,11 @@ space_make_next(struct writer *writer, uint64_t number, uint64_t position, uint6
 	int rc = space_reserve_old(writer);
 
 	if (size < wanted) {
-		writer->disk_full(writer);
+		writer->events->disk_full(writer);
 		size = fitting_size(writer, wanted, least);
 	}
 
-	writer->next.segment = (struct log_segment){
+	writer->preallocated.segment = (struct log_segment){
 		.number = number,
 		.last_number = number,
 		.position = position,
@@ -274,18 +277,18 @@ space_make_next(struct writer *writer, uint64_t number, uint64_t position, uint6
 		.span = size,
 		.created_ns = io_wall_ns(),
 	};
-	io_random(&writer->next.segment.salt, sizeof(writer->next.segment.salt));
-	writer->next_request.done = next_written;
+	io_random(&writer->preallocated.segment.salt, sizeof(writer->preallocated.segment.salt));
+	writer->preallocated.request.done = next_written;
 	next_path(writer, path, false);
 	if (rc == 0)
 		rc = find_file(writer, path);
-	writer->disk_short = io_is_full(rc) || size < wanted;
+	writer->preallocated.disk_short = io_is_full(rc) || size < wanted;
 	if (io_is_full(rc)) {
-		writer->disk_full(writer);
+		writer->events->disk_full(writer);
 		rc = find_file(writer, path);
 	}
 	while (io_is_full(rc) && size / 2 >= least) {
-		writer->next.segment.size = writer->next.segment.span = size /= 2;
+		writer->preallocated.segment.size = writer->preallocated.segment.span = size /= 2;
 		rc = find_file(writer, path);
 	}
 	if (rc != 0) {
@@ -293,7 +296,7 @@ space_make_next(struct writer *writer, uint64_t number, uint64_t position, uint6
 		return;
 	}
 	fill_header(writer);
-	writer->next_state = WRITER_NEXT_ZEROING;
+	writer->preallocated.state = PREALLOCATION_ZEROING;
 	next_step(writer);
 }
 
@@ -302,9 +305,11 @@ space_prepare(struct writer *writer, uint64_t bytes, uint64_t spare)
 {
 	const struct log_segment *active = &writer->active.segment;
 
-	if (writer->next_state == WRITER_NEXT_FAILED && io_monotonic_ns() < writer->next_retry_ns)
+	if (writer->preallocated.state == PREALLOCATION_FAILED &&
+	    io_monotonic_ns() < writer->preallocated.retry_ns)
 		return;
-	if (writer->next_state != WRITER_NEXT_NONE && writer->next_state != WRITER_NEXT_FAILED)
+	if (writer->preallocated.state != PREALLOCATION_NONE &&
+	    writer->preallocated.state != PREALLOCATION_FAILED)
 		return;
 	if (writer->end - active->position < active->size / 4 &&
 	    journal_fits(writer, bytes + spare))
@@ -325,7 +330,7 @@ fits_message(const struct writer *writer, uint64_t bytes)
 bool
 space_is_short(const struct writer *writer)
 {
-	return writer->next_state == WRITER_NEXT_FAILED && !fits_message(writer, 0);
+	return writer->preallocated.state == PREALLOCATION_FAILED && !fits_message(writer, 0);
 }
 
 void
@@ -337,13 +342,13 @@ space_look(struct writer *writer)
 void
 space_see_room(struct writer *writer)
 {
-	uint64_t least = least_size(writer, writer->refused_bytes), bytes;
+	uint64_t least = least_size(writer, writer->preallocated.refused_bytes), bytes;
 
-	if (writer->next_state != WRITER_NEXT_FAILED || io_free_bytes(writer->dir, &bytes) != 0 ||
-	    bytes < 2 * least)
+	if (writer->preallocated.state != PREALLOCATION_FAILED ||
+	    io_free_bytes(writer->dir, &bytes) != 0 || bytes < 2 * least)
 		return;
-	writer->next_state = WRITER_NEXT_NONE;
-	writer->next_error = 0;
+	writer->preallocated.state = PREALLOCATION_NONE;
+	writer->preallocated.error = 0;
 }
 
 int
@@ -351,7 +356,9 @@ space_shortage(const struct writer *writer)
 {
 	if (writer->files_gone)
 		return -ESTALE;
-	return fits_message(writer, writer->refused_bytes) ? 0 : writer->next_error;
+	return fits_message(writer, writer->preallocated.refused_bytes)
+	    ? 0
+	    : writer->preallocated.error;
 }
 
 void
@@ -359,12 +366,12 @@ space_drop_spare(struct writer *writer)
 {
 	char path[LOG_PATH_BYTES];
 
-	writer->disk_short = true;
-	if (writer->spare == 0)
+	writer->preallocated.disk_short = true;
+	if (writer->preallocated.spare == 0)
 		return;
-	space_spare_path(writer, writer->spare, path);
+	space_spare_path(writer, writer->preallocated.spare, path);
 	if (io_unlink(path) == 0)
-		writer->spare = 0;
+		writer->preallocated.spare = 0;
 }
 
 void
@@ -372,14 +379,14 @@ space_drop_next(struct writer *writer)
 {
 	char path[LOG_PATH_BYTES];
 
-	if (writer->next_state != WRITER_NEXT_READY ||
+	if (writer->preallocated.state != PREALLOCATION_READY ||
 	    !journal_fits(writer, writer->active.segment.size / JOURNAL_MESSAGES_LEAVE))
 		return;
 	next_path(writer, path, true);
 	if (io_unlink(path) != 0)
 		return;
 	CRASH_POINT("next.dropped");
-	io_close(writer->next.fd);
-	writer->next.fd = -1;
-	writer->next_state = WRITER_NEXT_NONE;
+	io_close(writer->preallocated.fd);
+	writer->preallocated.fd = -1;
+	writer->preallocated.state = PREALLOCATION_NONE;
 }

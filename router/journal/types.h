@@ -25,15 +25,61 @@ enum {
 struct writer_segment {
 	struct log_segment segment;
 	int fd; /* -1: closed */
+	/* Left free at its end: as many bytes as the .ids file of its messages will take. */
+	uint64_t ids_bytes;
 };
 
-/* How the next segment comes to be. */
-enum writer_next {
-	WRITER_NEXT_NONE,
-	WRITER_NEXT_ZEROING,
-	WRITER_NEXT_HEADER,
-	WRITER_NEXT_READY,
-	WRITER_NEXT_FAILED
+enum preallocation {
+	PREALLOCATION_NONE,
+	PREALLOCATION_ZEROING,
+	PREALLOCATION_HEADER,
+	PREALLOCATION_READY,
+	PREALLOCATION_FAILED
+};
+
+/* The next segment, and what is known of the disk's room for it (space.h). */
+struct preallocated {
+	struct log_segment segment;
+	int fd; /* -1: closed */
+	enum preallocation state;
+	int error; /* why the last attempt failed; 0 once one went well */
+	uint64_t written, retry_ns;
+	struct io_request request;
+	uint8_t *header_block;
+	uint64_t refused_bytes;      /* of a message for which there was no room, until there is */
+	uint64_t spare, spare_bytes; /* number and size of a file to be used again; 0: none */
+	bool disk_short;             /* no file is kept to be used again */
+};
+
+/* The batch on its way to the disk: what is left of it. */
+struct writer_flight {
+	struct io_request request;
+	uint64_t start; /* its first position; 0: there is none */
+	uint64_t salt;
+	const uint8_t *data;
+	size_t length; /* 0: none */
+	int64_t offset;
+	uint64_t end; /* position behind it */
+	int fd;
+	bool closes; /* the segment is sealed behind it */
+	bool synced; /* it is a barrier: to be synced when it is written */
+};
+
+struct writer;
+
+/* What a log asks of its queue, and tells it. */
+struct writer_events {
+	/* A new segment became the active one: its checkpoint is to be appended. */
+	void (*switched)(struct writer *);
+	/* Bytes that it takes, about; and bytes of the settlements of all live messages, at most. */
+	uint64_t (*checkpoint_bytes)(const struct writer *);
+	uint64_t (*settlement_bytes)(const struct writer *);
+	/* The batch is durable in this log (0), or a write failed (-errno), which is final. */
+	void (*durable_done)(struct writer *, int result);
+	/* The next segment became ready, or failed. */
+	void (*next_done)(struct writer *);
+	/* The disk has no room for it: it will be tried once more. */
+	void (*disk_full)(struct writer *);
 };
 
 struct writer {
@@ -47,18 +93,9 @@ struct writer {
 	bool wants_barrier;      /* before it goes on in the next segment */
 	struct log_segment *old; /* segments before the active one */
 	size_t old_count, old_capacity;
-	struct writer_segment active, next;
-	enum writer_next next_state;
-	int next_error;         /* why the last attempt failed; 0 once one went well */
-	uint64_t refused_bytes; /* of a message for which there was no room, until there is */
-	uint64_t next_written, next_retry_ns;
-	struct io_request next_request;
-	uint8_t *header_block;
-	uint64_t spare, spare_bytes; /* number and size of a file to be used again; 0: none */
-	bool disk_short;             /* no file is kept to be used again */
+	struct writer_segment active;
+	struct preallocated preallocated;
 	bool files_gone; /* somebody removed them: no more messages; until the router ends */
-	/* Left free at the active segment's end: as many bytes as the .ids file of its messages will take. */
-	uint64_t ids_bytes;
 
 	uint8_t *tail;
 	uint64_t tail_floor; /* nothing older was ever in the tail, or is as it is there */
@@ -67,29 +104,8 @@ struct writer {
 	uint64_t last_batch;  /* number of the last one in this log; 0: there is none */
 	uint64_t batch_start; /* where it begins; 0: nothing gathered */
 
-	/* The batch on its way to the disk: what is left of it. */
-	struct io_request flying;
-	uint64_t flying_start; /* its first position; 0: there is none */
-	uint64_t flying_salt;
-	const uint8_t *flying_data;
-	size_t flying_length; /* 0: none */
-	int64_t flying_offset;
-	uint64_t flying_end; /* position behind it */
-	int flying_fd;
-	bool flying_closes; /* the segment takes no more behind it */
-	bool flying_synced; /* it is a barrier: to be synced when it is written */
-
-	/* A new segment became the active one: its checkpoint is to be appended. */
-	void (*switched)(struct writer *);
-	/* Bytes that it takes, about; and bytes of the settlements of all that is left, at most. */
-	uint64_t (*checkpoint_bytes)(const struct writer *);
-	uint64_t (*settlement_bytes)(const struct writer *);
-	/* The batch is durable in this log (0), or a write failed (-errno), which is final. */
-	void (*durable_done)(struct writer *, int result);
-	/* The next segment became ready, or failed. */
-	void (*next_done)(struct writer *);
-	/* The disk has no room for it: it will be tried once more. */
-	void (*disk_full)(struct writer *);
+	struct writer_flight in_flight;
+	const struct writer_events *events;
 };
 
 /* Parts of a segment that are left when there is none behind it: by messages, for states and settlements; by states, for
@@ -125,7 +141,7 @@ journal_segment_end(const struct log_segment *segment)
 static inline bool
 journal_fits(const struct writer *writer, uint64_t bytes)
 {
-	return writer->end + bytes + writer->ids_bytes + WRITER_RESERVE_BYTES <=
+	return writer->end + bytes + writer->active.ids_bytes + WRITER_RESERVE_BYTES <=
 	    journal_segment_end(&writer->active.segment);
 }
 

@@ -28,8 +28,8 @@ tail_takes(const struct writer *writer, uint64_t position, uint64_t bytes)
 {
 	uint64_t unwritten = position;
 
-	if (writer->flying_start != 0)
-		unwritten = writer->flying_start;
+	if (writer->in_flight.start != 0)
+		unwritten = writer->in_flight.start;
 	else if (writer->batch_start != 0)
 		unwritten = writer->batch_start;
 	return position + bytes - unwritten <= (uint64_t)WRITER_TAIL_BYTES;
@@ -40,7 +40,7 @@ static _Noreturn void
 give_up(const struct writer *writer, const char *what, uint64_t position)
 {
 	event(EVENT_ERROR, what, "s:queue", writer->queue, "u:position", position, "u:unwritten",
-	    writer->flying_start, "u:batch", writer->batch, "u:segment",
+	    writer->in_flight.start, "u:batch", writer->batch, "u:segment",
 	    writer->active.segment.number, NULL);
 	_exit(EX_SOFTWARE);
 }
@@ -58,6 +58,17 @@ writer_tail(const struct writer *writer, uint64_t position)
  * Appending.
  */
 
+static void
+take_next(struct writer *writer)
+{
+	writer->active = (struct writer_segment){
+		.segment = writer->preallocated.segment,
+		.fd = writer->preallocated.fd,
+	};
+	writer->preallocated.fd = -1;
+	writer->preallocated.state = PREALLOCATION_NONE;
+}
+
 /* The next segment becomes the active one. Nothing is gathered. */
 static void
 switch_segment(struct writer *writer)
@@ -67,15 +78,13 @@ switch_segment(struct writer *writer)
 
 	*last = writer->active.segment;
 	last->data_bytes = writer->sealed - last->position;
-	if (writer->flying.pending)
-		writer->flying_closes = true;
+	if (writer->in_flight.request.pending)
+		writer->in_flight.closes = true;
 	else
 		io_close(writer->active.fd);
-	writer->active = writer->next;
-	writer->next.fd = -1;
-	writer->next_state = WRITER_NEXT_NONE;
+	take_next(writer);
 	writer->end = writer->sealed = writer->active.segment.position + LOG_HEADER_BYTES;
-	writer->switched(writer);
+	writer->events->switched(writer);
 	CRASH_POINT("segment.switched");
 }
 
@@ -84,16 +93,16 @@ static int
 room(struct writer *writer, uint64_t bytes, uint64_t spare)
 {
 	space_prepare(writer, bytes, spare);
-	if (writer->next_state == WRITER_NEXT_READY)
+	if (writer->preallocated.state == PREALLOCATION_READY)
 		spare = 0;
 	if (!journal_fits(writer, bytes + spare)) {
-		if (writer->next_state == WRITER_NEXT_FAILED)
-			return writer->next_error;
+		if (writer->preallocated.state == PREALLOCATION_FAILED)
+			return writer->preallocated.error;
 		writer->wants_barrier =
 		    writer->unsynced || (writer->cached && writer->batch_start != 0);
-		if (writer->next_state != WRITER_NEXT_READY || writer->batch_start != 0 ||
+		if (writer->preallocated.state != PREALLOCATION_READY || writer->batch_start != 0 ||
 		    writer->unsynced ||
-		    !tail_takes(writer, writer->next.segment.position,
+		    !tail_takes(writer, writer->preallocated.segment.position,
 			LOG_HEADER_BYTES + WRITER_BEGUN_BYTES + WRITER_RESERVE_BYTES))
 			return 0;
 		switch_segment(writer);
@@ -121,7 +130,7 @@ writer_room_for_message(struct writer *writer, uint64_t payload_length)
 		return -ESTALE;
 	rc = room(writer, bytes, writer->active.segment.size / JOURNAL_MESSAGES_LEAVE);
 	if (rc < 0)
-		writer->refused_bytes = bytes;
+		writer->preallocated.refused_bytes = bytes;
 	return rc;
 }
 
@@ -146,7 +155,8 @@ writer_lost_files(struct writer *writer)
 	bool before = writer->files_gone;
 
 	writer->files_gone |= has_no_name(writer->active.fd) ||
-	    (writer->next_state == WRITER_NEXT_READY && has_no_name(writer->next.fd));
+	    (writer->preallocated.state == PREALLOCATION_READY &&
+		has_no_name(writer->preallocated.fd));
 	return writer->files_gone && !before;
 }
 
@@ -220,21 +230,21 @@ writer_touch(struct writer *writer)
 static void
 write_flying(struct writer *writer)
 {
-	writer->io->operations->write(writer->io, writer->flying_fd, writer->flying_data,
-	    writer->flying_length, writer->flying_offset, &writer->flying);
+	writer->io->operations->write(writer->io, writer->in_flight.fd, writer->in_flight.data,
+	    writer->in_flight.length, writer->in_flight.offset, &writer->in_flight.request);
 }
 
 /* Is what was written still what was sealed? The disk may have taken it at any moment up to now. */
 static void
 look_again(const struct writer *writer)
 {
-	uint64_t position = writer->flying_start;
+	uint64_t position = writer->in_flight.start;
 
-	while (position < writer->flying_end) {
+	while (position < writer->in_flight.end) {
 		const struct log_frame *frame = (const void *)tail_at(writer, position);
 
 		if (!log_frame_header_valid(
-			frame, writer->flying_end - position, writer->flying_salt) ||
+			frame, writer->in_flight.end - position, writer->in_flight.salt) ||
 		    !log_frame_payload_valid(frame) || frame->batch != writer->last_batch)
 			give_up(writer, "log.overwritten", position);
 		position += log_frame_bytes(frame->length);
@@ -244,26 +254,27 @@ look_again(const struct writer *writer)
 static void
 flying_ended(struct writer *writer)
 {
-	if (writer->flying_closes)
-		io_close(writer->flying_fd);
-	writer->flying_closes = false;
+	if (writer->in_flight.closes)
+		io_close(writer->in_flight.fd);
+	writer->in_flight.closes = false;
 	if (writer->paranoid)
 		look_again(writer);
-	writer->flying_start = 0;
-	writer->durable_done(writer, 0);
+	writer->in_flight.start = 0;
+	writer->events->durable_done(writer, 0);
 }
 
 static void
 flying_synced(struct io_request *request, int64_t result)
 {
-	struct writer *writer = (void *)((char *)request - offsetof(struct writer, flying));
+	struct writer *writer =
+	    (void *)((char *)request - offsetof(struct writer, in_flight.request));
 
 	if (result == -EINTR || result == -EAGAIN) {
-		writer->io->operations->sync(writer->io, writer->flying_fd, request);
+		writer->io->operations->sync(writer->io, writer->in_flight.fd, request);
 		return;
 	}
 	if (result != 0) {
-		writer->durable_done(writer, result < 0 ? (int)result : -EIO);
+		writer->events->durable_done(writer, result < 0 ? (int)result : -EIO);
 		return;
 	}
 	CRASH_POINT("log.synced");
@@ -273,7 +284,8 @@ flying_synced(struct io_request *request, int64_t result)
 static void
 flying_written(struct io_request *request, int64_t result)
 {
-	struct writer *writer = (void *)((char *)request - offsetof(struct writer, flying));
+	struct writer *writer =
+	    (void *)((char *)request - offsetof(struct writer, in_flight.request));
 
 	if (result == -EINTR || result == -EAGAIN) {
 		write_flying(writer);
@@ -281,20 +293,20 @@ flying_written(struct io_request *request, int64_t result)
 	}
 	result = journal_whole_blocks(result);
 	if (result < 0) {
-		writer->durable_done(writer, (int)result);
+		writer->events->durable_done(writer, (int)result);
 		return;
 	}
-	writer->flying_data += result;
-	writer->flying_length -= (size_t)result;
-	writer->flying_offset += result;
-	if (writer->flying_length > 0) {
+	writer->in_flight.data += result;
+	writer->in_flight.length -= (size_t)result;
+	writer->in_flight.offset += result;
+	if (writer->in_flight.length > 0) {
 		write_flying(writer);
 		return;
 	}
 	CRASH_POINT("log.written");
-	if (writer->flying_synced) {
-		writer->flying.done = flying_synced;
-		writer->io->operations->sync(writer->io, writer->flying_fd, request);
+	if (writer->in_flight.synced) {
+		writer->in_flight.request.done = flying_synced;
+		writer->io->operations->sync(writer->io, writer->in_flight.fd, request);
 		return;
 	}
 	flying_ended(writer);
@@ -318,16 +330,16 @@ writer_commit(struct writer *writer, const struct log_commit *end, const uint64_
 	if (aligned != writer->end && aligned - writer->end < sizeof(struct log_frame))
 		aligned += LOG_BLOCK_BYTES;
 	place_pad(writer, aligned);
-	writer->flying.done = flying_written;
-	writer->flying_start = writer->sealed;
-	writer->flying_salt = writer->active.segment.salt;
-	writer->flying_data = tail_at(writer, writer->sealed);
-	writer->flying_length = aligned - writer->sealed;
-	writer->flying_offset = (int64_t)(writer->sealed - writer->active.segment.position);
-	writer->flying_fd = writer->active.fd;
-	writer->flying_end = writer->end = writer->sealed = aligned;
+	writer->in_flight.request.done = flying_written;
+	writer->in_flight.start = writer->sealed;
+	writer->in_flight.salt = writer->active.segment.salt;
+	writer->in_flight.data = tail_at(writer, writer->sealed);
+	writer->in_flight.length = aligned - writer->sealed;
+	writer->in_flight.offset = (int64_t)(writer->sealed - writer->active.segment.position);
+	writer->in_flight.fd = writer->active.fd;
+	writer->in_flight.end = writer->end = writer->sealed = aligned;
 	writer->last_batch = writer->batch;
-	writer->flying_synced = writer->cached && end->synced;
+	writer->in_flight.synced = writer->cached && end->synced;
 	writer->unsynced = writer->cached && !end->synced;
 	writer->wants_barrier = false;
 	writer->batch_start = 0;
@@ -399,18 +411,16 @@ map_tail(struct writer *writer)
 static int
 adopt_next(struct writer *writer)
 {
-	while (
-	    writer->next_state == WRITER_NEXT_ZEROING || writer->next_state == WRITER_NEXT_HEADER) {
+	while (writer->preallocated.state == PREALLOCATION_ZEROING ||
+	    writer->preallocated.state == PREALLOCATION_HEADER) {
 		int rc = writer->io->operations->run(writer->io, 1000000000);
 
 		if (rc != 0)
 			return rc;
 	}
-	if (writer->next_state != WRITER_NEXT_READY)
-		return writer->next_error;
-	writer->active = writer->next;
-	writer->next.fd = -1;
-	writer->next_state = WRITER_NEXT_NONE;
+	if (writer->preallocated.state != PREALLOCATION_READY)
+		return writer->preallocated.error;
+	take_next(writer);
 	writer->end = writer->active.segment.position + LOG_HEADER_BYTES;
 	return 0;
 }
@@ -429,14 +439,13 @@ open_new(struct writer *writer)
 }
 
 static int
-open_segment(struct writer *writer, struct writer_segment *to, const struct log_segment *segment)
+open_segment(const struct writer *writer, const struct log_segment *segment, int *fd)
 {
 	char path[LOG_PATH_BYTES];
 
-	to->segment = *segment;
 	log_segment_path(path, writer->dir, segment->number);
-	to->fd = writer->cached ? io_open_cached(path) : io_open_log(path, false, writer->direct);
-	return to->fd < 0 ? to->fd : 0;
+	*fd = writer->cached ? io_open_cached(path) : io_open_log(path, false, writer->direct);
+	return *fd < 0 ? *fd : 0;
 }
 
 static int
@@ -451,12 +460,14 @@ open_listed(struct writer *writer, const struct log_list *list, size_t active, u
 			writer->old[writer->old_count++] = list->segments[i];
 	}
 	if (rc == 0)
-		rc = open_segment(writer, &writer->active, &list->segments[active]);
+		rc = open_segment(writer, &list->segments[active], &writer->active.fd);
+	writer->active.segment = list->segments[active];
 	writer->end = end;
 	if (rc == 0 && active + 1 < list->count) {
 		/* Made ahead and not used yet. */
-		rc = open_segment(writer, &writer->next, &list->segments[active + 1]);
-		writer->next_state = WRITER_NEXT_READY;
+		rc = open_segment(writer, &list->segments[active + 1], &writer->preallocated.fd);
+		writer->preallocated.segment = list->segments[active + 1];
+		writer->preallocated.state = PREALLOCATION_READY;
 	}
 	return rc == 0 ? space_reserve_old(writer) : rc;
 }
@@ -471,11 +482,11 @@ writer_open(struct writer *writer, struct io *io, const char *dir, const char *q
 #ifdef HEADGATE_CRASH_POINTS
 	writer->paranoid = true;
 #endif
-	writer->active.fd = writer->next.fd = -1;
+	writer->active.fd = writer->preallocated.fd = -1;
 	snprintf(writer->dir, sizeof(writer->dir), "%s", dir);
 	snprintf(writer->queue, sizeof(writer->queue), "%s", queue);
-	writer->header_block = aligned_alloc(LOG_BLOCK_BYTES, LOG_HEADER_BYTES);
-	if (writer->header_block == NULL)
+	writer->preallocated.header_block = aligned_alloc(LOG_BLOCK_BYTES, LOG_HEADER_BYTES);
+	if (writer->preallocated.header_block == NULL)
 		return -ENOMEM;
 	rc = probe(writer, list != NULL ? &list->segments[active] : NULL, end);
 	if (rc == 0)
@@ -491,10 +502,10 @@ writer_close(struct writer *writer)
 {
 	if (writer->active.fd >= 0)
 		io_close(writer->active.fd);
-	if (writer->next.fd >= 0)
-		io_close(writer->next.fd);
+	if (writer->preallocated.fd >= 0)
+		io_close(writer->preallocated.fd);
 	if (writer->tail != NULL)
 		munmap(writer->tail, 2 * (size_t)WRITER_TAIL_BYTES);
-	free(writer->header_block);
+	free(writer->preallocated.header_block);
 	free(writer->old);
 }

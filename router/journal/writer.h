@@ -80,8 +80,8 @@ void writer_commit(struct writer *, const struct log_commit *end, const uint64_t
 static inline void
 writer_batch_durable(struct writer *writer)
 {
-	if (writer->flying_end > writer->durable)
-		writer->durable = writer->flying_end;
+	if (writer->in_flight.end > writer->durable)
+		writer->durable = writer->in_flight.end;
 }
 
 /* The newest bytes, from memory: pointer to position, or NULL when the tail has it no more. */

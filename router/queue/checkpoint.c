@@ -100,7 +100,7 @@ checkpoint_begin(struct writer *writer)
 	}
 	writer->active.segment.first_sequence = queue->next_sequence;
 	queue->segment_messages = 0;
-	writer->ids_bytes = 0;
+	writer->active.ids_bytes = 0;
 	/* The segment is new: these always fit. */
 	append_head(queue);
 	/* The rest of the checkpoint may come batches later: until then this says where the one before ends. */

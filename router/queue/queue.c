@@ -26,7 +26,7 @@ finish_message(struct queue *queue, struct log_frame *frame, uint16_t group_hash
 	if (queue->batch_first_sequence == 0)
 		queue->batch_first_sequence = frame->sequence;
 	queue->segment_messages++;
-	queue->writer.ids_bytes += sizeof(struct log_id);
+	queue->writer.active.ids_bytes += sizeof(struct log_id);
 	counters_add(&queue->control->counters.published, 1);
 	return frame->sequence;
 }

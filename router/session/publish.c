@@ -149,7 +149,7 @@ room_in(struct router *router, struct queue *queue, size_t length)
 	if (space_is_short(dead))
 		space_look(dead);
 	if (space_is_short(dead))
-		return dead->next_error;
+		return dead->preallocated.error;
 	if (dead->files_gone)
 		return -ESTALE;
 	return writer_room_for_message(&queue->writer, length);

@@ -610,7 +610,7 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 	add(&counters->dead_lettered, replay.totals.dead_lettered);
 	add(&counters->expired, replay.totals.expired);
 	CRASH_POINT("recovery.replayed");
-	queue->writer.ids_bytes = queue->segment_messages * sizeof(struct log_id);
+	queue->writer.active.ids_bytes = queue->segment_messages * sizeof(struct log_id);
 	rc = writer_open(&queue->writer, queue->router->io, found->dir, queue->config->name,
 	    exists ? &found->list : NULL, found->tail.segment, found->end);
 	if (rc == 0)

@@ -677,8 +677,8 @@ make_config(void)
 static void
 aim_at_tail(const struct writer *writer)
 {
-	uint64_t used = writer->end - writer->active.segment.position + writer->ids_bytes;
-	uint64_t expected = writer->ids_bytes * (LOG_SEGMENT_MAX / 1024) / (used / 1024);
+	uint64_t used = writer->end - writer->active.segment.position + writer->active.ids_bytes;
+	uint64_t expected = writer->active.ids_bytes * (LOG_SEGMENT_MAX / 1024) / (used / 1024);
 
 	model_be_brief(expected < WRITER_TAIL - BATCH_BYTES / 2 ? 1 : LONG_TEXT);
 }

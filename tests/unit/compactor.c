@@ -190,7 +190,7 @@ fill_segment(void)
 		publish_so_many(10);
 	} while (writer->end + LONG + WRITER_RESERVE_BYTES <=
 	    writer->active.segment.position + writer->active.segment.span);
-	while (writer->next_state != WRITER_NEXT_READY)
+	while (writer->preallocated.state != PREALLOCATION_READY)
 		step(began, "the next segment is ready");
 }
 

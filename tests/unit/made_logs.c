@@ -118,8 +118,17 @@ durable(struct writer *writer, int result)
 static void
 ready(struct writer *writer)
 {
-	cr_assert(writer->next_error == 0, "next segment: %s", strerror(-writer->next_error));
+	cr_assert(writer->preallocated.error == 0, "next segment: %s", strerror(-writer->preallocated.error));
 }
+
+static const struct writer_events events = {
+	.switched = begin_segment,
+	.checkpoint_bytes = some_bytes,
+	.settlement_bytes = some_bytes,
+	.durable_done = durable,
+	.next_done = ready,
+	.disk_full = nothing,
+};
 
 static void
 open_made(int i)
@@ -128,11 +137,7 @@ open_made(int i)
 
 	*log = (struct made){ .next_sequence = 1 };
 	settled_init(&log->settled, 0);
-	log->writer.switched = begin_segment;
-	log->writer.checkpoint_bytes = log->writer.settlement_bytes = some_bytes;
-	log->writer.durable_done = durable;
-	log->writer.disk_full = nothing;
-	log->writer.next_done = ready;
+	log->writer.events = &events;
 	cr_assert(mkdir(dir_of(i), 0700) == 0, "%s", dir_of(i));
 	cr_assert(writer_open(&log->writer, io, dir_of(i), "queue", NULL, 0, 0) == 0, "open");
 	log->writer.batch = 1;

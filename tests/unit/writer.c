@@ -39,19 +39,21 @@ batch_written(struct writer *of, int result)
 	flying--;
 }
 
+static const struct writer_events events = {
+	.switched = nothing,
+	.checkpoint_bytes = some_bytes,
+	.settlement_bytes = some_bytes,
+	.durable_done = batch_written,
+	.disk_full = nothing,
+	.next_done = nothing,
+};
+
 static void
 begin(void)
 {
 	strcpy(dir, "/tmp/hg-writer-XXXXXX");
 	cr_assert(mkdtemp(dir) != NULL && io_poll_create(&io) == 0, "%s", dir);
-	writer = (struct writer){
-		.switched = nothing,
-		.checkpoint_bytes = some_bytes,
-		.settlement_bytes = some_bytes,
-		.durable_done = batch_written,
-		.disk_full = nothing,
-		.next_done = nothing,
-	};
+	writer = (struct writer){ .events = &events };
 	cr_assert(writer_open(&writer, io, dir, "queue", NULL, 0, 0) == 0, "open");
 	writer.batch = 1;
 }
@@ -143,7 +145,7 @@ fill_up_to(uint64_t left)
 {
 	const struct log_segment *active = &writer.active.segment;
 
-	while (writer.next_state != WRITER_NEXT_READY ||
+	while (writer.preallocated.state != PREALLOCATION_READY ||
 	    active->position + active->span - writer.end > left) {
 		if (writer_room(&writer, BODY_BYTES) == 1 && flying == 0) {
 			append();
@@ -166,11 +168,11 @@ Test(writer, no_segment_begins_over_a_batch_that_is_on_its_way, .init = begin, .
 	uint8_t *before = malloc(WRITER_TAIL_BYTES);
 
 	fill_up_to(WRITER_TAIL_BYTES - LOG_HEADER_BYTES);
-	writer.ids_bytes = WRITER_TAIL_BYTES / 2;
+	writer.active.ids_bytes = WRITER_TAIL_BYTES / 2;
 	append();
 	commit();
 	memcpy(before, writer.tail, WRITER_TAIL_BYTES);
-	writer.ids_bytes = WRITER_TAIL_BYTES;
+	writer.active.ids_bytes = WRITER_TAIL_BYTES;
 	cr_expect(writer_room(&writer, BODY_BYTES) == 0 && writer.old_count == 0,
 	    "not while it is there");
 	cr_expect(
@@ -203,7 +205,7 @@ Test(writer, what_changed_on_its_way_is_noticed, .init = begin, .fini = end, .ti
 	writer.paranoid = true;
 	append();
 	commit();
-	writer.tail[writer.flying_start % WRITER_TAIL_BYTES + sizeof(struct log_frame)] ^= 1;
+	writer.tail[writer.in_flight.start % WRITER_TAIL_BYTES + sizeof(struct log_frame)] ^= 1;
 	land();
 }
 
