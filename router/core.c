@@ -26,7 +26,7 @@ settle_all(struct router *router)
 	struct worker *worker, *next;
 
 	for (unsigned i = 0; i < router->queue_count; i++)
-		TAILQ_FOREACH_SAFE (worker, &router->queues[i].workers, link, next)
+		TAILQ_FOREACH_SAFE (worker, &router->queues[i].attached.workers, link, next)
 			completion_settle(worker);
 }
 
@@ -39,11 +39,11 @@ look_at_states(struct router *router)
 		struct queue *queue = &router->queues[i];
 
 		probe_look(queue);
-		if (control_word_generation(subscription_word(queue)) == queue->state_appended)
+		if (control_word_generation(subscription_word(queue)) == queue->state.appended)
 			continue;
 		expiry_tick(queue);
 		subscription_log(queue);
-		TAILQ_FOREACH (worker, &queue->workers, link)
+		TAILQ_FOREACH (worker, &queue->attached.workers, link)
 			worker_ring(worker);
 	}
 }
@@ -63,7 +63,7 @@ pump_all(struct router *router)
 	struct worker *worker, *next;
 
 	for (unsigned i = 0; i < router->queue_count; i++)
-		TAILQ_FOREACH_SAFE (worker, &router->queues[i].workers, link, next)
+		TAILQ_FOREACH_SAFE (worker, &router->queues[i].attached.workers, link, next)
 			delivery_pump(worker);
 }
 
@@ -92,7 +92,7 @@ tick(struct router *router)
 		struct queue *queue = &router->queues[i];
 
 		if (!worker_publish_counters(queue) ||
-		    control_word_generation(subscription_word(queue)) != queue->state_appended)
+		    control_word_generation(subscription_word(queue)) != queue->state.appended)
 			all_seen = false;
 	}
 	if (now_ns - router->ticked_ns >= TICK_NS) {
@@ -104,7 +104,7 @@ tick(struct router *router)
 			expiry_tick(&router->queues[i]);
 			probe_auto(&router->queues[i], now_ns);
 			notify_step(&router->queues[i], now_ns);
-			TAILQ_FOREACH (worker, &router->queues[i].workers, link)
+			TAILQ_FOREACH (worker, &router->queues[i].attached.workers, link)
 				delivery_tick(worker, now_ns);
 		}
 		atomic_store_explicit(
@@ -121,7 +121,7 @@ may_sleep(struct router *router)
 	bool may = true;
 
 	for (unsigned i = 0; i < router->queue_count; i++)
-		TAILQ_FOREACH (worker, &router->queues[i].workers, link)
+		TAILQ_FOREACH (worker, &router->queues[i].attached.workers, link)
 			may &= worker_may_sleep(worker);
 	return may;
 }
@@ -132,7 +132,7 @@ awake(struct router *router)
 	struct worker *worker;
 
 	for (unsigned i = 0; i < router->queue_count; i++)
-		TAILQ_FOREACH (worker, &router->queues[i].workers, link)
+		TAILQ_FOREACH (worker, &router->queues[i].attached.workers, link)
 			worker_awake(worker);
 }
 
@@ -176,10 +176,10 @@ router_stop(struct router *router)
 bool
 router_idle(const struct router *router)
 {
-	if (router->flying || router->batch_dirty || router->unsynced_ns != 0)
+	if (router->batch.in_flight || router->batch.dirty || router->batch.unsynced_ns != 0)
 		return false;
 	for (unsigned i = 0; i < router->queue_count; i++)
-		if (router->queues[i].pending_count > 0 || reservation_ends(&router->queues[i]))
+		if (router->queues[i].pending.count > 0 || reservation_ends(&router->queues[i]))
 			return false;
 	return true;
 }

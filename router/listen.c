@@ -22,23 +22,24 @@ static void restart(struct router *);
 static void
 accepted(struct io_request *request, int64_t result)
 {
-	struct router *router = (void *)((char *)request - offsetof(struct router, accept_request));
+	struct router *router =
+	    (void *)((char *)request - offsetof(struct router, listener.request));
 
 	if (result >= 0) {
 		session_accept(router, (int)result);
-		router->accept_failing = false;
+		router->listener.failing = false;
 	}
-	if (router->listens_again && !request->pending) { /* whatever the request came to */
+	if (router->listener.restarts && !request->pending) { /* whatever the request came to */
 		restart(router);
 		return;
 	}
-	if (result < 0 && !router->accept_failing) {
+	if (result < 0 && !router->listener.failing) {
 		event(EVENT_WARN, "router.accept_failed", "s:error", strerror((int)-result), NULL);
-		router->accept_failing = true;
+		router->listener.failing = true;
 	}
 	/* Who could not be accepted for want of descriptors is still there: not at once. */
 	if (!request->pending)
-		router->accept_again_ns = io_monotonic_ns() + (result < 0 ? RETRY_NS : 0);
+		router->listener.again_ns = io_monotonic_ns() + (result < 0 ? RETRY_NS : 0);
 }
 
 int
@@ -52,14 +53,14 @@ listen_begin(struct router *router, char *error, size_t error_bytes)
 		return error_fill(error, error_bytes, -ENAMETOOLONG, path,
 		    "longer than the 107 bytes of a socket's path");
 	strcpy(address.sun_path, path);
-	router->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	router->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	/* We hold the lock: whoever listened there is gone. */
-	if (router->listen_fd < 0 || (unlink(path) != 0 && errno != ENOENT) ||
-	    bind(router->listen_fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-	    chmod(path, 0600) != 0 || listen(router->listen_fd, BACKLOG) != 0)
+	if (router->listener.fd < 0 || (unlink(path) != 0 && errno != ENOENT) ||
+	    bind(router->listener.fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+	    chmod(path, 0600) != 0 || listen(router->listener.fd, BACKLOG) != 0)
 		return error_fill(error, error_bytes, -errno, path, strerror(errno));
-	router->accept_request.done = accepted;
-	router->io->operations->accept(router->io, router->listen_fd, &router->accept_request);
+	router->listener.request.done = accepted;
+	router->io->operations->accept(router->io, router->listener.fd, &router->listener.request);
 	return 0;
 }
 
@@ -72,20 +73,20 @@ static void
 restart(struct router *router)
 {
 	char path[CONFIG_PATH_BYTES + 32], error[CONFIG_PATH_BYTES + 256];
-	int rc, before = router->listen_error;
+	int rc, before = router->listener.error;
 
-	router->listens_again = false;
-	if (router->listen_fd >= 0)
-		close(router->listen_fd);
-	rc = router->listen_error = listen_begin(router, error, sizeof(error));
+	router->listener.restarts = false;
+	if (router->listener.fd >= 0)
+		close(router->listener.fd);
+	rc = router->listener.error = listen_begin(router, error, sizeof(error));
 	if (rc == 0) {
 		snprintf(path, sizeof(path), "%s/router.sock", router->config->run_dir);
 		event(EVENT_WARN, "router.file_restored", "s:file", path, NULL);
 		return;
 	}
-	if (router->listen_fd >= 0)
-		close(router->listen_fd);
-	router->listen_fd = -1;
+	if (router->listener.fd >= 0)
+		close(router->listener.fd);
+	router->listener.fd = -1;
 	if (rc != before)
 		event(EVENT_ERROR, "router.not_listening", "s:error", error, NULL);
 }
@@ -93,23 +94,23 @@ restart(struct router *router)
 void
 listen_again(struct router *router)
 {
-	if (router->stopping || router->listens_again)
+	if (router->stopping || router->listener.restarts)
 		return;
-	router->accept_again_ns = 0;
-	if (!router->accept_request.pending) {
+	router->listener.again_ns = 0;
+	if (!router->listener.request.pending) {
 		restart(router);
 		return;
 	}
-	router->listens_again = true;
-	router->io->operations->cancel(router->io, &router->accept_request);
+	router->listener.restarts = true;
+	router->io->operations->cancel(router->io, &router->listener.request);
 }
 
 void
 listen_go_on(struct router *router)
 {
-	if (router->accept_again_ns == 0 || router->stopping ||
-	    io_monotonic_ns() < router->accept_again_ns)
+	if (router->listener.again_ns == 0 || router->stopping ||
+	    io_monotonic_ns() < router->listener.again_ns)
 		return;
-	router->accept_again_ns = 0;
-	router->io->operations->accept(router->io, router->listen_fd, &router->accept_request);
+	router->listener.again_ns = 0;
+	router->io->operations->accept(router->io, router->listener.fd, &router->listener.request);
 }

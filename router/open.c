@@ -89,10 +89,10 @@ open_queues(struct router *router, char *error, size_t error_bytes)
 
 		queue->router = router;
 		groups_init(&queue->groups);
-		TAILQ_INIT(&queue->workers);
+		TAILQ_INIT(&queue->attached.workers);
 		queue->config = &config->queues[i];
 		policy_of(&queue->policy, queue->config);
-		queue->index = i;
+		queue->number = i;
 		queue->topic = queue->config->topic;
 		queue->control = &router->control.shared->queue[i];
 		queue->control->lanes = queue->config->lanes;
@@ -172,7 +172,7 @@ take_over_states(struct router *router, struct recovered_state states[CONFIG_QUE
 		if (control_word_generation(word) <= states[i].generation ||
 		    control_state_name(control_word_state(word)) == NULL)
 			continue;
-		router->queues[i].state_appended = states[i].generation;
+		router->queues[i].state.appended = states[i].generation;
 		states[i] = (struct recovered_state){
 			.state = control_word_state(word),
 			.generation = control_word_generation(word),
@@ -210,9 +210,9 @@ set_first_state(struct queue *queue, struct recovered_state *state)
 	}
 	state->detail.generation = state->generation;
 	control->detail[0] = state->detail;
-	if (queue->state_appended == 0)
-		queue->state_appended = state->generation;
-	atomic_store_explicit(&control->logged, queue->state_appended, memory_order_relaxed);
+	if (queue->state.appended == 0)
+		queue->state.appended = state->generation;
+	atomic_store_explicit(&control->logged, queue->state.appended, memory_order_relaxed);
 	atomic_store_explicit(&control->state, control_word(state->state, 0, state->generation),
 	    memory_order_relaxed);
 	counters_publish(queue);
@@ -261,20 +261,20 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	router->io = io;
 	router->config = config;
 	note_user(router);
-	router->listen_fd = -1;
-	place_lock_init(&router->run_lock);
-	place_lock_init(&router->state_lock);
-	router->clock_base_ns = io_monotonic_ns();
+	router->listener.fd = -1;
+	place_lock_init(&router->places.run_lock);
+	place_lock_init(&router->places.state_lock);
+	router->clock.base_ns = io_monotonic_ns();
 	TAILQ_INIT(&router->connections);
-	rc = place_lock(&router->run_lock, config->run_dir, error, error_bytes);
-	if (rc == 0 && router->run_lock.dir_fd < 0)
+	rc = place_lock(&router->places.run_lock, config->run_dir, error, error_bytes);
+	if (rc == 0 && router->places.run_lock.dir_fd < 0)
 		rc = error_fill(error, error_bytes, -EOPNOTSUPP, config->run_dir,
 		    "its file system has no locks on directories: choose a local one");
 	snprintf(path, sizeof(path), "%s/control", config->run_dir);
 	if (rc == 0)
 		control_disown(path);
 	if (rc == 0)
-		rc = place_lock(&router->state_lock, config->state_dir, error, error_bytes);
+		rc = place_lock(&router->places.state_lock, config->state_dir, error, error_bytes);
 	if (rc != 0)
 		return rc;
 	snprintf(path, sizeof(path), "%s/queues", config->state_dir);
@@ -351,20 +351,20 @@ router_set_descriptors(struct router *router, uint64_t limit, uint64_t before)
 	}
 	if (workers > CONTROL_WORKERS)
 		workers = CONTROL_WORKERS;
-	router->descriptors = limit;
-	router->descriptors_before = before;
-	router->kept_own =
+	router->descriptors.limit = limit;
+	router->descriptors.before = before;
+	router->descriptors.own =
 	    router->queue_count * DESCRIPTORS_A_QUEUE + lanes + 3 * workers + DESCRIPTORS_SPARE;
-	router->kept_workers = workers + DESCRIPTORS_SPARE;
-	if (router->kept_own + router->kept_workers <= limit / 2)
+	router->descriptors.workers = workers + DESCRIPTORS_SPARE;
+	if (router->descriptors.own + router->descriptors.workers <= limit / 2)
 		return;
 	event(EVENT_WARN, "router.few_descriptors", "u:limit", limit, "u:wanted",
-	    2 * (router->kept_own + router->kept_workers), NULL);
+	    2 * (router->descriptors.own + router->descriptors.workers), NULL);
 	/* Of what is left, publishers get some, too. */
-	if (router->kept_own > left / 3)
-		router->kept_own = left / 3;
-	if (router->kept_workers > left / 4)
-		router->kept_workers = left / 4;
+	if (router->descriptors.own > left / 3)
+		router->descriptors.own = left / 3;
+	if (router->descriptors.workers > left / 4)
+		router->descriptors.workers = left / 4;
 }
 
 /*
@@ -421,17 +421,17 @@ router_close(struct router *router)
 		writer_close(&queue->writer);
 		settled_free(&queue->settled);
 		filter_free(queue->filter);
-		free(queue->pending);
-		received_free(&queue->received);
-		received_free(&queue->answered);
+		free(queue->pending.ranges);
+		received_free(&queue->receives.died);
+		received_free(&queue->receives.answered);
 		groups_free(&queue->groups);
-		free(queue->marks);
-		free(queue->ids);
+		free(queue->index.entries);
+		free(queue->ids.files);
 	}
 	for (unsigned i = 0; i < router->topic_count; i++)
 		dedup_free(router->topics[i].dedup);
-	if (router->listen_fd >= 0)
-		close(router->listen_fd);
-	place_unlock(&router->run_lock);
-	place_unlock(&router->state_lock);
+	if (router->listener.fd >= 0)
+		close(router->listener.fd);
+	place_unlock(&router->places.run_lock);
+	place_unlock(&router->places.state_lock);
 }

@@ -54,7 +54,7 @@ let_workers_go(struct router *router)
 	struct worker *worker, *next;
 
 	for (unsigned i = 0; i < router->queue_count; i++)
-		TAILQ_FOREACH_SAFE (worker, &router->queues[i].workers, link, next)
+		TAILQ_FOREACH_SAFE (worker, &router->queues[i].attached.workers, link, next)
 			worker_let_go(worker);
 }
 
@@ -66,7 +66,7 @@ look_at_control(struct router *router)
 
 	snprintf(path, sizeof(path), "%s/control", router->config->run_dir);
 	if (paths_is_there(path, router->control.fd)) {
-		router->control_error = 0;
+		router->places.control_error = 0;
 		return;
 	}
 	rc = control_replace(&router->control, path);
@@ -76,10 +76,10 @@ look_at_control(struct router *router)
 		router->failed = rc;
 	if (rc != 0) {
 		snprintf(error, sizeof(error), "%s: %s", path, strerror(-rc));
-		say_failed(&router->control_error, rc, error);
+		say_failed(&router->places.control_error, rc, error);
 		return;
 	}
-	router->control_error = 0;
+	router->places.control_error = 0;
 	let_workers_go(router);
 	say_restored(path);
 }
@@ -91,7 +91,7 @@ look_at_socket(struct router *router)
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/router.sock", router->config->run_dir);
-	if (router->listen_fd < 0 || (stat(path, &st) != 0 && errno == ENOENT))
+	if (router->listener.fd < 0 || (stat(path, &st) != 0 && errno == ENOENT))
 		listen_again(router);
 }
 
@@ -103,10 +103,10 @@ look_at_pid_file(struct router *router)
 
 	snprintf(path, sizeof(path), "%s/headgate-router.pid", router->config->run_dir);
 	if (rc < 0) {
-		say_failed(&router->pid_file_error, rc, path);
+		say_failed(&router->places.pid_file_error, rc, path);
 		return;
 	}
-	router->pid_file_error = 0;
+	router->places.pid_file_error = 0;
 	if (rc > 0)
 		say_restored(path);
 }
@@ -124,14 +124,16 @@ look_at_logs(struct router *router)
 void
 places_look(struct router *router, uint64_t now_ns)
 {
-	if (now_ns - router->looked_ns < LOOK_NS || router->stopping)
+	if (now_ns - router->places.looked_ns < LOOK_NS || router->stopping)
 		return;
-	router->looked_ns = now_ns;
-	look_at_lock(&router->state_lock, router->config->state_dir, &router->state_error);
+	router->places.looked_ns = now_ns;
+	look_at_lock(
+	    &router->places.state_lock, router->config->state_dir, &router->places.state_error);
 	(void)sink_restore(); /* it may be in STATE, and is for what is said here */
 	look_at_logs(router);
 	/* Else what is there may be another router's. */
-	if (!look_at_lock(&router->run_lock, router->config->run_dir, &router->run_error))
+	if (!look_at_lock(
+		&router->places.run_lock, router->config->run_dir, &router->places.run_error))
 		return;
 	look_at_control(router);
 	look_at_socket(router);

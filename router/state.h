@@ -31,11 +31,90 @@ struct topic {
 	uint32_t id; /* envelope_topic_id() */
 };
 
-/* A known place in a log: where a cursor may start, and how old messages are there. */
-struct mark {
+/*
+ * A queue, by module.
+ */
+
+/* Sequences that are promised in the log (queue/reservation.h). */
+struct reservation {
+	uint64_t end;                  /* sequences below this are promised */
+	uint64_t skipped, skipped_end; /* were skipped, which is not logged yet; 0: none were */
+};
+
+/* Settled, not yet in the log (queue/queue.h). */
+struct pending {
+	struct log_settled *ranges;
+	size_t count, capacity;
+};
+
+/* A known place in a log: where a cursor may start, and how old messages are there (queue/index.h). */
+struct index_entry {
 	uint64_t position; /* a batch starts here, or the message with this sequence */
 	uint64_t sequence; /* every message from here on has this one or a higher */
 	uint64_t time_ns;  /* CLOCK_REALTIME */
+};
+
+struct index {
+	struct index_entry *entries;
+	size_t count, capacity;
+	uint64_t batch_first; /* first sequence of the gathered batch, 0: none */
+};
+
+/* How often a message failed (queue/receives.h). */
+struct receives {
+	struct received died;     /* by whose handlers workers died */
+	struct received answered; /* how often they answered 5xx under the gate, since our start */
+};
+
+/* Reading messages back (queue/lookup.h). */
+struct lookup {
+	uint64_t oldest; /* the head that the oldest age was worked out for */
+	int error;       /* -errno of the last read of a message, if it failed */
+};
+
+/* Why no message is taken (queue/queue.h). */
+struct queue_room {
+	bool over_max_bytes; /* until some are settled */
+	uint64_t looked_ns;  /* when it was looked for room in vain last */
+};
+
+/* Generations of the state (queue/subscription.h). */
+struct state_log {
+	uint64_t gathered, in_flight; /* in the batches; 0: none */
+	uint64_t appended;            /* the newest in the log's memory */
+};
+
+/* The last probe (delivery/probe.h). */
+struct probe {
+	uint64_t word;     /* the state under which it was begun ... */
+	uint64_t sequence; /* ... of this message */
+	uint16_t status;   /* as what it was ended; 0: it was not */
+	uint64_t group;    /* ... of the group with this hash; 0: it is not known */
+	bool looked_up;    /* ... or was not looked up yet */
+	uint64_t generation, delay_ns, due_ns; /* auto_probe */
+};
+
+/* The checkpoint of the active segment, while parts of it are not appended yet (queue/checkpoint.h). */
+struct checkpoint {
+	bool open;
+	size_t entry;             /* segments told so far */
+	uint64_t received;        /* receive counts of messages below this sequence are told */
+	uint64_t base;            /* chunks of unsettled told so far */
+	uint64_t highest;         /* up to here they are told */
+	struct log_totals totals; /* of what it says is settled */
+	uint64_t messages;        /* in the active segment */
+};
+
+/* What is in the batches, and what the compactor waits for. */
+struct logged {
+	/* Number of the segment whose checkpoint ended there; how many settlements are in the log. durable: also after
+	 * a power cut. */
+	struct {
+		uint64_t checkpoint, settled;
+	} gathered, in_flight, durable;
+	uint64_t settled_count; /* settlements since the start */
+	uint64_t wanted_segment,
+	    wanted_settled; /* the compactor waits for so many, to free this one */
 };
 
 /* A file beside a log (log/ids.h). */
@@ -43,68 +122,95 @@ struct ids_file {
 	uint64_t number, newest_clock_s;
 };
 
-TAILQ_HEAD(connection_list, connection);
+/* Of segments that are gone. */
+struct ids_files {
+	struct ids_file *files;
+	size_t count, capacity;
+};
+
 TAILQ_HEAD(worker_list, worker);
+
+/* No lane is with two of them. */
+struct attached {
+	struct worker_list workers;
+	uint64_t generation; /* of lanes */
+};
 
 struct queue {
 	struct router *router;
 	const struct config_queue *config;
 	struct policy policy; /* the part of it that workers are told */
 	struct control_queue *control;
-	unsigned index, topic;
+	unsigned number, topic;
 	struct filter *filter;
 	struct writer writer;
 
 	uint64_t next_sequence;
-	uint64_t batch_first_sequence; /* first of the gathered batch, 0: none */
-	uint64_t reserved_end;         /* sequences below this are promised in the log */
-	uint64_t skipped, skipped_end; /* were skipped, which is not logged yet; 0: none were */
 	struct settled settled;
-	struct received received; /* by whose handlers workers died */
-	struct received answered; /* how often they answered 5xx under the gate, since our start */
+	struct reservation reservation;
+	struct pending pending;
+	struct index index;
+	struct lookup lookup;
+	struct queue_room room;
+	struct receives receives;
 	struct retention retention;
-	struct log_settled *pending; /* settled, not yet in the log */
-	size_t pending_count, pending_capacity;
-	struct mark *marks;
-	size_t mark_count, mark_capacity;
-	uint64_t head_sequence; /* that the oldest age was worked out for */
-	bool over_max_bytes;    /* takes no message until some are settled */
-	uint64_t looked_ns;     /* when it was looked for room in vain last */
-	int read_error;         /* -errno of the last read of a message, if it failed */
+	struct state_log state;
+	struct checkpoint checkpoint;
+	struct logged logged;
+	struct ids_files ids;
 
-	uint64_t state_gathered, state_flying; /* generations in the batches; 0: none */
-	uint64_t state_appended;               /* newest generation in the log's memory */
-	uint64_t probing_word;   /* the state under which the last probe was begun ... */
-	uint64_t probe_sequence; /* ... of this message */
-	uint16_t probe_status;   /* as what it was ended; 0: it was not */
-	uint64_t probe_group;    /* ... of the group with this hash; 0: it is not known */
-	bool probe_looked_up;    /* ... or was not looked up yet */
-	uint64_t probe_generation, probe_delay_ns, probe_due_ns; /* auto_probe */
-
-	/* The checkpoint of the active segment, while parts of it are not appended yet. */
-	bool checkpoint_open;
-	size_t checkpoint_entry;      /* segments told so far */
-	uint64_t checkpoint_received; /* receive counts of messages below this sequence are told */
-	uint64_t checkpoint_base;     /* chunks of unsettled told so far */
-	uint64_t checkpoint_highest;  /* up to here they are told */
-	struct log_totals checkpoint_totals; /* of what it says is settled */
-	uint64_t segment_messages;           /* in the active segment */
-	/* What is in the batches: number of the segment whose checkpoint ended there; how many
-	 * settlements are in the log. durable: also after a power cut. */
-	struct logged {
-		uint64_t checkpoint, settled;
-	} gathered, flying, durable;
-	uint64_t settled_count; /* settlements since the start */
-	uint64_t wanted_segment,
-	    wanted_settled;   /* the compactor waits for so many, to free this one */
-	struct ids_file *ids; /* of segments that are gone */
-	size_t ids_count, ids_capacity;
-
+	struct probe probe;
 	struct groups groups;
-	uint64_t lane_generation;
-	struct worker_list workers; /* attached; no lane is with two of them */
-	struct notify *notify;      /* on_trip; NULL: there was nothing to tell */
+	struct attached attached;
+	struct notify *notify; /* on_trip; NULL: there was nothing to tell */
 };
+
+/*
+ * The router, by module.
+ */
+
+/* RUN/router.sock (listen.h). */
+struct listener {
+	int fd;
+	struct io_request request;
+	bool restarts;     /* on a new socket, as soon as the back end has let go of the old one */
+	bool failing;      /* accepting ended with an error, and that was said */
+	uint64_t again_ns; /* accepting ended: when to go on; 0: it did not */
+	int error;         /* why no new socket could be made, -errno: each reason is logged once */
+};
+
+/* RLIMIT_NOFILE, and what it was before it was raised; 0: there is none. Of these descriptors some are kept for the
+ * router's own files, and some for workers and headgatectl, whatever publishers do. */
+struct descriptors {
+	uint64_t limit, before;
+	uint64_t own, workers;
+};
+
+/* The batch being gathered, the one on its way to the disk, the one before (upkeep/batch.h). */
+struct batch {
+	uint64_t number;         /* of the one being gathered */
+	bool dirty;              /* something in it waits for the disk (settlements do not) */
+	bool synced;             /* it is to be */
+	bool in_flight;          /* a batch is on its way to the disk */
+	bool in_flight_synced;   /* it will be */
+	unsigned in_flight_logs; /* that are not durable yet */
+	uint64_t previous;       /* the one before, and its logs */
+	uint64_t previous_ids[CONFIG_QUEUES];
+	uint32_t previous_logs;
+	uint64_t barrier;      /* the last batch that was synced (log/format.h) */
+	uint64_t unsynced_ns;  /* CLOCK_MONOTONIC, of the first one since that was not; 0: none */
+	uint64_t committed_ns; /* CLOCK_MONOTONIC, when the last batch was closed */
+};
+
+/* What the router made in RUN and STATE (places.h). */
+struct places {
+	struct place_lock run_lock, state_lock;
+	uint64_t looked_ns; /* CLOCK_MONOTONIC */
+	/* Why the last look could not make again what was removed, -errno: each reason is logged once. */
+	int state_error, run_error, control_error, pid_file_error;
+};
+
+TAILQ_HEAD(connection_list, connection);
 
 struct router {
 	struct io *io;
@@ -119,35 +225,15 @@ struct router {
 	struct compactor *compactor;
 	uint8_t *scratch; /* for lookup_frame() and lookup_find(): what is read from the disk */
 	char user[CONTROL_NAME_BYTES]; /* whose process this is; "": the name is not known */
-	int listen_fd;
-	struct place_lock run_lock, state_lock;
-	bool listens_again; /* on a new socket, as soon as the back end has let go of the old one */
-	/* RLIMIT_NOFILE, and what it was before it was raised; 0: there is none. Of these descriptors some are kept for
-	 * the router's own files, and some for workers and headgatectl, whatever publishers do. */
-	uint64_t descriptors, descriptors_before;
-	uint64_t kept_own, kept_workers;
-	struct io_request accept_request;
-	uint64_t accept_again_ns; /* accepting ended: when to go on; 0: it did not */
-	bool accept_failing;      /* ... with an error, and that was said */
-
-	uint64_t batch;                                       /* number of the one being gathered */
-	uint64_t previous_batch, previous_ids[CONFIG_QUEUES]; /* the one before, and its logs */
-	uint32_t previous_logs;
-	bool batch_dirty;       /* something in it waits for the disk (settlements do not) */
-	uint64_t barrier;       /* the last batch that was synced (log/format.h) */
-	uint64_t unsynced_ns;   /* CLOCK_MONOTONIC, of the first one since that was not; 0: none */
-	bool batch_synced;      /* the one being gathered is to be */
-	bool flying_synced;     /* the one on its way to the disk will be */
-	bool flying;            /* a batch is on its way to the disk */
-	unsigned flying_logs;   /* that are not durable yet */
-	uint64_t committed_ns;  /* CLOCK_MONOTONIC, when the last batch was closed */
-	uint64_t clock_ns;      /* router_clock_ns() ... */
-	uint64_t clock_base_ns; /* ... at this CLOCK_MONOTONIC */
+	struct listener listener;
+	struct descriptors descriptors;
+	struct places places;
+	struct batch batch;
+	struct {
+		uint64_t ns;      /* router_clock_ns() ... */
+		uint64_t base_ns; /* ... at this CLOCK_MONOTONIC */
+	} clock;
 	uint64_t ticked_ns;
-	uint64_t looked_ns; /* CLOCK_MONOTONIC: places_look() */
-	/* Why the last look could not make again what was removed, -errno: each reason is logged once. */
-	int state_error, run_error, control_error, listen_error, pid_file_error;
-
 	bool stopping; /* takes no more, ends when all is durable */
 	int failed;    /* -errno: a write failed; nothing is acknowledged any more */
 };
@@ -164,7 +250,7 @@ queue_of(const struct writer *writer)
 static inline uint64_t
 router_clock_ns(const struct router *router)
 {
-	return router->clock_ns + io_monotonic_ns() - router->clock_base_ns;
+	return router->clock.ns + io_monotonic_ns() - router->clock.base_ns;
 }
 
 static inline uint32_t

@@ -212,7 +212,7 @@ deliver_next(struct worker *worker, struct group *group)
 	const struct log_frame *frame;
 	struct lane_delivery delivery = {
 		.sequence = next.sequence,
-		.receive_count = received_count(&queue->received, next.sequence),
+		.receive_count = received_count(&queue->receives.died, next.sequence),
 		.flags = group->releasing ? 0 : LANE_AGAIN,
 	};
 	int rc = lookup_message(queue, next.position, next.sequence, &frame);

@@ -71,8 +71,8 @@ trip(struct worker *worker, const struct lane_completion *completion, uint64_t p
 	struct queue *queue = worker->queue;
 	struct control_detail detail = { 0 };
 
-	if (received_set(&queue->answered, completion->sequence,
-		received_count(&queue->answered, completion->sequence) + 1) != 0)
+	if (received_set(&queue->receives.answered, completion->sequence,
+		received_count(&queue->receives.answered, completion->sequence) + 1) != 0)
 		queue->router->failed = -ENOMEM;
 	subscription_by_router(queue, &detail);
 	detail.sequence = completion->sequence;
@@ -92,8 +92,8 @@ count_handlers(const struct queue *queue, const struct lane_completion *completi
     const struct redelivery *redelivery)
 {
 	uint64_t sequence = completion->sequence;
-	uint32_t count =
-	    received_count(&queue->received, sequence) + received_count(&queue->answered, sequence);
+	uint32_t count = received_count(&queue->receives.died, sequence) +
+	    received_count(&queue->receives.answered, sequence);
 
 	if (redelivery != NULL && redelivery->group->sequence == sequence)
 		count += redelivery->group->tries;

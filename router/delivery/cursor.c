@@ -187,6 +187,6 @@ cursor_rewind(struct queue *queue, const struct log_segment *segment)
 {
 	struct worker *worker;
 
-	TAILQ_FOREACH (worker, &queue->workers, link)
+	TAILQ_FOREACH (worker, &queue->attached.workers, link)
 		rewind_one(worker, segment);
 }

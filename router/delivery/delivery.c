@@ -20,7 +20,7 @@ may_deliver(struct worker *worker, uint64_t sequence)
 	if (worker->alone != 0 && !settled_has(&queue->settled, worker->alone))
 		return false;
 	worker->alone = 0;
-	if (received_count(&queue->received, sequence) == 0)
+	if (received_count(&queue->receives.died, sequence) == 0)
 		return true;
 	if (worker->in_flight > 0)
 		return false;
@@ -43,7 +43,7 @@ deliver(struct worker *worker, const struct log_frame *frame)
 	struct queue *queue = worker->queue;
 	struct lane_delivery delivery = {
 		.sequence = frame->sequence,
-		.receive_count = received_count(&queue->received, frame->sequence),
+		.receive_count = received_count(&queue->receives.died, frame->sequence),
 	};
 	int rc = 0;
 
@@ -54,7 +54,7 @@ deliver(struct worker *worker, const struct log_frame *frame)
 		return 0;
 	if (queue->groups.count > 0)
 		rc = blocking_park(worker, frame);
-	if (rc == 0 && (queue->received.count > 0 || worker->alone != 0) &&
+	if (rc == 0 && (queue->receives.died.count > 0 || worker->alone != 0) &&
 	    !may_deliver(worker, frame->sequence))
 		return 0;
 	if (rc == 0 && !flights_reserve(&worker->flights))

@@ -46,7 +46,7 @@ detach_worker(struct worker *worker)
 	if (!queue->router->stopping)
 		count_receive(worker);
 	worker->detached = true;
-	TAILQ_REMOVE(&queue->workers, worker, link);
+	TAILQ_REMOVE(&queue->attached.workers, worker, link);
 	worker_count_returned(worker, worker->in_flight);
 	if (worker->control != NULL)
 		/* Relaxed: a free entry says nothing else. */

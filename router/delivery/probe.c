@@ -38,11 +38,11 @@ look_up_group(struct queue *queue)
 {
 	const struct log_frame *frame;
 	struct group *group = NULL;
-	int rc = lookup_find(queue, queue->probe_sequence, &frame);
+	int rc = lookup_find(queue, queue->probe.sequence, &frame);
 
-	queue->probe_looked_up = rc == 1 || rc == -EBADMSG;
-	if (rc == 1 && blocking_hash(frame, &queue->probe_group) == 0)
-		group = groups_find(&queue->groups, queue->probe_group);
+	queue->probe.looked_up = rc == 1 || rc == -EBADMSG;
+	if (rc == 1 && blocking_hash(frame, &queue->probe.group) == 0)
+		group = groups_find(&queue->groups, queue->probe.group);
 	if (group != NULL)
 		blocking_request(queue, group, 0);
 }
@@ -50,11 +50,11 @@ look_up_group(struct queue *queue)
 static void
 begin(struct queue *queue, uint64_t word, uint64_t sequence)
 {
-	queue->probing_word = word;
-	queue->probe_sequence = sequence;
-	queue->probe_status = 0;
-	queue->probe_group = 0;
-	queue->probe_looked_up =
+	queue->probe.word = word;
+	queue->probe.sequence = sequence;
+	queue->probe.status = 0;
+	queue->probe.group = 0;
+	queue->probe.looked_up =
 	    !queue->policy.blocks_server_error && !queue->policy.blocks_client_error;
 }
 
@@ -64,7 +64,7 @@ static void
 open_ended(struct queue *queue, uint64_t word, struct control_detail *detail)
 {
 	const struct queue *dead = &queue->router->queues[queue->config->dead_letter_queue];
-	uint16_t status = word == queue->probing_word ? queue->probe_status : 0;
+	uint16_t status = word == queue->probe.word ? queue->probe.status : 0;
 	bool is_dead = transfer_takes(queue, status);
 	char reason[CONTROL_TEXT_BYTES], ended[16] = "was given up";
 
@@ -91,7 +91,7 @@ repair(struct queue *queue, uint64_t word)
 	subscription_by_router(queue, &detail);
 	strlcpy(detail.reason, "somebody wrote into the control segment", sizeof(detail.reason));
 	control_change_state(
-	    &queue->router->control, queue->index, 0, word, CONTROL_STOPPED, &detail, &now);
+	    &queue->router->control, queue->number, 0, word, CONTROL_STOPPED, &detail, &now);
 }
 
 void
@@ -102,10 +102,10 @@ probe_look(struct queue *queue)
 	uint64_t word;
 
 	if (state == CONTROL_RUNNING)
-		queue->probe_delay_ns = 0;
+		queue->probe.delay_ns = 0;
 	if (state != CONTROL_PROBING && control_state_name(state) != NULL)
 		return;
-	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	control_read_state(&queue->router->control, queue->number, &word, &detail);
 	if (control_state_name(control_word_state(word)) == NULL) {
 		repair(queue, word);
 		return;
@@ -116,9 +116,9 @@ probe_look(struct queue *queue)
 		open_ended(queue, word, &detail);
 		return;
 	}
-	if (word != queue->probing_word)
+	if (word != queue->probe.word)
 		begin(queue, word, detail.sequence);
-	if (!queue->probe_looked_up)
+	if (!queue->probe.looked_up)
 		look_up_group(queue);
 }
 
@@ -130,10 +130,10 @@ probe_blocked(struct queue *queue, const struct group *group, uint64_t sequence)
 
 	if (control_word_state(subscription_word(queue)) != CONTROL_PROBING)
 		return;
-	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	control_read_state(&queue->router->control, queue->number, &word, &detail);
 	if (control_word_state(word) != CONTROL_PROBING ||
 	    (sequence != detail.sequence &&
-		(word != queue->probing_word || group->hash != queue->probe_group)))
+		(word != queue->probe.word || group->hash != queue->probe.group)))
 		return;
 	if (sequence != detail.sequence && detail.flags & CONTROL_SKIP)
 		change(
@@ -157,10 +157,10 @@ delay(struct queue *queue, uint64_t now_ns)
 {
 	uint64_t first_ns = queue->config->auto_probe_ns;
 
-	queue->probe_delay_ns = queue->probe_delay_ns == 0 ? first_ns : 2 * queue->probe_delay_ns;
-	if (queue->probe_delay_ns > DELAY_MAX_NS)
-		queue->probe_delay_ns = first_ns > DELAY_MAX_NS ? first_ns : DELAY_MAX_NS;
-	queue->probe_due_ns = now_ns + queue->probe_delay_ns;
+	queue->probe.delay_ns = queue->probe.delay_ns == 0 ? first_ns : 2 * queue->probe.delay_ns;
+	if (queue->probe.delay_ns > DELAY_MAX_NS)
+		queue->probe.delay_ns = first_ns > DELAY_MAX_NS ? first_ns : DELAY_MAX_NS;
+	queue->probe.due_ns = now_ns + queue->probe.delay_ns;
 }
 
 void
@@ -175,13 +175,13 @@ probe_auto(struct queue *queue, uint64_t now_ns)
 		tell_due(queue, 0);
 		return;
 	}
-	if (control_word_generation(word) != queue->probe_generation) {
-		queue->probe_generation = control_word_generation(word);
+	if (control_word_generation(word) != queue->probe.generation) {
+		queue->probe.generation = control_word_generation(word);
 		delay(queue, now_ns);
 	}
-	tell_due(queue, queue->probe_due_ns);
-	if (now_ns < queue->probe_due_ns)
+	tell_due(queue, queue->probe.due_ns);
+	if (now_ns < queue->probe.due_ns)
 		return;
-	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	control_read_state(&queue->router->control, queue->number, &word, &detail);
 	change(queue, word, GATE_PROBE, &detail, "auto_probe");
 }

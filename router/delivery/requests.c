@@ -18,7 +18,7 @@ requests_answer(struct connection *connection, const struct blocked_tried *tried
 	msgpack_sbuffer_destroy(&buffer);
 	/* Of what was ended nobody is told before it is on disk. */
 	if (tried->outcome == BLOCKED_ENDED || tried->outcome == BLOCKED_DEAD_LETTER)
-		connection->router->batch_dirty = true;
+		connection->router->batch.dirty = true;
 	else
 		connection_flush_now(connection);
 }

@@ -168,7 +168,7 @@ worker_publish_counters(struct queue *queue)
 	uint64_t in_flight = 0;
 	bool all_seen = true;
 
-	TAILQ_FOREACH (worker, &queue->workers, link) {
+	TAILQ_FOREACH (worker, &queue->attached.workers, link) {
 		all_seen &= publish_words(worker);
 		in_flight += worker->in_flight;
 	}

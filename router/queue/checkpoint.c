@@ -20,8 +20,8 @@ _Static_assert(sizeof(struct settled_chunk) >= sizeof(struct log_segment_entry) 
 bool
 checkpoint_tells(const struct queue *queue, uint64_t sequence)
 {
-	return queue->checkpoint_open && sequence <= queue->checkpoint_highest &&
-	    sequence / SETTLED_CHUNK_BITS * SETTLED_CHUNK_BITS >= queue->checkpoint_base;
+	return queue->checkpoint.open && sequence <= queue->checkpoint.highest &&
+	    sequence / SETTLED_CHUNK_BITS * SETTLED_CHUNK_BITS >= queue->checkpoint.base;
 }
 
 static void
@@ -30,7 +30,7 @@ append_head(struct queue *queue)
 	const struct control_counters *counters = &queue->control->counters;
 	struct log_checkpoint head = {
 		.next_sequence = queue->next_sequence,
-		.reserved = queue->reserved_end,
+		.reserved = queue->reservation.end,
 		.clock_ns = router_clock_ns(queue->router),
 		.published = counters_read(&counters->published),
 		.duplicates = counters_read(&counters->duplicates),
@@ -44,7 +44,7 @@ append_head(struct queue *queue)
 	writer_finish(&queue->writer, frame);
 	/* These are settled, though some may wait to be logged. What is settled while the checkpoint is open is
 	 * added, where a chunk says so. */
-	queue->checkpoint_totals = (struct log_totals){
+	queue->checkpoint.totals = (struct log_totals){
 		.done = counters_read(&counters->done),
 		.failed = counters_read(&counters->failed),
 		.dead_lettered = counters_read(&counters->dead_lettered),
@@ -95,11 +95,11 @@ checkpoint_begin(struct writer *writer)
 
 	if (last != NULL && last->end_sequence == 0) {
 		last->end_sequence = queue->next_sequence;
-		last->messages = queue->segment_messages;
+		last->messages = queue->checkpoint.messages;
 		last->end_clock_ns = router_clock_ns(queue->router);
 	}
 	writer->active.segment.first_sequence = queue->next_sequence;
-	queue->segment_messages = 0;
+	queue->checkpoint.messages = 0;
 	writer->active.ids_bytes = 0;
 	/* The segment is new: these always fit. */
 	append_head(queue);
@@ -108,12 +108,12 @@ checkpoint_begin(struct writer *writer)
 		append_entries(queue, writer->old_count - 1, writer->old_count);
 	subscription_append(queue);
 	expiry_append(queue, true);
-	queue->checkpoint_open = true;
-	queue->checkpoint_entry = 0;
-	queue->checkpoint_received = 0;
-	queue->checkpoint_base = 0;
-	queue->checkpoint_highest = queue->settled.highest;
-	queue->router->batch_dirty = queue->router->batch_synced = true;
+	queue->checkpoint.open = true;
+	queue->checkpoint.entry = 0;
+	queue->checkpoint.received = 0;
+	queue->checkpoint.base = 0;
+	queue->checkpoint.highest = queue->settled.highest;
+	queue->router->batch.dirty = queue->router->batch.synced = true;
 	CRASH_POINT("checkpoint.begun");
 }
 
@@ -122,8 +122,8 @@ checkpoint_begin(struct writer *writer)
 static bool
 append_counts(struct queue *queue)
 {
-	const struct received *received = &queue->received;
-	size_t first = received_find(received, queue->checkpoint_received);
+	const struct received *received = &queue->receives.died;
+	size_t first = received_find(received, queue->checkpoint.received);
 	size_t n = received->count - first;
 
 	if (n > CHECKPOINT_PIECE)
@@ -131,7 +131,7 @@ append_counts(struct queue *queue)
 	if (n == 0)
 		return false;
 	receives_append(queue, received->counts + first, n);
-	queue->checkpoint_received = received->counts[first + n - 1].sequence + 1;
+	queue->checkpoint.received = received->counts[first + n - 1].sequence + 1;
 	return true;
 }
 
@@ -143,9 +143,9 @@ append_chunks(struct queue *queue)
 	struct log_frame *frame;
 	uint32_t length;
 	size_t n =
-	    settled_copy_chunks(&queue->settled, queue->checkpoint_base, chunks, CHECKPOINT_PIECE);
+	    settled_copy_chunks(&queue->settled, queue->checkpoint.base, chunks, CHECKPOINT_PIECE);
 
-	while (n > 0 && chunks[n - 1].base > queue->checkpoint_highest)
+	while (n > 0 && chunks[n - 1].base > queue->checkpoint.highest)
 		n--; /* newer than the checkpoint */
 	if (n == 0)
 		return false;
@@ -153,7 +153,7 @@ append_chunks(struct queue *queue)
 	frame = writer_begin(&queue->writer, LOG_UNSETTLED, length);
 	memcpy(frame + 1, chunks, length);
 	writer_finish(&queue->writer, frame);
-	queue->checkpoint_base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
+	queue->checkpoint.base = chunks[n - 1].base + SETTLED_CHUNK_BITS;
 	CRASH_POINT("checkpoint.appended");
 	return true;
 }
@@ -163,12 +163,12 @@ static void
 append_totals(struct queue *queue)
 {
 	struct log_frame *frame =
-	    writer_begin(&queue->writer, LOG_TOTALS, sizeof(queue->checkpoint_totals));
+	    writer_begin(&queue->writer, LOG_TOTALS, sizeof(queue->checkpoint.totals));
 
-	memcpy(frame + 1, &queue->checkpoint_totals, sizeof(queue->checkpoint_totals));
+	memcpy(frame + 1, &queue->checkpoint.totals, sizeof(queue->checkpoint.totals));
 	writer_finish(&queue->writer, frame);
-	queue->checkpoint_open = false;
-	queue->gathered.checkpoint = queue->writer.active.segment.number;
+	queue->checkpoint.open = false;
+	queue->logged.gathered.checkpoint = queue->writer.active.segment.number;
 	CRASH_POINT("checkpoint.whole");
 }
 
@@ -178,7 +178,7 @@ checkpoint_bytes(const struct writer *writer)
 	const struct queue *queue = queue_of(writer);
 
 	return PIECE_BYTES + writer->old_count * sizeof(struct log_segment_entry) +
-	    queue->received.count * sizeof(struct log_received) +
+	    queue->receives.died.count * sizeof(struct log_received) +
 	    queue->settled.count * sizeof(struct settled_chunk);
 }
 
@@ -186,10 +186,10 @@ void
 checkpoint_log(struct queue *queue)
 {
 	/* writer_room() may begin a segment and with it a new checkpoint. */
-	while (queue->checkpoint_open && writer_room(&queue->writer, PIECE_BYTES) == 1) {
-		if (queue->checkpoint_entry + 1 < queue->writer.old_count)
-			queue->checkpoint_entry = append_entries(
-			    queue, queue->checkpoint_entry, queue->writer.old_count - 1);
+	while (queue->checkpoint.open && writer_room(&queue->writer, PIECE_BYTES) == 1) {
+		if (queue->checkpoint.entry + 1 < queue->writer.old_count)
+			queue->checkpoint.entry = append_entries(
+			    queue, queue->checkpoint.entry, queue->writer.old_count - 1);
 		else if (!append_counts(queue) && !append_chunks(queue))
 			append_totals(queue);
 	}
@@ -198,5 +198,5 @@ checkpoint_log(struct queue *queue)
 bool
 checkpoint_due(struct queue *queue)
 {
-	return queue->checkpoint_open && writer_room(&queue->writer, PIECE_BYTES) == 1;
+	return queue->checkpoint.open && writer_room(&queue->writer, PIECE_BYTES) == 1;
 }

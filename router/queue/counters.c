@@ -29,7 +29,7 @@ unsettled_bytes(const struct queue *queue)
 	left = settled_count_live(
 	    &queue->settled, writer->active.segment.first_sequence, queue->next_sequence);
 	return bytes +
-	    share(writer->end - writer->active.segment.position, left, queue->segment_messages);
+	    share(writer->end - writer->active.segment.position, left, queue->checkpoint.messages);
 }
 
 static enum control_refusal
@@ -38,7 +38,7 @@ refusal(const struct queue *queue)
 	const struct queue *dead = &queue->router->queues[queue->config->dead_letter_queue];
 	int rc = space_shortage(&queue->writer);
 
-	if (queue->over_max_bytes)
+	if (queue->room.over_max_bytes)
 		return CONTROL_MAX_BYTES;
 	if (rc == -ESTALE)
 		return CONTROL_FILES_GONE;
@@ -71,16 +71,16 @@ counters_publish(struct queue *queue)
 	atomic_store_explicit(
 	    &counters->log_bytes, segments_bytes(&queue->writer), memory_order_relaxed);
 	counters_publish_groups(queue);
-	queue->over_max_bytes =
+	queue->room.over_max_bytes =
 	    queue->config->max_bytes > 0 && unsettled_bytes(queue) >= queue->config->max_bytes;
 	atomic_store_explicit(&queue->control->refuses, refusal(queue), memory_order_relaxed);
 	index_drop(queue);
-	if (published == ended || queue->mark_count == 0) {
+	if (published == ended || queue->index.count == 0) {
 		atomic_store_explicit(&counters->oldest_ns, 0, memory_order_relaxed);
-		queue->head_sequence = 0;
-	} else if (head != queue->head_sequence) {
+		queue->lookup.oldest = 0;
+	} else if (head != queue->lookup.oldest) {
 		oldest = lookup_oldest_ns(queue, head, &again);
 		atomic_store_explicit(&counters->oldest_ns, oldest, memory_order_relaxed);
-		queue->head_sequence = again ? 0 : head;
+		queue->lookup.oldest = again ? 0 : head;
 	}
 }

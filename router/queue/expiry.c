@@ -32,7 +32,7 @@ expiry_append(struct queue *queue, bool all)
 	frame = writer_begin(&queue->writer, LOG_CLOCK, (uint32_t)(n * sizeof(*marks)));
 	memcpy(frame + 1, marks, n * sizeof(*marks));
 	writer_finish(&queue->writer, frame);
-	queue->router->batch_dirty = true;
+	queue->router->batch.dirty = true;
 }
 
 void

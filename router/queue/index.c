@@ -9,32 +9,32 @@ enum { MARK_BYTES = 256 << 10 }; /* a mark for at least this much of the log */
 int
 index_add(struct queue *queue, uint64_t position, uint64_t sequence, uint64_t time_ns)
 {
-	if (queue->mark_count > 0 &&
-	    position - queue->marks[queue->mark_count - 1].position < MARK_BYTES)
+	if (queue->index.count > 0 &&
+	    position - queue->index.entries[queue->index.count - 1].position < MARK_BYTES)
 		return 0;
-	if (queue->mark_count == queue->mark_capacity) {
-		size_t more = queue->mark_capacity ? 2 * queue->mark_capacity : 64;
-		void *bigger = realloc(queue->marks, more * sizeof(*queue->marks));
+	if (queue->index.count == queue->index.capacity) {
+		size_t more = queue->index.capacity ? 2 * queue->index.capacity : 64;
+		void *bigger = realloc(queue->index.entries, more * sizeof(*queue->index.entries));
 
 		if (bigger == NULL)
 			return -ENOMEM;
-		queue->marks = bigger;
-		queue->mark_capacity = more;
+		queue->index.entries = bigger;
+		queue->index.capacity = more;
 	}
-	queue->marks[queue->mark_count++] =
-	    (struct mark){ .position = position, .sequence = sequence, .time_ns = time_ns };
+	queue->index.entries[queue->index.count++] =
+	    (struct index_entry){ .position = position, .sequence = sequence, .time_ns = time_ns };
 	return 0;
 }
 
 size_t
 index_find(const struct queue *queue, uint64_t sequence)
 {
-	size_t low = 0, high = queue->mark_count;
+	size_t low = 0, high = queue->index.count;
 
 	while (high - low > 1) {
 		size_t middle = low + (high - low) / 2;
 
-		if (queue->marks[middle].sequence <= sequence)
+		if (queue->index.entries[middle].sequence <= sequence)
 			low = middle;
 		else
 			high = middle;
@@ -51,38 +51,39 @@ index_first(const struct queue *queue)
 uint64_t
 index_first_position(const struct queue *queue)
 {
-	return queue->mark_count == 0 ? queue->writer.durable
-				      : queue->marks[index_first(queue)].position;
+	return queue->index.count == 0 ? queue->writer.durable
+				       : queue->index.entries[index_first(queue)].position;
 }
 
 void
 index_drop(struct queue *queue)
 {
-	size_t drop = queue->mark_count ? index_first(queue) : 0;
+	size_t drop = queue->index.count ? index_first(queue) : 0;
 
-	if (drop < 64 || drop < queue->mark_count / 2)
+	if (drop < 64 || drop < queue->index.count / 2)
 		return;
-	queue->mark_count -= drop;
-	memmove(queue->marks, queue->marks + drop, queue->mark_count * sizeof(*queue->marks));
+	queue->index.count -= drop;
+	memmove(queue->index.entries, queue->index.entries + drop,
+	    queue->index.count * sizeof(*queue->index.entries));
 }
 
 void
 index_move(struct queue *queue, uint64_t from, uint64_t to, uint64_t sequence)
 {
-	struct mark first = { .position = from + LOG_HEADER_BYTES, .sequence = sequence };
+	struct index_entry first = { .position = from + LOG_HEADER_BYTES, .sequence = sequence };
 	size_t kept = 0;
 	bool placed = false;
 
-	for (size_t i = 0; i < queue->mark_count; i++) {
-		const struct mark mark = queue->marks[i];
+	for (size_t i = 0; i < queue->index.count; i++) {
+		const struct index_entry mark = queue->index.entries[i];
 
 		if (mark.position < from || mark.position >= to) {
-			queue->marks[kept++] = mark;
+			queue->index.entries[kept++] = mark;
 		} else if (!placed) {
 			first.time_ns = mark.time_ns;
-			queue->marks[kept++] = first;
+			queue->index.entries[kept++] = first;
 			placed = true;
 		}
 	}
-	queue->mark_count = kept;
+	queue->index.count = kept;
 }

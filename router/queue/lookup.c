@@ -138,12 +138,12 @@ lookup_note(struct queue *queue, int rc)
 {
 	bool failed = rc != 0 && rc != -EBADMSG;
 
-	if (failed && rc != queue->read_error)
+	if (failed && rc != queue->lookup.error)
 		event(EVENT_ERROR, "log.not_read", "s:queue", queue->config->name, "s:error",
 		    strerror(-rc), NULL);
 	if (rc == -ENOENT) /* somebody removed it: status says so */
 		queue->writer.files_gone = true;
-	queue->read_error = failed ? rc : 0;
+	queue->lookup.error = failed ? rc : 0;
 	return failed ? -EAGAIN : rc;
 }
 
@@ -196,9 +196,9 @@ find(struct queue *queue, uint64_t sequence, uint64_t *position, const struct lo
 int
 lookup_find(struct queue *queue, uint64_t sequence, const struct log_frame **found)
 {
-	uint64_t position = queue->mark_count == 0
+	uint64_t position = queue->index.count == 0
 	    ? queue->writer.durable
-	    : queue->marks[index_find(queue, sequence)].position;
+	    : queue->index.entries[index_find(queue, sequence)].position;
 	int rc = find(queue, sequence, &position, found);
 
 	return rc == 0 ? -EBADMSG : rc;
@@ -216,7 +216,7 @@ lookup_message(
 uint64_t
 lookup_oldest_ns(struct queue *queue, uint64_t head, bool *again)
 {
-	struct mark *mark = &queue->marks[index_first(queue)];
+	struct index_entry *mark = &queue->index.entries[index_first(queue)];
 	uint64_t position = mark->position;
 	const struct log_frame *frame;
 	struct envelope envelope;
@@ -224,7 +224,7 @@ lookup_oldest_ns(struct queue *queue, uint64_t head, bool *again)
 
 	*again = rc != 1 && rc != -EBADMSG;
 	if (rc == 1 && open_frame(frame, &envelope) == 0)
-		*mark = (struct mark){
+		*mark = (struct index_entry){
 			.position = position,
 			.sequence = head,
 			.time_ns = envelope.published_ns,

@@ -250,10 +250,10 @@ start(struct queue *queue, struct notify *notify, uint64_t now_ns)
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
 	fill_variables(text, queue, &notify->next);
 	environment = make_environment(text);
-	set_descriptors_limit(router->descriptors_before);
+	set_descriptors_limit(router->descriptors.before);
 	rc = environment != NULL ? spawn(&notify->pid, queue->config->on_trip, environment, ends[1])
 				 : ENOMEM;
-	set_descriptors_limit(router->descriptors);
+	set_descriptors_limit(router->descriptors.limit);
 	free(environment);
 	free_variables(text);
 	close(ends[1]);

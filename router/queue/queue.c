@@ -23,9 +23,9 @@ finish_message(struct queue *queue, struct log_frame *frame, uint16_t group_hash
 	frame->sequence = queue->next_sequence++;
 	frame->group_hash = group_hash;
 	writer_finish(&queue->writer, frame);
-	if (queue->batch_first_sequence == 0)
-		queue->batch_first_sequence = frame->sequence;
-	queue->segment_messages++;
+	if (queue->index.batch_first == 0)
+		queue->index.batch_first = frame->sequence;
+	queue->checkpoint.messages++;
 	queue->writer.active.ids_bytes += sizeof(struct log_id);
 	counters_add(&queue->control->counters.published, 1);
 	return frame->sequence;
@@ -59,8 +59,8 @@ queue_append_moved(struct queue *queue, const struct log_content *content, uint1
 static int
 add_pending(struct queue *queue, uint64_t sequence, uint16_t status)
 {
-	if (queue->pending_count > 0) {
-		struct log_settled *last = &queue->pending[queue->pending_count - 1];
+	if (queue->pending.count > 0) {
+		struct log_settled *last = &queue->pending.ranges[queue->pending.count - 1];
 
 		if (last->first + last->count == sequence && last->status == status &&
 		    last->count < UINT32_MAX) {
@@ -68,16 +68,17 @@ add_pending(struct queue *queue, uint64_t sequence, uint16_t status)
 			return 0;
 		}
 	}
-	if (queue->pending_count == queue->pending_capacity) {
-		size_t more = queue->pending_capacity ? 2 * queue->pending_capacity : 256;
-		void *bigger = realloc(queue->pending, more * sizeof(*queue->pending));
+	if (queue->pending.count == queue->pending.capacity) {
+		size_t more = queue->pending.capacity ? 2 * queue->pending.capacity : 256;
+		void *bigger =
+		    realloc(queue->pending.ranges, more * sizeof(*queue->pending.ranges));
 
 		if (bigger == NULL)
 			return -ENOMEM;
-		queue->pending = bigger;
-		queue->pending_capacity = more;
+		queue->pending.ranges = bigger;
+		queue->pending.capacity = more;
 	}
-	queue->pending[queue->pending_count++] =
+	queue->pending.ranges[queue->pending.count++] =
 	    (struct log_settled){ .first = sequence, .count = 1, .status = status };
 	return 0;
 }
@@ -94,7 +95,7 @@ count_outcome(struct queue *queue, uint64_t sequence, uint16_t status, uint16_t 
 	if (flags & LOG_SETTLED_EXPIRED)
 		counters_add(&counters->expired, 1);
 	if (checkpoint_tells(queue, sequence))
-		log_count(&queue->checkpoint_totals, &range, 1);
+		log_count(&queue->checkpoint.totals, &range, 1);
 }
 
 /* Counts a message as settled. Returns 1, 0 when it was before, or -ENOMEM. */
@@ -105,13 +106,13 @@ settle(struct queue *queue, uint64_t sequence, uint16_t status, uint16_t flags)
 
 	if (rc <= 0)
 		return rc;
-	if (sequence == queue->probe_sequence)
-		queue->probe_status = status;
-	if (queue->received.count > 0)
-		received_remove(&queue->received, sequence);
-	if (queue->answered.count > 0)
-		received_remove(&queue->answered, sequence);
-	queue->settled_count++;
+	if (sequence == queue->probe.sequence)
+		queue->probe.status = status;
+	if (queue->receives.died.count > 0)
+		received_remove(&queue->receives.died, sequence);
+	if (queue->receives.answered.count > 0)
+		received_remove(&queue->receives.answered, sequence);
+	queue->logged.settled_count++;
 	count_outcome(queue, sequence, status, flags);
 	return 1;
 }
@@ -144,16 +145,16 @@ queue_settle_now(struct queue *queue, uint64_t sequence, uint16_t status, uint16
 	frame = writer_begin(&queue->writer, LOG_SETTLED, sizeof(range));
 	memcpy(frame + 1, &range, sizeof(range));
 	writer_finish(&queue->writer, frame);
-	queue->router->batch_dirty = true;
+	queue->router->batch.dirty = true;
 	return 0;
 }
 
 bool
 queue_settlements_due(const struct queue *queue)
 {
-	return queue->pending_count > 0 &&
+	return queue->pending.count > 0 &&
 	    (!space_is_short(&queue->writer) || queue->router->stopping ||
-		queue->gathered.settled < queue->wanted_settled);
+		queue->logged.gathered.settled < queue->logged.wanted_settled);
 }
 
 void
@@ -162,32 +163,32 @@ queue_log_settled(struct queue *queue)
 	size_t done = 0;
 
 	/* What queue_settle_now() settled is in this batch already. */
-	if (queue->pending_count == 0)
-		queue->gathered.settled = queue->settled_count;
+	if (queue->pending.count == 0)
+		queue->logged.gathered.settled = queue->logged.settled_count;
 	if (!queue_settlements_due(queue))
 		return;
-	while (done < queue->pending_count) {
-		size_t n = queue->pending_count - done;
+	while (done < queue->pending.count) {
+		size_t n = queue->pending.count - done;
 		struct log_frame *frame;
 		uint32_t length;
 
 		if (n > SETTLED_PER_FRAME)
 			n = SETTLED_PER_FRAME;
-		length = (uint32_t)(n * sizeof(*queue->pending));
+		length = (uint32_t)(n * sizeof(*queue->pending.ranges));
 		if (writer_room(&queue->writer, length) != 1)
 			break;
 		frame = writer_begin(&queue->writer, LOG_SETTLED, length);
-		memcpy(frame + 1, queue->pending + done, length);
+		memcpy(frame + 1, queue->pending.ranges + done, length);
 		writer_finish(&queue->writer, frame);
 		CRASH_POINT("settled.appended");
 		done += n;
 	}
-	queue->pending_count -= done;
-	if (queue->pending_count == 0)
-		queue->gathered.settled = queue->settled_count;
+	queue->pending.count -= done;
+	if (queue->pending.count == 0)
+		queue->logged.gathered.settled = queue->logged.settled_count;
 	else
-		memmove(queue->pending, queue->pending + done,
-		    queue->pending_count * sizeof(*queue->pending));
+		memmove(queue->pending.ranges, queue->pending.ranges + done,
+		    queue->pending.count * sizeof(*queue->pending.ranges));
 }
 
 uint64_t
@@ -206,7 +207,7 @@ queue_disk_full(struct writer *writer)
 		struct queue *queue = &router->queues[i];
 
 		space_drop_spare(&queue->writer);
-		if (&queue->writer != writer && queue->pending_count == 0 &&
+		if (&queue->writer != writer && queue->pending.count == 0 &&
 		    queue->settled.low_watermark + 1 == queue->next_sequence)
 			space_drop_next(&queue->writer);
 	}
@@ -215,16 +216,16 @@ queue_disk_full(struct writer *writer)
 int
 queue_add_ids(struct queue *queue, uint64_t number, uint64_t newest_clock_s)
 {
-	if (queue->ids_count == queue->ids_capacity) {
-		size_t more = queue->ids_capacity ? 2 * queue->ids_capacity : 16;
-		void *bigger = realloc(queue->ids, more * sizeof(*queue->ids));
+	if (queue->ids.count == queue->ids.capacity) {
+		size_t more = queue->ids.capacity ? 2 * queue->ids.capacity : 16;
+		void *bigger = realloc(queue->ids.files, more * sizeof(*queue->ids.files));
 
 		if (bigger == NULL)
 			return -ENOMEM;
-		queue->ids = bigger;
-		queue->ids_capacity = more;
+		queue->ids.files = bigger;
+		queue->ids.capacity = more;
 	}
-	queue->ids[queue->ids_count++] =
+	queue->ids.files[queue->ids.count++] =
 	    (struct ids_file){ .number = number, .newest_clock_s = newest_clock_s };
 	return 0;
 }
@@ -233,35 +234,36 @@ void
 queue_batch_closed(struct queue *queue, uint64_t time_ns)
 {
 	uint64_t sequence =
-	    queue->batch_first_sequence ? queue->batch_first_sequence : queue->next_sequence;
+	    queue->index.batch_first ? queue->index.batch_first : queue->next_sequence;
 
 	/* Without memory for a mark a cursor starts earlier: slower, not wrong. But there must be a
 	 * first one, and that is made when the log is opened. */
 	index_add(queue, queue->writer.batch_start, sequence, time_ns);
-	queue->batch_first_sequence = 0;
-	queue->state_flying = queue->state_gathered;
-	queue->state_gathered = 0;
-	queue->flying = queue->gathered;
+	queue->index.batch_first = 0;
+	queue->state.in_flight = queue->state.gathered;
+	queue->state.gathered = 0;
+	queue->logged.in_flight = queue->logged.gathered;
 }
 
 void
 queue_batch_durable(struct queue *queue)
 {
 	if (!queue->writer.unsynced)
-		queue->durable = queue->flying;
-	if (queue->state_flying == 0)
+		queue->logged.durable = queue->logged.in_flight;
+	if (queue->state.in_flight == 0)
 		return;
 	/* Pairs with the acquire load of headgatectl, which then tells its user that it is logged. */
-	atomic_store_explicit(&queue->control->logged, queue->state_flying, memory_order_release);
-	queue->state_flying = 0;
+	atomic_store_explicit(
+	    &queue->control->logged, queue->state.in_flight, memory_order_release);
+	queue->state.in_flight = 0;
 }
 
 void
 queue_look_for_room(struct queue *queue, uint64_t now_ns)
 {
-	if (queue->router->stopping || now_ns - queue->looked_ns < LOOK_FOR_ROOM_NS ||
+	if (queue->router->stopping || now_ns - queue->room.looked_ns < LOOK_FOR_ROOM_NS ||
 	    space_shortage(&queue->writer) == 0)
 		return;
-	queue->looked_ns = now_ns;
+	queue->room.looked_ns = now_ns;
 	space_see_room(&queue->writer);
 }

@@ -36,9 +36,9 @@ receives_count(struct queue *queue, uint64_t position, uint64_t sequence)
 {
 	struct log_received received = {
 		.sequence = sequence,
-		.count = received_count(&queue->received, sequence) + 1,
+		.count = received_count(&queue->receives.died, sequence) + 1,
 	};
-	int rc = received_set(&queue->received, sequence, received.count);
+	int rc = received_set(&queue->receives.died, sequence, received.count);
 
 	if (rc != 0)
 		return rc;
@@ -46,7 +46,7 @@ receives_count(struct queue *queue, uint64_t position, uint64_t sequence)
 	    sequence, "u:receives", (uint64_t)received.count, NULL);
 	if (writer_room_for_state(&queue->writer, sizeof(received)) == 1) {
 		receives_append(queue, &received, 1);
-		queue->router->batch_dirty = true;
+		queue->router->batch.dirty = true;
 	}
 	/* Of others the worker is told to give it up. Dead letters have nowhere to go. */
 	if (queue->config->dead_letters && received.count >= queue->config->max_receive_count)

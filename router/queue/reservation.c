@@ -16,7 +16,7 @@ _Static_assert(4 * sizeof(struct log_frame) + sizeof(struct log_reserved) +
 int
 reservation_skip(struct queue *queue)
 {
-	uint64_t first = queue->next_sequence, end = queue->reserved_end;
+	uint64_t first = queue->next_sequence, end = queue->reservation.end;
 	int64_t added;
 
 	if (end <= first)
@@ -26,8 +26,8 @@ reservation_skip(struct queue *queue)
 		return (int)added;
 	event(EVENT_INFO, "log.sequences_skipped", "s:queue", queue->config->name, "u:first", first,
 	    "u:count", end - first, NULL);
-	queue->skipped = first;
-	queue->next_sequence = queue->skipped_end = end;
+	queue->reservation.skipped = first;
+	queue->next_sequence = queue->reservation.skipped_end = end;
 	return 0;
 }
 
@@ -37,21 +37,23 @@ bool
 reservation_ends(const struct queue *queue)
 {
 	return queue->router->stopping &&
-	    (queue->reserved_end > queue->next_sequence || queue->skipped != 0);
+	    (queue->reservation.end > queue->next_sequence || queue->reservation.skipped != 0);
 }
 
 void
 reservation_log(struct queue *queue)
 {
-	bool more = queue->writer.cached && queue->next_sequence > queue->reserved_end;
+	bool more = queue->writer.cached && queue->next_sequence > queue->reservation.end;
 	struct log_reserved reserved;
 	struct log_frame *frame;
 
 	if (!reservation_ends(queue) &&
-	    !(writer_touched(&queue->writer) && (more || queue->skipped != 0)))
+	    !(writer_touched(&queue->writer) && (more || queue->reservation.skipped != 0)))
 		return;
-	reserved.from = queue->skipped != 0 ? queue->skipped_end : queue->next_sequence;
-	reserved.skipped = queue->skipped != 0 ? queue->skipped : reserved.from;
+	reserved.from =
+	    queue->reservation.skipped != 0 ? queue->reservation.skipped_end : queue->next_sequence;
+	reserved.skipped =
+	    queue->reservation.skipped != 0 ? queue->reservation.skipped : reserved.from;
 	reserved.end = queue->next_sequence;
 	if (queue->writer.cached && !queue->router->stopping)
 		reserved.end += RESERVATION_SEQUENCES;
@@ -59,7 +61,7 @@ reservation_log(struct queue *queue)
 	memcpy(frame + 1, &reserved, sizeof(reserved));
 	writer_finish(&queue->writer, frame);
 	CRASH_POINT("reserved.appended");
-	queue->reserved_end = reserved.end;
-	queue->skipped = 0;
-	queue->router->batch_synced = true;
+	queue->reservation.end = reserved.end;
+	queue->reservation.skipped = 0;
+	queue->router->batch.synced = true;
 }

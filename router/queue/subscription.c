@@ -28,7 +28,7 @@ note_failure(struct queue *queue, uint64_t seen, const struct control_detail *de
 	struct control_detail stopped;
 	uint64_t word, now;
 
-	control_read_state(&queue->router->control, queue->index, &word, &stopped);
+	control_read_state(&queue->router->control, queue->number, &word, &stopped);
 	if (control_word_state(word) != CONTROL_STOPPED ||
 	    control_word_generation(word) - control_word_generation(seen) > 1 ||
 	    stopped.sequence != 0)
@@ -39,7 +39,7 @@ note_failure(struct queue *queue, uint64_t seen, const struct control_detail *de
 	stopped.tripped_s = detail->tripped_s;
 	memcpy(stopped.error, detail->error, sizeof(stopped.error));
 	stopped.flags &= ~(uint32_t)CONTROL_DRAIN;
-	if (control_change_state(&queue->router->control, queue->index, 0, word, CONTROL_STOPPED,
+	if (control_change_state(&queue->router->control, queue->number, 0, word, CONTROL_STOPPED,
 		&stopped, &now) == 0)
 		event(EVENT_WARN, "subscription.head", "s:queue", queue->config->name, "u:sequence",
 		    detail->sequence, "s:message_id", detail->message_id, "s:error", detail->error,
@@ -53,7 +53,7 @@ tripped_s(const struct queue *queue, const struct control_detail *detail)
 	struct control_detail before;
 	uint64_t word;
 
-	control_read_state(&queue->router->control, queue->index, &word, &before);
+	control_read_state(&queue->router->control, queue->number, &word, &before);
 	if (before.sequence == detail->sequence && before.tripped_s != 0)
 		return before.tripped_s;
 	return (uint32_t)(detail->since_ns / 1000000000);
@@ -70,7 +70,7 @@ subscription_gate(
 		detail->tripped_s = tripped_s(queue, detail);
 	if (to == 0 || to == control_word_state(expected) ||
 	    control_change_state(
-		&queue->router->control, queue->index, 0, expected, to, detail, &now) != 0) {
+		&queue->router->control, queue->number, 0, expected, to, detail, &now) != 0) {
 		if (what == GATE_FAILED)
 			note_failure(queue, expected, detail);
 		return;
@@ -87,12 +87,12 @@ subscription_lower_head(struct queue *queue, uint64_t seen, const struct control
 	struct control_detail tripped;
 	uint64_t word, now;
 
-	control_read_state(&queue->router->control, queue->index, &word, &tripped);
+	control_read_state(&queue->router->control, queue->number, &word, &tripped);
 	if (control_word_state(word) == CONTROL_TRIPPED &&
 	    control_word_generation(word) > control_word_generation(seen) &&
 	    detail->sequence < tripped.sequence &&
-	    control_change_state(
-		&queue->router->control, queue->index, 0, word, CONTROL_TRIPPED, detail, &now) == 0)
+	    control_change_state(&queue->router->control, queue->number, 0, word, CONTROL_TRIPPED,
+		detail, &now) == 0)
 		event(EVENT_WARN, "subscription.head", "s:queue", queue->config->name, "u:sequence",
 		    detail->sequence, "s:message_id", detail->message_id, "s:error", detail->error,
 		    NULL);
@@ -113,7 +113,7 @@ bool
 subscription_holds_back(const struct queue *queue, uint64_t sequence)
 {
 	return control_word_state(subscription_word(queue)) == CONTROL_PROBING &&
-	    sequence > queue->probe_sequence;
+	    sequence > queue->probe.sequence;
 }
 
 void
@@ -124,21 +124,21 @@ subscription_append(struct queue *queue)
 	struct log_frame *frame;
 	uint64_t word;
 
-	control_read_state(&queue->router->control, queue->index, &word, &detail);
+	control_read_state(&queue->router->control, queue->number, &word, &detail);
 	log_state_from_detail(
 	    &state, control_word_state(word), control_word_generation(word), &detail);
 	frame = writer_begin(&queue->writer, LOG_STATE, sizeof(state));
 	memcpy(frame + 1, &state, sizeof(state));
 	writer_finish(&queue->writer, frame);
-	queue->state_appended = queue->state_gathered = state.generation;
-	queue->router->batch_dirty = queue->router->batch_synced = true;
+	queue->state.appended = queue->state.gathered = state.generation;
+	queue->router->batch.dirty = queue->router->batch.synced = true;
 }
 
 void
 subscription_log(struct queue *queue)
 {
-	if (control_word_generation(subscription_word(queue)) != queue->state_appended &&
+	if (control_word_generation(subscription_word(queue)) != queue->state.appended &&
 	    writer_room_for_state(&queue->writer, sizeof(struct log_state)) == 1 &&
-	    control_word_generation(subscription_word(queue)) != queue->state_appended)
+	    control_word_generation(subscription_word(queue)) != queue->state.appended)
 		subscription_append(queue);
 }

@@ -131,7 +131,7 @@ has_worker(const struct queue *queue, const struct group *group)
 {
 	const struct worker *worker;
 
-	TAILQ_FOREACH (worker, &queue->workers, link)
+	TAILQ_FOREACH (worker, &queue->attached.workers, link)
 		if (group_in_lanes(group, worker->lanes, queue->config->lanes))
 			return true;
 	return false;

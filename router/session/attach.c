@@ -45,10 +45,10 @@ create_lane(struct worker *worker, unsigned number)
 	struct lane_params params = {
 		.queue = queue->config->name,
 		.log_id = queue->writer.log_id,
-		.generation = queue->lane_generation,
+		.generation = queue->attached.generation,
 		.delivery_capacity = LANE_DELIVERY_BYTES,
 		.completion_capacity = LANE_COMPLETION_BYTES,
-		.queue_index = queue->index,
+		.queue_index = queue->number,
 		.lane = number,
 		.lanes = queue->config->lanes,
 		.max_message_bytes = (uint32_t)queue->router->config->max_message_bytes,
@@ -106,7 +106,7 @@ send_welcome(struct worker *worker)
 	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
 	msgpack_sbuffer_write(&buffer, (const char *)&header, sizeof(header));
 	msgpack_pack_array(&packer, 3);
-	msgpack_pack_uint32(&packer, worker->queue->index);
+	msgpack_pack_uint32(&packer, worker->queue->number);
 	msgpack_pack_array(&packer, worker->lane_count);
 	for (unsigned i = 0; i < worker->lane_count; i++) {
 		msgpack_pack_uint32(&packer, worker->lane[i].number);
@@ -135,7 +135,7 @@ claim_entry(struct worker *worker)
 
 		if (atomic_load_explicit(&entry->pid, memory_order_relaxed) != 0)
 			continue;
-		entry->queue = worker->queue->index;
+		entry->queue = worker->queue->number;
 		entry->lanes = worker->lanes;
 		entry->attached_ns = io_wall_ns();
 		atomic_store_explicit(
@@ -191,7 +191,7 @@ start(struct worker *worker, uint64_t lanes)
 	rc = cursor_begin(worker);
 	if (rc != 0)
 		return rc;
-	queue->lane_generation++;
+	queue->attached.generation++;
 	rc = create_lanes(worker, lanes);
 	if (rc != 0)
 		return rc;
@@ -237,7 +237,7 @@ end_others(struct queue *queue, uint64_t lanes, const struct connection *connect
 	struct worker *other, *next;
 	const char *why = NULL;
 
-	TAILQ_FOREACH_SAFE (other, &queue->workers, link, next) {
+	TAILQ_FOREACH_SAFE (other, &queue->attached.workers, link, next) {
 		const char *its = other->lanes & lanes ? end_other(other, connection) : NULL;
 
 		why = its != NULL ? its : why;
@@ -302,7 +302,7 @@ attach_worker(struct connection *connection, const char *name, uint64_t lanes)
 		return;
 	}
 	connection->worker = worker;
-	TAILQ_INSERT_TAIL(&queue->workers, worker, link);
+	TAILQ_INSERT_TAIL(&queue->attached.workers, worker, link);
 	rc = start(worker, lanes);
 	if (rc != 0) {
 		detach_worker(worker);
@@ -313,5 +313,5 @@ attach_worker(struct connection *connection, const char *name, uint64_t lanes)
 	worker->cursor = index_first_position(queue);
 	bell_rang(&worker->bell_request, -EAGAIN);
 	event(EVENT_INFO, "worker.attached", "s:queue", name, "u:pid",
-	    (uint64_t)connection->peer_pid, "u:generation", queue->lane_generation, NULL);
+	    (uint64_t)connection->peer_pid, "u:generation", queue->attached.generation, NULL);
 }

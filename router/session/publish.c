@@ -143,7 +143,7 @@ room_in(struct router *router, struct queue *queue, size_t length)
 {
 	struct writer *dead = &router->queues[queue->config->dead_letter_queue].writer;
 
-	if (queue->over_max_bytes)
+	if (queue->room.over_max_bytes)
 		return -EDQUOT;
 	/* As long as it has none nothing may be written there: so here it is looked whether it has some again. */
 	if (space_is_short(dead))
@@ -252,7 +252,7 @@ take_message(struct connection *connection, const void *bytes, size_t length)
 	unsigned count;
 	int room;
 
-	router->batch_dirty = true; /* at least an answer waits */
+	router->batch.dirty = true; /* at least an answer waits */
 	if (connection->refusing) {
 		answer_error(connection, 503, "behind a message that was asked to try again");
 		return true;

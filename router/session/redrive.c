@@ -82,9 +82,9 @@ find_queues(struct request *request, struct router *router, const msgpack_object
 		return refusal(409, "not a dead-letter queue");
 	if (request->to == request->from)
 		return refusal(409, "to the queue that it is in");
-	if (!TAILQ_EMPTY(&request->from->workers))
+	if (!TAILQ_EMPTY(&request->from->attached.workers))
 		return refusal(409, "a worker is attached to the queue");
-	if (request->to != NULL && request->to->over_max_bytes)
+	if (request->to != NULL && request->to->room.over_max_bytes)
 		return refusal(503, "the queue holds max_bytes of messages");
 	return refusal(200, "");
 }
@@ -164,7 +164,7 @@ send_answer(struct connection *connection, const struct redrive_answer *answer)
 	connection_frame(connection, WIRE_MOVED, buffer.data, buffer.size);
 	msgpack_sbuffer_destroy(&buffer);
 	/* It goes out with the batch that is being gathered, when that is on disk. */
-	connection->router->batch_dirty = true;
+	connection->router->batch.dirty = true;
 }
 
 int

@@ -163,7 +163,7 @@ find_topic(struct router *router, const char *name)
 static bool
 is_kept(const struct router *router, int fd, uint64_t kept)
 {
-	return router->descriptors != 0 && (uint64_t)fd + kept >= router->descriptors;
+	return router->descriptors.limit != 0 && (uint64_t)fd + kept >= router->descriptors.limit;
 }
 
 static void
@@ -173,7 +173,7 @@ welcome_publisher(struct connection *connection, const struct hello *hello)
 
 	connection->topic = find_topic(connection->router, hello->name);
 	connection->wants_receipts = hello->wants_receipts;
-	if (is_kept(router, connection->fd, router->kept_own + router->kept_workers))
+	if (is_kept(router, connection->fd, router->descriptors.own + router->descriptors.workers))
 		connection_refuse(connection, 503,
 		    "the router has no descriptor left for publishers (RLIMIT_NOFILE): too many "
 		    "are connected");
@@ -253,7 +253,7 @@ session_accept(struct router *router, int fd)
 		event(EVENT_WARN, "connection.not_permitted", "u:uid",
 		    (uint64_t)connection->peer_uid, NULL);
 		connection_refuse(connection, 403, "not permitted: run as the router's user");
-	} else if (is_kept(router, fd, router->kept_own)) {
+	} else if (is_kept(router, fd, router->descriptors.own)) {
 		connection_refuse(
 		    connection, 503, "the router has no descriptor left (RLIMIT_NOFILE)");
 	} else {

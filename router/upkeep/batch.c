@@ -20,10 +20,10 @@ enum {
 static void
 begin_next(struct router *router)
 {
-	router->batch++;
-	router->batch_dirty = router->batch_synced = false;
+	router->batch.number++;
+	router->batch.dirty = router->batch.synced = false;
 	for (unsigned i = 0; i < router->queue_count; i++)
-		router->queues[i].writer.batch = router->batch;
+		router->queues[i].writer.batch = router->batch.number;
 }
 
 /* Everything of the batch is on disk: tell those who wait for it. */
@@ -31,9 +31,9 @@ static void
 finish(struct router *router)
 {
 	CRASH_POINT("batch.durable");
-	router->flying = false;
-	if (router->flying_synced && router->previous_batch != 0)
-		router->barrier = router->previous_batch;
+	router->batch.in_flight = false;
+	if (router->batch.in_flight_synced && router->batch.previous != 0)
+		router->batch.barrier = router->batch.previous;
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		writer_batch_durable(&router->queues[i].writer);
 		queue_batch_durable(&router->queues[i]);
@@ -56,7 +56,7 @@ batch_log_durable(struct writer *writer, int result)
 		router->failed = result;
 		return;
 	}
-	if (--router->flying_logs == 0 && router->failed == 0)
+	if (--router->batch.in_flight_logs == 0 && router->failed == 0)
 		finish(router);
 }
 
@@ -85,7 +85,7 @@ checkpoints_due(struct router *router)
 static int64_t
 barrier_due(const struct router *router, uint64_t now_ns)
 {
-	uint64_t waited_ns = now_ns - router->unsynced_ns;
+	uint64_t waited_ns = now_ns - router->batch.unsynced_ns;
 	bool now = router->stopping || waited_ns >= BARRIER_NS;
 
 	for (unsigned i = 0; i < router->queue_count; i++) {
@@ -94,10 +94,10 @@ barrier_due(const struct router *router, uint64_t now_ns)
 		if (reservation_ends(queue))
 			return 0;
 		now |= queue->writer.wants_barrier ||
-		    (queue->durable.settled < queue->wanted_settled &&
-			queue->gathered.settled >= queue->wanted_settled);
+		    (queue->logged.durable.settled < queue->logged.wanted_settled &&
+			queue->logged.gathered.settled >= queue->logged.wanted_settled);
 	}
-	if (router->unsynced_ns == 0)
+	if (router->batch.unsynced_ns == 0)
 		return -1;
 	return now ? 0 : (int64_t)(BARRIER_NS - waited_ns);
 }
@@ -107,7 +107,7 @@ barrier_due(const struct router *router, uint64_t now_ns)
 static bool
 is_barrier(const struct router *router, uint64_t now_ns)
 {
-	bool is = router->batch_synced || barrier_due(router, now_ns) == 0;
+	bool is = router->batch.synced || barrier_due(router, now_ns) == 0;
 
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		const struct writer *writer = &router->queues[i].writer;
@@ -128,19 +128,19 @@ complete(struct router *router, uint64_t now_ns, uint64_t ids[CONFIG_QUEUES])
 		checkpoint_log(&router->queues[i]);
 		reservation_log(&router->queues[i]);
 	}
-	router->flying_synced = is_barrier(router, now_ns);
+	router->batch.in_flight_synced = is_barrier(router, now_ns);
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct writer *writer = &router->queues[i].writer;
 
-		if (router->flying_synced && writer->unsynced && !writer_touched(writer))
+		if (router->batch.in_flight_synced && writer->unsynced && !writer_touched(writer))
 			writer_touch(writer);
 		if (writer_touched(writer))
 			ids[logs++] = writer->log_id;
 	}
-	if (router->flying_synced)
-		router->unsynced_ns = 0;
-	else if (router->unsynced_ns == 0 && logs > 0)
-		router->unsynced_ns = now_ns;
+	if (router->batch.in_flight_synced)
+		router->batch.unsynced_ns = 0;
+	else if (router->batch.unsynced_ns == 0 && logs > 0)
+		router->batch.unsynced_ns = now_ns;
 	return logs;
 }
 
@@ -150,20 +150,20 @@ hand_to_disk(struct router *router, uint64_t now_ns)
 	struct log_commit end = {
 		.time_ns = io_wall_ns(),
 		.clock_ns = router_clock_ns(router),
-		.previous = router->previous_batch,
-		.previous_logs = router->previous_logs,
-		.barrier = router->barrier,
+		.previous = router->batch.previous,
+		.previous_logs = router->batch.previous_logs,
+		.barrier = router->batch.barrier,
 	};
 	uint64_t ids[2 * CONFIG_QUEUES];
 
 	end.logs = complete(router, now_ns, ids);
-	end.synced = router->flying_synced;
-	memcpy(ids + end.logs, router->previous_ids, end.previous_logs * sizeof(*ids));
+	end.synced = router->batch.in_flight_synced;
+	memcpy(ids + end.logs, router->batch.previous_ids, end.previous_logs * sizeof(*ids));
 	CRASH_POINT("batch.gathered");
 	connection_results_closed(router);
-	router->flying = true;
-	router->flying_logs = end.logs;
-	router->committed_ns = now_ns;
+	router->batch.in_flight = true;
+	router->batch.in_flight_logs = end.logs;
+	router->batch.committed_ns = now_ns;
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
@@ -174,9 +174,9 @@ hand_to_disk(struct router *router, uint64_t now_ns)
 		CRASH_POINT("batch.closed");
 	}
 	if (end.logs > 0) {
-		router->previous_batch = router->batch;
-		router->previous_logs = end.logs;
-		memcpy(router->previous_ids, ids, end.logs * sizeof(*ids));
+		router->batch.previous = router->batch.number;
+		router->batch.previous_logs = end.logs;
+		memcpy(router->batch.previous_ids, ids, end.logs * sizeof(*ids));
 	}
 	begin_next(router);
 	if (end.logs == 0)
@@ -189,15 +189,15 @@ batch_commit(struct router *router)
 	uint64_t now_ns;
 	int64_t due_ns;
 
-	if (router->flying || router->failed != 0)
+	if (router->batch.in_flight || router->failed != 0)
 		return -1;
 	now_ns = io_monotonic_ns();
 	due_ns = barrier_due(router, now_ns);
-	if (!router->batch_dirty && due_ns != 0) {
+	if (!router->batch.dirty && due_ns != 0) {
 		if (!settlements_pending(router) && !checkpoints_due(router))
 			return due_ns;
-		if (!router->stopping && now_ns - router->committed_ns < SETTLE_PAUSE_NS)
-			return (int64_t)(SETTLE_PAUSE_NS - (now_ns - router->committed_ns));
+		if (!router->stopping && now_ns - router->batch.committed_ns < SETTLE_PAUSE_NS)
+			return (int64_t)(SETTLE_PAUSE_NS - (now_ns - router->batch.committed_ns));
 	}
 	hand_to_disk(router, now_ns);
 	return -1;

@@ -280,9 +280,9 @@ want_settled(const struct compactor *compactor, struct queue *queue)
 {
 	uint64_t segment = compactor->compacts ? 0 : queue->writer.old[compactor->first].number;
 
-	if (segment == 0 || queue->wanted_segment != segment)
-		queue->wanted_settled = queue->settled_count;
-	queue->wanted_segment = segment;
+	if (segment == 0 || queue->logged.wanted_segment != segment)
+		queue->logged.wanted_settled = queue->logged.settled_count;
+	queue->logged.wanted_segment = segment;
 }
 
 static bool
@@ -294,13 +294,13 @@ choose(struct compactor *compactor)
 		unsigned turn = (compactor->turn + i) % router->queue_count;
 		struct queue *queue = &router->queues[turn];
 
-		if (queue->durable.checkpoint != queue->writer.active.segment.number ||
+		if (queue->logged.durable.checkpoint != queue->writer.active.segment.number ||
 		    (!choose_empty(compactor, queue) && !choose_sparse(compactor, queue)))
 			continue;
 		compactor->turn = turn + 1;
 		compactor->queue = queue;
 		want_settled(compactor, queue);
-		compactor->settled = queue->wanted_settled;
+		compactor->settled = queue->logged.wanted_settled;
 		compactor->wait_until_ns = io_monotonic_ns() + WAIT_NS;
 		compactor->step = WAITING;
 		return true;
@@ -757,11 +757,11 @@ free_segments(struct compactor *compactor)
 	}
 	if (rc != 0)
 		return rc;
-	queue->wanted_segment = 0;
+	queue->logged.wanted_segment = 0;
 	rc = segments_free(&queue->writer, compactor->first, compactor->count, segment);
 	/* An open checkpoint tells of those that moved up once more, rather than not of as many behind. */
-	if (queue->checkpoint_entry > compactor->first)
-		queue->checkpoint_entry = compactor->first;
+	if (queue->checkpoint.entry > compactor->first)
+		queue->checkpoint.entry = compactor->first;
 	if (rc == 0)
 		rc = log_sync_dir(queue->writer.dir);
 	CRASH_POINT("segments.given_back");
@@ -784,9 +784,9 @@ wait_to_free(struct compactor *compactor)
 {
 	struct queue *queue = compactor->queue;
 
-	compactor->settled = queue->settled_count;
-	if (queue->wanted_settled < compactor->settled)
-		queue->wanted_settled = compactor->settled;
+	compactor->settled = queue->logged.settled_count;
+	if (queue->logged.wanted_settled < compactor->settled)
+		queue->logged.wanted_settled = compactor->settled;
 	compactor->wait_until_ns = io_monotonic_ns() + WAIT_NS;
 	compactor->step = WAITING_TO_FREE;
 }
@@ -956,19 +956,20 @@ drop_ids(struct queue *queue)
 	uint32_t now_s = router_seconds(queue->router);
 	size_t kept = 0;
 
-	for (size_t i = 0; i < queue->ids_count; i++) {
+	for (size_t i = 0; i < queue->ids.count; i++) {
 		char path[LOG_PATH_BYTES];
 		int rc = -EAGAIN;
 
-		log_ids_path(path, queue->writer.dir, queue->ids[i].number);
-		if (now_s > queue->ids[i].newest_clock_s + topic->dedup_window_ns / 1000000000 + 1)
+		log_ids_path(path, queue->writer.dir, queue->ids.files[i].number);
+		if (now_s >
+		    queue->ids.files[i].newest_clock_s + topic->dedup_window_ns / 1000000000 + 1)
 			rc = io_unlink(path);
 		if (rc == 0)
 			CRASH_POINT("ids.dropped");
 		if (rc != 0 && rc != -ENOENT)
-			queue->ids[kept++] = queue->ids[i];
+			queue->ids.files[kept++] = queue->ids.files[i];
 	}
-	queue->ids_count = kept;
+	queue->ids.count = kept;
 }
 
 bool
@@ -990,7 +991,7 @@ compactor_step(struct compactor *compactor)
 			return false;
 	}
 	if ((compactor->step == WAITING || compactor->step == WAITING_TO_FREE) &&
-	    compactor->queue->durable.settled < compactor->settled) {
+	    compactor->queue->logged.durable.settled < compactor->settled) {
 		if (io_monotonic_ns() <= compactor->wait_until_ns)
 			return false;
 		/* Its log is short of room. */

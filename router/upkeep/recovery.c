@@ -202,8 +202,8 @@ repair(struct recovery *recovery)
 	for (unsigned i = 0; i < recovery->count; i++) {
 		const struct log_tail *tail = &recovery->found[i].tail;
 
-		if (tail->clock_ns > recovery->router->clock_ns)
-			recovery->router->clock_ns = tail->clock_ns;
+		if (tail->clock_ns > recovery->router->clock.ns)
+			recovery->router->clock.ns = tail->clock_ns;
 	}
 	return rc;
 }
@@ -251,7 +251,7 @@ replay_message(struct replay *replay, const struct log_frame *frame)
 	struct queue *queue = replay->queue;
 
 	queue->next_sequence = frame->sequence + 1;
-	queue->segment_messages++;
+	queue->checkpoint.messages++;
 	add(&queue->control->counters.published, 1);
 	return remember_id(queue, frame, replay->batch_clock_s);
 }
@@ -281,7 +281,7 @@ replay_reserved(struct queue *queue, const struct log_frame *frame)
 
 	if (queue->next_sequence < reserved->from)
 		queue->next_sequence = reserved->from;
-	queue->reserved_end = reserved->end;
+	queue->reservation.end = reserved->end;
 	return added < 0 ? (int)added : 0;
 }
 
@@ -293,8 +293,8 @@ replay_received(struct queue *queue, const struct log_frame *frame)
 
 	for (size_t i = 0; rc == 0 && i < frame->length / sizeof(*received); i++)
 		if (!settled_has(&queue->settled, received[i].sequence))
-			rc =
-			    received_set(&queue->received, received[i].sequence, received[i].count);
+			rc = received_set(
+			    &queue->receives.died, received[i].sequence, received[i].count);
 	return rc;
 }
 
@@ -302,9 +302,10 @@ replay_received(struct queue *queue, const struct log_frame *frame)
 static void
 drop_settled_receives(struct queue *queue)
 {
-	for (size_t i = queue->received.count; i-- > 0;)
-		if (settled_has(&queue->settled, queue->received.counts[i].sequence))
-			received_remove(&queue->received, queue->received.counts[i].sequence);
+	for (size_t i = queue->receives.died.count; i-- > 0;)
+		if (settled_has(&queue->settled, queue->receives.died.counts[i].sequence))
+			received_remove(
+			    &queue->receives.died, queue->receives.died.counts[i].sequence);
 }
 
 static int
@@ -402,7 +403,7 @@ replay_segment(struct replay *replay, struct found *found, size_t i)
 	uint64_t end;
 	int rc;
 
-	queue->segment_messages = 0;
+	queue->checkpoint.messages = 0;
 	segment->first_sequence = queue->next_sequence;
 	rc = log_scan_segment(&found->scan, i, &visitor, &end);
 	if (rc != 0 || i == found->tail.segment)
@@ -410,7 +411,7 @@ replay_segment(struct replay *replay, struct found *found, size_t i)
 	if (segment->data_bytes == 0)
 		segment->data_bytes = end - segment->position;
 	segment->end_sequence = queue->next_sequence;
-	segment->messages = queue->segment_messages;
+	segment->messages = queue->checkpoint.messages;
 	segment->end_clock_ns = (uint64_t)replay->batch_clock_s * 1000000000;
 	return 0;
 }
@@ -422,7 +423,7 @@ take_base(struct replay *replay, struct log_base *base)
 	struct control_counters *counters = &queue->control->counters;
 
 	queue->next_sequence = base->head.next_sequence;
-	queue->reserved_end = base->head.reserved;
+	queue->reservation.end = base->head.reserved;
 	queue->settled = base->settled;
 	add(&counters->published, base->head.published);
 	add(&counters->duplicates, base->head.duplicates);
@@ -482,8 +483,9 @@ replay_log(struct replay *replay, struct found *found)
 	if (rc == 0)
 		rc = remove_unlisted(found, leftovers);
 	if (rc == 0 && found->base.segment == found->tail.segment)
-		queue->durable.checkpoint = queue->flying.checkpoint = queue->gathered.checkpoint =
-		    found->list.segments[found->tail.segment].number;
+		queue->logged.durable.checkpoint = queue->logged.in_flight.checkpoint =
+		    queue->logged.gathered.checkpoint =
+			found->list.segments[found->tail.segment].number;
 	return rc;
 }
 
@@ -610,12 +612,12 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 	add(&counters->dead_lettered, replay.totals.dead_lettered);
 	add(&counters->expired, replay.totals.expired);
 	CRASH_POINT("recovery.replayed");
-	queue->writer.active.ids_bytes = queue->segment_messages * sizeof(struct log_id);
+	queue->writer.active.ids_bytes = queue->checkpoint.messages * sizeof(struct log_id);
 	rc = writer_open(&queue->writer, queue->router->io, found->dir, queue->config->name,
 	    exists ? &found->list : NULL, found->tail.segment, found->end);
 	if (rc == 0)
 		rc = make_known(queue);
-	if (rc == 0 && queue->mark_count == 0)
+	if (rc == 0 && queue->index.count == 0)
 		rc = index_add(queue, queue->writer.durable, queue->next_sequence, io_wall_ns());
 	return rc == 0 ? 0 : complain(recovery, rc, found->dir, strerror(-rc));
 }
@@ -698,12 +700,12 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 		rc = find_log(&recovery, &recovery.found[i], router->queues[i].config->name);
 	if (rc == 0)
 		rc = repair(&recovery);
-	router->batch = recovery.highest_batch + 1;
-	router->barrier =
+	router->batch.number = recovery.highest_batch + 1;
+	router->batch.barrier =
 	    recovery.highest_batch; /* nothing that counts is in the page cache only */
 	for (unsigned i = 0; rc == 0 && i < recovery.count; i++) {
 		rc = open_queue(&recovery, &router->queues[i], &recovery.found[i], &states[i]);
-		router->queues[i].writer.batch = router->batch;
+		router->queues[i].writer.batch = router->batch.number;
 	}
 	if (rc == -EBADMSG)
 		say_who_knows(&recovery);

@@ -213,8 +213,8 @@ __wrap_reservation_skip(struct queue *queue)
 	uint64_t first = queue->next_sequence;
 	int rc = reuses_sequences ? 0 : __real_reservation_skip(queue);
 
-	if (rc == 0 && queue->next_sequence > first && queue->index < MODEL_QUEUES)
-		model_skipped(queue->index, first, queue->next_sequence);
+	if (rc == 0 && queue->next_sequence > first && queue->number < MODEL_QUEUES)
+		model_skipped(queue->number, first, queue->next_sequence);
 	return rc;
 }
 

@@ -464,33 +464,33 @@ model_count_death(unsigned queue, uint64_t sequence)
 static void
 check_settled(const struct queue *queue)
 {
-	struct store *store = &stores[queue->index];
+	struct store *store = &stores[queue->number];
 
 	for (; store->checked < queue->settled.low_watermark; store->checked++)
-		if (!is_over(row_at(queue->index, store->checked + 1)))
+		if (!is_over(row_at(queue->number, store->checked + 1)))
 			world_violation("P1: queue %u: sequence %" PRIu64 " is settled and was not "
 					"applied",
-			    queue->index, store->checked + 1);
+			    queue->number, store->checked + 1);
 }
 
 static void
 check_received(const struct queue *queue)
 {
-	for (size_t i = 0; i < queue->received.count; i++) {
-		const struct log_received *received = &queue->received.counts[i];
+	for (size_t i = 0; i < queue->receives.died.count; i++) {
+		const struct log_received *received = &queue->receives.died.counts[i];
 
-		if (received->count > row_at(queue->index, received->sequence)->deaths)
+		if (received->count > row_at(queue->number, received->sequence)->deaths)
 			world_violation("P5: queue %u: sequence %" PRIu64 " has a receive count of "
 					"%u, and cost %u lives",
-			    queue->index, received->sequence, received->count,
-			    row_at(queue->index, received->sequence)->deaths);
+			    queue->number, received->sequence, received->count,
+			    row_at(queue->number, received->sequence)->deaths);
 	}
 }
 
 static void
 remember_state(const struct queue *queue)
 {
-	struct store *store = &stores[queue->index];
+	struct store *store = &stores[queue->number];
 	uint64_t word = queue->control->state;
 
 	if (queue->control->logged <= store->logged)
@@ -504,7 +504,7 @@ remember_state(const struct queue *queue)
 static void
 pass_time(const struct queue *queue)
 {
-	struct store *store = &stores[queue->index];
+	struct store *store = &stores[queue->number];
 
 	if (control_word_state(queue->control->state) == CONTROL_RUNNING)
 		store->ran_ns += world.now_ns - store->looked_ns;
@@ -522,15 +522,15 @@ check_probe(const struct queue *queue)
 	int length;
 
 	if (control_word_state(queue->control->state) != CONTROL_PROBING ||
-	    queue->control->state != queue->probing_word || !queue->probe_looked_up ||
-	    !model_at(queue->index, queue->probe_sequence, &i))
+	    queue->control->state != queue->probe.word || !queue->probe.looked_up ||
+	    !model_at(queue->number, queue->probe.sequence, &i))
 		return;
 	length = snprintf(name, sizeof(name), "g%u", messages[i].group);
 	group = groups_find(&queue->groups, log_group_hash_whole(name, (size_t)length));
 	if (group != NULL && !group->releasing && group->flying == 0 &&
 	    group->due_ns > world.now_ns)
 		world_violation(
-		    "P8: queue %u is PROBING, and its message waits with its group", queue->index);
+		    "P8: queue %u is PROBING, and its message waits with its group", queue->number);
 }
 
 /* The simulated disk changes no synced byte, so no log may be called damaged. */
@@ -545,7 +545,7 @@ check_damage(const struct queue *queue)
 	    strncmp(queue->control->detail[control_word_slot(word)].reason, damaged,
 		strlen(damaged)) == 0)
 		world_violation(
-		    "P8: the log of queue %u is called damaged, and is not", queue->index);
+		    "P8: the log of queue %u is called damaged, and is not", queue->number);
 }
 
 void
@@ -562,7 +562,7 @@ model_check(const struct router *router)
 		check_damage(&router->queues[q]);
 	/* Logs of dead-letter queues count even without messages: batches name them. */
 	for (unsigned q = 0; q < router->queue_count; q++)
-		if (router->queues[q].durable.checkpoint != 0)
+		if (router->queues[q].logged.durable.checkpoint != 0)
 			durable_logs[q] = router->queues[q].writer.log_id;
 }
 
@@ -612,7 +612,8 @@ model_progress(const struct router *router)
 	uint64_t progress = 0;
 
 	for (unsigned q = 0; q < MODEL_QUEUES; q++)
-		progress += router->queues[q].next_sequence + router->queues[q].settled_count;
+		progress +=
+		    router->queues[q].next_sequence + router->queues[q].logged.settled_count;
 	return progress;
 }
 
@@ -626,7 +627,7 @@ model_is_at_rest(const struct router *router)
 		    queue_settlements_due(queue))
 			return false;
 	}
-	return !router->flying && !router->batch_dirty;
+	return !router->batch.in_flight && !router->batch.dirty;
 }
 
 /* Each acknowledged deduplication id must be in all of its queues. */
@@ -647,26 +648,26 @@ check_counters(const struct queue *queue)
 	uint64_t done = 0, failed = 0, expired = 0;
 
 	for (uint64_t s = 1; s < queue->next_sequence; s++) {
-		int status = row_at(queue->index, s)->status;
+		int status = row_at(queue->number, s)->status;
 
-		if (row_at(queue->index, s)->skipped)
+		if (row_at(queue->number, s)->skipped)
 			continue;
 		if (status == 0)
 			world_violation(
-			    "P4: queue %u: sequence %" PRIu64 " has no outcome", queue->index, s);
+			    "P4: queue %u: sequence %" PRIu64 " has no outcome", queue->number, s);
 		done += status < 300;
 		failed += status >= 300;
 		expired += status == RETENTION_STATUS;
 	}
 	if (queue->control->counters.expired != expired)
 		world_violation("P8: queue %u: %" PRIu64 " expired, and in the store %" PRIu64,
-		    queue->index, queue->control->counters.expired, expired);
+		    queue->number, queue->control->counters.expired, expired);
 	if (queue->control->counters.published != done + failed ||
 	    queue->control->counters.done != done || queue->control->counters.failed != failed)
 		world_violation("P8: queue %u: %" PRIu64 " published, %" PRIu64 " done, %" PRIu64
 				" failed; in the store %" PRIu64 " and %" PRIu64,
-		    queue->index, queue->control->counters.published, queue->control->counters.done,
-		    queue->control->counters.failed, done, failed);
+		    queue->number, queue->control->counters.published,
+		    queue->control->counters.done, queue->control->counters.failed, done, failed);
 }
 
 /* Each failed message that belongs into the dead-letter queue must be there, once. */

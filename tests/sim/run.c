@@ -381,7 +381,7 @@ not_at_rest(void)
 			    ", not logged %zu",
 		    q, control_state_name(control_word_state(subscription_word(&queue[q]))),
 		    queue[q].settled.low_watermark, queue[q].settled.highest,
-		    queue[q].next_sequence, queue[q].pending_count);
+		    queue[q].next_sequence, queue[q].pending.count);
 	world_violation(
 	    "P4: what was published is not handled: router %s, publishers and workers %s",
 	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");
@@ -394,7 +394,7 @@ make_room_for_dead_letters(void)
 {
 	for (unsigned q = 0; is_up && q < MODEL_QUEUES; q++) {
 		const struct queue *queue = &router.queues[q];
-		const struct worker *worker = TAILQ_FIRST(&queue->workers);
+		const struct worker *worker = TAILQ_FIRST(&queue->attached.workers);
 
 		if (worker == NULL || !worker->no_room ||
 		    (!space_is_short(&queue->writer) &&
@@ -518,7 +518,7 @@ static bool
 all_logs_are_durable(void)
 {
 	for (unsigned q = 0; q < config.queue_count; q++)
-		if (!is_up || router.queues[q].durable.checkpoint == 0)
+		if (!is_up || router.queues[q].logged.durable.checkpoint == 0)
 			return false;
 	return true;
 }

@@ -95,7 +95,7 @@ publish(size_t length)
 	while (writer_room_for_message(&queue->writer, length) != 1)
 		step(began, "there is room");
 	queue_append(queue, body, length, 0);
-	router.batch_dirty = true;
+	router.batch.dirty = true;
 }
 
 static bool
@@ -113,7 +113,7 @@ publish_so_many(uint64_t messages)
 	for (uint64_t n = messages; n > 0; n--)
 		publish(is_long(queue->next_sequence) ? LONG : SHORT);
 	while (!router_idle(&router) ||
-	    queue->durable.checkpoint != queue->writer.active.segment.number)
+	    queue->logged.durable.checkpoint != queue->writer.active.segment.number)
 		step(began, "all is durable");
 }
 
@@ -221,23 +221,23 @@ COMPACTOR(a_checkpoint_tells_of_each_segment)
 	fill_segment();
 	for (uint64_t sequence = 1; sequence < writer->old[0].end_sequence; sequence++)
 		cr_assert(queue_settle(queue, sequence, 200) >= 0, "memory");
-	while (queue->wanted_settled != queue->settled_count) {
+	while (queue->logged.wanted_settled != queue->logged.settled_count) {
 		cr_assert(now_s() - began < DEADLINE_S, "the compactor waits for them");
 		compactor_step(router.compactor);
 	}
 	publish(LONG);
 	count = writer->old_count;
 	fill_batch();
-	cr_assert(count > 4 && queue->checkpoint_open && queue->checkpoint_entry == 0, "new");
+	cr_assert(count > 4 && queue->checkpoint.open && queue->checkpoint.entry == 0, "new");
 	step(began, "one batch");
 	cr_assert(
-	    queue->checkpoint_open && queue->checkpoint_entry <= CHECKPOINT_PIECE, "one piece");
+	    queue->checkpoint.open && queue->checkpoint.entry <= CHECKPOINT_PIECE, "one piece");
 	/* The compactor waits for one second; on a very busy machine that time may have passed. */
 	while (writer->old_count == count && now_s() - began < GIVEN_UP_S) {
 		compactor_step(router.compactor);
 		io->operations->run(io, STEP_NS);
 	}
-	while (queue->durable.checkpoint != writer->active.segment.number)
+	while (queue->logged.durable.checkpoint != writer->active.segment.number)
 		step(began, "the checkpoint is durable");
 	check_log();
 	close_router();
