@@ -40,6 +40,7 @@ static const char control_topic[] = "subscription-control";
 struct loader {
 	struct config *config;
 	const char *name; /* of the file, for errors */
+	char *text;       /* that is parsed */
 	char *error;
 	size_t error_bytes;
 };
@@ -131,6 +132,8 @@ config_parse_size(const char *text, uint64_t *bytes)
 
 	return parse_with_unit(text, units, bytes);
 }
+
+#define NAME_RULE "a name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or digit"
 
 static bool
 name_valid(const char *name)
@@ -275,10 +278,7 @@ read_topic(struct loader *loader, cfg_t *section)
 	int durability = CONFIG_DURABILITY_SYNC, rc;
 
 	if (!name_valid(name))
-		return fail(loader, section->line,
-		    "topic \"%s\": a name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or "
-		    "digit",
-		    name);
+		return fail(loader, section->line, "topic \"%s\": " NAME_RULE, name);
 	if (config->topic_count == CONFIG_TOPICS)
 		return fail(loader, section->line, "more than %d topics", CONFIG_TOPICS);
 	for (size_t i = 0; i < config->topic_count; i++)
@@ -537,10 +537,7 @@ read_queue(struct loader *loader, cfg_t *section)
 	int rc;
 
 	if (!name_valid(name))
-		return fail(loader, section->line,
-		    "queue \"%s\": a name is 1 to 63 of a-z 0-9 . _ - and begins with a letter or "
-		    "digit",
-		    name);
+		return fail(loader, section->line, "queue \"%s\": " NAME_RULE, name);
 	if (config->queue_count == CONFIG_QUEUES)
 		return fail(loader, section->line, "more than %d queues", CONFIG_QUEUES);
 	*queue = (struct config_queue){
@@ -588,17 +585,25 @@ read_top(struct loader *loader, cfg_t *top)
 	const char *size = cfg_getstr(top, "max_message_size");
 	uint64_t bytes = ENVELOPE_BODY_BYTES;
 
-	if (from_environment != NULL && from_environment[0] != '\0')
+	if (from_environment != NULL && from_environment[0] != '\0') {
+		if (!name_valid(from_environment)) {
+			snprintf(loader->error, loader->error_bytes,
+			    "HEADGATE_ENVIRONMENT: bad name \"%s\": " NAME_RULE, from_environment);
+			return -EINVAL;
+		}
 		environment = from_environment;
+	}
 	if (environment == NULL)
 		environment = "dev";
 	if (!name_valid(environment))
-		return fail(loader, 0, "environment: bad name \"%s\"", environment);
+		return fail(loader, text_line_of(loader->text, "environment"),
+		    "environment: bad name \"%s\": " NAME_RULE, environment);
 	strcpy(config->environment, environment);
 	if (size != NULL &&
 	    (config_parse_size(size, &bytes) != 0 || bytes < 1024 ||
 		bytes > ENVELOPE_BODY_BYTES_MAX))
-		return fail(loader, 0, "max_message_size: \"%s\" is not from 1K to 1M", size);
+		return fail(loader, text_line_of(loader->text, "max_message_size"),
+		    "max_message_size: \"%s\" is not from 1K to 1M", size);
 	config->max_message_bytes = bytes;
 	return 0;
 }
@@ -708,11 +713,13 @@ load_text(struct loader *loader, const char *text)
 
 	if (clean == NULL)
 		return -ENOMEM;
+	loader->text = clean;
 	rc = text_prepare(clean, &line, why, sizeof(why));
 	if (rc != 0)
 		fail(loader, line, "%s", why);
 	else
 		rc = parse(loader, clean);
+	loader->text = NULL;
 	free(clean);
 	return rc;
 }

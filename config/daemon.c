@@ -14,13 +14,6 @@
 #include "telemetry/event.h"
 #include "telemetry/sink.h"
 
-void
-daemon_read_wait(struct daemon *daemon, const char *text)
-{
-	if (config_parse_duration(text, &daemon->wait_ns) != 0)
-		errx(EX_USAGE, "--wait %s: seconds, or with ms, s, m, h, d", text);
-}
-
 /* Returns an allocated absolute path, never freed, as the options live as long as the program. */
 static const char *
 absolute(const char *path)

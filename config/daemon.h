@@ -19,9 +19,6 @@ struct daemon {
 
 #define DAEMON_WAIT_NS UINT64_C(60000000000) /* default of --wait */
 
-/* Reads the argument of --wait. Ends the program for an invalid one. */
-void daemon_read_wait(struct daemon *, const char *text);
-
 /* Makes paths absolute, as a process in the background changes its directory: the options, the log,
  * and HEADGATE_DIR. Call before config_load(). */
 void daemon_fix_paths(struct daemon *, struct config_options *);

@@ -257,3 +257,17 @@ text_prepare(char *text, int *line, char *why, size_t why_bytes)
 	}
 	return rc;
 }
+
+int
+text_line_of(char *text, const char *setting)
+{
+	struct scanner scanner = { .at = text, .line = 1 };
+	const struct name *last = &scanner.last;
+	bool after_equals = false;
+
+	while (*scanner.at != '\0' && scan_token(&scanner, &after_equals) == 0)
+		if (after_equals && scanner.depth == 0 && last->length == strlen(setting) &&
+		    memcmp(last->at, setting, last->length) == 0)
+			return scanner.line;
+	return 0;
+}

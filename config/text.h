@@ -16,4 +16,7 @@ int text_read_file(const char *path, char **text);
  * section, and for ${ outside single quotes. Returns 0, or -EINVAL with *line and `why` filled. */
 int text_prepare(char *text, int *line, char *why, size_t why_bytes);
 
+/* Line of the setting at the top of a text that text_prepare() accepted; 0: not set. */
+int text_line_of(char *text, const char *setting);
+
 #endif

@@ -1,11 +1,16 @@
 #include "config/usage.h"
 
 #include <err.h>
+#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 
+#include "config/config.h"
 #include "config/suggest.h"
+
+#define DAY_NS UINT64_C(86400000000000)
 
 enum { NAME_BYTES = 64, LIST_BYTES = 256 };
 
@@ -79,4 +84,16 @@ usage_next(int argc, char **argv, const char *letters, const struct option *opti
 	if (may_be_empty == NULL || strcmp(options[index].name, may_be_empty) != 0)
 		errx(EX_USAGE, "--%s: its value is empty; see: %s", options[index].name, help);
 	return value;
+}
+
+void
+usage_duration(const char *option, const char *text, uint64_t *ns)
+{
+	int rc = config_parse_duration(text, ns);
+
+	if (rc == -ERANGE)
+		errx(EX_USAGE, "%s %s: too long: at most %" PRIu64 "d", option, text,
+		    UINT64_MAX / DAY_NS);
+	if (rc != 0)
+		errx(EX_USAGE, "%s %s: seconds, or with ms, s, m, h, d", option, text);
 }

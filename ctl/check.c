@@ -377,7 +377,8 @@ print_way_to_key(const struct ctl *ctl)
 static void
 print_way_home(const struct log_audit *audit)
 {
-	printf("    not in the configuration, and the router does not start: put the queue back, or move %s away\n",
+	printf("    not in the configuration, and the router does not start: put the queue back, "
+	       "or move %s away\n",
 	    audit->list.dir);
 }
 

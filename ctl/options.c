@@ -27,8 +27,7 @@ set_file(struct ctl *ctl, const char *text)
 static void
 set_timeout(struct ctl *ctl, const char *text)
 {
-	if (config_parse_duration(text, &ctl->timeout_ns) != 0)
-		errx(EX_USAGE, "-t %s: seconds, or with ms, s, m, h, d", text);
+	usage_duration("-t", text, &ctl->timeout_ns);
 }
 
 static uint64_t

@@ -32,7 +32,7 @@ enum {
 	WAIT_S = 30,   /* default of --wait */
 	RETRY_MS = 50, /* between two attempts to reach the router */
 	TICK_MS = 500,
-	TELL_MS = 1000, /* an outage that lasts longer is told of */
+	TELL_MS = 1000,        /* an outage that lasts longer is told of */
 	SIGNAL_WAIT_MS = 2000, /* after a signal: for answers to messages in flight */
 	SIGNAL_LIMIT_S = 10,   /* after a signal: for the end, even if nobody reads the output */
 	BATCH_LINES = 512      /* converted between two looks at the socket */
@@ -124,8 +124,8 @@ read_options(struct publisher *publisher, int argc, char **argv)
 
 	publisher->topic_name = "";
 	publisher->wait_ns = WAIT_S * UINT64_C(1000000000);
-	while ((option = usage_next(argc, argv, ":c:D:t:vVh", options, NULL,
-		    "headgate-publish --help")) != -1) {
+	while ((option = usage_next(
+		    argc, argv, ":c:D:t:vVh", options, NULL, "headgate-publish --help")) != -1) {
 		switch (option) {
 		case 'c':
 			publisher->options.file = optarg;
@@ -146,9 +146,7 @@ read_options(struct publisher *publisher, int argc, char **argv)
 			publisher->report.progress = true;
 			break;
 		case WAIT:
-			if (config_parse_duration(optarg, &publisher->wait_ns) != 0)
-				errx(
-				    EX_USAGE, "--wait %s: seconds, or with ms, s, m, h, d", optarg);
+			usage_duration("--wait", optarg, &publisher->wait_ns);
 			break;
 		case 'v':
 			publisher->verbose = true;
@@ -693,7 +691,8 @@ check_read(const struct publisher *publisher, int rejects, const char *name)
 	const char *source = strcmp(name, "-") == 0 ? "stdin" : name;
 
 	if (rejects >= 0 && is_file(rejects, name))
-		errx(EX_USAGE, "%s: is read, and cannot take the refused lines (--rejects)", source);
+		errx(
+		    EX_USAGE, "%s: is read, and cannot take the refused lines (--rejects)", source);
 	if ((publisher->report.receipts || publisher->report.rejects == stdout) &&
 	    is_file(STDOUT_FILENO, name))
 		errx(EX_USAGE, "%s: is read, and cannot be standard output, too", source);
@@ -727,7 +726,8 @@ open_rejects(struct publisher *publisher)
 		return -1;
 	if (strcmp(publisher->rejects_path, "-") == 0) {
 		if (publisher->report.receipts)
-			errx(EX_USAGE, "--rejects -: the receipts are on standard output: name a file");
+			errx(EX_USAGE,
+			    "--rejects -: the receipts are on standard output: name a file");
 		publisher->report.rejects = stdout;
 		return -1;
 	}

@@ -126,7 +126,7 @@ read_options(struct settings *settings, int argc, char **argv)
 			settings->daemon.log = optarg;
 			break;
 		case OPTION_WAIT:
-			daemon_read_wait(&settings->daemon, optarg);
+			usage_duration("--wait", optarg, &settings->daemon.wait_ns);
 			break;
 		case OPTION_PARANOID:
 			settings->paranoid = true;

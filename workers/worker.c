@@ -153,7 +153,7 @@ read_options(const struct service *service, struct settings *settings, int argc,
 			settings->daemon.log = optarg;
 			break;
 		case WAIT:
-			daemon_read_wait(&settings->daemon, optarg);
+			usage_duration("--wait", optarg, &settings->daemon.wait_ns);
 			break;
 		case 'v':
 			settings->daemon.verbose = true;

@@ -55,6 +55,12 @@ done
 for option in --group --message --to -t -n; do
   empty_value headgatectl "$option"
 done
+for program in "headgate-router --wait" "headgate-payment --wait" "headgate-publish --wait" "headgatectl wait -t"; do
+  # shellcheck disable=SC2086 # its words
+  "$top_builddir/"$program 999999999d >"$dir/out" 2>&1 </dev/null
+  is "$program 999999999d" "64 1 too long: at most 213503d" \
+    "$? $(wc -l <"$dir/out") $(grep -o 'too long: .*' "$dir/out")"
+done
 ctl stop --reason '' payment-processing >"$dir/out"
 is "a reason may be empty: the queue is to be stopped with none" 69 $?
 printf 'topic t { group_by = {g} }\nqueue q { topic = t lane = 3 }\n' >"$dir/conf"

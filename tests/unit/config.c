@@ -126,7 +126,12 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		{ "topic t { dedup_window = 5x }\nqueue q { topic = t }", "no duration" },
 		{ "topic t { durability = maybe }\nqueue q { topic = t }", "durability" },
 		{ "topic t { dedup_by = {colour} }\nqueue q { topic = t }", "neither" },
-		{ "max_message_size = 2M\ntopic t {}\nqueue q { topic = t }", "max_message_size" },
+		{ "max_message_size = 2M\ntopic t {}\nqueue q { topic = t }",
+		    ":1: max_message_size" },
+		{ "topic t {}\n# max_message_size = 1\nqueue q { topic = t }\n\nmax_message_size = 2M",
+		    ":5: max_message_size" },
+		{ "topic t {}\nenvironment\n= 'a b'\nqueue q { topic = t }",
+		    ":3: environment: bad name \"a b\": a name is" },
 		{ "topic t {}", "no queue" },
 		{ "}", "closes nothing" },
 		{ "= dev\n= prod", ":1: no name in front of '='" },
@@ -149,6 +154,16 @@ Test(config, what_is_doubtful_is_refused_with_its_line)
 		cr_expect(load(bad[i][0]) < 0, "taken: %s", bad[i][0]);
 		cr_expect(strstr(error, bad[i][1]) != NULL, "%s\n-> %s", bad[i][0], error);
 	}
+}
+
+Test(config, a_bad_variable_is_named)
+{
+	struct config_options options = { .base_dir = "/tmp/hg" };
+
+	setenv("HEADGATE_ENVIRONMENT", "a b", 1);
+	cr_expect(config_load(&config, &options, error, sizeof(error)) == -EINVAL);
+	cr_expect(strncmp(error, "HEADGATE_ENVIRONMENT: bad name \"a b\"", 36) == 0, "%s", error);
+	unsetenv("HEADGATE_ENVIRONMENT");
 }
 
 Test(config, a_command_keeps_the_variables_of_its_shell)
