@@ -12,6 +12,13 @@ for page in "$top_srcdir"/man/*.[1-9]; do
   done
   is "$name refers to pages that are there" "" "$missing"
 done
+for document in "$top_srcdir"/doc/*.md "$top_srcdir"/*.md; do
+  missing=
+  for file in $(grep -o -E '\b[a-z]+/[a-z0-9_/-]+\.(c|cc|h|md|pml|sh)\b' "$document"); do
+    [ -e "$top_srcdir/$file" ] || missing="$missing $file"
+  done
+  is "$(basename "$document") names files that are there" "" "$missing"
+done
 for program in headgate-publish headgatectl headgate-router headgate-payment headgate-bank-account \
   headgate-subscription-manager; do
   pages=$(ls "$top_srcdir/man/$program".[18] "$top_srcdir/man/$program"-*.[18] 2>/dev/null)
@@ -38,7 +45,7 @@ compare_statuses() { # compare_statuses PROGRAM "STATUSES BESIDE SYSEXITS" FILE.
 cd "$top_srcdir" || exit 1
 compare_statuses headgate-publish "" publisher/*.c config/{output,process,usage}.c
 compare_statuses headgatectl "1 2" ctl/*.c config/{output,process,usage}.c
-compare_statuses headgate-router "" router/*.c config/*.c
+compare_statuses headgate-router "" router/*.c router/*/*.c config/*.c
 for program in headgate-payment headgate-bank-account headgate-subscription-manager; do
   compare_statuses "$program" "" workers/*.c config/*.c
 done
