@@ -27,8 +27,8 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 
-/* All logs that a router writes: what counts in one is told by the others. Or one log that the configuration does not have,
- * which a router reads by itself at its start. */
+/* All logs that the router writes, as recovery decides by all of them together which batches count.
+ * Or one log that is not in the configuration, which a router reads alone at its start. */
 struct check {
 	const struct ctl *ctl;
 	bool configured;
@@ -37,9 +37,9 @@ struct check {
 	const char *queues[CONFIG_QUEUES];
 	unsigned count;
 	struct log_decision decision;
-	const char *gone[CONFIG_QUEUES]; /* of their logs there is no file, and there were some */
+	const char *gone[CONFIG_QUEUES]; /* queues whose log has lost all files */
 	unsigned gone_count;
-	int key_rc; /* deduplication's: 0, -EBADMSG or -ESTALE */
+	int key_rc; /* of the deduplication key: 0, -EBADMSG or -ESTALE */
 };
 
 static bool
@@ -48,7 +48,7 @@ is_asked_for(const struct ctl *ctl, const char *queue)
 	return ctl->queue_count == 0 || queues_is_selected(ctl, queue);
 }
 
-/* The router's file, whoever makes it. */
+/* Gives a file made by root to the directory's owner, the router's user. */
 static void
 give_to_owner(const char *dir, int fd)
 {
@@ -58,7 +58,7 @@ give_to_owner(const char *dir, int fd)
 		err(EX_NOPERM, "%s", dir);
 }
 
-/* The file that a router locks, made where it is not there, so that none starts meanwhile. */
+/* Opens the router's lock file, and makes a missing one, so that no router can start meanwhile. */
 static int
 open_lock(const struct ctl *ctl, const char *path)
 {
@@ -69,7 +69,7 @@ open_lock(const struct ctl *ctl, const char *path)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd >= 0)
 		give_to_owner(ctl->config.state_dir, fd);
-	/* Where it cannot be made, a router of ours cannot run either. */
+	/* If the file cannot be made, no router of this user can start either. */
 	if (fd < 0 && !ctl->salvage && (errno == EROFS || errno == EACCES))
 		errno = ENOENT;
 	return fd;
@@ -84,20 +84,20 @@ refuse_to_look(const struct ctl *ctl)
 	    ctl->config.state_dir);
 }
 
-/* As a router locks it. The lock lasts until the program ends. */
+/* Locks the state as a router does, until the program's end. */
 static void
 lock_state(const struct ctl *ctl)
 {
 	char path[CONFIG_PATH_BYTES + 32];
 	int fd;
 
-	/* A router whose file was removed has the directory still. */
+	/* A router whose lock file was removed still holds the directory's lock. */
 	if (ctl_router_holds_state(ctl))
 		refuse_to_look(ctl);
 	snprintf(path, sizeof(path), "%s/router.lock", ctl->config.state_dir);
 	fd = open_lock(ctl, path);
 	if (fd < 0 && errno == ENOENT)
-		return; /* or there is no such directory, and so no log */
+		return; /* also without the directory, so without any log */
 	if (fd < 0 && errno == ENOTDIR)
 		errx(EX_NOINPUT, "%s: not a directory: nothing was checked", ctl->config.state_dir);
 	if (fd < 0)
@@ -126,7 +126,7 @@ give_up(int rc, const char *error)
 	}
 }
 
-/* A queue without a log: was there one? */
+/* Notes a queue without a log whose log is in the registry, so has been lost. */
 static void
 look_whether_gone(struct check *check, const char *queue)
 {
@@ -139,8 +139,8 @@ look_whether_gone(struct check *check, const char *queue)
 		give_up(rc, error);
 }
 
-/* What ids are hashed with. One that is not there is missed only where there are .ids files. Returns what stands for
- * it in these, or 0. */
+/* Reads the key for hashing ids. A missing key is an error only if .ids files exist. Returns the
+ * key's fingerprint in these files, or 0. */
 static uint64_t
 read_key(struct check *check)
 {
@@ -155,7 +155,8 @@ read_key(struct check *check)
 	return key.checksum;
 }
 
-/* As a router would that starts now: its clock goes on where the newest log ends. */
+/* Determines the deduplication windows as a router would that starts now: its clock goes on from
+ * the newest log's end. */
 static void
 find_windows(struct check *check)
 {
@@ -243,10 +244,10 @@ close_logs(struct check *check)
 	log_decision_free(&check->decision);
 }
 
-enum { SHOWN = 20 }; /* of what may be long as a log */
+enum { SHOWN = 20 }; /* lines of a list without -v, as a list may be as long as a log */
 
 /*
- * What was found: a line that sums it up, then one for each bad place and for what is missing.
+ * Results: a summary line, then a line for each bad place and each missing range.
  */
 
 static void
@@ -289,7 +290,7 @@ print_json(const struct check *check, unsigned i)
 	}
 }
 
-/* How many of so many lines. Whoever salvages sees all: nobody will tell them again. */
+/* The number of lines to show. A salvage shows all, as the information is lost afterwards. */
 static size_t
 shown(const struct check *check, size_t count)
 {
@@ -354,7 +355,8 @@ lacks_ids_only(const struct log_audit *audit)
 	return true;
 }
 
-/* Is there what a salvage mends? A key can be put back, and for another version's files no new log is needed. */
+/* True for faults that a salvage mends. A missing key can be restored, and files of another version
+ * need no new log. */
 static bool
 is_damaged(const struct log_audit *audit)
 {
@@ -402,7 +404,7 @@ print_way_out(const struct ctl *ctl, const char *queue, const struct log_audit *
 }
 
 static void
-print(const struct check *check, unsigned i)
+print_audit(const struct check *check, unsigned i)
 {
 	if (check->ctl->json)
 		print_json(check, i);
@@ -461,7 +463,7 @@ print_key(const struct check *check)
 		    path);
 }
 
-/* Once for all queues; where the key is another version's, too, it was said with that. */
+/* Prints one line for all queues. If the key itself is of another version, its line has said so. */
 static void
 print_stale_ids(const struct check *check)
 {
@@ -476,7 +478,7 @@ print_stale_ids(const struct check *check)
 	printf("*.ids: %s\n", text);
 }
 
-/* Of the queues that are asked for: what is wrong with them. Returns the exit status. */
+/* Reports the faults of the selected queues. Returns the exit status. */
 static int
 check_logs(struct check *check)
 {
@@ -495,7 +497,7 @@ check_logs(struct check *check)
 		rc = log_audit_read(audit, &check->decision, i);
 		if (rc != 0)
 			give_up(rc, audit->error);
-		print(check, i);
+		print_audit(check, i);
 		if (audit->bad_count > 0)
 			status = EX_DATAERR;
 	}
@@ -528,7 +530,7 @@ print_salvaged(const struct ctl *ctl, const char *queue, const struct log_salvag
 	    queue, salvage->waiting, salvage->next_sequence, salvage->aside);
 }
 
-/* What is not whole stands on stdout before anything is changed: nobody else will say it again. */
+/* Writes the faults to stdout before any change, as the information is lost afterwards. */
 static void
 salvage_log(struct check *check, unsigned i)
 {
@@ -557,7 +559,7 @@ salvage_log(struct check *check, unsigned i)
 	print_salvaged(ctl, check->queues[i], &salvage);
 }
 
-/* Was there a log, or at least to be one, of those that are asked for? */
+/* True if a selected queue has a log, or had one. */
 static bool
 has_checked(const struct check *check)
 {

@@ -58,7 +58,7 @@ match_word(const char *word, const char *name, size_t length)
 	return typed == length ? SAME : BEGINS;
 }
 
-/* *used: of the words, those that were compared. */
+/* *used: the number of compared words. */
 static enum match
 match_command(const struct command *command, char **words, int count, int *used)
 {
@@ -76,7 +76,7 @@ match_command(const struct command *command, char **words, int count, int *used)
 	return rest < first ? rest : first;
 }
 
-/* Several commands begin so, or, with of a first word that has a second, none was named. */
+/* Ends the program: the words are ambiguous, or a command's second word is missing. */
 static _Noreturn void
 ask_for_one(char **words, int count)
 {
@@ -100,7 +100,7 @@ ask_for_one(char **words, int count)
 }
 
 static _Noreturn void
-complain(char **words, int count)
+no_command(char **words, int count)
 {
 	bool two = count > 1 && match_word(words[0], "dead", strlen("dead")) != NONE;
 	struct suggestion meant = { .word = words[0] };
@@ -140,7 +140,7 @@ command_find(char **words, int count, int *used)
 		*used = n;
 	}
 	if (best == NULL)
-		complain(words, count);
+		no_command(words, count);
 	if (same > 1)
 		ask_for_one(words, count);
 	return best;

@@ -1,5 +1,5 @@
 /*
- * command - headgatectl's commands, one row each, which help is printed from, too.
+ * command - headgatectl's commands: one table, also for the help.
  */
 #ifndef HEADGATE_CTL_COMMAND_H
 #define HEADGATE_CTL_COMMAND_H
@@ -7,18 +7,18 @@
 #include "ctl/ctl.h"
 
 struct command {
-	const char *name; /* one word or two */
+	const char *name; /* one or two words */
 	const char *arguments, *help;
 	int (*run)(struct ctl *);
-	const char *options; /* the long ones, apart from those that all take; blanks around each */
-	bool which;          /* may name a message behind the queue */
+	const char *options; /* long names, blanks around each; without the common options */
+	bool which;          /* accepts a message after the queue */
 };
 
-/* The command that begins the words, each of which may be abbreviated as long as no other command begins so; *used
- * says how many of them it is. Ends the program with EX_USAGE when it is none. */
+/* Finds the command at the beginning of the words, and sets *used to its number of words.
+ * Unambiguous abbreviations are allowed. Ends the program with EX_USAGE if none matches. */
 const struct command *command_find(char **words, int count, int *used);
 
-/* Prints all commands and options; or one command and what it takes. */
+/* Print the help: all commands and options, or a command with its options. */
 void command_help_all(void);
 void command_help(const struct command *);
 

@@ -27,7 +27,7 @@ struct printing {
 	struct table *table;
 };
 
-/* A message that is in a dead-letter queue without having been moved there has none. */
+/* A message that was published to the dead-letter queue itself has no origin. */
 static const struct log_origin *
 origin_of(const struct message *message)
 {
@@ -66,7 +66,7 @@ put_json_fields(const struct message *message)
 	text_put_json_time(origin->last_ns);
 }
 
-/* The trace id in hexadecimal, "" when there is none. */
+/* Writes the trace id in hexadecimal, "" for a message without one. */
 static void
 trace_id(const struct message *message, char text[TRACE_ID_BYTES + 1])
 {
@@ -255,7 +255,7 @@ show(void *context, const struct message *message)
 	else
 		show_text(printing, message);
 	printing->shown++;
-	/* Without a name it is the oldest; a message id may be there more than once. */
+	/* Without `which`, shows the oldest. A message id may occur more than once. */
 	return ctl->which == NULL || printing->selection->sequence == message->sequence ||
 	    ferror(stdout);
 }

@@ -18,10 +18,10 @@ enum { NAME_DIGITS = 16, INDENT = 4 };
 struct file {
 	const char *name, *role;
 	struct stat st;
-	const struct log_contents *contents; /* NULL: no messages can be in it */
+	const struct log_contents *contents; /* NULL: a file without messages */
 };
 
-/* Index of a segment in the list, or its count. */
+/* The index of a segment in the list; list->count if absent. */
 static size_t
 find_segment(const struct log_list *list, uint64_t number)
 {

@@ -1,5 +1,5 @@
 /*
- * files - the files of a log, one by one.
+ * files - prints the files of a log.
  */
 #ifndef HEADGATE_CTL_FILES_H
 #define HEADGATE_CTL_FILES_H
@@ -7,7 +7,8 @@
 #include "ctl/ctl.h"
 #include "log/audit.h"
 
-/* Prints a line for each, or an object: what it is, and what log_audit_read() has found in it. */
+/* Prints each file's kind and its contents, as found by log_audit_read(): a line, or a JSON
+ * object. */
 void files_print(const struct ctl *, const char *queue, const struct log_audit *);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * headgatectl peek --groups, and start --group
  *
- * The router knows who is blocked, and by which sequence; whose message that is stands in the log. So it is
- * asked for the former, page by page, and never has to read its disk for a person; the rest is read beside it.
+ * The router lists blocked groups with the sequences of their heads, page by page. Group names and
+ * message ids are in the log, and this program reads them there, so that the router need not read
+ * its disk for people.
  */
 #include <err.h>
 #include <errno.h>
@@ -22,17 +23,17 @@
 #include "ctl/text.h"
 #include "message/answer.h"
 
-/* Those to be shown, by the sequence at their head. */
+/* The groups to show, by the sequences of their heads. */
 struct list {
 	const struct ctl *ctl;
 	struct blocked_group *groups;
-	size_t count, capacity, next; /* next: not printed yet */
+	size_t count, capacity, next; /* next: first group not printed */
 	uint64_t total, printed, now_ns;
 	struct table *table;
-	/* Of the first that was printed, as words for a shell; "" when they are not known. */
+	/* Of the first printed group, as words for a shell; "": unknown. */
 	char group[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)],
 	    message_id[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)];
-	bool of_store; /* ... and its message failed for the store's sake */
+	bool of_store; /* the first printed group's message failed because of the store */
 };
 
 /*
@@ -49,7 +50,7 @@ compare(const void *a, const void *b)
 	return first->hash < second->hash ? -1 : first->hash > second->hash;
 }
 
-/* Only those that are wanted are kept, however many there are. */
+/* Keeps the first ctl->count groups only, so that memory stays bounded. */
 static void
 keep_first(struct list *list)
 {
@@ -79,9 +80,9 @@ add_page(struct list *list, const struct blocked_page *page)
 		keep_first(list);
 }
 
-/* Returns 0, or the exit status. */
+/* Reads all pages. Returns 0 or the exit status. */
 static int
-ask(struct list *list, const char *queue)
+read_groups(struct list *list, const char *queue)
 {
 	static struct blocked_page page;
 	int fd = router_connect(list->ctl, ROUTER_ANSWER_MS), rc;
@@ -114,7 +115,7 @@ ask(struct list *list, const char *queue)
 }
 
 /*
- * Printing. message: NULL when it is not known whose group it is.
+ * Printing. message: the group's head; NULL if unknown.
  */
 
 static double
@@ -194,7 +195,7 @@ keep_word(char *to, size_t capacity, struct span text)
 		return;
 	memcpy(copy, text.data, text.length);
 	copy[text.length] = '\0';
-	if (strlen(copy) == text.length) /* or else it cannot be typed */
+	if (strlen(copy) == text.length) /* a text with a NUL cannot be typed */
 		command_word(to, capacity, copy);
 }
 
@@ -205,7 +206,7 @@ keep_words(struct list *list, const struct message *message)
 	keep_word(list->message_id, sizeof(list->message_id), message->envelope.message_id);
 }
 
-/* What to type for the first of them. */
+/* Prints the commands for the first group. */
 static void
 print_next(const struct list *list)
 {
@@ -214,8 +215,8 @@ print_next(const struct list *list)
 
 	if (list->ctl->json || list->group[0] == '\0')
 		return;
-	printf("\nnext:    mend the cause, then: %sheadgatectl%s start --group %s %s\n", env, options,
-	    list->group, queue);
+	printf("\nnext:    mend the cause, then: %sheadgatectl%s start --group %s %s\n", env,
+	    options, list->group, queue);
 	if (list->message_id[0] != '\0' && !list->of_store)
 		printf("         or give its message up: %sheadgatectl%s start --group %s "
 		       "--skip-head --message %s %s\n",
@@ -223,7 +224,7 @@ print_next(const struct list *list)
 }
 
 static void
-print(struct list *list, const struct blocked_group *group, const struct message *message)
+print_group(struct list *list, const struct blocked_group *group, const struct message *message)
 {
 	if (list->group[0] == '\0' && message != NULL) {
 		keep_words(list, message);
@@ -236,8 +237,8 @@ print(struct list *list, const struct blocked_group *group, const struct message
 	list->printed++;
 }
 
-/* A message of the log, in order of sequence. What is not in the log any more was ended meanwhile, and blocks
- * nobody. */
+/* Called for each message of the log, in order. A head that is no longer in the log has ended
+ * meanwhile, so its group is not blocked by it. */
 static int
 match(void *context, const struct message *message)
 {
@@ -246,7 +247,7 @@ match(void *context, const struct message *message)
 	while (list->next < list->count && list->groups[list->next].sequence < message->sequence)
 		list->next++;
 	while (list->next < list->count && list->groups[list->next].sequence == message->sequence)
-		print(list, &list->groups[list->next++], message);
+		print_group(list, &list->groups[list->next++], message);
 	return list->next == list->count || ferror(stdout);
 }
 
@@ -260,14 +261,14 @@ peek_groups_main(struct ctl *ctl)
 		    columns, sizeof(columns) / sizeof(columns[0]), text_columns(ctl->wide), 0),
 	};
 	const char *queue = ctl->queues[0];
-	int status = ask(&list, queue), rc = 0;
+	int status = read_groups(&list, queue), rc = 0;
 
 	if (status != 0)
 		return status;
 	if (list.total == 0 && !ctl->json)
 		printf("%s: no group is blocked\n", queue);
 	for (; list.next < list.count && list.groups[list.next].sequence == 0; list.next++)
-		print(&list, &list.groups[list.next], NULL);
+		print_group(&list, &list.groups[list.next], NULL);
 	if (list.next < list.count)
 		rc = message_read(ctl, queue, list.groups[list.next].sequence - 1, match, &list);
 	if (list.printed > 0 && !ctl->json)
@@ -282,12 +283,12 @@ peek_groups_main(struct ctl *ctl)
 }
 
 /*
- * One of them.
+ * One group.
  */
 
-/* Why nothing was ordered, or why it is not known what came of it. Returns the exit status. */
+/* Reports an error of the request, or an unknown outcome. Returns the exit status. */
 static int
-fail(const struct ctl *ctl, int rc)
+groups_error(const struct ctl *ctl, int rc)
 {
 	const char *queue = ctl->queues[0];
 
@@ -296,8 +297,8 @@ fail(const struct ctl *ctl, int rc)
 		      "takes it, unless the router is restarted before",
 		    queue);
 	else if (rc == -ETIMEDOUT)
-		warnx("%s: the message is not ended yet: see %sheadgatectl%s peek --groups %s", queue,
-		    ctl->config.env, ctl->config.options, queue);
+		warnx("%s: the message is not ended yet: see %sheadgatectl%s peek --groups %s",
+		    queue, ctl->config.env, ctl->config.options, queue);
 	else if (rc == -EPIPE || rc == -ECONNRESET)
 		warnx("%s: the router is gone, or of another version; look again: the next one "
 		      "knows nothing of this, and tries each group anew",
@@ -307,7 +308,7 @@ fail(const struct ctl *ctl, int rc)
 	return rc == -ETIMEDOUT ? EX_TEMPFAIL : rc == -EPROTO ? EX_PROTOCOL : EX_UNAVAILABLE;
 }
 
-/* It was ended, and the group goes on. */
+/* Reports a message that ended; its group goes on. */
 static void
 report_ended(const struct ctl *ctl, const struct blocked_tried *tried)
 {
@@ -382,7 +383,7 @@ start_group_main(struct ctl *ctl)
 	rc = router_try(fd, &try, ctl_left_ms(ctl, INT_MAX), &tried);
 	close(fd);
 	if (rc != 0)
-		return fail(ctl, rc);
+		return groups_error(ctl, rc);
 	text_make_safe(tried.message_id);
 	text_make_safe(tried.text);
 	return report(ctl, &tried);

@@ -1,5 +1,5 @@
 /*
- * headgatectl health: is there something that needs a person? For monitoring and scripts.
+ * headgatectl health: reports conditions that need a person, for monitoring and scripts.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,7 +36,7 @@ print_closed(const struct status_queue *queue)
 	putchar('\n');
 }
 
-/* Prints a line for each thing that is not well. Returns whether there was any. */
+/* Prints a line for each fault of the queue's workers. True if there was any. */
 static bool
 look_at_workers(const struct status_queue *queue, const struct ctl *ctl)
 {

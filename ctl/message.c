@@ -46,7 +46,8 @@ message_has_state(const struct ctl *ctl)
 	return access(ctl->config.state_dir, F_OK) == 0 || errno != ENOENT;
 }
 
-/* A queue has no log. That is well when it never had one, and there is a state that it could be in. */
+/* Returns 0 for a queue that never had a log, in an existing state directory; else -errno after a
+ * message. */
 static int
 look_for_log(const struct ctl *ctl, const char *queue)
 {

@@ -1,5 +1,5 @@
 /*
- * message - messages of a queue's log, for those that print them.
+ * message - reads and prints messages of a queue's log.
  */
 #ifndef HEADGATE_CTL_MESSAGE_H
 #define HEADGATE_CTL_MESSAGE_H
@@ -11,33 +11,33 @@
 struct message {
 	uint64_t sequence, position;
 	struct log_content content;
-	struct envelope envelope; /* all zeros when it cannot be read: then */
-	const char *unreadable;   /* ... why; else NULL */
+	struct envelope envelope; /* all zeros if unreadable */
+	const char *unreadable;   /* the reason; NULL: readable */
 };
 
-/* Is there a state directory? */
+/* True if the state directory exists. */
 bool message_has_state(const struct ctl *);
 
-/* Shows the messages of a queue that are not settled and have a higher sequence than after, in order, until
- * message() returns something else than 0. Returns that; 0; or -errno, of which the user was told: -ENOENT when there is
- * no state directory. A queue that has no log yet has no messages. */
+/* Calls message() for the unsettled messages of a queue with sequences above `after`, in order,
+ * until message() returns another value than 0. Returns this value; 0; or -errno after a message to
+ * the user: -ENOENT if the state directory is missing. A queue without a log has no messages. */
 int message_read(const struct ctl *, const char *queue, uint64_t after,
     int (*message)(void *context, const struct message *), void *context);
-/* The exit status for what message_read() returned. */
+/* The exit status for a result of message_read(). */
 int message_exit_status(int rc);
 
-/* A body as it may be shown. */
+/* A body for people. */
 struct body {
-	char *text; /* for free(3); NULL: nothing of it may be shown */
+	char *text; /* allocated; NULL: the body must not be shown */
 	size_t length;
-	const char *why; /* ... because */
+	const char *why; /* the reason, if text is NULL */
 };
-/* Its account numbers masked, unless revealed. */
+/* The body with masked account numbers; reveal: unmasked. */
 struct body message_body(const struct message *, bool reveal);
 
-/* "name":"value" with a comma in front unless it is the object's first; null when data is NULL. */
+/* Prints "name":"value", with a comma in front unless `first`; null for data NULL. */
 void message_put_json_text(const char *name, const char *data, size_t length, bool first);
-/* "body":..., null when it may not be shown. */
+/* Prints "body":...; null if the body must not be shown. */
 void message_put_json_body(const struct message *, bool reveal);
 
 #endif

@@ -102,12 +102,12 @@ set_reason(struct ctl *ctl, const char *text)
 
 struct row {
 	const char *name;
-	char letter;          /* 0: it has none */
-	bool common;          /* all commands take it */
-	const char *argument; /* NULL: it takes none */
+	char letter;          /* 0: none */
+	bool common;          /* accepted by all commands */
+	const char *argument; /* NULL: none */
 	const char *help;
-	void (*set)(struct ctl *, const char *); /* or else: */
-	size_t at;                               /* of a bool or, with an argument, a text in ctl */
+	void (*set)(struct ctl *, const char *); /* NULL: `at` is used */
+	size_t at; /* offset in struct ctl of a bool or, with an argument, of a text */
 };
 
 #define AT(field) .at = offsetof(struct ctl, field)
@@ -155,7 +155,7 @@ enum { ROWS = sizeof(rows) / sizeof(rows[0]), LONG_ONLY = 256 };
 
 static bool given[ROWS];
 
-/* Options that mean nothing without, or beside, another one. */
+/* Options that need another one, or (beside) exclude another one. */
 static const struct {
 	const char *command, *option, *other;
 	bool beside;
@@ -188,7 +188,7 @@ set(struct ctl *ctl, const struct row *row, const char *argument)
 		*(bool *)field = true;
 }
 
-/* The letters for usage_next(). */
+/* Makes the tables for usage_next(). */
 static void
 list_options(struct option options[ROWS + 1], char letters[2 * ROWS + 2])
 {
@@ -213,7 +213,7 @@ list_options(struct option options[ROWS + 1], char letters[2 * ROWS + 2])
 	options[ROWS] = (struct option){ .name = NULL };
 }
 
-/* Of a value of usage_next(), which knows these options only. */
+/* The row for a value of usage_next(). */
 static const struct row *
 find_row(int value)
 {
@@ -234,8 +234,10 @@ options_read(struct ctl *ctl, int argc, char **argv, char ***words)
 	int value;
 
 	list_options(options, letters);
-	/* A reason that is empty is none: what stops a queue does not fail for want of one. */
-	while ((value = usage_next(argc, argv, letters, options, "reason", "headgatectl help")) != -1)
+	/* An empty --reason counts as none: a script that stops a queue must not fail for an unset
+	 * variable. */
+	while (
+	    (value = usage_next(argc, argv, letters, options, "reason", "headgatectl help")) != -1)
 		set(ctl, find_row(value), optarg);
 	*words = argv + optind;
 	return argc - optind;

@@ -1,5 +1,5 @@
 /*
- * options - headgatectl's options, one row each, from which they are parsed, printed and complained about.
+ * options - headgatectl's options: one table for parsing, help and errors.
  */
 #ifndef HEADGATE_CTL_OPTIONS_H
 #define HEADGATE_CTL_OPTIONS_H
@@ -8,15 +8,16 @@
 
 struct command;
 
-/* Reads the options into *ctl, which has the defaults before, and leaves the other arguments in *words, in order.
- * Returns how many these are. Ends the program with EX_USAGE when it cannot. */
+/* Reads the options into *ctl, which has the defaults, and sets *words to the other arguments, in
+ * order. Returns the number of these. Ends the program with EX_USAGE after an error. */
 int options_read(struct ctl *, int argc, char **argv, char ***words);
 
-/* Ends the program with EX_USAGE when an option was given that the command does not take, or that means nothing
- * without, or beside, another one. */
+/* Ends the program with EX_USAGE for an option that (1) the command does not accept, (2) needs
+ * another option, or (3) excludes another option. */
 void options_check(const struct command *);
 
-/* Prints those with these names, blanks around each, and those that all commands take; or all, for NULL. */
+/* Prints the help of the options in `names` (blanks around each) and of the common options; NULL:
+ * of all options. */
 void options_print(const char *names);
 
 #endif

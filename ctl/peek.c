@@ -13,7 +13,7 @@
 #include "ctl/table.h"
 #include "ctl/text.h"
 
-enum { SHOWN_BYTES = 2048 }; /* of a body, as text */
+enum { SHOWN_BYTES = 2048 }; /* of a body, in text output */
 
 struct peek {
 	const struct ctl *ctl;
@@ -52,7 +52,7 @@ static const struct table_column columns[] = {
 	{ "GROUP", TABLE_NAME },
 };
 
-/* What of the body stands below the row. */
+/* Adds the beginning of the body below the row. */
 static void
 add_body(struct table *table, const struct message *message, bool reveal)
 {
@@ -89,7 +89,7 @@ add_row(const struct peek *peek, const struct message *message)
 }
 
 static int
-print(void *context, const struct message *message)
+print_message(void *context, const struct message *message)
 {
 	struct peek *peek = context;
 
@@ -117,7 +117,7 @@ peek_main(struct ctl *ctl)
 		return peek_groups_main(ctl);
 	peek.table =
 	    table_new(columns, sizeof(columns) / sizeof(columns[0]), text_columns(ctl->wide), 0);
-	rc = message_read(ctl, ctl->queues[0], 0, print, &peek);
+	rc = message_read(ctl, ctl->queues[0], 0, print_message, &peek);
 	if (peek.shown > 0 && !ctl->json)
 		table_flush(peek.table);
 	table_free(peek.table);

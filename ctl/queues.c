@@ -39,7 +39,7 @@ check_names(const struct ctl *ctl)
 			queues_none(ctl, "", ctl->queues[i]);
 }
 
-/* What is printed to be typed is for this router, with whatever configuration we were called. */
+/* Makes printed commands refer to the router's configuration, instead of this program's. */
 static void
 name_its_file(struct ctl *ctl, const char *file)
 {
@@ -85,7 +85,7 @@ queues_find(struct ctl *ctl)
 		return;
 	}
 	queues_of_config(ctl);
-	/* The segment of a router that is gone still knows its file. */
+	/* A dead router's segment still has the name of its configuration. */
 	if (ctl->options.file == NULL && ctl_open_control(ctl, &control, false) == 0) {
 		name_its_file(ctl, control.facts.config_file);
 		control_close(&control);

@@ -1,11 +1,12 @@
 /*
  * headgatectl dead redrive and dead purge
  *
- * The log is read in order, and the router is told, up to WIRE_MOVE_MAX messages at a time, to move what is
- * found. It copies and settles in one transaction, so this program may be ended whenever: what it was told
- * is moved is moved, the rest is where it was, and to ask again for what was moved already is harmless.
+ * This program reads the log in order, and requests transfers from the router, up to WIRE_MOVE_MAX
+ * messages at a time. The router copies and settles in one transaction, so this program may die at
+ * any time: acknowledged transfers are done, the other messages stay, and a repeated request for a
+ * transferred message does no harm.
  *
- * What comes into the dead-letter queue after the start, be it that a message failed again, is left.
+ * Messages that reach the dead-letter queue after the start (also by failing again) are left alone.
  */
 #include <err.h>
 #include <errno.h>
@@ -25,15 +26,15 @@
 enum {
 	AWAY = CONFIG_QUEUES, /* the target of a purge */
 	TARGETS,
-	ANSWER_MS = 60000,     /* for the router to move what it was told */
-	INTERRUPTED_MS = 5000, /* ... after Ctrl-C */
-	AGAIN_MS = 2,          /* before something is tried again; in vain, twice as long, up to */
+	ANSWER_MS = 60000,     /* for the router's answer */
+	INTERRUPTED_MS = 5000, /* for the router's answer after Ctrl-C */
+	AGAIN_MS = 2,          /* before a retry; doubled after each retry without progress */
 	AGAIN_MS_MAX = 100,
 	PROGRESS_MS = 200,
-	LOOKS = 20 /* in vain, at a place that is not the message's any more */
+	LOOKS = 20 /* re-reads of the log without progress, after outdated positions */
 };
 
-/* What reading was ended by, apart from sysexits. */
+/* Values that end the reading, beside those of sysexits. */
 enum { END = 1, LOOK_AGAIN };
 
 struct move {
@@ -42,24 +43,23 @@ struct move {
 	const char *done; /* "moved", "purged" */
 	bool purge;
 
-	/* What is there at the start. */
-	uint64_t total, until; /* the highest sequence */
+	/* The selected messages at the start. */
+	uint64_t total, until; /* number, and highest sequence */
 	uint64_t found[TARGETS];
-	char lost
-	    [CONFIG_NAME_BYTES]; /* a queue that messages are from and that is not there; or "" */
+	char lost[CONFIG_NAME_BYTES]; /* an unknown queue from which messages come; "": none */
 	uint64_t lost_count;
 
-	int router, signals; /* fds */
-	int signal;          /* that came; 0: none */
+	int router, signals; /* descriptors */
+	int signal;          /* received; 0: none */
 	uint64_t started_ns, printed_ns;
 	uint64_t moved[TARGETS], all_moved, gone;
-	uint64_t after; /* up to here all is done */
-	unsigned looks; /* in vain */
+	uint64_t after; /* all messages up to this sequence are done */
+	unsigned looks; /* re-reads without progress */
 	uint64_t again_ms;
-	uint64_t vain_ns; /* since when there is no room; 0: there is */
-	int status;       /* why it ends */
+	uint64_t vain_ns; /* begin of the router's lack of space; 0: none */
+	int status;       /* exit status */
 
-	/* What is moved next. */
+	/* The next request. */
 	struct router_place places[WIRE_MOVE_MAX];
 	uint8_t targets[WIRE_MOVE_MAX];
 	size_t count, window;
@@ -73,11 +73,10 @@ target_name(const struct move *move, unsigned target)
 }
 
 /*
- * What is there.
+ * The selected messages.
  */
 
-/* Where a message goes: to where it was published, unless another queue was named. TARGETS: that is not
- * known. */
+/* The target of a message: its original queue, or --to's argument. TARGETS: unknown. */
 static unsigned
 target_of(const struct move *move, const struct message *message)
 {
@@ -111,7 +110,7 @@ count_message(void *context, const struct message *message)
 }
 
 /*
- * Waiting, for Ctrl-C among others.
+ * Waiting, and signals.
  */
 
 static void
@@ -124,7 +123,7 @@ catch_signals(struct move *move)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaction(SIGHUP, NULL, &hangup);
-	if (hangup.sa_handler != SIG_IGN) /* as nohup(1) has it */
+	if (hangup.sa_handler != SIG_IGN) /* nohup(1) ignores SIGHUP */
 		sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	move->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -142,7 +141,7 @@ interrupted(struct move *move)
 	return move->signal != 0;
 }
 
-/* The work is done: from here on a signal ends the program, whoever does not read what it says. */
+/* After the work, lets signals end the program, even if nobody reads its output. */
 static void
 release_signals(struct move *move)
 {
@@ -165,8 +164,8 @@ pause_ms(struct move *move, uint64_t ms)
 		poll(&poller, 1, (int)(ms < 1000 ? ms : 1000));
 }
 
-/* Waits until the router says something. It is waited for also after a first Ctrl-C, since what it was told
- * is under way. Returns 0 or -ETIMEDOUT. */
+/* Waits for the router's answer. A first Ctrl-C only shortens the wait, as the transfer is under
+ * way. Returns 0 or -ETIMEDOUT. */
 static int
 wait_for_router(struct move *move)
 {
@@ -200,13 +199,13 @@ print_progress(struct move *move, bool last)
 	move->printed_ns = now_ns;
 	fprintf(
 	    stderr, "\r%" PRIu64 " of %" PRIu64 " %s", move->all_moved, move->total, move->done);
-	if (seconds >= 1) /* before that it says nothing */
+	if (seconds >= 1) /* earlier rates are meaningless */
 		fprintf(stderr, ", %.0f a second   ", (double)move->all_moved / seconds);
 	if (last)
 		fputc('\n', stderr);
 }
 
-/* As many as --rate allows by now? Waits until then. */
+/* Waits until --rate allows the next request. */
 static void
 keep_rate(struct move *move)
 {
@@ -230,7 +229,7 @@ keep_rate(struct move *move)
  */
 
 static int
-fail(struct move *move, int status, const char *text)
+redrive_error(struct move *move, int status, const char *text)
 {
 	warnx("%s: %s", move->selection.dead, text);
 	move->status = status;
@@ -238,7 +237,7 @@ fail(struct move *move, int status, const char *text)
 }
 
 static int
-ask(struct move *move, unsigned target, const struct router_place *places, size_t count,
+request(struct move *move, unsigned target, const struct router_place *places, size_t count,
     struct router_moved *answer)
 {
 	int rc = router_send_move(
@@ -252,13 +251,13 @@ ask(struct move *move, unsigned target, const struct router_place *places, size_
 		rc = -EPROTO;
 	if (rc == 0)
 		return 0;
-	fail(move, rc == -ETIMEDOUT ? EX_TEMPFAIL : EX_UNAVAILABLE,
+	redrive_error(move, rc == -ETIMEDOUT ? EX_TEMPFAIL : EX_UNAVAILABLE,
 	    rc == -EPIPE || rc == -ECONNRESET ? "the router is gone" : strerror(-rc));
 	warnx("up to %zu more may have been %s: do it again, which is harmless", count, move->done);
 	return END;
 }
 
-/* Before something is tried again: longer from time to time, while nothing comes of it. */
+/* Waits before a retry: twice as long after each retry without progress. */
 static void
 back_off(struct move *move, bool vain)
 {
@@ -268,9 +267,9 @@ back_off(struct move *move, bool vain)
 	pause_ms(move, move->again_ms);
 }
 
-/* What to do when not all were moved. */
+/* Decides how to go on after a request that was not done in full. Returns 0, END or LOOK_AGAIN. */
 static int
-judge(struct move *move, const struct router_moved *answer)
+after_answer(struct move *move, const struct router_moved *answer)
 {
 	bool vain = answer->moved + answer->gone == 0;
 
@@ -283,26 +282,26 @@ judge(struct move *move, const struct router_moved *answer)
 		return 0;
 	case 409:
 		if (vain && move->looks++ >= LOOKS)
-			return fail(move, EX_TEMPFAIL, answer->text);
+			return redrive_error(move, EX_TEMPFAIL, answer->text);
 		back_off(move, vain);
 		return LOOK_AGAIN;
 	case 503:
 		if (move->vain_ns == 0)
 			move->vain_ns = clock_monotonic_ns();
 		if (clock_monotonic_ns() - move->vain_ns >= move->ctl->timeout_ns)
-			return fail(move, EX_TEMPFAIL, answer->text);
+			return redrive_error(move, EX_TEMPFAIL, answer->text);
 		back_off(move, vain);
 		return 0;
 	case 404:
-		return fail(move, EX_CONFIG,
+		return redrive_error(move, EX_CONFIG,
 		    "the router does not have these queues: it was started with another "
 		    "configuration");
 	default:
-		return fail(move, EX_UNAVAILABLE, answer->text);
+		return redrive_error(move, EX_UNAVAILABLE, answer->text);
 	}
 }
 
-/* Moves these to one target. Returns 0, END or LOOK_AGAIN. */
+/* Transfers these messages to one target. Returns 0, END or LOOK_AGAIN. */
 static int
 move_to(struct move *move, unsigned target, const struct router_place *places, size_t count)
 {
@@ -313,7 +312,7 @@ move_to(struct move *move, unsigned target, const struct router_place *places, s
 
 		if (interrupted(move))
 			return END;
-		rc = ask(move, target, places + done, count - done, &answer);
+		rc = request(move, target, places + done, count - done, &answer);
 		if (rc != 0)
 			return rc;
 		done += answer.moved + answer.gone;
@@ -321,15 +320,15 @@ move_to(struct move *move, unsigned target, const struct router_place *places, s
 		move->all_moved += answer.moved;
 		move->gone += answer.gone;
 		if (answer.status == 200 && done < count)
-			return fail(
+			return redrive_error(
 			    move, EX_PROTOCOL, "the router answers for less than it was asked");
-		rc = judge(move, &answer);
+		rc = after_answer(move, &answer);
 		print_progress(move, false);
 	}
 	return rc;
 }
 
-/* Moves what was gathered. */
+/* Transfers the gathered messages. */
 static int
 flush(struct move *move)
 {
@@ -361,7 +360,7 @@ gather(void *context, const struct message *message)
 
 	if (interrupted(move) || message->sequence > move->until)
 		return END;
-	if (target >= TARGETS) /* it came meanwhile: the compactor does not change the order */
+	if (target >= TARGETS) /* arrived after the start */
 		return 0;
 	move->places[move->count] = (struct router_place){ message->sequence, message->position };
 	move->targets[move->count++] = (uint8_t)target;
@@ -441,7 +440,7 @@ run(struct move *move)
 	return move->status;
 }
 
-/* Looks what is there. Returns 0, or the exit status. */
+/* Counts the selected messages. Returns 0 or the exit status. */
 static int
 count_all(struct move *move, struct ctl *ctl)
 {
@@ -483,7 +482,7 @@ dead_redrive_main(struct ctl *ctl)
 	return run(&move);
 }
 
-/* Does the person at the terminal want that? */
+/* Asks the person at the terminal for a confirmation. */
 static bool
 confirmed(const struct move *move)
 {

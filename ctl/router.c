@@ -18,7 +18,7 @@ pack_text(msgpack_packer *packer, const char *text)
 	msgpack_pack_str_body(packer, text, length);
 }
 
-/* Unpacks an array of size objects. */
+/* Checks and unpacks an array of `size` objects. The caller destroys *unpacked in any case. */
 static bool
 unpack(msgpack_unpacked *unpacked, const void *payload, size_t length, uint32_t size)
 {
@@ -42,7 +42,7 @@ copy_text(char *to, size_t size, const msgpack_object *from)
 
 /* [status, text] */
 static void
-complain(const void *payload, size_t length)
+router_refused(const void *payload, size_t length)
 {
 	msgpack_unpacked unpacked;
 	char text[128] = "refused";
@@ -78,7 +78,7 @@ router_connect(const struct ctl *ctl, int timeout_ms)
 	if (rc != 0)
 		errx(EX_UNAVAILABLE, "router: %s; nothing was changed", strerror(-rc));
 	if (type != WIRE_WELCOME)
-		complain(payload, length);
+		router_refused(payload, length);
 	return fd;
 }
 

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* The fields that --filter takes. Of several filters with one field, one must hold; of all fields,
- * each. */
+/* The fields of --filter. A message passes if, for each field with filters, at least one of these
+ * filters holds. */
 enum field { CODE, GROUP, MESSAGE_ID, FIELDS };
 static const char *const field_names[FIELDS] = {
 	[CODE] = "code",
@@ -15,7 +15,7 @@ static const char *const field_names[FIELDS] = {
 	[MESSAGE_ID] = "message_id",
 };
 
-/* The field of FIELD=VALUE, with *value behind the sign; FIELDS when it is none. */
+/* The field of FIELD=VALUE; FIELDS if unknown. *value points behind the sign. */
 static enum field
 field_of(const char *filter, const char **value)
 {
@@ -29,7 +29,7 @@ field_of(const char *filter, const char **value)
 	return FIELDS;
 }
 
-/* 422, or 4xx. */
+/* True for "422" or "4xx". */
 static bool
 is_code(const char *text)
 {
@@ -167,7 +167,7 @@ selection_read(const struct selection *selection, uint64_t after,
 
 	int rc = message_read(selection->ctl, selection->dead, after, pass_on, &filtered);
 
-	/* A message id that is a number is not taken for a sequence. */
+	/* A number is a sequence only if no message has the number as its id. */
 	if (rc != 0 || filtered.found || selection->sequence == 0)
 		return rc;
 	filtered.by_sequence = true;

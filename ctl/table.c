@@ -22,8 +22,8 @@ enum {
 struct cell {
 	char *text;
 	const char *colour;
-	char *under;     /* of the last in a row: what stands below it; NULL: nothing */
-	uint64_t number; /* of a number's cell */
+	char *under;     /* last cell of a row: the line below the row; NULL: none */
+	uint64_t number; /* value, if is_number */
 	bool is_number;
 };
 
@@ -34,7 +34,7 @@ struct table {
 	unsigned column_count;
 	unsigned width[32];
 	unsigned limit, indent, gap;
-	bool has_titles; /* they are printed */
+	bool has_titles; /* the titles have been printed */
 };
 
 struct table *
@@ -53,7 +53,7 @@ table_new(const struct table_column *columns, unsigned count, unsigned width, un
 }
 
 static void
-add(struct table *table, struct cell cell)
+add_cell(struct table *table, struct cell cell)
 {
 	if (table->count == table->capacity) {
 		table->capacity = table->capacity == 0 ? 64 : 2 * table->capacity;
@@ -71,7 +71,7 @@ table_coloured(struct table *table, const char *text, const char *colour)
 
 	if (copy != NULL)
 		text_make_safe(copy);
-	add(table, (struct cell){ .text = copy, .colour = colour });
+	add_cell(table, (struct cell){ .text = copy, .colour = colour });
 }
 
 void
@@ -83,7 +83,7 @@ table_text(struct table *table, const char *text)
 void
 table_bytes(struct table *table, const char *text, size_t length)
 {
-	add(table,
+	add_cell(table,
 	    (struct cell){ .text = text_safe(text, text != NULL ? length : 0), .colour = "" });
 }
 
@@ -102,7 +102,7 @@ table_number(struct table *table, uint64_t number)
 	char text[24];
 
 	snprintf(text, sizeof(text), "%" PRIu64, number);
-	add(table,
+	add_cell(table,
 	    (struct cell){
 		.text = strdup(text), .colour = "", .number = number, .is_number = true });
 }
@@ -143,7 +143,7 @@ row_width(const struct table *table)
 	return total;
 }
 
-/* The widths that are needed. Returns that of a row. */
+/* Computes the columns' widths. Returns the width of a row. */
 static unsigned
 measure(struct table *table)
 {
@@ -168,11 +168,11 @@ shorten_numbers(struct table *table)
 		if (!cell->is_number || strlen(cell->text) < NUMBER_WIDTH_MIN)
 			continue;
 		table_shorten(text, cell->number);
-		strcpy(cell->text, text); /* it is shorter */
+		strcpy(cell->text, text); /* never longer than the number */
 	}
 }
 
-/* Takes from the widest name until a row fits, or no name can give more. */
+/* Shortens the widest name column, until a row fits or all are at their minimum. */
 static void
 shorten_names(struct table *table)
 {
@@ -201,7 +201,7 @@ fit(struct table *table)
 	shorten_names(table);
 }
 
-/* So many columns of it; a sign at the end of one that is cut off. */
+/* Prints at most `width` columns of the text; a cut text ends with "~". */
 static void
 put_text(const char *text, unsigned width)
 {
@@ -213,7 +213,7 @@ put_text(const char *text, unsigned width)
 	}
 	end = text_fit(text, length, width - 1, &filled);
 	fwrite(text, 1, end, stdout);
-	printf("%*s~", (int)(width - 1 - filled), ""); /* a wide character may not have fitted */
+	printf("%*s~", (int)(width - 1 - filled), ""); /* a blank if a wide character did not fit */
 }
 
 static void

@@ -1,8 +1,9 @@
 /*
- * table - text in columns, as wide as what stands in them, on a line of limited width.
+ * table - prints text in columns as wide as their contents, on lines of limited width.
  *
- * Where the rows are wider than the limit, first numbers are printed in thousands, millions and so on, then the gaps
- * get smaller, and only then names are shortened. Prose stands in lines of its own, below a row.
+ * Rows wider than the limit are narrowed in this order: (1) numbers are printed in thousands,
+ * millions and so on, (2) gaps shrink, (3) names are shortened. Prose goes to lines of its own,
+ * below a row.
  */
 #ifndef HEADGATE_CTL_TABLE_H
 #define HEADGATE_CTL_TABLE_H
@@ -12,8 +13,8 @@
 
 enum table_kind {
 	TABLE_TEXT,
-	TABLE_NUMBER, /* to the right */
-	TABLE_NAME    /* shortened, last of all */
+	TABLE_NUMBER, /* right-aligned; printed in thousands etc. if necessary */
+	TABLE_NAME    /* shortened as the last resort */
 };
 
 struct table_column {
@@ -23,23 +24,25 @@ struct table_column {
 
 struct table;
 
-/* width: columns of a line at most, with the indent in front of it; 0: any. Ends the program when there is no memory. */
+/* width: most columns of a line, including the indent; 0: no limit. Ends the program without
+ * memory. */
 struct table *table_new(
     const struct table_column *, unsigned columns, unsigned width, unsigned indent);
-/* The next cell, row by row. Nothing in it moves the cursor. colour: an escape sequence in front of it, or "". */
+/* Add the next cell, row by row. Control characters are escaped. colour: an escape sequence before
+ * the cell, or "". */
 void table_text(struct table *, const char *text);
 void table_bytes(struct table *, const char *text, size_t length);
 void table_coloured(struct table *, const char *text, const char *colour);
 void table_number(struct table *, uint64_t number);
-/* A line below the row that is complete. */
+/* Adds a line below the last complete row. */
 void table_under(struct table *, const char *text, size_t length);
-/* Prints to stdout what is there: the titles, once, and the rows. */
+/* Prints the rows so far to stdout, after the titles the first time. */
 void table_flush(struct table *);
-/* The same when there are many rows, so that they need not all be in memory. */
+/* Call after each row: flushes after many rows, so that memory stays bounded. */
 void table_row_done(struct table *);
 void table_free(struct table *);
 
-/* 12345678 is "12.3M", in at most 5 bytes and NUL. */
+/* Writes 12345678 as "12.3M": at most 5 bytes and a NUL. */
 enum { TABLE_SHORT_BYTES = 8 };
 void table_shorten(char text[TABLE_SHORT_BYTES], uint64_t number);
 

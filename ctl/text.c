@@ -45,7 +45,7 @@ text_time(char text[TEXT_TIME_BYTES], uint64_t ns)
 	char zone[8];
 
 	if (ns == 0) {
-		strlcpy(text, "-", TEXT_TIME_BYTES); /* not known */
+		strlcpy(text, "-", TEXT_TIME_BYTES); /* unknown */
 		return;
 	}
 	localtime_r(&seconds, &tm);
@@ -120,7 +120,8 @@ text_put_json_time(uint64_t ns)
 	printf("\"%s.%03uZ\"", text, (unsigned)(ns / 1000000 % 1000));
 }
 
-/* Bytes of the UTF-8 character at the beginning, 1 to 4, and what it stands for; 0: there is none. */
+/* The bytes, 1 to 4, of the UTF-8 character at the beginning, with its code point; 0 for invalid
+ * bytes. */
 static size_t
 read_character(const char *data, size_t length, uint32_t *code)
 {
@@ -139,7 +140,8 @@ read_character(const char *data, size_t length, uint32_t *code)
 	return *code >= least[n] ? n : 0;
 }
 
-/* Does it move the cursor, change a colour, end a line, or turn the direction of what follows? */
+/* True for characters that move the cursor, change a colour, end a line, or change the direction of
+ * text. */
 static bool
 is_control(uint32_t code)
 {
@@ -148,7 +150,7 @@ is_control(uint32_t code)
 	    (code >= 0x2066 && code <= 0x2069);
 }
 
-/* Bytes of the next character. *instead: what is shown in its place; 0: itself. */
+/* Bytes of the next character. *instead: the character to show instead; 0: none. */
 static size_t
 next_character(const char *data, size_t length, char *instead)
 {
@@ -175,7 +177,7 @@ text_put_safe(const char *data, size_t length)
 	}
 }
 
-/* to may be data; it gets no longer. Returns its length. */
+/* `to` may equal `data`, as the result is never longer. Returns its length. */
 static size_t
 make_safe(char *to, const char *data, size_t length)
 {
@@ -215,13 +217,13 @@ text_fit(const char *data, size_t length, size_t columns, size_t *filled)
 {
 	size_t end = 0, n;
 
-	for (*filled = 0; end < length; end += n > 0 ? n : 1) {
+	for (*filled = 0; end<length; end += n> 0 ? n : 1) {
 		uint32_t code = 0;
 		int width;
 
 		n = read_character(data + end, length - end, &code);
 		width = n == 0 || is_control(code) ? 1 : wcwidth((wchar_t)code);
-		if (width < 0) /* the C library does not know the character */
+		if (width < 0) /* a character unknown to the C library */
 			width = 1;
 		if (*filled + (size_t)width > columns)
 			break;

@@ -13,7 +13,7 @@
 
 enum { LOOK_MS = 10 };
 
-/* Not depth, which is worked out now and then: what is counted as it happens. */
+/* The number of unsettled messages, from counters that are updated at once, unlike `depth`. */
 static uint64_t
 count_left(const struct control_counters *counters)
 {
@@ -27,7 +27,7 @@ count_left(const struct control_counters *counters)
 static enum control_state
 state_of(const struct control_queue *queue)
 {
-	/* Relaxed: its detail is not read. */
+	/* Relaxed: the detail is not read. */
 	return control_word_state(atomic_load_explicit(&queue->state, memory_order_relaxed));
 }
 
@@ -48,7 +48,7 @@ queue_holds(const struct ctl *ctl, const struct control *control, unsigned i)
 	}
 }
 
-/* Why a queue's condition does not hold. */
+/* Prints the reason why a queue's condition does not hold. */
 static void
 report_queue(const struct ctl *ctl, const struct control *control, unsigned i)
 {
@@ -69,7 +69,8 @@ report_queue(const struct ctl *ctl, const struct control *control, unsigned i)
 		warnx("wait: time ran out: %s is %s", name, state);
 }
 
-/* What holds of a router? Returns the first that does not, or NULL. Of one that hangs nothing is true. */
+/* The first unfulfilled condition of the router, as a text; NULL if all are fulfilled. A hanging
+ * router fulfils none. */
 static const char *
 router_lacks(const struct ctl *ctl, int rc, const struct control *control, char text[256])
 {
@@ -92,7 +93,7 @@ router_lacks(const struct ctl *ctl, int rc, const struct control *control, char 
 	return NULL;
 }
 
-/* Looks once; with report, says what does not hold. */
+/* Checks the conditions once; report: prints the unfulfilled ones. */
 static bool
 holds(struct ctl *ctl, bool report)
 {
