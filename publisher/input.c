@@ -99,7 +99,8 @@ input_fd(const struct input *input)
 static enum input_result
 show(struct input *input, size_t length, bool newline, bool whole, struct input_line *line)
 {
-	bool too_long = input->inside || length > INPUT_LINE_BYTES;
+	bool carriage = whole && length > 0 && input->buffer[input->begin + length - 1] == '\r';
+	bool too_long = input->inside || length - carriage > INPUT_LINE_BYTES;
 
 	input->shown = (struct input_line){
 		.source = source_name(input->names[input->current]),
@@ -114,7 +115,7 @@ show(struct input *input, size_t length, bool newline, bool whole, struct input_
 	} else if (too_long) {
 		input->shown.refusal = "line too long";
 		input->shown.status = 413;
-	} else if (length > 0 && input->shown.text.data[length - 1] == '\r') {
+	} else if (carriage) {
 		input->shown.text.length--;
 		input->shown.end = newline ? "\r\n" : "\r";
 	}
@@ -168,7 +169,7 @@ input_peek(struct input *input, struct input_line *line)
 	input->scanned = input->end;
 	if (input->ended && left > 0)
 		return show(input, left, false, true, line);
-	if (left > INPUT_LINE_BYTES)
+	if (left > INPUT_LINE_BYTES + 1) /* of these the last may be a carriage return */
 		return show(input, left, false, false, line);
 	return input->current == input->count ? INPUT_END : INPUT_MORE;
 }
@@ -197,7 +198,9 @@ source_open(struct input *input)
 	const char *name = input->names[input->current];
 	int pipe_bytes;
 
-	input->fd = is_stdin(name) ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	/* O_NONBLOCK: a FIFO without a writer is polled, as one whose writer says nothing. */
+	input->fd = is_stdin(name) ? STDIN_FILENO
+				   : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (input->fd < 0)
 		return -errno;
 	pipe_bytes = fcntl(input->fd, F_GETPIPE_SZ);

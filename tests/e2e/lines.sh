@@ -90,6 +90,16 @@ wait "$hung" 2>/dev/null
 is "a terminal that hangs up ends it" 129 $?
 ok "with what is durable" grep -q 'lines are durable' "$dir/headgate-publish.log"
 exec 3>&-
+mkfifo "$dir/nobody"
+start hung headgate-publish --receipts "$dir/sns" "$dir/nobody" >"$dir/hung.receipts"
+ok "a FIFO that nobody writes to keeps no receipt back" wait_for 20 [ -s "$dir/hung.receipts" ]
+stop "$hung" 2>/dev/null
+is "nor SIGTERM" 143 $?
+is "which is no error of the FIFO" 0 "$(grep -c "$dir/nobody" "$dir/headgate-publish.log")"
+start hung headgate-publish "$dir/nobody"
+cat "$dir/sns" >"$dir/nobody"
+wait "$hung"
+is "what comes is read to its end" 0 $?
 publish -t no-such-topic </dev/null
 is "a topic that is not there" 64 $?
 "$top_builddir/headgate-publish" -t transaction-procesing </dev/null 2>"$dir/err"

@@ -291,6 +291,45 @@ Test(publisher_input, the_longest_line_is_one_line)
 	free(bytes);
 }
 
+/* The limit is for the text: the end of the line does not count. */
+Test(publisher_input, a_line_of_the_longest_text_may_end_with_a_carriage_return)
+{
+	static const struct {
+		size_t length;
+		const char *end;
+		bool taken;
+	} lines[] = {
+		{ INPUT_LINE_BYTES, "\r\n", true },
+		{ INPUT_LINE_BYTES, "\r", true },
+		{ INPUT_LINE_BYTES + 1, "\r\n", false },
+		{ INPUT_LINE_BYTES + 1, "\n", false },
+		{ INPUT_LINE_BYTES, "\r\r\n", false },
+	};
+	char *bytes = malloc(INPUT_LINE_BYTES + 8);
+
+	memset(bytes, 'x', INPUT_LINE_BYTES + 8);
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct input_line line;
+		struct input *input;
+
+		strcpy(bytes + lines[i].length, lines[i].end);
+		make_file(0, bytes, lines[i].length + strlen(lines[i].end));
+		bytes[lines[i].length + strlen(lines[i].end)] = 'x';
+		input = input_new(files, 1);
+		cr_assert(next(input, &line));
+		cr_expect((line.refusal == NULL) == lines[i].taken, "line %zu", i);
+		if (lines[i].taken)
+			cr_expect(line.text.length == lines[i].length &&
+				strcmp(line.end, lines[i].end) == 0,
+			    "line %zu", i);
+		input_free(input);
+		remove_files();
+		for (size_t k = 0; k < 4; k++)
+			bytes[INPUT_LINE_BYTES + k] = 'x';
+	}
+	free(bytes);
+}
+
 Test(publisher_input, carriage_returns_belong_to_the_end_of_a_line)
 {
 	struct input_line line;

@@ -1288,7 +1288,7 @@ fuzz_split(struct fuzz *fuzz, struct converter *converter)
 
 		*line = (struct fuzz_line){ .text = text, .length = length };
 		line->whole = length + (newline != NULL);
-		if (length > 0 && length <= INPUT_LINE_BYTES && text[length - 1] == '\r')
+		if (length > 0 && length <= INPUT_LINE_BYTES + 1 && text[length - 1] == '\r')
 			line->length--;
 		line->outcome = fuzz_outcome(converter, line);
 		line->good = fuzz_is_good(line);
