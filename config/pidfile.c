@@ -104,6 +104,9 @@ pidfile_holder(const char *path)
 	close(fd);
 	if (rc != 0)
 		return rc;
-	/* 0 is a process that cannot be seen, of another pid namespace. */
+	/* The kernel gives 0 for a process that has no number in the caller's pid namespace, and a negative number for a
+	 * lock that is no process's. */
+	if (whole.l_type != F_UNLCK && whole.l_pid == 0)
+		return -EXDEV;
 	return whole.l_type != F_UNLCK && whole.l_pid > 0 ? whole.l_pid : 0;
 }

@@ -18,7 +18,8 @@ int pidfile_hold(const char *run_dir, const char *program);
  * when it did, 0 when it was there; -ENOENT when there is no RUN; or another -errno. */
 int pidfile_again(const char *run_dir, const char *program);
 
-/* The process that holds this file, other than the caller; 0: none does that can be seen from here. Or -errno. */
+/* The process that holds this file, other than the caller; 0: none. -EXDEV: one of a pid namespace whose processes the
+ * caller cannot see. Or another -errno. */
 pid_t pidfile_holder(const char *path);
 
 #endif

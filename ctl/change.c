@@ -105,11 +105,11 @@ report_state(const char *name, const struct changed *changed, bool logged)
 	output_flush();
 }
 
-/* What keeps this process, if that can be seen from outside. */
+/* What keeps this worker, if that can be seen from outside. */
 static const char *
-kept_by(uint32_t pid)
+kept_by(const struct control *control, uint32_t pid)
 {
-	return process_look((pid_t)pid).frozen
+	return process_look_in(control, pid).frozen
 	    ? ": it is stopped by a signal, kill -CONT lets it go on"
 	    : "";
 }
@@ -123,7 +123,7 @@ frozen_worker(const struct control *control, unsigned queue)
 		/* Pairs with the release store with which the router fills an entry. */
 		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
 
-		if (pid != 0 && worker->queue == queue && process_look((pid_t)pid).frozen)
+		if (pid != 0 && worker->queue == queue && process_look_in(control, pid).frozen)
 			return pid;
 	}
 	return 0;
@@ -175,7 +175,8 @@ wait_until_seen(const struct ctl *ctl, const struct control *control, unsigned q
 		warn_not_logged(ctl, control, name);
 		return EX_TEMPFAIL;
 	default:
-		warnx("%s: worker %u has not seen the change yet%s", name, worker, kept_by(worker));
+		warnx("%s: worker %u has not seen the change yet%s", name, worker,
+		    kept_by(control, worker));
 		return EX_TEMPFAIL;
 	}
 }
@@ -214,7 +215,8 @@ report_unknown(const struct ctl *ctl, const struct control *control, unsigned qu
 	uint32_t frozen = frozen_worker(control, queue);
 
 	if (frozen != 0)
-		warnx("%s: PROBING: worker %u does not go on%s", name, frozen, kept_by(frozen));
+		warnx("%s: PROBING: worker %u does not go on%s", name, frozen,
+		    kept_by(control, frozen));
 	if (!ctl_has_worker(control, queue))
 		warnx("%s: PROBING: no worker is attached; the message that tripped it is %s when "
 		      "one is",

@@ -24,10 +24,17 @@ enum {
 	AGAIN_S = 2 /* for a router to make its segment again: it looks each second */
 };
 
-/* The result of opening the segment, unless there is no permission to, or no memory: that is the end. */
+/* The result of opening the segment, unless there is no permission to, or no memory, or its times mean nothing here: that
+ * is the end. */
 static int
-opened(const struct ctl *ctl, int rc)
+opened(const struct ctl *ctl, const struct control *control, int rc)
 {
+	if (rc == 0 && !control_shares_clock(control) && control_router_alive(control))
+		errx(EX_UNAVAILABLE,
+		    "%s/control: the router is in another time namespace, whose clock cannot be "
+		    "read here; nothing was changed: run headgatectl in the router's (nsenter "
+		    "--time, or in its container)",
+		    ctl->config.run_dir);
 	if (rc == -EACCES || rc == -EPERM)
 		ctl_no_permission(ctl->config.run_dir);
 	ctl_not_for_want(-rc, ctl->config.run_dir);
@@ -40,7 +47,7 @@ ctl_open_control(const struct ctl *ctl, struct control *control, bool writable)
 	char path[CONFIG_PATH_BYTES + 16];
 
 	snprintf(path, sizeof(path), "%s/control", ctl->config.run_dir);
-	return opened(ctl, control_open(control, path, writable));
+	return opened(ctl, control, control_open(control, path, writable));
 }
 
 bool
@@ -59,7 +66,7 @@ ctl_open_living(const struct ctl *ctl, struct control *control, bool writable)
 	uint64_t again_ns = ctl->begun_ns + AGAIN_S * UINT64_C(1000000000);
 	uint64_t deadline_ns = ctl_deadline_ns(ctl, UINT64_MAX);
 
-	return opened(ctl,
+	return opened(ctl, control,
 	    control_open_living(control, ctl->config.run_dir, ctl->config.state_dir, writable,
 		again_ns < deadline_ns ? again_ns : deadline_ns));
 }

@@ -398,8 +398,16 @@ print_slow(
 	    sequence, age, limit);
 }
 
+/* Behind a command with a process number. */
+static const char *
+where(const struct status *status)
+{
+	return status->foreign ? ", in that pid namespace" : "";
+}
+
 static void
-print_silent(const struct status_queue *queue, const struct status_worker *worker)
+print_silent(const struct status_queue *queue, const struct status_worker *worker,
+    const struct status *status)
 {
 	char age[TEXT_AGE_BYTES];
 
@@ -412,8 +420,8 @@ print_silent(const struct status_queue *queue, const struct status_worker *worke
 		printf("\n%s: worker %" PRIu32
 		       " has been silent for %s: its disk does not answer, or "
 		       "it hangs\n    next:    if it does not go on: kill -KILL %" PRIu32
-		       "; it is started again by itself\n",
-		    queue->name, worker->pid, age, worker->pid);
+		       "%s; it is started again by itself\n",
+		    queue->name, worker->pid, age, worker->pid, where(status));
 }
 
 static void
@@ -452,7 +460,7 @@ print_workers(const struct status_queue *queue, const struct status *status, con
 		if (worker->parent_frozen)
 			print_parent_frozen(queue, worker);
 		if (status_is_silent(worker))
-			print_silent(queue, worker);
+			print_silent(queue, worker, status);
 		else if (worker->handling != 0 && worker->handling_s >= SLOW_S)
 			print_slow(queue, worker, ctl);
 	}
@@ -586,29 +594,30 @@ print_no_router(const struct status *status, const struct ctl *ctl)
 static void
 print_router(const struct status *status, const struct ctl *ctl)
 {
+	const char *other = status->foreign ? " of another pid namespace" : "";
 	char age[TEXT_AGE_BYTES], silent[TEXT_AGE_BYTES];
 
 	if (!status->running) {
 		print_no_router(status, ctl);
 		return;
 	}
-	text_age(age, text_seconds(status->since_ns, clock_wall_ns()));
+	text_age(age, text_seconds(status->since_ns, status->taken_ns));
 	text_age(silent, status->heartbeat_age_s);
 	if (status->heartbeat_age_s <= CTL_SILENT_S)
-		printf("router: running for %s, pid %" PRIu32 "\n", age, status->pid);
+		printf("router: running for %s, pid %" PRIu32 "%s\n", age, status->pid, other);
 	else
-		printf("router: running for %s, but silent for %s, pid %" PRIu32 "\n"
+		printf("router: running for %s, but silent for %s, pid %" PRIu32 "%s\n"
 		       "        until it goes on nothing is taken or delivered, and figures are "
 		       "old\n",
-		    age, silent, status->pid);
+		    age, silent, status->pid, other);
 	if (status->frozen)
 		printf("        it is stopped by a signal (SIGSTOP), or by a debugger\n"
 		       "        next: kill -CONT %" PRIu32 "\n",
 		    status->pid);
 	else if (status->heartbeat_age_s > CTL_SILENT_S)
 		printf("        if it does not: kill -KILL %" PRIu32
-		       ", then %sheadgate-router%s -d\n",
-		    status->pid, ctl->config.env, ctl->config.options);
+		       "%s, then %sheadgate-router%s -d\n",
+		    status->pid, where(status), ctl->config.env, ctl->config.options);
 	if (ctl->verbose)
 		printf("        configuration: %s\n        state:         %s\n", ctl->known.source,
 		    ctl->config.state_dir);

@@ -190,6 +190,7 @@ status_print_json(const struct status *status)
 		    "%" PRIu32 ",\"heartbeat_age_s\":%.3f", status->pid, status->heartbeat_age_s);
 	else
 		fputs("null,\"heartbeat_age_s\":null", stdout);
+	printf(",\"other_pid_namespace\":%s", status->foreign ? "true" : "false");
 	fputs(",\"config\":", stdout);
 	json_text_or_null(status->config_file);
 	fputs("},\"queues\":[", stdout);

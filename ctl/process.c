@@ -45,6 +45,13 @@ process_frozen_child(pid_t pid)
 	return frozen;
 }
 
+struct process
+process_look_in(const struct control *control, uint32_t pid)
+{
+	return control_shares_pids(control) ? process_look((pid_t)pid)
+					    : (struct process){ .parent = 0 };
+}
+
 /* Returns whether it could be read. */
 static bool
 program_of(pid_t pid, char program[PATH_MAX])

@@ -3,6 +3,9 @@
  *
  * Workers are known by their pid files, standbys too, and by the control segment. A process is signalled through a
  * descriptor (pidfd), and looked at once more when that is open: a number may be another process's by then.
+ *
+ * The kernel names the holder of a pid file, so such a number is one of this pid namespace. A number in the segment is one of
+ * the router's, and is not used in another. Nothing is signalled where one process cannot be.
  */
 #include <dirent.h>
 #include <err.h>
@@ -35,6 +38,7 @@ struct target {
 struct targets {
 	struct target target[TARGETS];
 	unsigned count;
+	bool unseen; /* there are others, of another pid namespace */
 };
 
 static bool
@@ -91,7 +95,8 @@ holder(const char *path)
 {
 	pid_t pid = pidfile_holder(path);
 
-	ctl_not_for_want(-pid, path);
+	if (pid < 0)
+		ctl_not_for_want(-pid, path);
 	return pid;
 }
 
@@ -104,6 +109,7 @@ add_file(struct targets *targets, const char *dir, const char *file)
 
 	snprintf(path, sizeof(path), "%.3800s/%.255s", dir, file);
 	pid = holder(path);
+	targets->unseen |= pid == -EXDEV;
 	if (pid <= 0 || is_known(targets, pid))
 		return;
 	fd = open_process(pid);
@@ -149,10 +155,25 @@ add_files(struct targets *targets, const char *dir, bool routers, bool workers)
 		closedir(run);
 }
 
+static bool
+has_attached(const struct control *control)
+{
+	for (unsigned i = 0; i < CONTROL_WORKERS; i++)
+		/* Relaxed: nothing else of the entry is read. */
+		if (atomic_load_explicit(&control->shared->worker[i].pid, memory_order_relaxed) !=
+		    0)
+			return true;
+	return false;
+}
+
 /* Those that are attached, and have no file: it was removed. */
 static void
 add_attached(struct targets *targets, const struct control *control)
 {
+	if (!control_shares_pids(control)) {
+		targets->unseen |= targets->count == 0 && has_attached(control);
+		return;
+	}
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
 		/* Relaxed: nothing else of the entry is read. */
 		pid_t pid = (pid_t)atomic_load_explicit(
@@ -174,8 +195,13 @@ static void
 add_router(struct targets *targets, const struct control *control)
 {
 	pid_t pid = (pid_t)atomic_load_explicit(&control->shared->router_pid, memory_order_relaxed);
-	int fd = is_known(targets, pid) ? -1 : open_process(pid);
+	int fd;
 
+	if (!control_shares_pids(control)) {
+		targets->unseen |= targets->count == 0;
+		return;
+	}
+	fd = is_known(targets, pid) ? -1 : open_process(pid);
 	if (fd >= 0 && control_router_alive(control))
 		add(targets, pid, fd, router_program, strlen(router_program));
 	else if (fd >= 0)
@@ -188,6 +214,7 @@ find(struct targets *targets, const struct ctl *ctl, bool routers, bool workers)
 	struct control control;
 
 	targets->count = 0;
+	targets->unseen = false;
 	add_files(targets, ctl->config.run_dir, routers, workers);
 	if (ctl_open_control(ctl, &control, false) != 0)
 		return;
@@ -292,6 +319,12 @@ end(const struct ctl *ctl, bool routers, bool workers, uint64_t deadline_ns)
 	int rc;
 
 	find(&targets, ctl, routers, workers);
+	if (targets.unseen)
+		errx(EX_UNAVAILABLE,
+		    "%s: %s is in another pid namespace, where headgatectl cannot signal it; "
+		    "nothing was "
+		    "signalled: run headgatectl there (nsenter --pid, or in its container)",
+		    ctl->config.run_dir, routers ? "the router" : "a worker");
 	if (targets.count == 0)
 		printf(
 		    "no %s is running in %s\n", routers ? "router" : "worker", ctl->config.run_dir);

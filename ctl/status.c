@@ -49,7 +49,7 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 
 		if (pid == 0 || worker->queue != index)
 			continue;
-		process = process_look((pid_t)pid);
+		process = process_look_in(control, pid);
 		out->workers[out->worker_count++] = (struct status_worker){
 			.pid = pid,
 			.parent = process.parent,
@@ -119,7 +119,8 @@ gather_live(struct status *status, const struct control *control, const struct c
 	status->running = true;
 	status->config_file = control->facts.config_file;
 	status->pid = atomic_load_explicit(&shared->router_pid, memory_order_relaxed);
-	status->frozen = process_look((pid_t)status->pid).frozen;
+	status->frozen = process_look_in(control, status->pid).frozen;
+	status->foreign = !control_shares_pids(control);
 	status->since_ns = get(&shared->router_since_ns);
 	status->heartbeat_age_s = ctl_router_age_s(control);
 	for (unsigned i = 0; i < control->facts.queues; i++)

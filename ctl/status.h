@@ -62,8 +62,9 @@ struct status {
 	bool stale;    /* one runs that is of another version */
 	bool starting; /* a router holds the state, and has no segment: or that was removed */
 	uint32_t pid;
+	bool foreign;      /* pid, and the workers', are numbers of another pid namespace */
 	bool frozen;       /* stopped by a signal */
-	uint64_t since_ns; /* CLOCK_REALTIME */
+	uint64_t since_ns; /* CLOCK_MONOTONIC */
 	double heartbeat_age_s;
 	const char *config_file; /* that the router read; "": the built-in one, or no router */
 	bool no_state;                 /* without a router: there is no state directory */

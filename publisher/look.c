@@ -34,6 +34,11 @@ look_for_router(struct look *look, const char *run_dir)
 		control_close(&control);
 		return;
 	}
+	if (!control_shares_clock(&control)) {
+		look->result = LOOK_RUNNING; /* how long it has been silent is unknown */
+		control_close(&control);
+		return;
+	}
 	/* Relaxed: the three words are independent, and publish no other data. */
 	look->pid = atomic_load_explicit(&shared->router_pid, memory_order_relaxed);
 	look->silent_ns =

@@ -318,7 +318,7 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	if (rc != 0)
 		return rc;
 	/* Relaxed: control_publish() publishes them with all else. */
-	atomic_store_explicit(&shared->router_since_ns, io_wall_ns(), memory_order_relaxed);
+	atomic_store_explicit(&shared->router_since_ns, io_monotonic_ns(), memory_order_relaxed);
 	atomic_store_explicit(
 	    &shared->router_heartbeat_ns, io_monotonic_ns(), memory_order_relaxed);
 	atomic_store_explicit(&shared->router_pid, (uint32_t)getpid(), memory_order_relaxed);

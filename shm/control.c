@@ -69,6 +69,7 @@ control_fingerprint(void)
 	static const uint32_t layout[] = {
 		sizeof(struct control_shared),
 		offsetof(struct control_shared, router_pid),
+		offsetof(struct control_shared, pid_namespace),
 		offsetof(struct control_shared, config_file),
 		offsetof(struct control_shared, topic),
 		offsetof(struct control_shared, worker),
@@ -135,6 +136,10 @@ control_create(struct control *control, const char *path)
 	if (rc == 0)
 		rc = map_segment(control, true);
 	if (rc == 0) {
+		struct namespaces own = namespaces_get();
+
+		control->shared->pid_namespace = own.pid;
+		control->shared->time_namespace = own.time;
 		control->shared->endian = ENDIAN_WORD;
 		control->shared->fingerprint = control_fingerprint();
 		control->shared->size = sizeof(*control->shared);
@@ -171,6 +176,8 @@ copy_facts(struct control_facts *facts, const struct control_shared *shared)
 {
 	bool good = copy_text(facts->config_file, shared->config_file, CONTROL_PATH_BYTES);
 
+	facts->namespaces =
+	    (struct namespaces){ .pid = shared->pid_namespace, .time = shared->time_namespace };
 	facts->queues = shared->queues;
 	facts->topics = shared->topics;
 	if (facts->queues > CONTROL_QUEUES || facts->topics > CONTROL_TOPICS)
@@ -415,6 +422,20 @@ control_replace(struct control *control, const char *path)
 	if (rc != 0)
 		flock(control->fd, LOCK_UN);
 	return rc;
+}
+
+bool
+control_shares_pids(const struct control *control)
+{
+	uint64_t own = namespaces_get().pid;
+
+	return own != 0 && own == control->facts.namespaces.pid;
+}
+
+bool
+control_shares_clock(const struct control *control)
+{
+	return namespaces_get().time == control->facts.namespaces.time;
 }
 
 int

@@ -49,9 +49,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "shm/namespace.h"
 #include "shm/start.h"
 
-#define CONTROL_MAGIC "HGCTRL08"
+#define CONTROL_MAGIC "HGCTRL09"
 
 enum {
 	CONTROL_QUEUES = 64,
@@ -198,7 +199,8 @@ struct control_shared {
 	_Atomic uint32_t router_pid;          /* 0: no router */
 	_Atomic uint32_t ready;               /* 1: the router accepts messages */
 	_Atomic uint64_t router_heartbeat_ns; /* CLOCK_MONOTONIC */
-	_Atomic uint64_t router_since_ns;     /* CLOCK_REALTIME */
+	_Atomic uint64_t router_since_ns;     /* CLOCK_MONOTONIC */
+	uint64_t pid_namespace, time_namespace; /* the router's (namespace.h) */
 	char config_file[CONTROL_PATH_BYTES]; /* the router's, absolute; "": built in */
 	_Alignas(128) struct control_topic topic[CONTROL_TOPICS];
 	_Alignas(128) struct control_worker worker[CONTROL_WORKERS];
@@ -216,6 +218,7 @@ struct control_facts {
 	} queue[CONTROL_QUEUES];
 	char topic[CONTROL_TOPICS][CONTROL_NAME_BYTES];
 	char config_file[CONTROL_PATH_BYTES];
+	struct namespaces namespaces;
 };
 
 struct control {
@@ -262,6 +265,11 @@ int control_open_living(struct control *, const char *run_dir, const char *state
 int control_dir_held(const char *dir);
 /* True while the segment's router lives, that is, holds the lock of RUN. */
 bool control_router_alive(const struct control *);
+
+/* True if the segment's process numbers mean the same processes to the caller: it is in the router's pid namespace. */
+bool control_shares_pids(const struct control *);
+/* True if the segment's times are of the caller's CLOCK_MONOTONIC: it is in the router's time namespace. */
+bool control_shares_clock(const struct control *);
 
 /* The index of the queue with this name, or -1. */
 int control_find_queue(const struct control *, const char *name);

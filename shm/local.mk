@@ -1,7 +1,7 @@
 noinst_LIBRARIES += shm/libshm.a
 shm_libshm_a_SOURCES = shm/ring.c shm/ring.h shm/doorbell.c shm/doorbell.h shm/lane.c shm/lane.h shm/start.c shm/start.h \
 	shm/lane_lock.c shm/lane_lock.h \
-	shm/control.c shm/control.h shm/gate.c shm/gate.h shm/subscription.c shm/subscription.h
+	shm/control.c shm/control.h shm/namespace.c shm/namespace.h shm/gate.c shm/gate.h shm/subscription.c shm/subscription.h
 
 SHM_TESTS = tests/unit/test-gate tests/unit/test-lane_lock tests/unit/test-doorbell tests/unit/test-lane tests/unit/test-ring \
 	tests/unit/test-start

@@ -193,6 +193,27 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const struct
 	return rc == 0 ? 0 : attachment_error(error, error_bytes, rc, "router's welcome");
 }
 
+/* A router in another time namespace would find handlers too slow, or never, by a clock that is not theirs. */
+static int
+check_clock(const char *run_dir, char *error, size_t error_bytes)
+{
+	struct control control;
+	char path[PATH_MAX];
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/control", run_dir);
+	if (control_open(&control, path, false) != 0)
+		return 0; /* the router's answer will tell */
+	rc = control_shares_clock(&control) || !control_router_alive(&control) ? 0 : -EXDEV;
+	control_close(&control);
+	if (rc != 0)
+		snprintf(error, error_bytes,
+		    "the router is in another time namespace, so it could not tell how long a "
+		    "handler "
+		    "takes: run both in one (containers: without time offsets)");
+	return rc;
+}
+
 int
 attachment_open(struct attachment *attachment, const char *run_dir, const char *program,
     const char *queue, uint64_t lanes, int lock_fd, char *error, size_t error_bytes)
@@ -206,7 +227,11 @@ attachment_open(struct attachment *attachment, const char *run_dir, const char *
 	int rc;
 
 	memset(attachment, 0, sizeof(*attachment));
-	attachment->bell_fd = attachment->control.fd = attachment->control.lock_fd = -1;
+	attachment->socket = attachment->bell_fd = attachment->control.fd =
+	    attachment->control.lock_fd = -1;
+	rc = check_clock(run_dir, error, error_bytes);
+	if (rc != 0)
+		return rc;
 	attachment->socket = wire_connect(run_dir, ANSWER_MS);
 	if (attachment->socket < 0)
 		return attachment_error(error, error_bytes, attachment->socket, run_dir);

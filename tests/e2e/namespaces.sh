@@ -33,6 +33,75 @@ else
   echo "# pid namespaces cannot be made here: not tried"
 fi
 
+echo "# numbers of another pid namespace are other processes here"
+cat >"$dir/here" <<'END'
+# Process 1 of a pid namespace. The router and its worker have small numbers in one below it, as have bystanders here.
+export HEADGATE_DIR=$1
+PATH=$2:$PATH
+for n in $(seq 30); do sleep 1000 & done
+bystanders=$(jobs -p)
+unshare --pid --fork --kill-child --mount-proc sh -c 'headgate-router -d && headgate-payment -d && exec sleep 1000' &
+headgatectl wait --workers -t 60 payment-processing || exit
+all_live() { # kill -0 succeeds for one that has ended, until the shell has seen that
+  for pid in $bystanders; do grep -q ') [ST] ' "/proc/$pid/stat" || return; done
+  echo "all live"
+}
+no_file() { # no_file PROGRAM: its process cannot make its pid file
+  until mkdir "$1"; do rm "$1"; done
+}
+both_run() { headgatectl wait --workers -t 0 payment-processing && echo "both run"; }
+no_file "$1/run/headgate-router.pid" # only the control segment has its number then
+no_file "$1/run/headgate-payment.pid"
+headgatectl shutdown -t 0
+echo "$? $(all_live)"
+headgatectl shutdown --workers -t 0
+echo "$? $(all_live)"
+rmdir "$1"/run/*.pid
+until [ -e "$1/run/headgate-router.pid" ] && [ -e "$1/run/headgate-payment.pid" ]; do sleep 0.02; done
+kill -STOP $bystanders
+headgatectl status payment-processing >"$1/status"
+kill -CONT $bystanders
+# This shell is in the namespace of neither, if the router is not below it.
+unshare --pid --fork --mount-proc sh -c 'headgatectl shutdown --all -t 0; echo "$?"; headgatectl shutdown --workers -t 0; echo "$?"'
+both_run
+headgatectl shutdown --all -t 60 | sed 's/[0-9]\+/N/'
+all_live
+END
+if unshare --pid --fork --mount-proc true 2>/dev/null; then
+  timeout 300 unshare --pid --fork --kill-child --mount-proc bash "$dir/here" "$dir/far" "$top_builddir" \
+    >"$dir/out" 2>"$dir/err"
+  is "nobody else is signalled, those that are meant are said to be there" "69 all live
+69 all live
+69
+69
+both run
+headgate-payment N: ended
+headgate-router N: ended
+all live" "$(cat "$dir/out")"
+  is "why is told each time" 4 "$(grep -c 'is in another pid namespace, .*nothing was signalled' "$dir/err")"
+  ok "status does not take another process for the router" eval '! grep -q "stopped by a signal" "$dir/far/status"'
+  ok "it says whose numbers these are" grep -q '^router: running for .*, pid [0-9]* of another pid namespace$' "$dir/far/status"
+fi
+
+echo "# the clock of another time namespace"
+ahead=(unshare --time --monotonic 100000 --fork --kill-child)
+if "${ahead[@]}" true 2>/dev/null; then
+  start router headgate-router -c "$dir/conf"
+  wait_for 20 up
+  "${ahead[@]}" "$top_builddir/headgatectl" -c "$dir/conf" status >"$dir/out" 2>&1
+  is "headgatectl does not measure with it" "69 1" "$? $(grep -c 'the router is in another time namespace' "$dir/out")"
+  "${ahead[@]}" "$top_builddir/tests/journal-worker" events "$dir/journal" -c "$dir/conf" 2>>"$dir/time.log" &
+  far=$!
+  ok "a worker does not attach there, and says why" \
+    wait_for 20 says time '"worker.waiting".*the router is in another time namespace'
+  kill -KILL "$far"
+  wait "$far" 2>/dev/null
+  stop "$router"
+  : >"$dir/headgate-router.log"
+else
+  echo "# time namespaces cannot be made here: not tried"
+fi
+
 echo "# a worker that cannot be ended"
 HEADGATE_IO=poll "$top_builddir/tests/forbid" pidfd_send_signal EPERM "$top_builddir/headgate-router" -c "$dir/conf" \
   2>>"$dir/headgate-router.log" &

@@ -683,6 +683,7 @@ ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_read(int, void *, size_t);
 ssize_t __wrap_write(int, const void *, size_t);
 int __wrap_fsync(int);
+int __wrap_stat(const char *, struct stat *);
 int __real_fstat(int, struct stat *);
 int __wrap_fstat(int, struct stat *);
 int __wrap_statfs(const char *, struct statfs *);
@@ -843,6 +844,27 @@ __wrap_fsync(int fd)
 	return (int)result_of(disk_sync(fd));
 }
 
+static void
+describe(const struct node *node, struct stat *st)
+{
+	*st = (struct stat){
+		.st_ino = node->number,
+		.st_mode = node->is_dir ? S_IFDIR | 0700 : S_IFREG | 0600,
+		.st_size = (off_t)node->size,
+	};
+}
+
+int
+__wrap_stat(const char *path, struct stat *st)
+{
+	const struct node *node = node_at(&now, path);
+
+	if (node == NULL)
+		return failed(ENOENT);
+	describe(node, st);
+	return 0;
+}
+
 int
 __wrap_fstat(int fd, struct stat *st)
 {
@@ -850,11 +872,7 @@ __wrap_fstat(int fd, struct stat *st)
 
 	if (file == NULL)
 		return fd < FIRST_DESCRIPTOR ? __real_fstat(fd, st) : failed(EBADF);
-	*st = (struct stat){
-		.st_ino = file->node->number,
-		.st_mode = file->node->is_dir ? S_IFDIR | 0700 : S_IFREG | 0600,
-		.st_size = (off_t)file->node->size,
-	};
+	describe(file->node, st);
 	return 0;
 }
 
