@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "telemetry/crash.h"
 #include "telemetry/event.h"
 
@@ -48,8 +49,7 @@ static void send_rest(struct connection *);
 static void
 sent(struct io_request *request, int64_t result)
 {
-	struct connection *connection =
-	    (void *)((char *)request - offsetof(struct connection, send_request));
+	struct connection *connection = CONTAINER_OF(request, struct connection, send_request);
 
 	if (connection->closed)
 		return;
@@ -315,8 +315,7 @@ connection_resume(struct connection *connection)
 static void
 received(struct io_request *request, int64_t result)
 {
-	struct connection *connection =
-	    (void *)((char *)request - offsetof(struct connection, receive.request));
+	struct connection *connection = CONTAINER_OF(request, struct connection, receive.request);
 
 	io_message_finish(&connection->receive, result);
 	connection->fd_was_cut |= connection->receive.cut;

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "router/io/error.h"
 #include "router/session/session.h"
 #include "telemetry/event.h"
@@ -22,8 +23,7 @@ static void restart(struct router *);
 static void
 accepted(struct io_request *request, int64_t result)
 {
-	struct router *router =
-	    (void *)((char *)request - offsetof(struct router, listener.request));
+	struct router *router = CONTAINER_OF(request, struct router, listener.request);
 
 	if (result >= 0) {
 		session_accept(router, (int)result);

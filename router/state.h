@@ -6,6 +6,7 @@
 
 #include <sys/queue.h>
 
+#include "base/container_of.h"
 #include "config/policy.h"
 #include "log/settled.h"
 #include "router/filter.h"
@@ -242,7 +243,7 @@ struct router {
 static inline const struct queue *
 queue_of(const struct writer *writer)
 {
-	return (const void *)((const char *)writer - offsetof(struct queue, writer));
+	return CONTAINER_OF(writer, struct queue, writer);
 }
 
 /* Time that routers have spent running on these logs. It never goes back, whatever happens to the wall

@@ -6,6 +6,7 @@
  * happens meanwhile. Therefore a write first lets in what has arrived: the router's next batch
  * gathers while this one waits, as it does behind io_uring's back.
  */
+#include "base/container_of.h"
 #include "router/io/io.h"
 
 #include <errno.h>
@@ -193,7 +194,7 @@ call(struct io_request *request)
 	case RECEIVE:
 		return recv(task->fd, task->buffer.in, task->length, MSG_DONTWAIT);
 	case RECEIVE_MESSAGE:
-		message = (void *)((char *)request - offsetof(struct io_message, request));
+		message = CONTAINER_OF(request, struct io_message, request);
 		return recvmsg(task->fd, &message->header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	case SEND:
 		return send(task->fd, task->buffer.out, task->length, MSG_DONTWAIT | MSG_NOSIGNAL);

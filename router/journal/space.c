@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/container_of.h"
 #include "router/journal/zeros.h"
 #include "telemetry/crash.h"
 
@@ -76,8 +77,7 @@ static void next_step(struct writer *);
 static void
 next_written(struct io_request *request, int64_t result)
 {
-	struct writer *writer =
-	    (void *)((char *)request - offsetof(struct writer, preallocated.request));
+	struct writer *writer = CONTAINER_OF(request, struct writer, preallocated.request);
 	int rc;
 
 	result = journal_whole_blocks(result);

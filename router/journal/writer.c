@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "router/journal/space.h"
 #include "router/journal/zeros.h"
 #include "shm/lane.h"
@@ -266,8 +267,7 @@ flying_ended(struct writer *writer)
 static void
 flying_synced(struct io_request *request, int64_t result)
 {
-	struct writer *writer =
-	    (void *)((char *)request - offsetof(struct writer, in_flight.request));
+	struct writer *writer = CONTAINER_OF(request, struct writer, in_flight.request);
 
 	if (result == -EINTR || result == -EAGAIN) {
 		writer->io->operations->sync(writer->io, writer->in_flight.fd, request);
@@ -284,8 +284,7 @@ flying_synced(struct io_request *request, int64_t result)
 static void
 flying_written(struct io_request *request, int64_t result)
 {
-	struct writer *writer =
-	    (void *)((char *)request - offsetof(struct writer, in_flight.request));
+	struct writer *writer = CONTAINER_OF(request, struct writer, in_flight.request);
 
 	if (result == -EINTR || result == -EAGAIN) {
 		write_flying(writer);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/container_of.h"
 #include "router/journal/writer.h"
 #include "router/queue/counters.h"
 #include "router/queue/expiry.h"
@@ -89,7 +90,7 @@ _Static_assert(4 * sizeof(struct log_frame) + sizeof(struct log_checkpoint) +
 void
 checkpoint_begin(struct writer *writer)
 {
-	struct queue *queue = (void *)((char *)writer - offsetof(struct queue, writer));
+	struct queue *queue = CONTAINER_OF(writer, struct queue, writer);
 	struct log_segment *last =
 	    writer->old_count > 0 ? &writer->old[writer->old_count - 1] : NULL;
 

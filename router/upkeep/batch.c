@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/container_of.h"
 #include "router/connection.h"
 #include "router/journal/writer.h"
 #include "router/queue/checkpoint.h"
@@ -46,7 +47,7 @@ finish(struct router *router)
 void
 batch_log_durable(struct writer *writer, int result)
 {
-	struct queue *queue = (void *)((char *)writer - offsetof(struct queue, writer));
+	struct queue *queue = CONTAINER_OF(writer, struct queue, writer);
 	struct router *router = queue->router;
 
 	if (result != 0) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "log/ids.h"
 #include "message/envelope.h"
 #include "router/delivery/cursor.h"
@@ -88,8 +89,7 @@ struct compactor {
 static void
 request_done(struct io_request *request, int64_t result)
 {
-	struct compactor *compactor =
-	    (void *)((char *)request - offsetof(struct compactor, request));
+	struct compactor *compactor = CONTAINER_OF(request, struct compactor, request);
 
 	compactor->result = result;
 }

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/container_of.h"
 #include "tests/sim/disk.h"
 
 enum { CALLERS = 32, REQUESTS = 512 };
@@ -272,7 +273,7 @@ receive(struct io_request *request)
 	consume(&socket->to_router, length);
 	if (request->task.kind != RECEIVE_MESSAGE)
 		return (int64_t)length;
-	message = (void *)((char *)request - offsetof(struct io_message, request));
+	message = CONTAINER_OF(request, struct io_message, request);
 	header = (void *)message->control;
 	if (socket->fd_to_router < 0) {
 		message->header.msg_controllen = 0;

@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/container_of.h"
 #include "router/io/io.h"
 
 #define WAIT_NS  50000000ll     /* of one turn */
@@ -32,7 +33,7 @@ static bool in_run; /* done() may be called from run() only */
 static void
 note(struct io_request *request, int64_t result)
 {
-	struct answer *answer = (void *)((char *)request - offsetof(struct answer, request));
+	struct answer *answer = CONTAINER_OF(request, struct answer, request);
 
 	cr_assert(in_run, "done() outside run()");
 	answer->result = result;
@@ -250,7 +251,7 @@ static void
 note_message(struct io_request *request, int64_t result)
 {
 	struct message_answer *answer =
-	    (void *)((char *)request - offsetof(struct message_answer, message.request));
+	    CONTAINER_OF(request, struct message_answer, message.request);
 
 	io_message_finish(&answer->message, result);
 	answer->result = result;
@@ -503,7 +504,7 @@ struct stream {
 static void
 once_more(struct io_request *request, int64_t result)
 {
-	struct stream *stream = (void *)((char *)request - offsetof(struct stream, request));
+	struct stream *stream = CONTAINER_OF(request, struct stream, request);
 
 	cr_assert(result == 8, "%d", (int)result);
 	stream->turns++;

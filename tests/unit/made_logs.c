@@ -9,6 +9,7 @@
 
 #include "tests/unit/made_logs.h"
 
+#include "base/container_of.h"
 #include "router/journal/writer.h"
 
 static char base[64];
@@ -36,7 +37,7 @@ dir_of(int log)
 static struct made *
 made_of(struct writer *writer)
 {
-	return (void *)((char *)writer - offsetof(struct made, writer));
+	return CONTAINER_OF(writer, struct made, writer);
 }
 
 static void
@@ -118,7 +119,8 @@ durable(struct writer *writer, int result)
 static void
 ready(struct writer *writer)
 {
-	cr_assert(writer->preallocated.error == 0, "next segment: %s", strerror(-writer->preallocated.error));
+	cr_assert(writer->preallocated.error == 0, "next segment: %s",
+	    strerror(-writer->preallocated.error));
 }
 
 static const struct writer_events events = {
