@@ -122,20 +122,47 @@ variable_word(const char *name)
 	return word;
 }
 
-char *
-command_env(const struct config_options *options)
+/* "XDG_RUNTIME_DIR=DIR XDG_STATE_HOME=DIR ", in allocated memory; NULL without memory. */
+static char *
+dirs_words(void)
 {
-	char *run, *state, *both = NULL;
+	char *run = variable_word("XDG_RUNTIME_DIR"), *state = variable_word("XDG_STATE_HOME");
+	char *both = NULL;
 
-	if (geteuid() == 0 || paths_base(options->base_dir) != NULL)
-		return strdup("");
-	run = variable_word("XDG_RUNTIME_DIR");
-	state = variable_word("XDG_STATE_HOME");
 	if (run == NULL || state == NULL ||
-	    asprintf(&both, "env XDG_RUNTIME_DIR=%s XDG_STATE_HOME=%s ", run, state) < 0)
+	    asprintf(&both, "XDG_RUNTIME_DIR=%s XDG_STATE_HOME=%s ", run, state) < 0)
 		both = NULL;
 	free(run);
 	free(state);
+	return both;
+}
+
+/* "HEADGATE_ENVIRONMENT=NAME ", or "" if it is not set, in allocated memory; NULL without memory. */
+static char *
+environment_word(void)
+{
+	const char *name = getenv("HEADGATE_ENVIRONMENT");
+	char word[COMMAND_WORD_BYTES(CONFIG_NAME_BYTES)], *both;
+
+	if (name == NULL || name[0] == '\0')
+		return strdup("");
+	command_word(word, sizeof(word), name);
+	return asprintf(&both, "HEADGATE_ENVIRONMENT=%s ", word) < 0 ? NULL : both;
+}
+
+char *
+command_env(const struct config_options *options)
+{
+	bool by_variables = geteuid() != 0 && paths_base(options->base_dir) == NULL;
+	char *environment = environment_word(), *dirs = NULL, *both = NULL;
+
+	dirs = by_variables ? dirs_words() : strdup("");
+	if (environment != NULL && dirs != NULL &&
+	    asprintf(&both, "%s%s%s", environment[0] || dirs[0] ? "env " : "", dirs, environment) <
+		0)
+		both = NULL;
+	free(dirs);
+	free(environment);
 	return both;
 }
 

@@ -19,8 +19,9 @@ void command_word(char *to, size_t capacity, const char *text);
 char *command_options(const struct config_options *);
 
 /* The prefix for a printed command, for the same purpose: "env XDG_RUNTIME_DIR=DIR
- * XDG_STATE_HOME=DIR " if these variables, or their absence, chose the directories; else "".
- * Returns allocated memory; NULL without memory. */
+ * XDG_STATE_HOME=DIR HEADGATE_ENVIRONMENT=NAME ". The directories stand there if these variables,
+ * or their absence, chose them; the name, if set; "" for neither. Returns allocated memory; NULL
+ * without memory. */
 char *command_env(const struct config_options *);
 
 /* The absolute path, in allocated memory; NULL without memory. */

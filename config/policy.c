@@ -10,6 +10,7 @@ policy_of(struct policy *policy, const struct config_queue *queue)
 		 * instead. */
 		.receives_max = queue->dead_letters ? 0 : queue->max_receive_count,
 		.visibility_ns = queue->visibility_ns,
+		.fault_markers = queue->fault_markers,
 	};
 }
 
@@ -30,5 +31,7 @@ policy_difference(const struct policy *one, const struct policy *other)
 		return "client_error";
 	if (one->receives_max != other->receives_max)
 		return "max_receive_count";
-	return one->visibility_ns != other->visibility_ns ? "visibility_timeout" : NULL;
+	if (one->visibility_ns != other->visibility_ns)
+		return "visibility_timeout";
+	return one->fault_markers != other->fault_markers ? "fault_markers" : NULL;
 }

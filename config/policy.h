@@ -16,6 +16,7 @@ struct policy {
 	bool blocks_client_error; /* a 4xx blocks the message's group; false: ends the message */
 	uint32_t receives_max;    /* handlers of a message that may die; 0: no limit */
 	uint64_t visibility_ns;   /* longest time of a handler */
+	bool fault_markers;       /* false: no worker rehearses faults, whatever its configuration */
 };
 
 void policy_of(struct policy *, const struct config_queue *);

@@ -22,9 +22,11 @@
  *                             control topic?, [queue name...]]
  *                RESULT names a queue by its index in the list of queue names.
  *            to a worker:    [queue index, [lane number...], [blocks 5xx?, blocks 4xx?, worker
- *                             deaths a message may cause, visibility timeout in ns]]
+ *                             deaths a message may cause, visibility timeout in ns,
+ *                             fault markers?]]
  *                Descriptors: the eventfd, then one memfd per lane. The last array is struct
- *                policy. The policy overrides the worker's own configuration.
+ *                policy. The policy overrides the worker's own configuration, but switches no
+ *                fault markers on.
  *            to control:     []
  *   RESULT   [[first, count, status, duplicate, [[queue, sequence]...]] ...]
  *            In order of message number, without gaps. Status: 200, 400, 413, 422 or 503. For
@@ -64,7 +66,7 @@
 #include <stdint.h>
 
 enum {
-	WIRE_VERSION = 2,
+	WIRE_VERSION = 3,
 	WIRE_SMALL_BYTES = 64 << 10, /* longest payload of each type but PUBLISH */
 	WIRE_MOVE_MAX = 1024,        /* messages per MOVE */
 	WIRE_PUBLISH_BYTES = 2 << 20 /* longest PUBLISH payload; a message of 1 MiB always fits */

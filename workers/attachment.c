@@ -64,17 +64,18 @@ read_policy(struct policy *policy, const msgpack_object *from)
 {
 	const msgpack_object *field = from->via.array.ptr;
 
-	if (from->type != MSGPACK_OBJECT_ARRAY || from->via.array.size != 4 ||
+	if (from->type != MSGPACK_OBJECT_ARRAY || from->via.array.size != 5 ||
 	    field[0].type != MSGPACK_OBJECT_BOOLEAN || field[1].type != MSGPACK_OBJECT_BOOLEAN ||
 	    field[2].type != MSGPACK_OBJECT_POSITIVE_INTEGER || field[2].via.u64 > UINT32_MAX ||
 	    field[3].type != MSGPACK_OBJECT_POSITIVE_INTEGER || field[3].via.u64 == 0 ||
-	    field[3].via.u64 > VISIBILITY_NS_MAX)
+	    field[3].via.u64 > VISIBILITY_NS_MAX || field[4].type != MSGPACK_OBJECT_BOOLEAN)
 		return false;
 	*policy = (struct policy){
 		.blocks_server_error = field[0].via.boolean,
 		.blocks_client_error = field[1].via.boolean,
 		.receives_max = (uint32_t)field[2].via.u64,
 		.visibility_ns = field[3].via.u64,
+		.fault_markers = field[4].via.boolean,
 	};
 	return true;
 }

@@ -237,29 +237,33 @@ take_lock(const struct config *config, const char *queue, uint64_t lanes, struct
 	return -1;
 }
 
-/* Logs a warning if the worker's configuration differs from the policy of the router, which takes
- * precedence. */
-static void
-compare_policies(
-    const struct service *service, const struct config *config, const struct attachment *attachment)
-{
-	struct policy own;
-	const char *setting;
-
-	policy_of(&own, config_find_queue(config, service->queue));
-	setting = policy_difference(&own, &attachment->policy);
-	if (setting != NULL)
-		event(EVENT_WARN, "worker.other_policy", "s:queue", service->queue, "s:setting",
-		    setting, NULL);
-}
-
 /* The objects of a working process. */
 struct work {
 	const struct service *service;
 	const struct config *config;
 	struct store *store; /* NULL: a service without a store, or not open yet */
 	struct consumer *consumer;
+	struct config_queue queue; /* its settings, as the router has them */
 };
+
+/* Logs a warning if the worker's configuration differs from the policy of the router, which takes
+ * precedence. Faults are rehearsed only where both want that: a worker without the router's
+ * environment must not fail real messages. */
+static void
+take_policy(struct work *work, const struct attachment *attachment)
+{
+	const struct service *service = work->service;
+	struct policy own;
+	const char *setting;
+
+	work->queue = *config_find_queue(work->config, service->queue);
+	policy_of(&own, &work->queue);
+	work->queue.fault_markers &= attachment->policy.fault_markers;
+	setting = policy_difference(&own, &attachment->policy);
+	if (setting != NULL)
+		event(EVENT_WARN, "worker.other_policy", "s:queue", service->queue, "s:setting",
+		    setting, NULL);
+}
 
 /* Opens the store. make: creates a missing store; only after a router has accepted the worker, as a
  * mistyped DIR has no router. Returns 0 or -ENOENT, or ends the process. SQLite calls a file
@@ -288,8 +292,7 @@ get_ready(struct work *work, struct daemon *daemon)
 {
 	(void)open_store(work, true, daemon);
 	if (work->consumer == NULL)
-		work->consumer = consumer_new(work->service,
-		    config_find_queue(work->config, work->service->queue), work->store,
+		work->consumer = consumer_new(work->service, &work->queue, work->store,
 		    ENVELOPE_BODY_BYTES_MAX, &stop_signal);
 	if (work->consumer == NULL)
 		errx(EX_OSERR, "out of memory");
@@ -325,7 +328,7 @@ serve(struct work *work, uint64_t lanes, int lock_fd, struct daemon *daemon)
 			continue;
 		}
 		event(EVENT_INFO, "worker.attached", "s:queue", service->queue, NULL);
-		compare_policies(service, config, &attachment);
+		take_policy(work, &attachment);
 		get_ready(work, daemon);
 		daemon_ready(daemon, 0);
 		said[0] = '\0';

@@ -112,11 +112,12 @@ send_welcome(struct worker *worker)
 		msgpack_pack_uint32(&packer, worker->lane[i].number);
 		fds[1 + i] = worker->lane[i].fd;
 	}
-	msgpack_pack_array(&packer, 4);
+	msgpack_pack_array(&packer, 5);
 	pack_bool(&packer, policy->blocks_server_error);
 	pack_bool(&packer, policy->blocks_client_error);
 	msgpack_pack_uint32(&packer, policy->receives_max);
 	msgpack_pack_uint64(&packer, policy->visibility_ns);
+	pack_bool(&packer, policy->fault_markers);
 	header.length = (uint32_t)(buffer.size - sizeof(header));
 	memcpy(buffer.data, &header, sizeof(header));
 	rc = io_send_fds(

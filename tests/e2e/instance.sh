@@ -174,4 +174,23 @@ for command in "stop second" "start second" status "health second" "wait -t 0"; 
   ok "$command does not say that none runs" eval '! grep -q "no router is running\|router: not running" "$dir/out" "$dir/ctl.err"'
 done
 
+
+echo "# an environment"
+stop "$router"
+rm -rf "$dir/run" "$dir/state"
+: >"$dir/headgate-router.log"
+export HEADGATE_ENVIRONMENT=prod
+start router headgate-router
+wait_for 20 ready
+ctl status >"$dir/screen"
+ok "stands in front of what is printed" \
+  grep -q "env HEADGATE_ENVIRONMENT=prod headgate-payment -D $dir -d" "$dir/screen"
+unset HEADGATE_ENVIRONMENT
+echo '{"customer_id":"A-ERROR400","transaction_type":"payment","amount":1,"payment_method":"card"}' | publish
+start payment headgate-payment
+ok "a worker without it rehearses no faults" wait_for 20 ctl wait --empty -t 1 payment-processing
+is "the message is stored" 1 "$(payments "SELECT count(*) FROM payments WHERE status = 'completed'")"
+ok "which is logged" grep -q '"worker.other_policy".*"fault_markers"' "$dir/headgate-payment.log"
+stop "$payment"
+stop "$router"
 done_testing

@@ -324,11 +324,12 @@ router_welcome(void)
 	}
 	if (spoil != NULL)
 		spoil();
-	msgpack_pack_array(&packer, 4);
+	msgpack_pack_array(&packer, 5);
 	pack_bool(&packer, policy.blocks_server_error);
 	pack_bool(&packer, policy.blocks_client_error);
 	msgpack_pack_uint32(&packer, policy.receives_max);
 	msgpack_pack_uint64(&packer, policy.visibility_ns);
+	pack_bool(&packer, policy.fault_markers);
 	cr_assert(wire_send(router_fd, WIRE_WELCOME, buffer.data, buffer.size, fds, 1 + LANES) == 0,
 	    "welcome");
 	msgpack_sbuffer_destroy(&buffer);
@@ -541,7 +542,9 @@ set_up(const char *its_program, const char *its_queue)
 	cr_assert(control_create(&control, path("run/control")) == 0, "control");
 	control.shared->queues = 1;
 	snprintf(control.shared->queue[0].name, CONTROL_NAME_BYTES, "%s", queue);
-	policy = (struct policy){ .receives_max = 3, .visibility_ns = 300000000000 };
+	policy = (struct policy){
+		.receives_max = 3, .visibility_ns = 300000000000, .fault_markers = true
+	};
 	set_state(CONTROL_RUNNING, 1);
 	control_publish(&control);
 	for (int i = 0; i < LANES; i++)
