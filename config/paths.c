@@ -115,15 +115,6 @@ paths_resolve(struct config *config, const char *base_dir, char *error, size_t e
 	return 0;
 }
 
-bool
-paths_is_there(const char *path, int fd)
-{
-	struct stat named, open;
-
-	return stat(path, &named) == 0 && fstat(fd, &open) == 0 && named.st_ino == open.st_ino &&
-	    named.st_dev == open.st_dev;
-}
-
 /* Syncs the parent directory, so that the new name is durable. A parent that cannot be read is
  * skipped: this process did not make a name there. */
 static int

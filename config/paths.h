@@ -22,9 +22,6 @@ int paths_resolve(struct config *, const char *base_dir, char *error, size_t err
  * user owns the directory or may write to it, or another -errno. */
 int paths_make(const char *dir, char *error, size_t error_bytes);
 
-/* True if fd's file is still at this path. */
-bool paths_is_there(const char *path, int fd);
-
 /* The name of the directory's file system if it is copy-on-write: preallocated space of a segment
  * would not be kept. NULL for other file systems, and if copy-on-write could be switched off for
  * new files of the directory (btrfs). */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config/paths.h"
+#include "base/file.h"
 
 enum { INSTANCES = 100 };
 
@@ -28,7 +28,7 @@ lock(const char *path)
 		if (fd < 0)
 			return -errno;
 		rc = fcntl(fd, F_SETLK, &whole) == 0 ? 0 : -errno;
-		if (rc == 0 && paths_is_there(path, fd))
+		if (rc == 0 && file_is_at(fd, path) == 1)
 			return fd;
 		close(fd); /* or who held it has removed it just now */
 		if (rc != 0)
@@ -50,7 +50,7 @@ write_number(int fd)
 static void
 release(void)
 {
-	if (getpid() == holder && paths_is_there(held_path, held_fd))
+	if (getpid() == holder && file_is_at(held_fd, held_path) == 1)
 		unlink(held_path);
 }
 
@@ -83,7 +83,7 @@ pidfile_again(const char *run_dir, const char *program)
 {
 	int before = held_fd, rc;
 
-	if (before >= 0 && paths_is_there(held_path, before))
+	if (before >= 0 && file_is_at(before, held_path) == 1)
 		return 0;
 	rc = pidfile_hold(run_dir, program);
 	if (before >= 0 && held_fd != before)

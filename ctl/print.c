@@ -358,8 +358,8 @@ print_refusal(
 		     "             or raise max_bytes and start the router again");
 		break;
 	case CONTROL_FILES_GONE:
-		puts("the router still has the files open: copy them before it ends, as\n"
-		     "             headgate-operations(7), \"Log files were removed\", says");
+		puts("the router still has the files open: move them back, or copy them before it ends,\n"
+		     "             as headgate-operations(7), \"Log files were removed or moved\", says");
 		break;
 	case CONTROL_DEDUP_FULL:
 		puts("when ids are older than dedup_window it goes on by itself;\n"

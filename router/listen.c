@@ -59,6 +59,8 @@ listen_begin(struct router *router, char *error, size_t error_bytes)
 	    bind(router->listener.fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
 	    chmod(path, 0600) != 0 || listen(router->listener.fd, BACKLOG) != 0)
 		return error_fill(error, error_bytes, -errno, path, strerror(errno));
+	if (file_named(path, &router->listener.file) != 0)
+		router->listener.file = (struct file_id){ 0 }; /* removed already: it will be missed */
 	router->listener.request.done = accepted;
 	router->io->operations->accept(router->io, router->listener.fd, &router->listener.request);
 	return 0;

@@ -264,6 +264,7 @@ router_open(struct router *router, struct io *io, const struct config *config, c
 	router->listener.fd = -1;
 	place_lock_init(&router->places.run_lock);
 	place_lock_init(&router->places.state_lock);
+	place_lock_init(&router->places.logs_lock);
 	router->clock.base_ns = io_monotonic_ns();
 	TAILQ_INIT(&router->connections);
 	rc = place_lock(&router->places.run_lock, config->run_dir, error, error_bytes);
@@ -434,4 +435,5 @@ router_close(struct router *router)
 		close(router->listener.fd);
 	place_unlock(&router->places.run_lock);
 	place_unlock(&router->places.state_lock);
+	place_unlock(&router->places.logs_lock);
 }

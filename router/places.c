@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "config/paths.h"
+#include "base/file.h"
 #include "config/pidfile.h"
 #include "router/delivery/worker.h"
 #include "router/journal/writer.h"
@@ -32,10 +32,10 @@ say_failed(int *last, int rc, const char *error)
 
 /* Returns whether the place is ours. */
 static bool
-look_at_lock(struct place_lock *lock, const char *dir, int *last)
+look_at_lock(struct place_lock *lock, struct place_lock *first, const char *dir, int *last)
 {
 	char error[CONFIG_PATH_BYTES + 256];
-	int rc = place_lock_again(lock, dir, error, sizeof(error));
+	int rc = place_lock_again(lock, first, dir, error, sizeof(error));
 
 	if (rc < 0) {
 		say_failed(last, rc, error);
@@ -65,7 +65,7 @@ look_at_control(struct router *router)
 	int rc;
 
 	snprintf(path, sizeof(path), "%s/control", router->config->run_dir);
-	if (paths_is_there(path, router->control.fd)) {
+	if (file_is_at(router->control.fd, path) == 1) {
 		router->places.control_error = 0;
 		return;
 	}
@@ -88,10 +88,9 @@ static void
 look_at_socket(struct router *router)
 {
 	char path[CONFIG_PATH_BYTES + 32];
-	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/router.sock", router->config->run_dir);
-	if (router->listener.fd < 0 || (stat(path, &st) != 0 && errno == ENOENT))
+	if (router->listener.fd < 0 || file_has_name(&router->listener.file, path) == 0)
 		listen_again(router);
 }
 
@@ -127,13 +126,13 @@ places_look(struct router *router, uint64_t now_ns)
 	if (now_ns - router->places.looked_ns < LOOK_NS || router->stopping)
 		return;
 	router->places.looked_ns = now_ns;
-	look_at_lock(
-	    &router->places.state_lock, router->config->state_dir, &router->places.state_error);
+	look_at_lock(&router->places.state_lock, &router->places.logs_lock,
+	    router->config->state_dir, &router->places.state_error);
 	(void)sink_restore(); /* it may be in STATE, and is for what is said here */
 	look_at_logs(router);
 	/* Else what is there may be another router's. */
-	if (!look_at_lock(
-		&router->places.run_lock, router->config->run_dir, &router->places.run_error))
+	if (!look_at_lock(&router->places.run_lock, NULL, router->config->run_dir,
+		&router->places.run_error))
 		return;
 	look_at_control(router);
 	look_at_socket(router);

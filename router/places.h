@@ -1,5 +1,6 @@
 /*
- * places - that what the router made in RUN and STATE is still there: cleaners of /tmp, and people, remove it.
+ * places - that what the router made in RUN and STATE is still there: cleaners of /tmp, and people, remove it, move
+ * it, put something else there, or mount a file system over it.
  *
  * RUN and STATE themselves, the lock files, the control segment, the socket, the pid file and the program's own log are
  * made again. Files of queues' logs cannot be: their queue takes no more messages, and the router keeps them open, so

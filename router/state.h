@@ -7,6 +7,7 @@
 #include <sys/queue.h>
 
 #include "base/container_of.h"
+#include "base/file.h"
 #include "config/policy.h"
 #include "log/settled.h"
 #include "router/filter.h"
@@ -173,6 +174,7 @@ struct queue {
 /* RUN/router.sock (listen.h). */
 struct listener {
 	int fd;
+	struct file_id file; /* that has the socket's name */
 	struct io_request request;
 	bool restarts;     /* on a new socket, as soon as the back end has let go of the old one */
 	bool failing;      /* accepting ended with an error, and that was said */
@@ -206,6 +208,7 @@ struct batch {
 /* What the router made in RUN and STATE (places.h). */
 struct places {
 	struct place_lock run_lock, state_lock;
+	struct place_lock logs_lock; /* the first STATE, once another one has its name: the logs in it are open */
 	uint64_t looked_ns; /* CLOCK_MONOTONIC */
 	/* Why the last look could not make again what was removed, -errno: each reason is logged once. */
 	int state_error, run_error, control_error, pid_file_error;

@@ -55,7 +55,7 @@ control_refusal_text(enum control_refusal refusal)
 		[CONTROL_MAX_BYTES] = "it holds max_bytes of messages",
 		[CONTROL_DEAD_LETTERS_FULL] = "there is no room for its dead letters",
 		[CONTROL_DEDUP_FULL] = "as many ids as dedup_max allows are remembered",
-		[CONTROL_FILES_GONE] = "its log's files were removed",
+		[CONTROL_FILES_GONE] = "its log's files were removed or moved",
 	};
 
 	if (refusal == CONTROL_TAKES)

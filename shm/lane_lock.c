@@ -4,8 +4,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/file.h"
 
 enum { LANES = 64 };
 
@@ -60,19 +61,17 @@ static int
 open_same(const char *run_dir, const char *queue, int fd)
 {
 	char path[PATH_MAX];
-	struct stat ours, theirs;
-	int own, rc = -ENOENT;
+	int own, rc;
 
 	lock_path(path, run_dir, queue);
 	own = open(path, O_RDONLY | O_CLOEXEC);
 	if (own < 0)
 		return -errno;
-	if (fstat(own, &ours) != 0 || fstat(fd, &theirs) != 0)
-		rc = -errno;
-	else if (ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev)
+	rc = file_is_same(own, fd);
+	if (rc == 1)
 		return own;
 	close(own);
-	return rc;
+	return rc == 0 ? -ENOENT : rc;
 }
 
 /* The other process has the lock if a lock through its descriptor succeeds, and one through a new
@@ -93,9 +92,8 @@ lane_lock_holds(const char *run_dir, const char *queue, int fd, uint64_t lanes)
 bool
 lane_lock_is_there(const char *run_dir, const char *queue, int fd)
 {
-	int own = open_same(run_dir, queue, fd);
+	char path[PATH_MAX];
 
-	if (own >= 0)
-		close(own);
-	return own != -ENOENT;
+	lock_path(path, run_dir, queue);
+	return file_is_at(fd, path) != 0;
 }

@@ -5,14 +5,13 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
+#include "base/file.h"
 #include "message/answer.h"
 
 struct accounts {
 	char path[PATH_MAX];
-	dev_t device; /* of the store's file */
-	ino_t inode;
+	struct file_id file; /* the store's */
 	sqlite3 *store;           /* NULL: not open */
 	sqlite3 *known;           /* customer ids, in memory */
 	sqlite3_stmt *read;       /* of `store`; NULL: the table does not exist yet */
@@ -78,18 +77,16 @@ open_all(struct accounts *accounts, char *error, size_t error_bytes)
 	return 0;
 }
 
-/* Opens the store. Returns 1, 0 if no store exists, or -EIO. stat() comes before the open: if the
+/* Opens the store. Returns 1, 0 if no store exists, or -EIO. The look comes before the open: if the
  * file is replaced in between, the next accounts_look() notices. */
 static int
 open_store(struct accounts *accounts, char *error, size_t error_bytes)
 {
-	struct stat file = { 0 };
 	int rc;
 
-	if (stat(accounts->path, &file) != 0 && errno == ENOENT)
+	accounts->file = (struct file_id){ 0 };
+	if (file_named(accounts->path, &accounts->file) == -ENOENT)
 		return 0;
-	accounts->device = file.st_dev;
-	accounts->inode = file.st_ino;
 	rc = open_all(accounts, error, error_bytes);
 	return rc == 0 ? 1 : rc;
 }
@@ -164,11 +161,7 @@ find_customer(struct accounts *accounts, struct span customer_id, char *error, s
 void
 accounts_look(struct accounts *accounts)
 {
-	struct stat file;
-
-	if (accounts->store != NULL &&
-	    (stat(accounts->path, &file) != 0 || file.st_dev != accounts->device ||
-		file.st_ino != accounts->inode))
+	if (accounts->store != NULL && file_has_name(&accounts->file, accounts->path) != 1)
 		close_all(accounts);
 }
 

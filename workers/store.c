@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "log/list.h"
 #include "message/answer.h"
 #include "message/mask.h"
@@ -40,15 +41,10 @@ enum {
 	URI_BYTES = 3 * PATH_MAX + 32 /* an escaped byte takes three */
 };
 
-struct file {
-	dev_t device;
-	ino_t inode;
-};
-
 struct store {
 	const struct service *service;
 	char path[PATH_MAX];
-	struct file file[FILES]; /* the open files */
+	struct file_id file[FILES]; /* the open files */
 	bool is_new;
 	bool failed; /* by an error other than a lock: open the store again before the next use */
 	sqlite3 *db; /* NULL: opening the store again failed */
@@ -250,26 +246,21 @@ set_wal(struct store *store)
 	return execute(store, "PRAGMA synchronous = FULL");
 }
 
-/* Identifies the file that is now at the path. Returns 0 or -errno. */
-static int
-find_file(const struct store *store, int which, struct file *file)
+static void
+make_path(const struct store *store, int which, char path[PATH_MAX + 8])
 {
-	char path[PATH_MAX + 8];
-	struct stat status;
-
-	snprintf(path, sizeof(path), "%s%s", store->path, endings[which]);
-	if (stat(path, &status) != 0)
-		return -errno;
-	*file = (struct file){ .device = status.st_dev, .inode = status.st_ino };
-	return 0;
+	snprintf(path, PATH_MAX + 8, "%s%s", store->path, endings[which]);
 }
 
 static int
 remember_files(struct store *store)
 {
 	for (int i = 0; i < FILES; i++) {
-		int rc = find_file(store, i, &store->file[i]);
+		char path[PATH_MAX + 8];
+		int rc;
 
+		make_path(store, i, path);
+		rc = file_named(path, &store->file[i]);
 		if (rc == 0)
 			continue;
 		snprintf(store->error, sizeof(store->error), "no file with the ending \"%s\": %s",
@@ -285,13 +276,14 @@ static int
 check_files(struct store *store, int files)
 {
 	for (int i = 0; i < files; i++) {
-		struct file there;
-		int rc = find_file(store, i, &there);
+		char path[PATH_MAX + 8];
+		int rc;
 
-		if (rc == 0 && there.device == store->file[i].device &&
-		    there.inode == store->file[i].inode)
+		make_path(store, i, path);
+		rc = file_has_name(&store->file[i], path);
+		if (rc == 1)
 			continue;
-		if (rc != 0 && rc != -ENOENT && rc != -ENOTDIR)
+		if (rc < 0)
 			snprintf(store->error, sizeof(store->error), ANSWER_STORE "%s.db%s: %s",
 			    store->service->queue, endings[i], strerror(-rc));
 		else
@@ -363,7 +355,7 @@ close_database(struct store *store)
 static int
 open_again(struct store *store)
 {
-	const struct file was = store->file[0];
+	const struct file_id was = store->file[0];
 	int rc = check_files(store, store->db != NULL ? FILES : 1);
 
 	if (rc != 0)

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "config/paths.h"
 
 enum { TRIES = 25, PAUSE_NS = 20000000, LINE_BYTES = 12 };
@@ -148,20 +149,52 @@ place_lock(struct place_lock *lock, const char *dir, char *error, size_t error_b
 static bool
 is_there(const char *path, int fd)
 {
-	return fd < 0 || paths_is_there(path, fd);
+	return fd < 0 || file_is_at(fd, path) == 1;
+}
+
+static bool
+is_held(const struct place_lock *lock)
+{
+	return lock->dir_fd >= 0 || lock->file_fd >= 0;
+}
+
+/* The first directory has its name back: its lock is held already. */
+static bool
+take_back(struct place_lock *lock, struct place_lock *first, const char *dir)
+{
+	if (first == NULL || first->dir_fd < 0 || file_is_at(first->dir_fd, dir) != 1)
+		return false;
+	place_unlock(lock);
+	*lock = *first;
+	place_lock_init(first);
+	return true;
+}
+
+/* Lets go of a lock; of the first one not, where that is to be kept. */
+static void
+let_go(struct place_lock *lock, struct place_lock *first)
+{
+	if (first == NULL || is_held(first)) {
+		place_unlock(lock);
+		return;
+	}
+	*first = *lock;
+	place_lock_init(lock);
 }
 
 int
-place_lock_again(struct place_lock *lock, const char *dir, char *error, size_t error_bytes)
+place_lock_again(struct place_lock *lock, struct place_lock *first, const char *dir, char *error,
+    size_t error_bytes)
 {
 	struct place_lock again;
 	char path[PATH_MAX];
+	bool taken_back = take_back(lock, first, dir);
 	bool dir_there = is_there(dir, lock->dir_fd);
 	int rc;
 
 	file_path(path, dir);
 	if (dir_there && is_there(path, lock->file_fd))
-		return 0;
+		return taken_back;
 	place_lock_init(&again);
 	rc = dir_there ? 0 : paths_make(dir, error, error_bytes);
 	if (rc != 0)
@@ -177,8 +210,10 @@ place_lock_again(struct place_lock *lock, const char *dir, char *error, size_t e
 	if (dir_there) {
 		again.dir_fd = lock->dir_fd;
 		lock->dir_fd = -1;
+		place_unlock(lock);
+	} else {
+		let_go(lock, first);
 	}
-	place_unlock(lock);
 	*lock = again;
 	return 1;
 }

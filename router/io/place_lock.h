@@ -17,9 +17,13 @@ struct place_lock {
 void place_lock_init(struct place_lock *);
 /* Returns 0; -EBUSY when another router has it, or -errno, with error filled. */
 int place_lock(struct place_lock *, const char *dir, char *error, size_t error_bytes);
-/* The file was removed, or the whole directory: makes it again. Returns 1 when it did, 0 when all was there; -EBUSY or
- * another -errno likewise. */
-int place_lock_again(struct place_lock *, const char *dir, char *error, size_t error_bytes);
+/*
+ * The file was removed or moved, or the whole directory: makes it again. The old directory is let go; with first, which
+ * is not held then, the one that was locked at the start stays locked in it until it has its name back. Returns 1 when
+ * it did, 0 when all was there; -EBUSY or another -errno likewise.
+ */
+int place_lock_again(struct place_lock *, struct place_lock *first, const char *dir, char *error,
+    size_t error_bytes);
 void place_unlock(struct place_lock *);
 
 #endif

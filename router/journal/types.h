@@ -95,7 +95,7 @@ struct writer {
 	size_t old_count, old_capacity;
 	struct writer_segment active;
 	struct preallocated preallocated;
-	bool files_gone; /* somebody removed them: no more messages; until the router ends */
+	bool files_gone; /* somebody removed or moved them: no more messages; until the router ends */
 
 	uint8_t *tail;
 	uint64_t tail_floor; /* nothing older was ever in the tail, or is as it is there */

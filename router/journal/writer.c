@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "base/container_of.h"
+#include "base/file.h"
 #include "router/journal/space.h"
 #include "router/journal/zeros.h"
 #include "shm/lane.h"
@@ -142,12 +142,16 @@ writer_room_for_state(struct writer *writer, uint64_t payload_length)
 	    writer->active.segment.size / JOURNAL_STATES_LEAVE);
 }
 
+/* Has another file its name, or none? Where that cannot be said, no: the next start would not begin without it. */
 static bool
-has_no_name(int fd)
+is_gone(const struct writer *writer, int fd, const struct log_segment *segment)
 {
-	struct stat st;
+	char path[LOG_PATH_BYTES];
 
-	return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 0;
+	if (fd < 0)
+		return false;
+	log_segment_path(path, writer->dir, segment->number);
+	return file_is_at(fd, path) == 0;
 }
 
 bool
@@ -155,9 +159,9 @@ writer_lost_files(struct writer *writer)
 {
 	bool before = writer->files_gone;
 
-	writer->files_gone |= has_no_name(writer->active.fd) ||
+	writer->files_gone |= is_gone(writer, writer->active.fd, &writer->active.segment) ||
 	    (writer->preallocated.state == PREALLOCATION_READY &&
-		has_no_name(writer->preallocated.fd));
+		is_gone(writer, writer->preallocated.fd, &writer->preallocated.segment));
 	return writer->files_gone && !before;
 }
 
