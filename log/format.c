@@ -176,8 +176,8 @@ log_count(struct log_totals *totals, const struct log_settled *range, uint64_t m
 		totals->expired += messages;
 }
 
-bool
-log_frame_payload_valid(const struct log_frame *frame)
+static bool
+payload_valid(const struct log_frame *frame)
 {
 	if (frame->payload_sum != payload_sum(frame))
 		return false;
@@ -223,7 +223,7 @@ log_frame_at(const void *data, uint64_t have, uint64_t salt)
 		return LOG_FRAME_DAMAGED;
 	if (log_frame_bytes(frame->length) > have)
 		return LOG_FRAME_MORE;
-	return log_frame_payload_valid(frame) ? LOG_FRAME_WHOLE : LOG_FRAME_DAMAGED;
+	return payload_valid(frame) ? LOG_FRAME_WHOLE : LOG_FRAME_DAMAGED;
 }
 
 void

@@ -303,17 +303,15 @@ void log_frame_set_checksums(struct log_frame *);
  * and the frame ends within `room`. Does not look at the payload. */
 bool log_frame_header_valid(const void *data, uint64_t room, uint64_t salt);
 
-/* True if the payload behind a valid header has the right checksum and, for types other than
- * MESSAGE, a form allowed for the type. */
-bool log_frame_payload_valid(const struct log_frame *);
-
 enum log_frame_view {
 	LOG_FRAME_WHOLE, /* a valid frame */
 	LOG_FRAME_MORE, /* the frame is longer than the bytes at hand; its header, if whole, is valid */
 	LOG_FRAME_DAMAGED /* no valid frame */
 };
 
-/* Looks at the frame at the begin of `have` bytes, in the segment with this salt. */
+/* Looks at the frame at the begin of `have` bytes, in the segment with this salt. A WHOLE frame has
+ * both checksums right and, for types other than MESSAGE, a payload of a form allowed for the
+ * type. */
 enum log_frame_view log_frame_at(const void *data, uint64_t have, uint64_t salt);
 
 /* Fills in magic, endian, header_bytes and checksum. */

@@ -41,6 +41,29 @@ log_segment_path(char path[LOG_PATH_BYTES], const char *dir, uint64_t number)
 	snprintf(path, LOG_PATH_BYTES, "%.4096s/%016" PRIx64 ".log", dir, number);
 }
 
+void
+log_segment_make_header(const struct log_segment *segment, uint64_t log_id,
+    const char queue[LOG_QUEUE_NAME_BYTES], struct log_segment_header *header)
+{
+	*header = (struct log_segment_header){
+		.log_id = log_id,
+		.number = segment->number,
+		.last_number = segment->last_number,
+		.salt = segment->salt,
+		.position = segment->position,
+		.size = segment->size,
+		.span = segment->span,
+		.created_ns = segment->created_ns,
+		.first_sequence = segment->first_sequence,
+		.end_sequence = segment->end_sequence,
+		.messages = segment->messages,
+		.end_clock_ns = segment->end_clock_ns,
+		.data_bytes = segment->data_bytes,
+	};
+	memcpy(header->queue, queue, sizeof(header->queue));
+	log_segment_header_set_checksum(header);
+}
+
 /* Number in a segment's file name; 0: any other name. */
 static uint64_t
 segment_number(const char *name)

@@ -38,6 +38,10 @@ log_segment_is_compacted(const struct log_segment *segment)
 	return segment->messages != 0 && segment->span != segment->size;
 }
 
+/* Makes the header of a segment, checksum included. */
+void log_segment_make_header(const struct log_segment *, uint64_t log_id,
+    const char queue[LOG_QUEUE_NAME_BYTES], struct log_segment_header *);
+
 struct log_list {
 	char dir[LOG_PATH_BYTES];
 	char queue[LOG_QUEUE_NAME_BYTES];

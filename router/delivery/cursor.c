@@ -101,31 +101,18 @@ read_window(struct worker *worker, const struct log_segment *segment, uint64_t l
 	    (int64_t)(worker->cursor + keep - segment->position), &worker->window_request);
 }
 
-/* The frame at the cursor in the window, checked; NULL: not there whole. */
-static const struct log_frame *
-frame_in_window(struct worker *worker, const struct log_segment *segment, bool *damaged)
+/* Looks at the frame at the cursor in the window. MORE: the window holds none of it, or a part. */
+static enum log_frame_view
+frame_in_window(
+    const struct worker *worker, const struct log_segment *segment, const struct log_frame **frame)
 {
-	const struct log_frame *frame;
-	uint64_t have;
+	uint64_t from = worker->cursor - worker->window_position;
 
-	*damaged = false;
 	if (worker->window_segment != segment->number || worker->cursor < worker->window_position ||
-	    worker->cursor >= worker->window_position + worker->window_length)
-		return NULL;
-	have = worker->window_position + worker->window_length - worker->cursor;
-	frame = (const void *)(worker->window + (worker->cursor - worker->window_position));
-	if (have < sizeof(*frame))
-		return NULL;
-	if (!log_frame_header_valid(frame, UINT64_MAX, segment->salt)) {
-		*damaged = true;
-		return NULL;
-	}
-	if (frame->type == LOG_PAD)
-		return frame;
-	if (log_frame_bytes(frame->length) > have)
-		return NULL;
-	*damaged = !log_frame_payload_valid(frame);
-	return *damaged ? NULL : frame;
+	    from >= worker->window_length)
+		return LOG_FRAME_MORE;
+	*frame = (const void *)(worker->window + from);
+	return log_frame_at(*frame, worker->window_length - from, segment->salt);
 }
 
 /* A frame that was whole when it was written is not any more: nothing behind it may go first. */
@@ -148,8 +135,8 @@ cursor_frame(struct worker *worker)
 	struct queue *queue = worker->queue;
 	const struct log_frame *frame = (const void *)writer_tail(&queue->writer, worker->cursor);
 	const struct log_segment *segment;
+	enum log_frame_view view;
 	uint64_t end;
-	bool damaged;
 
 	if (frame != NULL)
 		return frame;
@@ -160,14 +147,16 @@ cursor_frame(struct worker *worker)
 		worker_log_unread(worker, "cursor outside the log");
 		return NULL;
 	}
-	frame = frame_in_window(worker, segment, &damaged);
-	if (damaged || (frame == NULL && worker->window_short)) { /* short: the file was cut */
+	view = frame_in_window(worker, segment, &frame);
+	if (view == LOG_FRAME_WHOLE)
+		return frame;
+	if (view == LOG_FRAME_DAMAGED || worker->window_short) { /* short: the file was cut */
 		stop_for_damage(worker, segment);
 		worker->window_segment = 0; /* whoever opens the gate again may have mended it */
-	} else if (frame == NULL) {
+	} else {
 		read_window(worker, segment, end);
 	}
-	return frame;
+	return NULL;
 }
 
 static void

@@ -137,19 +137,10 @@ space_next_size(uint64_t number)
 static void
 fill_header(struct writer *writer)
 {
-	struct log_segment_header header = {
-		.log_id = writer->log_id,
-		.number = writer->preallocated.segment.number,
-		.last_number = writer->preallocated.segment.number,
-		.salt = writer->preallocated.segment.salt,
-		.position = writer->preallocated.segment.position,
-		.size = writer->preallocated.segment.size,
-		.span = writer->preallocated.segment.size,
-		.created_ns = writer->preallocated.segment.created_ns,
-	};
+	struct log_segment_header header;
 
-	memcpy(header.queue, writer->queue, sizeof(header.queue));
-	log_segment_header_set_checksum(&header);
+	log_segment_make_header(
+	    &writer->preallocated.segment, writer->log_id, writer->queue, &header);
 	memset(writer->preallocated.header_block, 0, LOG_HEADER_BYTES);
 	memcpy(writer->preallocated.header_block, &header, sizeof(header));
 }

@@ -187,18 +187,19 @@ place_frame(struct writer *writer, enum log_type type, uint32_t length, bool fir
 	return frame;
 }
 
-/* A frame that fills up to position. */
+/* A frame that fills up to the end of a block. */
 static void
-place_pad(struct writer *writer, uint64_t position)
+place_pad(struct writer *writer)
 {
-	uint64_t left = position - writer->end;
+	uint64_t bytes = log_pad_bytes(writer->end);
+	struct log_frame *frame;
 
-	if (left == 0)
+	if (bytes == 0)
 		return;
-	log_frame_set_checksums(
-	    place_frame(writer, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame)), false));
-	memset(tail_at(writer, writer->end) + sizeof(struct log_frame), 0,
-	    left - sizeof(struct log_frame));
+	frame = place_frame(writer, LOG_PAD, (uint32_t)(bytes - sizeof(*frame)), false);
+	memset(frame + 1, 0, frame->length);
+	log_frame_set_checksums(frame);
+	writer->end += bytes;
 }
 
 struct log_frame *
@@ -248,9 +249,9 @@ look_again(const struct writer *writer)
 	while (position < writer->in_flight.end) {
 		const struct log_frame *frame = (const void *)tail_at(writer, position);
 
-		if (!log_frame_header_valid(
-			frame, writer->in_flight.end - position, writer->in_flight.salt) ||
-		    !log_frame_payload_valid(frame) || frame->batch != writer->last_batch)
+		if (log_frame_at(frame, writer->in_flight.end - position, writer->in_flight.salt) !=
+			LOG_FRAME_WHOLE ||
+		    frame->batch != writer->last_batch)
 			give_up(writer, "log.overwritten", position);
 		position += log_frame_bytes(frame->length);
 	}
@@ -321,7 +322,6 @@ writer_commit(struct writer *writer, const struct log_commit *end, const uint64_
 	uint32_t length = log_commit_bytes(end->logs, end->previous_logs);
 	struct log_frame *frame = writer_begin(writer, LOG_COMMIT, length);
 	struct log_commit *payload = (void *)(frame + 1);
-	uint64_t aligned;
 
 	*payload = *end;
 	payload->batch = writer->batch;
@@ -329,18 +329,15 @@ writer_commit(struct writer *writer, const struct log_commit *end, const uint64_
 	memcpy(payload + 1, log_ids, length - sizeof(*end));
 	writer_finish(writer, frame);
 
-	aligned = journal_align(writer->end, LOG_BLOCK_BYTES);
-	if (aligned != writer->end && aligned - writer->end < sizeof(struct log_frame))
-		aligned += LOG_BLOCK_BYTES;
-	place_pad(writer, aligned);
+	place_pad(writer);
 	writer->in_flight.request.done = flying_written;
 	writer->in_flight.start = writer->sealed;
 	writer->in_flight.salt = writer->active.segment.salt;
 	writer->in_flight.data = tail_at(writer, writer->sealed);
-	writer->in_flight.length = aligned - writer->sealed;
+	writer->in_flight.length = writer->end - writer->sealed;
 	writer->in_flight.offset = (int64_t)(writer->sealed - writer->active.segment.position);
 	writer->in_flight.fd = writer->active.fd;
-	writer->in_flight.end = writer->end = writer->sealed = aligned;
+	writer->in_flight.end = writer->sealed = writer->end;
 	writer->last_batch = writer->batch;
 	writer->in_flight.synced = writer->cached && end->synced;
 	writer->unsynced = writer->cached && !end->synced;

@@ -55,17 +55,13 @@ static const struct log_frame *
 frame_in_piece(const struct piece *piece, const struct log_segment *segment, uint64_t position)
 {
 	uint64_t from = position - piece->position;
-	const struct log_frame *frame = (const void *)(piece->data + from);
+	const void *data;
 
-	if (position < piece->position || from + sizeof(*frame) > piece->length ||
-	    !log_frame_header_valid(frame, UINT64_MAX, segment->salt))
+	if (position < piece->position || from >= piece->length)
 		return NULL;
-	if (frame->type == LOG_PAD)
-		return frame;
-	return log_frame_bytes(frame->length) <= piece->length - from &&
-		log_frame_payload_valid(frame)
-	    ? frame
-	    : NULL;
+	data = piece->data + from;
+	return log_frame_at(data, piece->length - from, segment->salt) == LOG_FRAME_WHOLE ? data
+											  : NULL;
 }
 
 /* Up to bytes, or the file's end. Returns 0 or -errno. */
@@ -129,8 +125,8 @@ tail_frame_valid(const struct queue *queue, const struct log_frame *frame, uint6
 	const struct log_segment *segment = segments_find(&queue->writer, position, &end);
 
 	return segment != NULL && position < end &&
-	    log_frame_header_valid(frame, end - position, segment->salt) &&
-	    frame->type != LOG_PAD && log_frame_payload_valid(frame);
+	    log_frame_at(frame, end - position, segment->salt) == LOG_FRAME_WHOLE &&
+	    frame->type != LOG_PAD;
 }
 
 int

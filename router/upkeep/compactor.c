@@ -448,21 +448,19 @@ take_frames(struct compactor *compactor)
 	while (compactor->in_end - compactor->in_start >= sizeof(struct log_frame)) {
 		const struct log_frame *frame = (const void *)(compactor->in + compactor->in_start);
 		size_t have = compactor->in_end - compactor->in_start;
-		uint64_t bytes;
+		enum log_frame_view view;
 
 		if (compactor->out_used > OUT_BYTES / 2)
 			return 0;
-		if (!log_frame_header_valid(frame, UINT64_MAX, segment->salt))
-			return -EBADMSG;
-		bytes = log_frame_bytes(frame->length);
-		if (bytes > have && frame->length <= IN_BYTES / 2)
+		view = log_frame_at(frame, have, segment->salt);
+		if (view == LOG_FRAME_MORE && frame->length <= IN_BYTES / 2)
 			return 1;
-		if (bytes > have || !log_frame_payload_valid(frame))
+		if (view != LOG_FRAME_WHOLE)
 			return -EBADMSG;
 		rc = take_frame(compactor, frame);
 		if (rc != 0)
 			return rc;
-		compactor->in_start += bytes;
+		compactor->in_start += log_frame_bytes(frame->length);
 	}
 	return 1;
 }
@@ -582,17 +580,14 @@ end_messages(struct compactor *compactor)
 		.log_id = compactor->queue->writer.log_id,
 	};
 	struct log_frame *frame = place(compactor, LOG_COMMIT, sizeof(payload));
-	size_t left;
+	uint64_t pad;
 
 	memcpy(frame + 1, &payload, sizeof(payload));
 	finish_frame(compactor, frame);
-	left = LOG_BLOCK_BYTES - compactor->out_used % LOG_BLOCK_BYTES;
-	if (left == LOG_BLOCK_BYTES)
-		return;
-	if (left < sizeof(struct log_frame))
-		left += LOG_BLOCK_BYTES;
-	finish_frame(
-	    compactor, place(compactor, LOG_PAD, (uint32_t)(left - sizeof(struct log_frame))));
+	pad = log_pad_bytes(compactor->out_used);
+	if (pad > 0)
+		finish_frame(compactor,
+		    place(compactor, LOG_PAD, (uint32_t)(pad - sizeof(struct log_frame))));
 }
 
 /* What no reader accepts gets neither header nor name. */
@@ -601,27 +596,12 @@ write_header(struct compactor *compactor)
 {
 	struct log_segment *segment = &compactor->segment;
 	struct io *io = compactor->router->io;
+	const struct writer *writer = &compactor->queue->writer;
 	struct log_segment_header header;
 	int rc;
 
 	segment->size = segment->data_bytes = compactor->out_offset;
-	header = (struct log_segment_header){
-		.log_id = compactor->queue->writer.log_id,
-		.number = segment->number,
-		.last_number = segment->last_number,
-		.salt = segment->salt,
-		.position = segment->position,
-		.size = segment->size,
-		.span = segment->span,
-		.created_ns = segment->created_ns,
-		.first_sequence = segment->first_sequence,
-		.end_sequence = segment->end_sequence,
-		.messages = segment->messages,
-		.end_clock_ns = segment->end_clock_ns,
-		.data_bytes = segment->data_bytes,
-	};
-	memcpy(header.queue, compactor->queue->writer.queue, sizeof(header.queue));
-	log_segment_header_set_checksum(&header);
+	log_segment_make_header(segment, writer->log_id, writer->queue, &header);
 	rc = log_segment_header_check(&header);
 	if (rc != 0)
 		return rc;
