@@ -17,7 +17,11 @@ for document in "$top_srcdir"/doc/*.md "$top_srcdir"/*.md; do
   for file in $(grep -o -E '\b[a-z]+/[a-z0-9_/-]+\.(c|cc|h|md|pml|sh)\b' "$document"); do
     [ -e "$top_srcdir/$file" ] || missing="$missing $file"
   done
-  is "$(basename "$document") names files that are there" "" "$missing"
+  for function in $(grep -o -E '\b[a-z][a-z_]+\(\)' "$document" | sort -u); do
+    (cd "$top_srcdir" && grep -rq --include='*.[ch]' "\\b${function%()}(" base config ctl log message publisher router shm \
+      telemetry tests workers) || missing="$missing $function"
+  done
+  is "$(basename "$document") names files and functions that are there" "" "$missing"
 done
 for program in headgate-publish headgatectl headgate-router headgate-payment headgate-bank-account \
   headgate-subscription-manager; do
