@@ -449,6 +449,8 @@ print_store_empty(const struct status_queue *queue, const struct status_worker *
 static void
 print_workers(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
 {
+	if (status->heartbeat_age_s > CTL_SILENT_S)
+		return; /* the router repeats what the workers say, and does not at present */
 	if (status->running && queue->worker_count == 0 && !queue->dead_letters &&
 	    (queue->depth > 0 || queues_is_managed(ctl, queue->name)))
 		print_no_worker(queue, ctl);

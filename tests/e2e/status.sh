@@ -62,6 +62,9 @@ ok "is running, but its heartbeat is old" wait_for 20 silent
 ctl status >"$dir/screen"
 ok "status says that it is silent" grep -q "^router: running for .*, but silent for [2-9]*s, pid $router\$" "$dir/screen"
 ok "and what to do" grep -q "next: kill -CONT $router\$" "$dir/screen"
+ok "of its workers the router has not heard" wait_for 20 eval '[ "$(query "[.queues[].workers[].heartbeat_age_s] | min > 3")" = true ]'
+ctl status >"$dir/screen"
+is "nothing is said of them: they may be well" "" "$(grep 'worker\|KILL' "$dir/screen")"
 ctl health >"$dir/out"
 is "health says so, too" "2 1" "$? $(grep -c "^router $router has been silent for [0-9]* s: it is stopped by a signal\$" "$dir/out")"
 ctl wait --ready -t 200ms
