@@ -37,9 +37,10 @@ enum {
 	CONNECT_MS_MAX = 1000,
 	RESPAWN_MS_MIN = 100,
 	RESPAWN_MS_MAX = 5000,
-	STOP_MS = 10000, /* for a child to end, beyond the time of its handler */
-	LOOK_MS = 1000,  /* between two looks at RUN */
-	HEALTHY_S = 10   /* of life; afterwards the respawn delay starts again at its minimum */
+	STOP_MS = 10000,        /* for a child to end, beyond the time of its handler */
+	LOOK_MS = 1000,         /* between two looks at RUN */
+	SILENT_NS = 2000000000, /* a router that has not stirred for so long does not answer */
+	HEALTHY_S = 10 /* of life; afterwards the respawn delay starts again at its minimum */
 };
 
 struct settings {
@@ -211,23 +212,66 @@ place_status(int rc)
 	return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT;
 }
 
+/* False while a router stands still that may hold a dead worker's lock: the router drops the lock once it finds
+ * the connection closed. True without a router, or if the router has stirred since then. */
+static bool
+router_has_stirred(const char *run_dir, uint64_t since_ns)
+{
+	struct control control;
+	char path[PATH_MAX];
+	bool stirred = true;
+
+	snprintf(path, sizeof(path), "%s/control", run_dir);
+	if (control_open(&control, path, false) != 0)
+		return true;
+	if (control_router_alive(&control) && control_shares_clock(&control))
+		/* Relaxed: nothing else is read. */
+		stirred = atomic_load_explicit(&control.shared->router_heartbeat_ns,
+			      memory_order_relaxed) > since_ns;
+	control_close(&control);
+	return stirred;
+}
+
+/* Tells, once each, that the locks are not free: this process is a standby, or the router does not
+ * answer. */
+static void
+tell_standby(const struct config *config, const char *queue, uint64_t since_ns, bool told[2],
+    struct daemon *daemon)
+{
+	if (told[1])
+		return;
+	if (router_has_stirred(config->run_dir, since_ns)) {
+		event(EVENT_INFO, "worker.standby", "s:queue", queue, NULL);
+		daemon_ready(daemon, 0);
+		told[1] = true;
+	} else if (!told[0] && clock_monotonic_ns() - since_ns > SILENT_NS) {
+		event(EVENT_INFO, "worker.waiting", "s:queue", queue, "s:error",
+		    "the lanes are locked, perhaps by a dead worker, and the router, which frees "
+		    "such "
+		    "locks, does not answer: see headgatectl status",
+		    NULL);
+		told[0] = true;
+	}
+}
+
 /* Takes the locks of these lanes; as a standby, tries until the locks are free. Returns the lock
  * file's descriptor, or -1 when told to stop. */
 static int
 take_lock(const struct config *config, const char *queue, uint64_t lanes, struct daemon *daemon)
 {
 	int fd = lane_lock_open(config->run_dir, queue), rc;
+	uint64_t since_ns = clock_monotonic_ns();
+	bool told[2] = { false, false };
 
 	if (fd < 0)
 		errx(place_status(fd), "%s/%s.lock: %s", config->run_dir, queue, strerror(-fd));
 	rc = lane_lock_take(fd, lanes);
-	if (rc == -EAGAIN) {
-		event(EVENT_INFO, "worker.standby", "s:queue", queue, NULL);
-		daemon_ready(daemon, 0);
-	}
 	while (rc == -EAGAIN && stop_signal == 0) {
 		pause_ms(STANDBY_MS);
 		rc = lane_lock_take(fd, lanes);
+		if (rc == -EAGAIN)
+			tell_standby(config, queue, since_ns, told, daemon);
+		daemon_look(daemon);
 	}
 	if (rc == 0)
 		return fd;

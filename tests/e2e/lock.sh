@@ -83,4 +83,21 @@ send 5
 ok "and handles what comes" ctl wait --empty -t 20
 stop "$fourth"
 stop "$router"
+
+echo "# a router that does not answer has the lock of a dead worker in its socket"
+: >"$dir/headgate-router.log"
+start router headgate-router -c "$dir/conf"
+wait_for 20 ready
+kill -STOP "$router"
+worker fifth
+ok "a worker gives it up to answer" wait_for 20 says fifth '"worker.waiting"'
+stop "$fifth"
+"$top_builddir/tests/journal-worker" events "$dir/journal" -c "$dir/conf" -d --wait 3 --log "$dir/sixth.log" 2>"$dir/err"
+is "the next one is no standby of a dead one" 75 $?
+ok "it says that the router does not answer" wait_for 20 says sixth '"worker.waiting".*does not answer'
+ok "and not that another one works" eval '! says sixth worker.standby'
+kill -CONT "$router"
+ok "when the router goes on it attaches" wait_for 20 attached sixth 1
+ctl shutdown --all >"$dir/out"
+wait "$router"
 done_testing
