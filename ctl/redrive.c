@@ -494,6 +494,8 @@ confirmed(const struct move *move)
 	    (strcasecmp(answer, "y\n") == 0 || strcasecmp(answer, "yes\n") == 0);
 }
 
+enum { NOT_CONFIRMED = 1 /* exit status */ };
+
 int
 dead_purge_main(struct ctl *ctl)
 {
@@ -511,7 +513,7 @@ dead_purge_main(struct ctl *ctl)
 		    move.selection.dead, move.total);
 	if (!ctl->force && !confirmed(&move)) {
 		puts("nothing was purged");
-		return 0;
+		return NOT_CONFIRMED;
 	}
 	return run(&move);
 }

@@ -80,6 +80,7 @@ is "the others are left" b1,b2 "$(dead_ids)"
 if command -v script >/dev/null; then
   # Here the terminal's echo is of no interest.
   echo n | script -qec "$top_builddir/headgatectl dead purge payment-processing" /dev/null >"$dir/screen"
+  is "another answer than yes is no success" 1 $?
   ok "on a terminal purge asks" grep -q 'purge 2 messages' "$dir/screen"
   is "and takes no for an answer" b1,b2 "$(dead_ids)"
 fi
