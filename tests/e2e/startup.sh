@@ -26,7 +26,7 @@ ok "with a reason" grep -q 'another router runs here' "$dir/err"
 : >"$dir/file"
 "$top_builddir/headgate-router" -D "$dir/file/x" 2>"$dir/err"
 is "a directory that cannot be made" 73 $?
-ok "is named" grep -q "$dir/file/x/run" "$dir/err"
+ok "what is in the way is named" grep -q "$dir/file: not a directory" "$dir/err"
 deep=$dir/$(printf '%0100d' 0)
 "$top_builddir/headgate-router" -D "$deep" 2>"$dir/err"
 is "a socket's path too long" 78 $?
