@@ -14,9 +14,10 @@ enum { INSTANCES = 100 };
 
 static char held_path[PATH_MAX];
 static int held_fd = -1;
-static pid_t holder; /* not its children */
+static pid_t holder; /* the process with the lock, as opposed to its children */
 
-/* Returns a descriptor with the lock; -EAGAIN: another process has it; or another -errno. */
+/* Opens and locks the file. Returns the descriptor; -EAGAIN if another process has the lock; or
+ * another -errno. */
 static int
 lock(const char *path)
 {
@@ -30,7 +31,7 @@ lock(const char *path)
 		rc = fcntl(fd, F_SETLK, &whole) == 0 ? 0 : -errno;
 		if (rc == 0 && file_is_at(fd, path) == 1)
 			return fd;
-		close(fd); /* or who held it has removed it just now */
+		close(fd); /* locked elsewhere; or removed by its holder just now: tries again */
 		if (rc != 0)
 			return rc == -EACCES ? -EAGAIN : rc;
 	}
@@ -104,8 +105,8 @@ pidfile_holder(const char *path)
 	close(fd);
 	if (rc != 0)
 		return rc;
-	/* The kernel gives 0 for a process that has no number in the caller's pid namespace, and a negative number for a
-	 * lock that is no process's. */
+	/* The kernel gives 0 for a process that has no number in the caller's pid namespace, and a
+	 * negative number for a lock that is no process's. */
 	if (whole.l_type != F_UNLCK && whole.l_pid == 0)
 		return -EXDEV;
 	return whole.l_type != F_UNLCK && whole.l_pid > 0 ? whole.l_pid : 0;

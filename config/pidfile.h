@@ -1,8 +1,10 @@
 /*
- * pidfile - RUN/PROGRAM.pid: the process to signal, a line with its number. It is locked for as long as that process
- * lives, by a record lock (fcntl), whose holder the kernel names: who wants to signal it never believes the number in the
- * file, which is that of the process before for an instant. Such a lock is this process's only, and goes when it closes
- * any descriptor of the file.
+ * pidfile - RUN/PROGRAM.pid: a line with the pid of the process to signal.
+ *
+ * The process holds a record lock (fcntl) on the file for its life, and the kernel names the holder
+ * of a record lock. A program that wants to signal the process asks the kernel instead of reading
+ * the file, which has the previous process's pid for an instant. Children do not inherit a record
+ * lock, and a close of any descriptor of the file frees it.
  */
 #ifndef HEADGATE_CONFIG_PIDFILE_H
 #define HEADGATE_CONFIG_PIDFILE_H
@@ -10,16 +12,16 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Makes the file and holds it until the process exits, which removes it. A second process of the same program, such as a
- * standby, has PROGRAM.2.pid, and so on. Returns 0 or -errno. */
+/* Makes and locks the file until the process's exit, which removes the file. A second process of
+ * the program, such as a standby, gets PROGRAM.2.pid, and so on. Returns 0 or -errno. */
 int pidfile_hold(const char *run_dir, const char *program);
 
-/* To be called once a second: cleaners remove the file. Makes it again, also where it could not be made at first. Returns 1
- * when it did, 0 when it was there; -ENOENT when there is no RUN; or another -errno. */
+/* Call once a second. Makes a file again that was removed, or could not be made before. Returns 1
+ * if made, 0 if present, -ENOENT if RUN is missing, or another -errno. */
 int pidfile_again(const char *run_dir, const char *program);
 
-/* The process that holds this file, other than the caller; 0: none. -EXDEV: one of a pid namespace whose processes the
- * caller cannot see. Or another -errno. */
+/* The pid of the file's holder other than the caller; 0: no holder; -EXDEV: a holder in a pid
+ * namespace that the caller cannot see; or another -errno. */
 pid_t pidfile_holder(const char *path);
 
 #endif

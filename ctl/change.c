@@ -17,9 +17,9 @@
 #include "shm/subscription.h"
 
 enum {
-	SEEN_S = 10,    /* for the router to log a change, and for the workers to see it */
+	SEEN_S = 10,    /* for the router to log a change, and for the workers to see the change */
 	LOCK_S = 5,     /* for another headgatectl to change something */
-	POKE_MS = 1000, /* it looks by itself, later */
+	POKE_MS = 1000, /* the router also polls, later */
 	LOOK_MS = 5
 };
 #define SECOND_NS UINT64_C(1000000000)
@@ -37,13 +37,14 @@ warn_refused(
 				      : "its state cannot be changed");
 }
 
-/* What is to be waited for, also when it was in that state before: a worker may not have seen it yet. */
+/* A change to wait for. An unchanged state is waited for, too, as a worker may not have seen it
+ * yet. */
 struct changed {
 	enum subscription_result result; /* 0: nothing is */
 	struct subscription_change change;
-	uint64_t probed;   /* the sequence that is let through first; 0: none */
+	uint64_t probed;   /* sequence of the message let through; 0: none */
 	bool skips;        /* probed is not tried, but given up */
-	bool drains;       /* what was handed to workers is to be handled */
+	bool drains;       /* workers go on with messages handed out before */
 	uint64_t returned; /* the counter, before the change */
 };
 
@@ -54,7 +55,7 @@ count_returned(const struct control *control, unsigned queue)
 	    &control->shared->queue[queue].counters.returned, memory_order_relaxed);
 }
 
-/* Changes one queue. *status is set when that is an error. */
+/* Changes one queue. Sets *status after an error. */
 static struct changed
 change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event what, int *status)
 {
@@ -89,7 +90,8 @@ change(struct ctl *ctl, struct control *control, unsigned queue, enum gate_event
 	return changed;
 }
 
-/* Programs read this while we still wait for the workers, and rely on it: of what is not on disk it is said. */
+/* Programs rely on this line, and read it before the wait for workers ends. So a change that is not
+ * on disk is marked. */
 static void
 report_state(const char *name, const struct changed *changed, bool logged)
 {
@@ -105,7 +107,7 @@ report_state(const char *name, const struct changed *changed, bool logged)
 	output_flush();
 }
 
-/* What keeps this worker, if that can be seen from outside. */
+/* The visible reason why this worker does not go on, as a text; "" if unknown. */
 static const char *
 kept_by(const struct control *control, uint32_t pid)
 {
@@ -114,13 +116,14 @@ kept_by(const struct control *control, uint32_t pid)
 	    : "";
 }
 
-/* A worker of the queue that is stopped by a signal; 0: none is. */
+/* The pid of a worker of the queue that is stopped by a signal; 0: none. */
 static uint32_t
 frozen_worker(const struct control *control, unsigned queue)
 {
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
 		const struct control_worker *worker = &control->shared->worker[i];
-		/* Pairs with the release store with which the router fills an entry. */
+		/* Acquire: pairs with the router's release store of the pid, which publishes the
+		 * entry. */
 		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
 
 		if (pid != 0 && worker->queue == queue && process_look_in(control, pid).frozen)
@@ -150,7 +153,8 @@ left_ns(uint64_t deadline_ns)
 	return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
 }
 
-/* Waits until the change is on disk, which is said, and every worker has seen it. */
+/* Waits until the change is on disk, reports that, and waits until each worker has seen the
+ * change. */
 static int
 wait_until_seen(const struct ctl *ctl, const struct control *control, unsigned queue,
     const struct changed *changed, uint64_t deadline_ns)
@@ -181,8 +185,8 @@ wait_until_seen(const struct ctl *ctl, const struct control *control, unsigned q
 	}
 }
 
-/* The queue is no longer PROBING. When a message behind the one that was let through trips it again, that one
- * was ended; but the queue does not run. */
+/* Reports the end of PROBING. If a later message has tripped the queue, the message let through has
+ * ended, but the queue does not run. */
 static int
 report_probe(const char *name, enum control_state state, struct control_detail *detail,
     const struct changed *changed)
@@ -224,12 +228,13 @@ report_unknown(const struct ctl *ctl, const struct control *control, unsigned qu
 	else
 		warnx("%s: PROBING: what comes of the message that is %s first is not known yet: "
 		      "to wait for it again: %sheadgatectl%s start %s",
-		    name, changed->skips ? "given up" : "tried", ctl->config.env, ctl->config.options, name);
+		    name, changed->skips ? "given up" : "tried", ctl->config.env,
+		    ctl->config.options, name);
 	return EX_TEMPFAIL;
 }
 
-/* Waits for what comes of the message that is let through. That there is no worker at the moment tells nothing:
- * one that died is made anew. */
+/* Waits for the outcome of the message let through. A lack of workers does not end the wait, as a
+ * dead worker is restarted. */
 static int
 wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned queue,
     const struct changed *changed)
@@ -260,7 +265,7 @@ wait_for_probe(const struct ctl *ctl, const struct control *control, unsigned qu
 	return report_probe(name, control_word_state(word), &detail, changed);
 }
 
-/* A message that failed holds back what is behind it, also what workers have. */
+/* Reports that a failed message holds back later messages, also those handed to workers. */
 static int
 report_held_back(const char *name, uint64_t left, struct control_detail *detail)
 {
@@ -272,7 +277,7 @@ report_held_back(const char *name, uint64_t left, struct control_detail *detail)
 	return EX_TEMPFAIL;
 }
 
-/* Waits until the workers have handled what they had been given, or have it no more. */
+/* Waits until no worker has a message any more. */
 static int
 wait_until_drained(
     const struct ctl *ctl, const struct control *control, unsigned queue, uint64_t returned_before)
@@ -308,7 +313,7 @@ wait_until_drained(
 	return EX_TEMPFAIL;
 }
 
-/* Opens the segment and takes its lock; once more when another took its place meanwhile. */
+/* Opens the segment and takes its lock; tries again if the segment was replaced meanwhile. */
 static void
 open_locked(const struct ctl *ctl, struct control *control)
 {
@@ -370,7 +375,8 @@ change_main(struct ctl *ctl, enum gate_event what)
 	return status;
 }
 
-/* A dead-letter queue has none of its own: what is given up there is in no queue any more. */
+/* A dead-letter queue has no dead-letter queue: a message given up there is in no queue any
+ * more. */
 static void
 check_skip(const struct ctl *ctl)
 {

@@ -21,11 +21,11 @@
 enum {
 	WAIT_S = 30,
 	COUNT = 10,
-	AGAIN_S = 2 /* for a router to make its segment again: it looks each second */
+	AGAIN_S = 2 /* for a router to make its segment again, which it checks once a second */
 };
 
-/* The result of opening the segment, unless there is no permission to, or no memory, or its times mean nothing here: that
- * is the end. */
+/* Passes on the result of opening the segment. Ends the program if permission or memory is missing,
+ * or if the segment's times are of another time namespace. */
 static int
 opened(const struct ctl *ctl, const struct control *control, int rc)
 {
@@ -102,7 +102,8 @@ ctl_no_router(const struct ctl *ctl)
 		    "removed and it makes it again; nothing was changed: try again",
 		    ctl->config.state_dir, ctl->config.run_dir);
 	errx(EX_UNAVAILABLE,
-	    "no router is running in %s, and nothing was changed: start it with: %sheadgate-router%s "
+	    "no router is running in %s, and nothing was changed: start it with: "
+	    "%sheadgate-router%s "
 	    "-d",
 	    ctl->config.run_dir, ctl->config.env, ctl->config.options);
 }
@@ -134,7 +135,8 @@ bool
 ctl_has_worker(const struct control *control, unsigned queue)
 {
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++)
-		/* Pairs with the release store with which the router fills an entry. */
+		/* Acquire: pairs with the router's release store of the pid, which publishes the
+		 * entry. */
 		if (atomic_load_explicit(&control->shared->worker[i].pid, memory_order_acquire) !=
 			0 &&
 		    control->shared->worker[i].queue == queue)
@@ -188,7 +190,7 @@ help(char **words, int count)
 	exit(output_end(0));
 }
 
-/* What of it is the command; the rest are queues, and perhaps a message behind one. */
+/* Finds the command, and takes the other words as queues, or as a queue and a message. */
 static const struct command *
 find_command(struct ctl *ctl, char **words, int count)
 {
@@ -221,7 +223,8 @@ main(int argc, char **argv)
 
 	process_begin();
 	ctl.begun_ns = clock_monotonic_ns();
-	setlocale(LC_CTYPE, "C.UTF-8"); /* messages are UTF-8, whatever the locale: how wide are they? */
+	/* For the widths of characters: messages are UTF-8, whatever the user's locale. */
+	setlocale(LC_CTYPE, "C.UTF-8");
 	count = options_read(&ctl, argc, argv, &words);
 	if (ctl.version) {
 		puts("headgatectl " VERSION_TEXT);

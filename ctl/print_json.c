@@ -41,7 +41,7 @@ json_text_or_null(const char *text)
 		quote(text);
 }
 
-/* Of any length; NULL or "": null. */
+/* A text of any length; null for NULL and "". */
 static void
 json_why(const char *name, const char *text)
 {

@@ -52,7 +52,7 @@ process_look_in(const struct control *control, uint32_t pid)
 					    : (struct process){ .parent = 0 };
 }
 
-/* Returns whether it could be read. */
+/* Reads the path of the process's program. False if it cannot be read. */
 static bool
 program_of(pid_t pid, char program[PATH_MAX])
 {

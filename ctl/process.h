@@ -1,6 +1,6 @@
 /*
- * process - what /proc says of another process. Nothing is known of one that is not in /proc, or whose number in a
- * control segment is one of another pid namespace.
+ * process - facts about other processes from /proc. Unknown for processes that are not in /proc,
+ * and for pids of a control segment from another pid namespace.
  */
 #ifndef HEADGATE_CTL_PROCESS_H
 #define HEADGATE_CTL_PROCESS_H
@@ -16,14 +16,14 @@ struct process {
 };
 
 struct process process_look(pid_t);
-/* ... of one whose number stands in this control segment. */
+/* As process_look(), for a pid from this control segment. */
 struct process process_look_in(const struct control *, uint32_t pid);
 
-/* A child of the process that is frozen; 0: none is known to be. */
+/* The pid of a frozen child of the process; 0: none is known. */
 pid_t process_frozen_child(pid_t);
 
-/* The process that is to be signalled to end a worker: its parent, if that runs the same program and would start it
- * again, else itself. 0: it is not there. */
+/* The process to signal for the end of a worker: the parent, if it runs the same program, as it
+ * would restart the worker; else the worker. 0: no such process. */
 pid_t process_supervisor(pid_t worker);
 
 #endif

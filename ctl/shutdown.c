@@ -1,11 +1,13 @@
 /*
  * headgatectl shutdown: ends the router, the workers, or both.
  *
- * Workers are known by their pid files, standbys too, and by the control segment. A process is signalled through a
- * descriptor (pidfd), and looked at once more when that is open: a number may be another process's by then.
+ * Workers, standbys included, are found by their pid files and in the control segment. A process is
+ * signalled through a pidfd, and checked again after pidfd_open(), as its pid may belong to another
+ * process by then.
  *
- * The kernel names the holder of a pid file, so such a number is one of this pid namespace. A number in the segment is one of
- * the router's, and is not used in another. Nothing is signalled where one process cannot be.
+ * The kernel names the holder of a pid file, so that pid is valid in this pid namespace. Pids in
+ * the segment are of the router's pid namespace, and not used in another. If one process cannot be
+ * signalled, none is.
  */
 #include <dirent.h>
 #include <err.h>
@@ -31,14 +33,14 @@ static const char router_program[] = "headgate-router";
 
 struct target {
 	pid_t pid;
-	int fd; /* pidfd; -1: it has ended */
+	int fd; /* pidfd; -1: the process has ended */
 	char program[CONFIG_NAME_BYTES];
 };
 
 struct targets {
 	struct target target[TARGETS];
 	unsigned count;
-	bool unseen; /* there are others, of another pid namespace */
+	bool unseen; /* processes of another pid namespace exist */
 };
 
 static bool
@@ -50,7 +52,7 @@ is_known(const struct targets *targets, pid_t pid)
 	return false;
 }
 
-/* The caller has made sure, since fd was opened, that it is this process. */
+/* Adds a target. The caller has checked the process after opening fd. */
 static void
 add(struct targets *targets, pid_t pid, int fd, const char *program, size_t length)
 {
@@ -65,7 +67,7 @@ add(struct targets *targets, pid_t pid, int fd, const char *program, size_t leng
 	targets->count++;
 }
 
-/* NAME of NAME.pid and NAME.2.pid. */
+/* The length of NAME in NAME.pid and NAME.2.pid. */
 static size_t
 program_length(const char *file)
 {
@@ -76,7 +78,7 @@ program_length(const char *file)
 	return digits > 1 && digits < length && file[digits - 1] == '.' ? digits - 1 : length;
 }
 
-/* A descriptor of the process, or -1. */
+/* Opens a pidfd of the process. Returns -1 if the process has ended. */
 static int
 open_process(pid_t pid)
 {
@@ -166,7 +168,7 @@ has_attached(const struct control *control)
 	return false;
 }
 
-/* Those that are attached, and have no file: it was removed. */
+/* Adds attached workers without a pid file, which was removed. */
 static void
 add_attached(struct targets *targets, const struct control *control)
 {
@@ -240,7 +242,7 @@ tell(const struct targets *targets)
 	}
 }
 
-/* Until one that has not ended ends, or the time runs out. */
+/* Waits until a target ends, or until the deadline. */
 static void
 wait_for_one(struct targets *targets, uint64_t deadline_ns)
 {
@@ -273,7 +275,7 @@ count_left(const struct targets *targets)
 	return left;
 }
 
-/* A child that is frozen keeps its parent waiting. */
+/* Reports a target that has not ended. A frozen child keeps its parent waiting, so is named. */
 static void
 say_not_ended(const struct target *target)
 {
@@ -311,7 +313,7 @@ wait_for_all(struct targets *targets, uint64_t deadline_ns)
 	return count_left(targets) > 0 ? EX_TEMPFAIL : 0;
 }
 
-/* Ends them, and says which were started meanwhile. */
+/* Ends the targets, and reports processes that were started meanwhile. */
 static int
 end(const struct ctl *ctl, bool routers, bool workers, uint64_t deadline_ns)
 {

@@ -42,7 +42,8 @@ gather_workers(struct status_queue *out, const struct control *control, unsigned
 
 	for (unsigned i = 0; i < CONTROL_WORKERS; i++) {
 		const struct control_worker *worker = &control->shared->worker[i];
-		/* Pairs with the release store with which the router fills an entry. */
+		/* Acquire: pairs with the router's release store of the pid, which publishes the
+		 * entry. */
 		uint32_t pid = atomic_load_explicit(&worker->pid, memory_order_acquire);
 		uint64_t since_ns, handling = start_get(&worker->starting, &since_ns);
 		struct process process;
@@ -104,7 +105,7 @@ gather_live_queue(struct status_queue *out, const struct control *control, unsig
 	gather_workers(out, control, index);
 }
 
-/* Is this queue to be shown? */
+/* True for a queue to show. */
 static bool
 is_shown(const struct ctl *ctl, const char *name)
 {
@@ -139,7 +140,8 @@ gather_live(struct status *status, const struct control *control, const struct c
 		};
 }
 
-/* Of a queue without a log: was there one? */
+/* For a queue without a log: sets out->error if the registry has a log of the queue, which is
+ * lost. */
 static int
 look_for_lost(struct status_queue *out, const struct ctl *ctl, const char *name)
 {
@@ -178,7 +180,7 @@ gather_disk_queue(struct status_queue *out, const struct ctl *ctl, const char *n
 	    summary.oldest_ns ? text_seconds(summary.oldest_ns, clock_wall_ns()) : -1;
 }
 
-/* Is there a state, and is it ours? */
+/* Checks for the state directory, and for another user as its owner. */
 static void
 look_at_state(struct status *status, const struct ctl *ctl)
 {
@@ -238,7 +240,7 @@ is_not_hidden(const struct dirent *entry)
 	return entry->d_name[0] != '.';
 }
 
-/* Logs of queues that are not known: they were taken out of the configuration, or another one is meant. */
+/* Gathers logs of unknown queues: removed from the configuration, or of another configuration. */
 static void
 gather_unknown(struct status *status, const struct ctl *ctl)
 {
@@ -291,9 +293,9 @@ status_gather(struct status *status, struct ctl *ctl, struct control *control)
 	mark_dead_letters(status, ctl);
 }
 
-static struct status pictures[2]; /* one, and the one before it */
+static struct status pictures[2]; /* the current picture and the previous one */
 
-/* *control keeps the names of the picture. Returns the exit status. */
+/* Prints once. *control must stay open as long as the picture is used. Returns the exit status. */
 static int
 print_once(struct ctl *ctl, unsigned which, struct control *control)
 {
@@ -312,7 +314,7 @@ print_once(struct ctl *ctl, unsigned which, struct control *control)
 	return rc;
 }
 
-/* What stands on the screen is written over, line by line, so that nothing flickers. */
+/* Overwrites the screen line by line instead of clearing it, so that nothing flickers. */
 static void
 put_over(const char *text)
 {
@@ -325,7 +327,7 @@ put_over(const char *text)
 	fputs("\033[J", stdout);
 }
 
-/* Prints into memory first, then all at once. */
+/* Prints to memory first, then to the screen at once. */
 static int
 print_over(struct ctl *ctl, unsigned which, struct control *control)
 {

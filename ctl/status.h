@@ -1,6 +1,6 @@
 /*
- * status - one picture of everything, from the control segment or, without a router, from the disk; and the ways to
- * tell it.
+ * status - gathers a picture of all queues, workers and topics, from the control segment or,
+ * without a router, from the disk; and prints it.
  */
 #ifndef HEADGATE_CTL_STATUS_H
 #define HEADGATE_CTL_STATUS_H
@@ -8,49 +8,47 @@
 #include "ctl/ctl.h"
 
 enum {
-	STATUS_WORKER_SILENT_S =
-	    3, /* a worker that has said nothing for longer, and handles nothing, hangs */
-	STATUS_UNKNOWN = 64 /* logs of queues that nobody knows, at most */
+	STATUS_WORKER_SILENT_S = 3, /* an idle worker with an older heartbeat hangs */
+	STATUS_UNKNOWN = 64         /* most logs of unknown queues */
 };
 
 struct status_worker {
 	uint32_t pid;
-	pid_t parent;   /* that is to be signalled; 0: not known */
-	bool frozen;    /* stopped by a signal */
-	bool parent_frozen; /* likewise, and the worker itself may go on */
-	uint64_t lanes; /* bit n: it has lane n */
+	pid_t parent;       /* the process to signal; 0: unknown */
+	bool frozen;        /* stopped by a signal */
+	bool parent_frozen; /* the parent is stopped by a signal; the worker may go on */
+	uint64_t lanes;     /* bit n: the worker has lane n */
 	double heartbeat_age_s;
-	uint64_t handling; /* sequence of the message that its handler is at; 0: none */
-	double handling_s; /* for so long */
-	bool store_empty;  /* of the log, of which messages were done */
+	uint64_t handling; /* sequence of the message being handled; 0: none */
+	double handling_s; /* time of this handler so far */
+	bool store_empty;  /* the store has no row of the log, although messages were done */
 };
 
 struct status_queue {
 	const char *name;
 	bool dead_letters;
-	bool
-	    absent; /* no router runs, and it has no log: nothing is in force, and nothing is there */
+	bool absent; /* no router runs, and the queue has no log */
 	enum control_state state;
 	struct control_detail detail;
 	uint64_t blocked_groups, parked, depth, in_flight, published, duplicates, done, failed,
 	    dead_lettered, expired;
-	double oldest_age_s; /* negative: nothing is waiting */
+	double oldest_age_s; /* negative: no message waits */
 	struct status_worker workers[CONTROL_WORKERS];
 	unsigned worker_count;
 	enum control_refusal refuses;
 	uint64_t visibility_ns;
-	double next_probe_s; /* auto_probe tries in so long; negative: it does not */
-	char error[512]; /* the log cannot be read, so all but the name is unknown: why; else "" */
+	double next_probe_s; /* time until auto_probe; negative: none */
+	char error[512];     /* reason why the log is unreadable, and only the name valid; or "" */
 };
 
 struct status_topic {
 	const char *name;
 	uint64_t published, refused, unroutable, duplicates;
-	uint64_t ids, ids_bytes; /* remembered by the deduplication */
+	uint64_t ids, ids_bytes; /* in the deduplication window; the router's memory */
 	enum control_refusal refuses;
 };
 
-/* A log of a queue that neither the router nor the configuration has. */
+/* A log of a queue unknown to router and configuration. */
 struct status_unknown {
 	char name[CONFIG_NAME_BYTES];
 	uint64_t depth;
@@ -59,16 +57,16 @@ struct status_unknown {
 
 struct status {
 	bool running;
-	bool stale;    /* one runs that is of another version */
-	bool starting; /* a router holds the state, and has no segment: or that was removed */
+	bool stale;    /* a router of another version is running */
+	bool starting; /* a router holds the state without a segment: starting, or removed */
 	uint32_t pid;
 	bool foreign;      /* pid, and the workers', are numbers of another pid namespace */
 	bool frozen;       /* stopped by a signal */
 	uint64_t since_ns; /* CLOCK_MONOTONIC */
 	double heartbeat_age_s;
-	const char *config_file; /* that the router read; "": the built-in one, or no router */
-	bool no_state;                 /* without a router: there is no state directory */
-	char owner[CONFIG_NAME_BYTES]; /* it is this other user's; "" */
+	const char *config_file;       /* the router's; "": built in, or no router */
+	bool no_state;                 /* without a router: the state directory is missing */
+	char owner[CONFIG_NAME_BYTES]; /* another user who owns the state; "": none */
 	struct status_queue queues[CONTROL_QUEUES];
 	struct status_topic topics[CONTROL_TOPICS];
 	struct status_unknown unknown[STATUS_UNKNOWN];
@@ -89,7 +87,8 @@ status_is_silent(const struct status_worker *worker)
 	    (worker->handling == 0 && worker->heartbeat_age_s > STATUS_WORKER_SILENT_S);
 }
 
-/* Since when it is in its state: a TRIPPED one since its message failed first, however often that was probed. */
+/* The begin of the queue's state. TRIPPED begins with the first failure of the message, also after
+ * probes in vain. */
 static inline uint64_t
 status_since_ns(const struct status_queue *queue)
 {
@@ -97,7 +96,7 @@ status_since_ns(const struct status_queue *queue)
 					       : queue->detail.since_ns;
 }
 
-/* When a TRIPPED one was probed last, in vain; 0: it was not. */
+/* The time of the last probe in vain of a TRIPPED queue; 0: none. */
 static inline uint64_t
 status_probed_ns(const struct status_queue *queue)
 {
@@ -109,13 +108,13 @@ status_probed_ns(const struct status_queue *queue)
 	    : 0;
 }
 
-/* Names point into control, which is open until it is closed. */
+/* Gathers the picture. Its names point into `control`, which the caller closes afterwards. */
 void status_gather(struct status *, struct ctl *, struct control *);
 
-/* before: the picture a moment ago, for rates; NULL: none. */
+/* before: the previous picture, for rates; NULL: none. */
 void status_print_text(const struct status *, const struct status *before, const struct ctl *ctl);
 void status_print_json(const struct status *);
-/* "RUNNING" ..., whatever stands there. */
+/* "RUNNING", ...; "UNKNOWN" for an invalid state. */
 const char *status_state_text(enum control_state);
 
 #endif

@@ -1,14 +1,14 @@
 /*
- * namespace - the pid and time namespaces of a process. A process number means another process in another pid
- * namespace, and CLOCK_MONOTONIC shows another time in another time namespace. Both pass a border of shared memory as
- * plain numbers, which the reader must not use then.
+ * namespace - the pid and time namespaces of a process. A process number means another process in
+ * another pid namespace, and CLOCK_MONOTONIC shows another time in another time namespace. Both
+ * pass a border of shared memory as plain numbers, which the reader must not use then.
  */
 #ifndef HEADGATE_SHM_NAMESPACE_H
 #define HEADGATE_SHM_NAMESPACE_H
 
 #include <stdint.h>
 
-/* Inode numbers, which differ from namespace to namespace. 0: unknown, for want of /proc or of kernel support. */
+/* Inode numbers, distinct per namespace. 0: unknown, without /proc or kernel support. */
 struct namespaces {
 	uint64_t pid, time;
 };
