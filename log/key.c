@@ -24,7 +24,7 @@ checksum(const struct log_key *key)
 	return XXH3_64bits(key, offsetof(struct log_key, checksum));
 }
 
-/* True for another version's file. The file of the first version is the secret alone. */
+/* True for another version's file. In the first version the file is the secret alone. */
 static bool
 is_other_version(const struct log_key *key, size_t bytes)
 {
@@ -33,7 +33,7 @@ is_other_version(const struct log_key *key, size_t bytes)
 	return memcmp(key->magic, LOG_KEY_MAGIC, sizeof(key->magic)) != 0;
 }
 
-/* Reads the whole file, and checks that nothing follows. */
+/* Reads the whole file. More bytes than a key are damage. */
 static int
 read_file(int fd, struct log_key *key)
 {
@@ -99,7 +99,7 @@ log_key_write(const char *state_dir, const struct log_key *key)
 	return rc == 0 ? log_sync_dir(state_dir) : rc;
 }
 
-/* The command numbers its backups: files of several queues have the same name. */
+/* The command numbers its backups: several queues have files of the same name. */
 void
 log_key_explain_stale(char *text, size_t bytes, const char *state_dir, bool key_too)
 {

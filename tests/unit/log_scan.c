@@ -305,3 +305,28 @@ Test(log_scan, no_log_is_not_an_error_of_its_own)
 
 	cr_assert(log_list_open(&list, "/nonexistent/hg", error, sizeof(error)) == -ENOENT, "none");
 }
+
+/* Whatever number of a frame's bytes is at hand, and whichever byte of it is changed. */
+Test(log_scan, a_frame_is_whole_or_cut_or_damaged)
+{
+	enum { SALT = 7, LENGTH = 29, BYTES = 72 };
+	union {
+		struct log_frame frame;
+		uint8_t bytes[BYTES + 8];
+	} made = { .frame = {
+		       .type = LOG_MESSAGE, .length = LENGTH, .sequence = 1, .salt = SALT } };
+
+	memset(made.bytes + sizeof(made.frame), 'x', LENGTH);
+	log_frame_set_checksums(&made.frame);
+	cr_assert(log_frame_bytes(LENGTH) == BYTES, "%lu bytes", log_frame_bytes(LENGTH));
+	for (uint64_t have = 0; have <= sizeof(made.bytes); have++)
+		cr_assert(log_frame_at(&made, have, SALT) ==
+			(have < BYTES ? LOG_FRAME_MORE : LOG_FRAME_WHOLE),
+		    "with %lu bytes", have);
+	cr_assert(log_frame_at(&made, BYTES, SALT + 1) == LOG_FRAME_DAMAGED, "of another segment");
+	for (size_t at = 0; at < sizeof(made.frame) + LENGTH; at++) {
+		made.bytes[at] ^= 1;
+		cr_assert(log_frame_at(&made, BYTES, SALT) == LOG_FRAME_DAMAGED, "byte %zu", at);
+		made.bytes[at] ^= 1;
+	}
+}
