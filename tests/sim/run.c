@@ -149,6 +149,31 @@ change_policies(void)
 	}
 }
 
+/* The active segment of each queue's log, and the dead letters before the segment began. */
+static struct {
+	uint64_t number, dead_letters;
+} segment_seen[MODEL_QUEUES];
+
+static uint64_t
+dead_letters(const struct queue *queue)
+{
+	return atomic_load_explicit(&queue->control->counters.dead_lettered, memory_order_relaxed);
+}
+
+static void
+watch_segments(void)
+{
+	for (unsigned q = 0; q < MODEL_QUEUES; q++) {
+		const struct queue *queue = &router.queues[q];
+		uint64_t number = queue->writer.active.segment.number;
+
+		if (segment_seen[q].number == number)
+			continue;
+		segment_seen[q].number = number;
+		segment_seen[q].dead_letters = dead_letters(queue);
+	}
+}
+
 static void cut_power(void);
 
 static void
@@ -341,6 +366,8 @@ turn(bool more)
 	else
 		asker_step((unsigned)world_below(ASKERS));
 	if (is_up)
+		watch_segments();
+	if (is_up)
 		model_check(&router);
 	if (is_up)
 		mend_policies();
@@ -387,6 +414,18 @@ not_at_rest(void)
 	    is_up ? "up" : "down", parties_are_done() ? "done" : "not done");
 }
 
+/* Did dead letters take a good part, a quarter, of the blocks that messages leave? Otherwise the
+ * messages have taken these blocks, which is an error of the router. */
+static bool
+dead_letters_took_blocks(unsigned q)
+{
+	const struct queue *queue = &router.queues[q];
+	uint64_t left = queue->writer.active.segment.size / JOURNAL_MESSAGES_LEAVE;
+
+	return space_is_short(&queue->writer) &&
+	    dead_letters(queue) - segment_seen[q].dead_letters > left / LOG_BLOCK_BYTES / 4;
+}
+
 /* A dead letter stays, and takes a block in both logs. On a small disk, either log may run out of
  * blocks; then a person makes room. A disk full of other data recovers by itself. */
 static void
@@ -397,7 +436,7 @@ make_room_for_dead_letters(void)
 		const struct worker *worker = TAILQ_FIRST(&queue->attached.workers);
 
 		if (worker == NULL || !worker->no_room ||
-		    (!space_is_short(&queue->writer) &&
+		    (!dead_letters_took_blocks(q) &&
 			!space_is_short(&router.queues[queue->config->dead_letter_queue].writer)))
 			continue;
 		world_trace("a person makes room for the dead letters of queue %u", q);
@@ -529,6 +568,7 @@ static void
 start_first(unsigned block)
 {
 	disk_begin(block);
+	memset(segment_seen, 0, sizeof(segment_seen));
 	model_begin(&config);
 	world.dies_in = 1 + world_below(FIRST_STEPS);
 	for (int turns = 0; turns < FIRST_TURNS && !all_logs_are_durable(); turns++) {
@@ -689,6 +729,7 @@ static void
 fill_segments(unsigned block)
 {
 	disk_begin(block);
+	memset(segment_seen, 0, sizeof(segment_seen));
 	model_begin(&config);
 	parties_begin(&config);
 	for (unsigned q = 0; q < MODEL_QUEUES; q++)
@@ -741,6 +782,7 @@ run_seed(uint64_t seed, uint64_t steps)
 	if (is_shipped)
 		fill_segments(block);
 	disk_begin(block);
+	memset(segment_seen, 0, sizeof(segment_seen));
 	model_begin(&config);
 	parties_begin(&config);
 	for (int part = 0; part < 2; part++) {

@@ -17,9 +17,9 @@ holds() { # holds ARGUMENT...
 found() { # found BREAK: it ends with what must not be, by itself
   case $1 in # where it is known to be found, so that it does not take long; the others within a few from 1
     early-delivery) first=20 ;;
-    no-reserve) first=18 ;;
-    no-rewrite) first=120 ;;
-    cut-alone) first=40 ;;
+    no-reserve) first=2 ;;
+    no-rewrite) first=43 ;;
+    cut-alone) first=19 ;;
     *) first=1 ;;
   esac
   timeout -k 5 $limit "$run" --break "$1" --seed $first --seeds 400 >"$dir/sim.log" 2>&1
