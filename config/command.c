@@ -10,35 +10,52 @@
 #include "config/config.h"
 #include "config/paths.h"
 
-/* Ways to quote a text. */
-enum quoting {
-	SINGLE, /* in single quotes */
-	PRINTF, /* with bytes beyond ASCII: by printf(1), which each shell has */
-	/* With control characters: in $'...', which has escapes. Command substitution, as PRINTF
-	 * uses, would cut a newline at the end. A shell without $'...' reads quotes at least. */
-	ESCAPES
-};
-
-static enum quoting
-quoting_of(const char *text)
+/* True if single quotes suffice: no control characters, and no bytes beyond ASCII. */
+static bool
+is_printable(const char *text)
 {
-	enum quoting quoting = SINGLE;
-
-	for (const char *c = text; *c != '\0'; c++) {
-		if ((*c > 0 && *c < 0x20) || *c == 0x7f)
-			return ESCAPES;
-		if (*c < 0)
-			quoting = PRINTF;
-	}
-	return quoting;
+	while (*text >= 0x20 && *text < 0x7f)
+		text++;
+	return *text == '\0';
 }
 
-/* bash expands '!' on a terminal even within these quotes. */
-static bool
-is_escaped(unsigned char c, enum quoting quoting)
+static void
+put_quoted(char *to, size_t capacity, const char *text)
 {
-	return c < 0x20 || c >= 0x7f || c == '\'' || c == '\\' ||
-	    (quoting == PRINTF && (c == '%' || c == '!'));
+	static const char quote[] = "'\\''";
+	size_t end = (size_t)snprintf(to, capacity, "'");
+
+	for (; *text != '\0' && end + sizeof(quote) < capacity; text++)
+		if (*text == '\'')
+			end += strlcpy(to + end, quote, capacity - end);
+		else
+			to[end++] = *text;
+	snprintf(to + end, capacity - end, "'");
+}
+
+/* Writes a printf(1), which each shell has. Command substitution cuts newlines at the end; the last
+ * character of IFS is one. bash expands '!' on a terminal even within quotes. */
+static void
+put_printf(char *to, size_t capacity, const char *text)
+{
+	static const char newline[] = "${IFS#??}";
+	size_t length = strlen(text), end = (size_t)snprintf(to, capacity, "\"$(printf '");
+	size_t newlines = 0;
+
+	while (newlines < length && text[length - 1 - newlines] == '\n')
+		newlines++;
+	for (size_t i = 0; i < length - newlines && end + sizeof("\\000')\"") <= capacity; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (c < 0x20 || c >= 0x7f || strchr("'\\%!", c) != NULL)
+			end += (size_t)snprintf(to + end, capacity - end, "\\%03o", c);
+		else
+			to[end++] = (char)c;
+	}
+	end += strlcpy(to + end, "')", capacity - end);
+	for (; newlines > 0 && end + sizeof(newline) < capacity; newlines--)
+		end += strlcpy(to + end, newline, capacity - end);
+	snprintf(to + end, capacity - end, "\"");
 }
 
 void
@@ -46,27 +63,14 @@ command_word(char *to, size_t capacity, const char *text)
 {
 	static const char plain[] =
 	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/-";
-	static const char *const before[] = { "'", "\"$(printf '", "$'" };
-	static const char *const behind[] = { "'", "')\"", "'" };
-	enum quoting quoting = quoting_of(text);
-	size_t length = strlen(text), end = 0;
+	size_t length = strlen(text);
 
-	if (length > 0 && strspn(text, plain) == length) {
+	if (length > 0 && strspn(text, plain) == length)
 		snprintf(to, capacity, "%s", text);
-		return;
-	}
-	end = (size_t)snprintf(to, capacity, "%s", before[quoting]);
-	for (size_t i = 0; i < length && end + sizeof("\\000')\"") <= capacity; i++) {
-		unsigned char c = (unsigned char)text[i];
-
-		if (quoting == SINGLE && c == '\'')
-			end += (size_t)snprintf(to + end, capacity - end, "'\\''");
-		else if (quoting != SINGLE && is_escaped(c, quoting))
-			end += (size_t)snprintf(to + end, capacity - end, "\\%03o", c);
-		else
-			to[end++] = (char)c;
-	}
-	snprintf(to + end, capacity - end, "%s", behind[quoting]);
+	else if (is_printable(text))
+		put_quoted(to, capacity, text);
+	else
+		put_printf(to, capacity, text);
 }
 
 char *

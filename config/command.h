@@ -8,9 +8,9 @@
 
 struct config_options;
 
-/* Writes the text as one word for any shell, quoted where necessary. COMMAND_WORD_BYTES(n) bytes
+/* Writes the text as one word for any POSIX shell, quoted where necessary. COMMAND_WORD_BYTES(n) bytes
  * suffice for a text of n bytes. */
-#define COMMAND_WORD_BYTES(n) (4 * (n) + 16)
+#define COMMAND_WORD_BYTES(n) (9 * (n) + 16)
 void command_word(char *to, size_t capacity, const char *text);
 
 /* Options for a printed command, " -c FILE -D DIR", so that the command acts on this instance in

@@ -91,7 +91,7 @@ Test(ctl_message, text_is_made_safe_in_place)
 static void
 check_word(const char *shell, const char *text)
 {
-	char word[COMMAND_WORD_BYTES(64)], command[512], got[64] = "";
+	char word[COMMAND_WORD_BYTES(64)], command[1024], got[64] = "";
 	FILE *pipe;
 	size_t n;
 
@@ -120,9 +120,12 @@ Test(ctl_message, a_word_for_a_shell)
 	    "/srv/donn\xc3\xa9"
 	    "es of 'all' 100% \\x $(touch x) !1");
 	check_word("sh", "\xff");
-	check_word("bash", "it's /\xc3\xbc! `touch x`");
-	check_word("bash", "an end\n");
-	check_word("bash", "'\n\x1b[2J\\'1\xc3\xa9");
+	check_word("sh", "it's /\xc3\xbc! `touch x`");
+	check_word("sh", "a tab\tand \x7f");
+	check_word("sh", "an end\n");
+	check_word("sh", "\n\n");
+	check_word("sh", "'\n\x1b[2J\\'1\xc3\xa9");
+	check_word("bash", "'\n\x1b[2J\\'1!\xc3\xa9\n");
 }
 
 Test(ctl_message, a_column_counts_characters)
