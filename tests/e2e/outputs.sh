@@ -33,6 +33,7 @@ reset
 publisher -c "$dir/conf" --rejects "$dir/conf.link" "$dir/in" 2>"$dir/err"
 is "in the configuration" 64 $?
 ok "which is as it was" cmp -s "$dir/conf" "$dir/conf.before"
+rm -f ./-
 publisher --receipts --rejects - "$dir/in" >"$dir/out" 2>"$dir/err"
 refused "on standard output, with receipts" $? "$dir/out" ""
 ok "no file is made that is called -" [ ! -e - ]
