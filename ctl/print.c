@@ -16,7 +16,7 @@
 #include "ctl/text.h"
 #include "message/answer.h"
 
-enum { SLOW_S = 3 /* a handler that takes longer is named */ };
+enum { SLOW_S = 3 /* of a handler; slower ones are shown */ };
 
 const char *
 status_state_text(enum control_state state)
@@ -74,7 +74,7 @@ static const struct table_column all_columns[COLUMNS] = {
 	[WORKERS] = { "WORKERS", TABLE_NUMBER },
 };
 
-/* While it is watched rates stand there in place of what was done; duplicates with -v. */
+/* --watch shows rates in place of DONE; -v adds duplicates. */
 static bool
 is_wanted(const struct ctl *ctl, unsigned column)
 {
@@ -85,7 +85,7 @@ is_wanted(const struct ctl *ctl, unsigned column)
 	return column != DUPLICATES || ctl->verbose;
 }
 
-/* The same queue in the picture before. */
+/* The same queue in the previous picture. */
 static const struct status_queue *
 find_before(const struct status *before, const char *name)
 {
@@ -109,7 +109,7 @@ add_rate(struct table *table, const struct row *row, uint64_t now, uint64_t then
 		table_number(table, (uint64_t)((double)(now - then) / row->seconds + 0.5));
 }
 
-/* Without a router nothing runs; that a gate is closed holds all the same. */
+/* Without a router no queue is RUNNING; other states are shown, as they stay. */
 static void
 add_state(struct table *table, const struct status_queue *queue, bool running)
 {
@@ -179,7 +179,7 @@ add_row(struct table *table, const struct row *row, const struct ctl *ctl, bool 
 	}
 }
 
-/* A dead-letter queue in which nothing ever was is no news. */
+/* True for a dead-letter queue that never had a message; not shown. */
 static bool
 is_quiet(const struct status_queue *queue)
 {
@@ -241,10 +241,11 @@ print_topics(const struct status *status, const struct ctl *ctl)
 }
 
 /*
- * Below them: what is not as it should be, and what to type next.
+ * Below the tables: faults, each with the command to type next.
  */
 
-/* What to type to give it up: only if it is this message still, when its id is known. */
+/* Prints the command that gives the message up; with its id, if known, so that no other message is
+ * given up. */
 static void
 print_skip(const struct status_queue *queue, const struct ctl *ctl)
 {
@@ -256,7 +257,7 @@ print_skip(const struct status_queue *queue, const struct ctl *ctl)
 	    queue->detail.message_id[0] ? word : "", queue->name);
 }
 
-/* What to do when no worker is attached. */
+/* Prints the command that starts the queue's worker. */
 static void
 print_start_worker(const struct status_queue *queue, const struct ctl *ctl)
 {
@@ -314,8 +315,8 @@ print_next(const struct status_queue *queue, const struct status *status, const 
 		return;
 	}
 	printf("    next:    %s%sheadgatectl%s start %s\n",
-	    queue->detail.sequence != 0 ? "mend the cause, then: " : "", ctl->config.env, ctl->config.options,
-	    queue->name);
+	    queue->detail.sequence != 0 ? "mend the cause, then: " : "", ctl->config.env,
+	    ctl->config.options, queue->name);
 	if (queue->state == CONTROL_TRIPPED && !queue->dead_letters &&
 	    !answer_is_of_store(queue->detail.error))
 		print_skip(queue, ctl);
@@ -335,7 +336,7 @@ put_free_space(const char *dir)
 		    (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize / 1000000);
 }
 
-/* Why publishers are asked to try again, and what ends that. */
+/* Prints the reason why publishers are asked to try again, and the remedy. */
 static void
 print_refusal(
     const char *what, const char *name, enum control_refusal refusal, const struct ctl *ctl)
@@ -358,8 +359,10 @@ print_refusal(
 		     "             or raise max_bytes and start the router again");
 		break;
 	case CONTROL_FILES_GONE:
-		puts("the router still has the files open: move them back, or copy them before it ends,\n"
-		     "             as headgate-operations(7), \"Log files were removed or moved\", says");
+		puts("the router still has the files open: move them back, or copy them before it "
+		     "ends,\n"
+		     "             as headgate-operations(7), \"Log files were removed or moved\", "
+		     "says");
 		break;
 	case CONTROL_DEDUP_FULL:
 		puts("when ids are older than dedup_window it goes on by itself;\n"
@@ -444,8 +447,8 @@ print_store_empty(const struct status_queue *queue, const struct status_worker *
 	    queue->name, worker->pid);
 }
 
-/* Of the workers: that there is none, that one is frozen or silent, and a handler that takes long, with what ends
- * that. Whatever the state of the gate is. */
+/* Prints faults of workers, whatever the state of the gate: no worker; a frozen or silent worker; a
+ * slow handler, with its time limit. */
 static void
 print_workers(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
 {
@@ -492,7 +495,7 @@ put_by(const struct control_detail *detail)
 	printf(", pid %" PRIu32 ")", detail->pid);
 }
 
-/* Why a gate is closed, since when, and what to type next. */
+/* Prints why and since when a gate is closed, and the next command. */
 static void
 print_closed(const struct status_queue *queue, const struct status *status, const struct ctl *ctl)
 {
@@ -532,7 +535,8 @@ print_queue(const struct status_queue *queue, const struct status *status, const
 	if (!status_is_known(queue)) {
 		printf("\n%s: ", queue->name);
 		put(queue->error);
-		printf("\n    next:    %sheadgatectl%s check %s\n", ctl->config.env, ctl->config.options, queue->name);
+		printf("\n    next:    %sheadgatectl%s check %s\n", ctl->config.env,
+		    ctl->config.options, queue->name);
 		return;
 	}
 	if (queue->absent)

@@ -24,8 +24,8 @@
  *   magic and all else             The magic is stored last: release and acquire.
  *   a worker's pid and its entry   The pid is stored last: release and acquire. An entry that is
  *                                  freed and filled again meanwhile belongs to another worker. That
- *                                  worker attached after the change waited for, so has never seen an
- *                                  older state.
+ *                                  worker attached after the change waited for, so has never seen
+ *                                  an older state.
  *   a worker's state_seen          Between router and headgatectl: release and acquire, as in the
  *                                  lane (lane.h).
  *   a worker's starting            See start.h.
@@ -195,13 +195,13 @@ struct control_shared {
 	_Atomic uint64_t magic; /* the bytes of CONTROL_MAGIC; published last */
 	uint32_t endian, fingerprint;
 	uint64_t size;
-	uint32_t queues, topics;              /* entries in use */
-	_Atomic uint32_t router_pid;          /* 0: no router */
-	_Atomic uint32_t ready;               /* 1: the router accepts messages */
-	_Atomic uint64_t router_heartbeat_ns; /* CLOCK_MONOTONIC */
-	_Atomic uint64_t router_since_ns;     /* CLOCK_MONOTONIC */
+	uint32_t queues, topics;                /* entries in use */
+	_Atomic uint32_t router_pid;            /* 0: no router */
+	_Atomic uint32_t ready;                 /* 1: the router accepts messages */
+	_Atomic uint64_t router_heartbeat_ns;   /* CLOCK_MONOTONIC */
+	_Atomic uint64_t router_since_ns;       /* CLOCK_MONOTONIC */
 	uint64_t pid_namespace, time_namespace; /* the router's (namespace.h) */
-	char config_file[CONTROL_PATH_BYTES]; /* the router's, absolute; "": built in */
+	char config_file[CONTROL_PATH_BYTES];   /* the router's, absolute; "": built in */
 	_Alignas(128) struct control_topic topic[CONTROL_TOPICS];
 	_Alignas(128) struct control_worker worker[CONTROL_WORKERS];
 	_Alignas(128) struct control_queue queue[CONTROL_QUEUES];
@@ -260,15 +260,17 @@ void control_close(struct control *);
 int control_open_living(struct control *, const char *run_dir, const char *state_dir, bool writable,
     uint64_t deadline_ns);
 
-/* Anyone. Does a router have the locks of this directory, RUN or STATE (router/io/place_lock.h)? It may be one that starts.
- * Returns 1, 0, or -errno: for want of something that could not be looked at. */
+/* Anyone. Returns 1 if a router, perhaps a starting one, holds the locks of the directory, RUN or
+ * STATE (router/io/place_lock.h); else 0; -errno if resources for the check are missing. */
 int control_dir_held(const char *dir);
 /* True while the segment's router lives, that is, holds the lock of RUN. */
 bool control_router_alive(const struct control *);
 
-/* True if the segment's process numbers mean the same processes to the caller: it is in the router's pid namespace. */
+/* True if the segment's process numbers mean the same processes to the caller: it is in the
+ * router's pid namespace. */
 bool control_shares_pids(const struct control *);
-/* True if the segment's times are of the caller's CLOCK_MONOTONIC: it is in the router's time namespace. */
+/* True if the segment's times are of the caller's CLOCK_MONOTONIC: it is in the router's time
+ * namespace. */
 bool control_shares_clock(const struct control *);
 
 /* The index of the queue with this name, or -1. */
