@@ -1,5 +1,6 @@
 /*
- * file - which file a name stands for: files are removed, moved, replaced and covered by mounts while they are open.
+ * file - the identity of files, as an open file's path may be removed, moved, replaced or covered
+ * by a mount.
  */
 #ifndef HEADGATE_BASE_FILE_H
 #define HEADGATE_BASE_FILE_H
@@ -12,7 +13,8 @@ struct file_id {
 	uint64_t device, inode;
 };
 
-/* The file that a name stands for now, through symbolic links. Returns 0; -errno, with no file's id. */
+/* Identifies the file at a path, through symbolic links. Returns 0, or -errno with an id of
+ * zeros. */
 static inline int
 file_named(const char *path, struct file_id *id)
 {
@@ -25,8 +27,8 @@ file_named(const char *path, struct file_id *id)
 	return 0;
 }
 
-/* Is this name still this file? Returns 1; 0: it is another file's, or nothing has it; or another -errno: it cannot be
- * said, for instance because the directory may not be searched. */
+/* Returns 1 if the file is at this path; 0 if another file or none is; or -errno if unknown, for
+ * instance without permission to search the directory. */
 static inline int
 file_has_name(const struct file_id *id, const char *path)
 {
@@ -38,7 +40,7 @@ file_has_name(const struct file_id *id, const char *path)
 	return rc == -ENOENT || rc == -ENOTDIR ? 0 : rc;
 }
 
-/* The file that a descriptor is of. Returns 0; -errno, with no file's id. */
+/* Identifies the descriptor's file. Returns 0, or -errno with an id of zeros. */
 static inline int
 file_of(int fd, struct file_id *id)
 {
@@ -51,7 +53,7 @@ file_of(int fd, struct file_id *id)
 	return 0;
 }
 
-/* As file_has_name(), of an open file. */
+/* As file_has_name(), for an open file. */
 static inline int
 file_is_at(int fd, const char *path)
 {
@@ -61,7 +63,7 @@ file_is_at(int fd, const char *path)
 	return rc == 0 ? file_has_name(&id, path) : rc;
 }
 
-/* Are two descriptors of one file? Returns 1, 0, or -errno. */
+/* Returns 1 if both descriptors are of the same file, else 0; or -errno. */
 static inline int
 file_is_same(int one, int other)
 {

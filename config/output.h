@@ -22,7 +22,8 @@ const char *output_error(void);
  * Reports the error on standard error, except for a pipe without a reader. */
 int output_end(int status);
 
-/* Are both the same plain file, or the same pipe? Then what is written to one gets into the other. */
+/* True if both are the same regular file or pipe, so that bytes written to one are read from the
+ * other. */
 bool output_same_file(const struct stat *, const struct stat *);
 
 #endif

@@ -92,7 +92,8 @@ fail(struct scanner *scanner, const char *what, struct name name)
 	return -EINVAL;
 }
 
-/* libconfuse puts in the environment of whoever reads the file: each program would read another configuration. */
+/* Refuses ${NAME}, which libconfuse replaces from the environment: each program would read another
+ * configuration. */
 static int
 refuse_variable(struct scanner *scanner)
 {

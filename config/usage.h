@@ -13,7 +13,7 @@
 int usage_next(int argc, char **argv, const char *letters, const struct option *options,
     const char *may_be_empty, const char *help);
 
-/* Parses the duration that an option has as its value. Ends the program with EX_USAGE for an invalid one. */
+/* Parses an option's duration. Ends the program with EX_USAGE for an invalid one. */
 void usage_duration(const char *option, const char *text, uint64_t *ns);
 
 #endif

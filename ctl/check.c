@@ -170,7 +170,7 @@ find_windows(struct check *check)
 		const struct config_queue *queue = config_find_queue(config, check->queues[i]);
 		uint64_t window_s;
 
-		if (queue == NULL) { /* nobody asks for its ids */
+		if (queue == NULL) { /* a log without a queue: its ids are not needed */
 			check->audits[i].window_begin_s = UINT64_MAX;
 			continue;
 		}
@@ -193,7 +193,7 @@ give_up_registry(const struct ctl *ctl, const char *queue, int rc)
 	    "%s: %s", path, strerror(-rc));
 }
 
-/* Those of the configuration; or only this one, which it does not have. */
+/* Opens the logs of the configuration; or `only`, a log that is not in the configuration. */
 static void
 open_logs(struct check *check, const struct ctl *ctl, const char *only)
 {
@@ -375,7 +375,7 @@ print_way_to_key(const struct ctl *ctl)
 	    path);
 }
 
-/* A router does not start with messages that no queue has. */
+/* The remedy for a log with messages of an unknown queue, with which no router starts. */
 static void
 print_way_home(const struct log_audit *audit)
 {
@@ -572,7 +572,8 @@ has_checked(const struct check *check)
 	return check->configured && check->key_rc != 0;
 }
 
-/* Checks the logs of the configuration, or only this one. *checked: there was one. Returns the exit status. */
+/* Checks the logs of the configuration, or `only`. Sets *checked if a log was found. Returns the
+ * exit status. */
 static int
 check_some(const struct ctl *ctl, const char *only, bool *checked)
 {
@@ -597,7 +598,7 @@ is_not_hidden(const struct dirent *entry)
 	return entry->d_name[0] != '.';
 }
 
-/* Logs that the configuration does not have: a router reads them, too. */
+/* Checks logs that are not in the configuration, as a router reads them at its start, too. */
 static int
 check_unconfigured(const struct ctl *ctl, bool *checked)
 {
@@ -631,7 +632,7 @@ has_log(const struct ctl *ctl, const char *name)
 	return name[0] != '.' && strchr(name, '/') == NULL && access(path, F_OK) == 0;
 }
 
-/* Is one of the queues that are asked for in the configuration? */
+/* True if a queue of the command line is in the configuration. */
 static bool
 asks_configured(const struct ctl *ctl)
 {

@@ -30,7 +30,7 @@ struct list {
 	size_t count, capacity, next; /* next: first group not printed */
 	uint64_t total, printed, now_ns;
 	struct table *table;
-	/* Of the first printed group, as words for a shell; "": unknown. */
+	/* Group and head of the first printed group, as words for a shell; "": unknown. */
 	char group[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)],
 	    message_id[COMMAND_WORD_BYTES(ENVELOPE_ID_BYTES)];
 	bool of_store; /* the first printed group's message failed because of the store */

@@ -1,5 +1,5 @@
 /*
- * answer - what the error text of a worker's answer says to those who read it.
+ * answer - the meaning of a worker's error text to other programs.
  */
 #ifndef HEADGATE_MESSAGE_ANSWER_H
 #define HEADGATE_MESSAGE_ANSWER_H
@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* An error of a store, the worker's own or one that it reads, begins so. The message is not at fault: the store is to be
- * mended, and the message is not to be given up. */
+/* Begins the error of a store, the worker's own or another one. The message is not at fault: people
+ * should mend the store instead of giving the message up. */
 #define ANSWER_STORE "store: "
 
 static inline bool

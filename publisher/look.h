@@ -19,9 +19,9 @@ enum look_result {
 
 struct look {
 	enum look_result result;
-	uint32_t pid;       /* 0: unknown */
-	uint64_t silent_ns; /* age of the heartbeat */
-	char config_file[CONTROL_PATH_BYTES]; /* that this router, or the last one, read; "": built in, or unknown */
+	uint32_t pid;                         /* 0: unknown */
+	uint64_t silent_ns;                   /* age of the heartbeat */
+	char config_file[CONTROL_PATH_BYTES]; /* the last router's; "": built in, or unknown */
 };
 
 void look_for_router(struct look *, const char *run_dir);

@@ -622,7 +622,7 @@ check_silence(struct publisher *publisher)
 	return 0;
 }
 
-/* Once in an outage, when it has lasted for a while and will be waited for: nothing else shows that. */
+/* Warns once per outage, after a while, as nothing else shows that the publisher is waiting. */
 static void
 tell_waiting(struct publisher *publisher)
 {
@@ -684,7 +684,7 @@ is_file(int fd, const char *name)
 	    output_same_file(&output, &other);
 }
 
-/* What is read must not be written: that would take it away, or never end. */
+/* An output that is also an input would be truncated, or be read without end. */
 static void
 check_read(const struct publisher *publisher, int rejects, const char *name)
 {

@@ -113,7 +113,8 @@ enum control_refusal {
 /* A text for people; NULL for CONTROL_TAKES. */
 const char *control_refusal_text(enum control_refusal);
 
-/* Who set a subscription's state, when and why. Plain bytes, published by the state word. */
+/* The origin, time and reason of a subscription's state. Plain bytes, published by the state
+ * word. */
 struct control_detail {
 	uint64_t generation; /* of the word that refers to this slot; readers compare */
 	uint64_t since_ns;   /* CLOCK_REALTIME */

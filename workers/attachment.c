@@ -194,7 +194,8 @@ receive_welcome(struct attachment *attachment, const char *run_dir, const struct
 	return rc == 0 ? 0 : attachment_error(error, error_bytes, rc, "router's welcome");
 }
 
-/* A router in another time namespace would find handlers too slow, or never, by a clock that is not theirs. */
+/* Refuses a router in another time namespace, which would judge this worker's times by another
+ * clock. */
 static int
 check_clock(const char *run_dir, char *error, size_t error_bytes)
 {

@@ -212,8 +212,9 @@ place_status(int rc)
 	return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_CANTCREAT;
 }
 
-/* False while a router stands still that may hold a dead worker's lock: the router drops the lock once it finds
- * the connection closed. True without a router, or if the router has stirred since then. */
+/* False while a router that may hold a dead worker's lock stands still: the router drops the lock
+ * when it finds the connection closed. True without a router, or if the router has run since
+ * then. */
 static bool
 router_has_stirred(const char *run_dir, uint64_t since_ns)
 {

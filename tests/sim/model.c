@@ -458,7 +458,7 @@ model_count_death(unsigned queue, uint64_t sequence)
 }
 
 /*
- * What must hold.
+ * Checks of the promises.
  */
 
 static void

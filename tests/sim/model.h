@@ -80,8 +80,8 @@ void model_told_ended(unsigned queue, uint64_t sequence, int status, bool dead_l
 bool model_at(unsigned queue, uint64_t sequence, unsigned *i);
 /* A worker commits an outcome. */
 void model_commit(unsigned queue, uint64_t sequence, unsigned i, int status);
-/* What the page cache alone has is lost. Call before a power cut, and when a sync has failed on a
- * disk that is read through the page cache. */
+/* Unsynced pages are lost. Call before a power cut, and after a failed sync on a disk that is read
+ * through the page cache. */
 void model_pages_lost(void);
 /* The router will never assign the sequences [first, end) again. */
 void model_skipped(unsigned queue, uint64_t first, uint64_t end);

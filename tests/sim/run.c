@@ -275,8 +275,8 @@ cut_power(void)
 	disk_cut_power();
 }
 
-/* A person finds a queue TRIPPED, has its groups wait from now on, and starts the router again, which probes by itself:
- * so a probe may be of a message that waits with its group. */
+/* A person changes the policy of a TRIPPED queue to block groups, and restarts the router, which
+ * probes by itself. The probed message may then wait with its group. */
 static void
 mend_policies(void)
 {

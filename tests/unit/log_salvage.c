@@ -570,8 +570,8 @@ SALVAGED(a_segment_that_is_too_large_becomes_several)
 	    memcmp(before, after, sizeof(before)) == 0, "%lu messages of %lu", after[0], before[0]);
 }
 
-/* What is copied of a segment, messages and a commit record, may end with a block: then no pad follows, or it would
- * be taken for a batch of its own. */
+/* The salvaged part of a segment, messages and a commit record, may end at a block's end. No
+ * padding may follow then, as it would be taken for a batch. */
 Test(log_salvage, a_batch_that_ends_with_a_block_has_no_pad, .fini = remove_logs, .timeout = 600)
 {
 	enum { MESSAGES = 2 * PER_BATCH, BODY = 624 };
