@@ -1,13 +1,41 @@
 /*
- * file - the identity of files, as an open file's path may be removed, moved, replaced or covered
- * by a mount.
+ * file - the opening of own files, and the identity of files, as an open file's path may be removed,
+ * moved, replaced or covered by a mount.
  */
 #ifndef HEADGATE_BASE_FILE_H
 #define HEADGATE_BASE_FILE_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+/* open(2) with O_CLOEXEC, for plain files only. Does not wait for the other end if the path is a FIFO.
+ * Fails with EISDIR for a directory, and with EMEDIUMTYPE for any other file that is not plain. */
+static inline int
+file_open(const char *path, int flags, mode_t mode)
+{
+	int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode);
+	struct stat st;
+	int error;
+
+	if (fd < 0) {
+		errno = errno == ENXIO ? EMEDIUMTYPE : errno; /* a FIFO without a reader, or a socket */
+		return -1;
+	}
+	if (fstat(fd, &st) != 0)
+		error = errno;
+	else if (!S_ISREG(st.st_mode))
+		error = S_ISDIR(st.st_mode) ? EISDIR : EMEDIUMTYPE;
+	else if (fcntl(fd, F_SETFL, flags) != 0) /* io_uring would not wait for the disk */
+		error = errno;
+	else
+		return fd;
+	close(fd);
+	errno = error;
+	return -1;
+}
 
 struct file_id {
 	uint64_t device, inode;

@@ -25,7 +25,7 @@ lock(const char *path)
 	int fd, rc;
 
 	for (;;) {
-		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		fd = file_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
 		if (fd < 0)
 			return -errno;
 		rc = fcntl(fd, F_SETLK, &whole) == 0 ? 0 : -errno;
@@ -96,7 +96,7 @@ pid_t
 pidfile_holder(const char *path)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = file_open(path, O_RDONLY | O_NOFOLLOW, 0);
 	int rc;
 
 	if (fd < 0)

@@ -15,6 +15,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "config/command.h"
 #include "config/output.h"
 #include "ctl/ctl.h"
@@ -62,11 +63,11 @@ give_to_owner(const char *dir, int fd)
 static int
 open_lock(const struct ctl *ctl, const char *path)
 {
-	int fd = open(path, (ctl->salvage ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	int fd = file_open(path, ctl->salvage ? O_RDWR : O_RDONLY, 0);
 
 	if (fd >= 0 || errno != ENOENT)
 		return fd;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = file_open(path, O_RDWR | O_CREAT, 0600);
 	if (fd >= 0)
 		give_to_owner(ctl->config.state_dir, fd);
 	/* If the file cannot be made, no router of this user can start either. */

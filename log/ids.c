@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+#include "base/file.h"
 
 enum { NAME_DIGITS = 16 };
 
@@ -64,12 +67,18 @@ log_ids_read(const char *dir, uint64_t log_id, uint64_t number, struct log_ids_h
 {
 	char path[LOG_PATH_BYTES];
 	FILE *file;
-	int rc;
+	int fd, rc;
 
 	log_ids_path(path, dir, number);
-	file = fopen(path, "re");
-	if (file == NULL)
+	fd = file_open(path, O_RDONLY, 0);
+	if (fd < 0)
 		return -errno;
+	file = fdopen(fd, "r");
+	if (file == NULL) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
 	rc = read_file(file, log_id, number, header, ids);
 	fclose(file);
 	return rc;

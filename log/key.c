@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "telemetry/crash.h"
 
 #define XXH_INLINE_ALL
@@ -56,7 +57,7 @@ log_key_read(const char *state_dir, struct log_key *key)
 	int fd, rc;
 
 	log_key_path(path, state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = file_open(path, O_RDONLY, 0);
 	rc = fd < 0 ? -errno : read_file(fd, key);
 	if (fd >= 0)
 		close(fd);
@@ -84,7 +85,7 @@ log_key_write(const char *state_dir, const struct log_key *key)
 
 	log_key_path(path, state_dir);
 	snprintf(new_path, sizeof(new_path), "%s.new", path);
-	fd = open(new_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	fd = file_open(new_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	if (fd < 0)
 		return -errno;
 	n = write(fd, key, sizeof(*key));

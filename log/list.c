@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 enum { NAME_DIGITS = 16 };
 
 static const char too_large[] = "larger than a segment may be";
@@ -95,7 +97,7 @@ static int
 read_header(const char *path, struct log_segment_header *header, uint64_t *file_bytes)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = file_open(path, O_RDONLY, 0);
 	int rc;
 
 	*file_bytes = 0;
@@ -310,7 +312,7 @@ read_first_frame(const struct log_list *list, uint64_t number, struct log_frame 
 	int fd, rc;
 
 	log_segment_path(path, list->dir, number);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = file_open(path, O_RDONLY, 0);
 	if (fd < 0)
 		return -errno;
 	rc = read_whole(fd, frame, sizeof(*frame), LOG_HEADER_BYTES);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "log/ids.h"
 #include "telemetry/crash.h"
 
@@ -32,7 +33,7 @@ log_registry_add(const char *state_dir, const char *queue)
 	if (mkdir(dir, 0700) != 0 && errno != EEXIST)
 		return -errno;
 	log_registry_path(path, state_dir, queue);
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	fd = file_open(path, O_WRONLY | O_CREAT, 0600);
 	if (fd < 0)
 		return -errno;
 	CRASH_POINT("registry.made");
@@ -60,7 +61,7 @@ log_registry_set_end(const char *state_dir, const char *queue, struct log_regist
 	memcpy(end->magic, LOG_REGISTRY_MAGIC, sizeof(end->magic));
 	end->checksum = checksum(end);
 	log_registry_path(path, state_dir, queue);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
+	fd = file_open(path, O_WRONLY, 0);
 	if (fd < 0)
 		return -errno;
 	n = pwrite(fd, end, sizeof(*end), 0);
@@ -79,7 +80,7 @@ log_registry_clear_end(const char *state_dir, const char *queue)
 	int fd, rc;
 
 	log_registry_path(path, state_dir, queue);
-	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	fd = file_open(path, O_WRONLY | O_TRUNC, 0);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	rc = fsync(fd) == 0 ? 0 : -errno;
@@ -91,7 +92,7 @@ log_registry_clear_end(const char *state_dir, const char *queue)
 static int
 read_end(const char *path, struct log_registry_end *end)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = file_open(path, O_RDONLY, 0);
 	ssize_t n;
 
 	*end = (struct log_registry_end){ .batch = 0 };
@@ -198,7 +199,7 @@ is_registered(const char *state_dir, const char *queue)
 	int fd;
 
 	log_registry_path(path, state_dir, queue);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = file_open(path, O_RDONLY, 0);
 	if (fd < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
 	close(fd);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 enum { READ_BYTES = 8 << 20 };
 
 void
@@ -99,7 +101,7 @@ load(struct log_scan *scan, size_t i)
 			return complain(scan, i, -ENOMEM, strerror(ENOMEM));
 	}
 	log_segment_path(path, scan->list->dir, segment->number);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = file_open(path, O_RDONLY, 0);
 	if (fd < 0)
 		return complain(scan, i, -errno, strerror(errno));
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/clock.h"
 
 #define ENDIAN_WORD 0x01020304u
@@ -129,7 +130,7 @@ control_create(struct control *control, const char *path)
 	*control = (struct control){ .fd = -1, .lock_fd = -1 };
 	if (snprintf(beside, sizeof(beside), "%s.new", path) >= (int)sizeof(beside))
 		return -ENAMETOOLONG;
-	control->fd = open(beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	control->fd = file_open(beside, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	if (control->fd < 0)
 		return -errno;
 	rc = -posix_fallocate(control->fd, 0, sizeof(*control->shared));
@@ -221,7 +222,7 @@ control_open(struct control *control, const char *path, bool writable)
 	int rc;
 
 	*control = (struct control){ .fd = -1, .lock_fd = -1 };
-	control->fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	control->fd = file_open(path, writable ? O_RDWR : O_RDONLY, 0);
 	if (control->fd < 0)
 		return -errno;
 	if (fstat(control->fd, &st) != 0)
@@ -299,7 +300,7 @@ control_dir_held(const char *dir)
 	/* Directories cannot be locked on NFS; there the lock file decides. */
 	if (rc != 0 || snprintf(path, sizeof(path), "%s/router.lock", dir) >= (int)sizeof(path))
 		return rc;
-	return is_held_once(open(path, O_RDONLY | O_CLOEXEC));
+	return is_held_once(file_open(path, O_RDONLY, 0));
 }
 
 bool

@@ -23,7 +23,7 @@ lane_lock_open(const char *run_dir, const char *queue)
 	int fd;
 
 	lock_path(path, run_dir, queue);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = file_open(path, O_RDWR | O_CREAT, 0600);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -64,7 +64,7 @@ open_same(const char *run_dir, const char *queue, int fd)
 	int own, rc;
 
 	lock_path(path, run_dir, queue);
-	own = open(path, O_RDONLY | O_CLOEXEC);
+	own = file_open(path, O_RDONLY, 0);
 	if (own < 0)
 		return -errno;
 	rc = file_is_same(own, fd);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "router/journal/segments.h"
 #include "router/journal/writer.h"
 #include "router/queue/lookup.h"
@@ -60,7 +61,7 @@ open_window(struct worker *worker, const struct log_segment *segment)
 	if (worker->window_fd >= 0)
 		close(worker->window_fd);
 	log_segment_path(path, worker->queue->writer.dir, segment->number);
-	worker->window_fd = open(path, O_RDONLY | O_CLOEXEC);
+	worker->window_fd = file_open(path, O_RDONLY, 0);
 	worker->window_segment = segment->number;
 	worker->window_length = 0;
 	worker->window_short = false;

@@ -1,6 +1,7 @@
 /*
  * The synchronous part of io.h, by plain system calls.
  */
+#include "base/file.h"
 #include "router/io/io.h"
 
 #include <errno.h>
@@ -55,19 +56,19 @@ io_message_finish(struct io_message *message, int64_t result)
 int
 io_open_log(const char *path, bool create, bool direct)
 {
-	int flags = O_RDWR | O_CLOEXEC | O_DSYNC;
+	int flags = O_RDWR | O_DSYNC;
 	int fd;
 
 	if (create)
 		flags |= O_CREAT | O_TRUNC;
-	fd = open(path, flags | (direct ? O_DIRECT : 0), 0600);
+	fd = file_open(path, flags | (direct ? O_DIRECT : 0), 0600);
 	return fd < 0 ? -errno : fd;
 }
 
 int
 io_open_cached(const char *path)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int fd = file_open(path, O_RDWR, 0);
 
 	return fd < 0 ? -errno : fd;
 }

@@ -48,7 +48,7 @@ complain_of_other(char *error, size_t error_bytes, const char *dir, bool has_dir
 	int fd;
 
 	file_path(path, dir);
-	fd = has_dir ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	fd = has_dir ? file_open(path, O_RDONLY, 0) : -1;
 	if (fd >= 0) {
 		pid = holder(fd);
 		close(fd);
@@ -118,7 +118,7 @@ lock_file(struct place_lock *lock, const char *dir, int tries)
 	int rc;
 
 	file_path(path, dir);
-	rc = keep(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), &lock->file_fd, tries);
+	rc = keep(file_open(path, O_RDWR | O_CREAT, 0600), &lock->file_fd, tries);
 	if (rc == 0)
 		write_number(lock->file_fd);
 	return rc;

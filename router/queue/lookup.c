@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "router/journal/segments.h"
 #include "router/journal/writer.h"
 #include "router/queue/index.h"
@@ -77,7 +78,7 @@ read_piece(const struct queue *queue, const struct log_segment *segment, uint64_
 	piece->position = position;
 	piece->length = 0;
 	log_segment_path(path, queue->writer.dir, segment->number);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = file_open(path, O_RDONLY, 0);
 	if (fd < 0)
 		return -errno;
 	while (n != 0 && piece->length < bytes) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/container_of.h"
 #include "log/ids.h"
 #include "message/envelope.h"
@@ -473,7 +474,7 @@ open_next(struct compactor *compactor)
 
 	close_fd(&compactor->in_fd);
 	log_segment_path(path, writer->dir, writer->old[compactor->at].number);
-	compactor->in_fd = open(path, O_RDONLY | O_CLOEXEC);
+	compactor->in_fd = file_open(path, O_RDONLY, 0);
 	compactor->in_start = compactor->in_end = 0;
 	compactor->in_offset = LOG_HEADER_BYTES;
 	return compactor->in_fd < 0 ? -errno : 0;

@@ -702,7 +702,7 @@ int __wrap_chmod(const char *, mode_t);
 DIR *__wrap_opendir(const char *);
 struct dirent *__wrap_readdir(DIR *);
 int __wrap_closedir(DIR *);
-FILE *__wrap_fopen(const char *, const char *);
+FILE *__wrap_fdopen(int, const char *);
 
 static int
 failed(int error)
@@ -1028,6 +1028,8 @@ __wrap_fcntl(int fd, int command, ...)
 	va_start(arguments, command);
 	argument = va_arg(arguments, void *);
 	va_end(arguments);
+	if (file != NULL && command == F_SETFL)
+		return 0;
 	if (file == NULL || command != F_OFD_SETLK)
 		return __real_fcntl(fd, command, argument);
 	return lock_bytes(file, argument);
@@ -1130,12 +1132,8 @@ stream_close(void *cookie)
 }
 
 FILE *
-__wrap_fopen(const char *path, const char *mode)
+__wrap_fdopen(int fd, const char *mode)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return NULL;
 	return fopencookie((void *)(intptr_t)fd, mode,
 	    (cookie_io_functions_t){ .read = stream_read, .close = stream_close });
 }
