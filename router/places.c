@@ -70,8 +70,16 @@ look_at_control(struct router *router)
 		return;
 	}
 	rc = control_replace(&router->control, path);
-	if (rc == -EAGAIN) /* somebody changes a state there: the next time */
+	if (rc == -EAGAIN && router->places.control_error == 0) {
+		router->places.control_error = rc; /* to change a state takes an instant */
 		return;
+	}
+	if (rc == -EAGAIN) {
+		snprintf(error, sizeof(error),
+		    "%s: another process keeps the removed file locked (flock): end it", path);
+		say_failed(&router->places.control_error, -EBUSY, error);
+		return;
+	}
 	if (rc == -EFAULT)
 		router->failed = rc;
 	if (rc != 0) {

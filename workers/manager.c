@@ -322,6 +322,7 @@ wait_until_logged(const struct control *control, const struct handled *handled, 
 	return 0;
 }
 
+/* With the segment's lock held, which is released. */
 static int
 change_states(
     struct control *control, const struct request *request, struct handled *handled, size_t count)
@@ -332,10 +333,7 @@ change_states(
 		.reason = request->reason,
 	};
 	enum gate_event what = request->action->verb == ENABLE ? GATE_START : GATE_STOP;
-	int rc = control_lock(control, clock_monotonic_ns() + LOCK_S * SECOND_NS);
 
-	if (rc != 0)
-		return rc;
 	for (size_t i = 0; i < count; i++)
 		handled[i].result =
 		    subscription_change(control, handled[i].queue, what, &by, &handled[i].change);
@@ -386,6 +384,17 @@ set_gates(const struct request *request, FILE *out, struct outcome *outcome)
 		control_close(&control);
 		return;
 	}
+	rc = control_lock(&control, clock_monotonic_ns() + LOCK_S * SECOND_NS);
+	if (rc != 0) {
+		snprintf(reason, sizeof(reason), "control segment: %s; nothing was changed",
+		    rc == -ESRCH ? "the router is gone"
+			: rc == -ETIMEDOUT
+			? "another process, such as headgatectl, keeps RUN/control locked"
+			: strerror(-rc));
+		control_close(&control);
+		service_answer(outcome, 503, reason);
+		return;
+	}
 	rc = change_states(&control, request, handled, count);
 	control_close(&control);
 	if (rc != 0) {
@@ -422,10 +431,10 @@ overall_of(enum control_state state)
 }
 
 static enum overall
-print_status_of(FILE *out, const struct managed_function *function, const struct control *control,
-    const char *error, bool first)
+print_status_of(
+    FILE *out, const struct managed_function *function, const struct control *control, bool first)
 {
-	int queue = control != NULL ? control_find_queue(control, function->queue) : -1;
+	int queue = control_find_queue(control, function->queue);
 	enum overall overall = ERROR;
 	struct control_detail detail;
 	uint64_t word = 0;
@@ -443,29 +452,27 @@ print_status_of(FILE *out, const struct managed_function *function, const struct
 		    out, "state", span_of(control_state_name(control_word_state(word))));
 	else
 		service_print_text(out, "error",
-		    span_of(control == NULL ? error
-			    : queue < 0     ? "the router that is running does not have this queue"
-					    : "its state is damaged"));
+		    span_of(queue < 0 ? "the router that is running does not have this queue"
+				      : "its state is damaged"));
 	putc('}', out);
 	return overall;
 }
 
 static void
-tell_status(const struct request *request, FILE *out)
+tell_status(const struct request *request, FILE *out, struct outcome *outcome)
 {
 	size_t count[OVERALLS] = { 0 }, total = 0;
 	struct control control;
-	struct outcome unknown;
-	bool open = open_control(&control, false, &unknown) == 0;
 
+	if (open_control(&control, false, outcome) != 0)
+		return;
 	print_head(out, request);
 	fputs(",\"functions\":[", out);
 	for (size_t i = 0; i < managed.count; i++)
 		if (is_meant(request, &managed.functions[i]))
-			count[print_status_of(out, &managed.functions[i], open ? &control : NULL,
-			    "no router is running", total++ == 0)]++;
-	if (open)
-		control_close(&control);
+			count[print_status_of(
+			    out, &managed.functions[i], &control, total++ == 0)]++;
+	control_close(&control);
 	fprintf(out,
 	    "],\"summary\":{\"total_functions\":%zu,\"enabled_functions\":%zu,"
 	    "\"disabled_functions\":%zu,\"mixed_state_functions\":%zu,\"error_functions\":%zu}}",
@@ -528,7 +535,7 @@ act(const struct request *request, FILE *out, struct outcome *outcome)
 		set_gates(request, out, outcome);
 		break;
 	case STATUS:
-		tell_status(request, out);
+		tell_status(request, out, outcome);
 		break;
 	case REFRESH:
 		refresh(request, out);

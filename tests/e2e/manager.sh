@@ -23,8 +23,8 @@ echo "# without a router"
 is "--invoke cannot act" 503 "$(invoke <<<'{"action":"stop"}' | jq .status)"
 invoke <<<'{"action":"stop"}' >"$dir/out"
 is "and says so" 70 $?
-is "status is not known" "0 2" \
-  "$(invoke <<<'{"action":"status"}' | jq -r '"\(.summary.enabled_functions) \(.summary.error_functions)"')"
+is "status is not known" "503 control segment: no router is running; nothing was changed" \
+  "$(invoke <<<'{"action":"status"}' | jq -r '"\(.status) \(.error)"')"
 
 start router headgate-router
 start payment headgate-payment
@@ -165,4 +165,18 @@ ctl start subscription-control >"$dir/out"
 ok "and goes on when a person says so" wait_for 20 obeyed $((14 + count))
 stop "$manager"
 is "SIGTERM ends it" 0 $?
+
+echo "# somebody else keeps the segment locked"
+state=$(query .state)
+(exec 9<"$dir/run/control" && flock 9 && : >"$dir/locked" && exec sleep 1000) &
+locker=$!
+wait_for 20 [ -e "$dir/locked" ]
+is "nothing is changed, which is said" "503 true $state" \
+  "$(invoke <<<"$stop_payments" | jq -r '"\(.status) \(.error | test("keeps RUN/control locked; nothing was changed"))"') $(query .state)"
+rm "$dir/run/control"
+ok "the router says why it makes no other one" \
+  wait_for 20 grep -q '"router.file_not_restored".*control: another process keeps the removed file locked' "$dir/headgate-router.log"
+kill -KILL "$locker"
+wait "$locker" 2>/dev/null
+ok "then it makes one" ctl wait --ready -t 20
 done_testing
