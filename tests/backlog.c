@@ -1,6 +1,6 @@
 /*
- * backlog SOCKET: connects to it until its queue of connections that nobody took is full, says "full", and keeps it so until
- * it is killed.
+ * backlog SOCKET: connects until the listener's queue of waiting connections is full, prints
+ * "full", and keeps the queue full until killed.
  */
 #include <err.h>
 #include <errno.h>

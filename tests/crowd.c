@@ -1,6 +1,6 @@
 /*
- * crowd RUN COUNT: connects COUNT times to RUN/router.sock, as publishers that have nothing to publish, prints
- * "N welcomed, N refused", and keeps the connections until its standard input ends.
+ * crowd RUN COUNT: connects COUNT times to RUN/router.sock, as idle publishers, prints "N welcomed,
+ * N refused", and keeps the connections until the end of standard input.
  */
 #include <err.h>
 #include <stdio.h>

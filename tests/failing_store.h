@@ -1,7 +1,7 @@
 /*
- * failing_store - what the store of tests/failing-payment answers: its n-th call of one kind fails.
+ * failing_store - makes calls of the store fail in tests/failing-payment.
  *
- * The test maps the file that HEADGATE_STORE_FAULTS names, and says which call; the worker maps it too.
+ * Test and worker map the file named by HEADGATE_STORE_FAULTS. The test chooses the calls there.
  */
 #ifndef HEADGATE_TESTS_FAILING_STORE_H
 #define HEADGATE_TESTS_FAILING_STORE_H

@@ -1,6 +1,6 @@
 /*
- * flip-control FILE: writes other numbers of queues and topics, and names without an end, into a control segment, and
- * back, until it is killed. For tests of those who read it.
+ * flip-control FILE: repeatedly damages a control segment's numbers of queues and topics and the
+ * ends of names, and restores them, until killed. For tests of its readers.
  */
 #include <err.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /*
- * layout - the fields of what is on disk, as the compiler places them: structure, field, offset, bytes, and what a
- * magic is. For the test that compares them with headgate-log(5).
+ * layout - prints the layout of structs on disk: struct, field, offset, bytes, and magics. For the
+ * test that compares them with headgate-log(5).
  *
  * layout FILE OFFSET LENGTH prints the XXH3 of these bytes.
  */
@@ -20,7 +20,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static size_t end; /* of the field before */
+static size_t end; /* of the previous field */
 
 static void
 field(const char *structure, const char *name, size_t offset, size_t bytes)

@@ -1,6 +1,6 @@
 /*
- * nonblock PROGRAM ARGUMENT...: runs the program with standard output and error that do not block, as some parents leave
- * them; a pipe has room for 4 KiB.
+ * nonblock PROGRAM ARGUMENT...: runs the program with non-blocking standard output and error, as
+ * some parents leave them. A pipe gets a capacity of 4 KiB.
  */
 #include <err.h>
 #include <fcntl.h>

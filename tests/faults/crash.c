@@ -1,11 +1,11 @@
 /*
- * Behind CRASH_POINT() in the programs of the fault tests.
+ * CRASH_POINT() in the programs of the fault tests.
  *
- * HEADGATE_CRASH=K          the K-th pass of any place is the process's last
- * HEADGATE_CRASH_DONE=FILE  is made then and says which place it was; while it is there, nothing ends
- * HEADGATE_CRASH_LIST=FILE  each pass is appended to it
+ * HEADGATE_CRASH=K          the process dies at the K-th pass of any place
+ * HEADGATE_CRASH_DONE=FILE  made at the death, with the place's name; while FILE exists, no process
+ * dies HEADGATE_CRASH_LIST=FILE  gets a line for each pass
  *
- * A worker counts in its child.
+ * In a worker, the child counts.
  */
 #include <fcntl.h>
 #include <signal.h>

@@ -1,11 +1,11 @@
 /*
  * flip file FILE OFFSET MASK            changes a byte of a file
- * flip sizes TOPICS QUEUES              prints "first last" of each part of RUN/control that is in use then
- * flip lane DIR QUEUE FIRST STEP SEED   as the queue's worker, again and again: attaches, changes a byte of a
- *                                       lane, goes on as if nothing had happened, and hangs up. At last it
- *                                       says that it has completed 2^63 bytes, which cannot be, and waits
- *                                       until the router hangs up. Prints how many bytes it changed. Status
- *                                       1 when the router does not answer, or does not hang up.
+ * flip sizes TOPICS QUEUES              prints "first last" of each used part of RUN/control
+ * flip lane DIR QUEUE FIRST STEP SEED   as the queue's worker, repeatedly: attaches, changes a byte
+ *                                       of a lane, goes on, and hangs up. In the end writes an
+ *                                       impossible ring position, 2^63, and waits for the router to
+ *                                       hang up. Prints the number of changed bytes. Status 1 if the
+ *                                       router does not answer or hang up.
  */
 #include <err.h>
 #include <errno.h>
@@ -82,7 +82,7 @@ attach(struct attachment *attachment, const char *run, const char *queue, int lo
 	}
 }
 
-/* Settles one message, if there is one, around the change of the byte. */
+/* Settles a message, if there is one, before or after the change of the byte. */
 static void
 misbehave(struct attachment *attachment, size_t offset)
 {
@@ -118,7 +118,7 @@ misbehave(struct attachment *attachment, size_t offset)
 	poll(&poller, 1, SETTLE_MS);
 }
 
-/* What no worker may do; that the router finds it does not hang on when it looks. */
+/* Breaks the protocol in a way that the router finds whenever it looks. */
 static void
 break_protocol(struct attachment *attachment)
 {
@@ -132,7 +132,7 @@ break_protocol(struct attachment *attachment)
 		errx(1, "the router does not hang up on a worker that broke the protocol");
 }
 
-/* In a process of its own: one that says that it has been at a message for years is killed by the router. */
+/* Runs in a process of its own, as a changed start time makes the router kill the worker. */
 static void
 misbehave_once(const char *run, const char *queue, int lock, size_t offset)
 {

@@ -1,6 +1,6 @@
 /*
- * journal - what fail.so writes down and powercut reads: an entry, then its strings (with their NULs) and
- * its data.
+ * journal - the file that fail.so writes and powercut reads. A record is an entry, then its strings
+ * (with NULs) and its data.
  */
 #ifndef HEADGATE_TESTS_JOURNAL_H
 #define HEADGATE_TESTS_JOURNAL_H

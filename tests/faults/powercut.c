@@ -1,15 +1,15 @@
 /*
- * powercut JOURNAL PREFIX                          how many entries there are
- * powercut JOURNAL PREFIX CUT SEED OUT [nosync]    makes in OUT what the files below PREFIX may be when the
- *                                                  power goes during entry CUT
+ * powercut JOURNAL PREFIX                          prints the number of entries
+ * powercut JOURNAL PREFIX CUT SEED OUT [nosync]    makes in OUT a possible state of the files below
+ *                                                  PREFIX after a power cut during entry CUT
  *
- * A sector of 512 bytes that was written and not synced is there or is not, or it is garbled, and with it what
- * else the disk keeps in one of its own sectors, of 512 or 4096 bytes; through the page cache whole pages are
- * written. What was done to a directory that was not synced, in one try of two in any choice, in the other up to some point in time, as
- * with a journal. A write through O_DSYNC is synced when it has returned. nosync: nothing is.
+ * An unsynced sector of 512 bytes is kept, lost, or garbled together with its physical sector of
+ * 512 or 4096 bytes. Writes through the page cache are in whole pages. Of unsynced directory
+ * changes, any choice is kept, or (every second time) a prefix in time, as on a journalling file
+ * system. An O_DSYNC write is synced when it returns. nosync: nothing is synced.
  *
- * Prints "T TIME", of the cut, then "A CONNECTION NUMBER" for each message that was acknowledged before:
- * connections and their messages are counted from 1.
+ * Prints "T TIME" of the cut, then "A CONNECTION NUMBER" for each message acknowledged before.
+ * Connections and their messages count from 1.
  */
 #include <err.h>
 #include <errno.h>
@@ -410,7 +410,8 @@ cut_namespace(void)
 			apply(&disk, &changes[i]);
 }
 
-/* Sectors [first, first + count), which are one of the disk's own, in so far as they are not synced. */
+/* Sectors [first, first + count), which are one of the disk's own, in so far as they are not
+ * synced. */
 static void
 cut_sector(struct node *node, uint64_t first, uint64_t count, unsigned chance, unsigned garbled)
 {

@@ -1,7 +1,8 @@
 /*
- * worker DIR QUEUE FILE [-e EVERY] [-l SEQUENCE] - settles what the router delivers and appends a line
- * "sequence message_id time" to FILE for each message the first time. Leaves unsettled every EVERY-th
- * sequence, or one, until SIGUSR1: then it attaches again and takes these too. FILE - keeps nothing.
+ * worker DIR QUEUE FILE [-e EVERY] [-l SEQUENCE] - settles what the router delivers and appends a
+ * line "sequence message_id time" to FILE for each message the first time. Leaves unsettled every
+ * EVERY-th sequence, or one, until SIGUSR1: then it attaches again and takes these too. FILE -
+ * keeps nothing.
  *
  * Ends with status 1 when a message of a lane comes out of order.
  */
@@ -75,12 +76,13 @@ is_left(uint64_t sequence)
 	return !take_all && (sequence == left || (every != 0 && sequence % every == 0));
 }
 
-/* Until the router is gone, or what was left is asked for. */
+/* Works until the router is gone, or SIGUSR1 asks for the messages left. */
 static void
 work(struct attachment *attachment)
 {
 	bool all = take_all != 0;
-	/* By lane: the router shows what is new in one lane after the other, and may be stopped in between. */
+	/* By lane: the router shows what is new in one lane after the other, and may be stopped in
+	 * between. */
 	uint64_t last[CONFIG_LANES_MAX] = { 0 };
 
 	while (attachment_alive(attachment) && all == (take_all != 0)) {
