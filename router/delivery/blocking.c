@@ -42,7 +42,7 @@ int
 blocking_park(struct worker *worker, const struct log_frame *frame)
 {
 	struct groups *groups = &worker->queue->groups;
-	struct parked parked = { .sequence = frame->sequence, .position = worker->cursor };
+	struct parked parked = { .sequence = frame->sequence, .position = worker->cursor.position };
 	struct group *group;
 	uint64_t hash;
 
@@ -285,7 +285,7 @@ blocking_tick(struct worker *worker, uint64_t now_ns)
 		return;
 	groups_wake(groups, now_ns);
 	/* A group whose messages were all ended before the worker attached. */
-	if (worker->cursor >= queue->writer.durable)
+	if (worker->cursor.position >= queue->writer.durable)
 		TAILQ_FOREACH_SAFE (group, &groups->ready, ready_link, next)
 			if (group_in_lanes(group, worker->lanes, queue->config->lanes))
 				open_if_empty(queue, group);

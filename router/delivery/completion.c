@@ -143,15 +143,15 @@ lowest_head(struct worker *worker, unsigned *lane)
 		uint64_t sequence = 0;
 		int rc = 1;
 
-		if (!worker->has_head[i])
-			rc = ring_peek(&worker->completion[i], &worker->head[i]);
+		if (!worker->head[i].there)
+			rc = ring_peek(&worker->completion[i], &worker->head[i].record);
 		if (rc < 0)
 			return rc;
-		worker->has_head[i] = rc == 1;
-		if (!worker->has_head[i])
+		worker->head[i].there = rc == 1;
+		if (!worker->head[i].there)
 			continue;
-		if (worker->head[i].length >= sizeof(sequence))
-			memcpy(&sequence, worker->head[i].payload, sizeof(sequence));
+		if (worker->head[i].record.length >= sizeof(sequence))
+			memcpy(&sequence, worker->head[i].record.payload, sizeof(sequence));
 		if (!found || sequence < lowest) {
 			found = true;
 			*lane = i;
@@ -167,7 +167,7 @@ static void
 lose(struct worker *worker, uint64_t sequence)
 {
 	subscription_stop_unreadable(worker->queue, sequence);
-	worker->lost = true;
+	worker->reason = WORKER_LOST;
 }
 
 /* A message that is to be tried again, or that comes behind one in its group. Returns as take_completion(). */
@@ -316,9 +316,9 @@ static void
 release(struct worker *worker)
 {
 	for (unsigned i = 0; i < worker->lane_count; i++) {
-		if (worker->has_head[i])
-			ring_unpeek(&worker->completion[i], &worker->head[i]);
-		worker->has_head[i] = false;
+		if (worker->head[i].there)
+			ring_unpeek(&worker->completion[i], &worker->head[i].record);
+		worker->head[i].there = false;
 		ring_release(&worker->completion[i]);
 	}
 }
@@ -329,13 +329,13 @@ completion_settle(struct worker *worker)
 	unsigned n = 0, lane = 0;
 	int found = 0, rc = 0;
 
-	if (worker->detached || worker->broken)
+	if (worker->state == WORKER_DETACHED || worker->reason == WORKER_BROKEN)
 		return false;
 	while (n < COMPLETION_SETTLE_MAX && (found = lowest_head(worker, &lane)) > 0) {
-		rc = take_completion(worker, &worker->head[lane]);
+		rc = take_completion(worker, &worker->head[lane].record);
 		if (rc != 0)
 			break;
-		worker->has_head[lane] = false;
+		worker->head[lane].there = false;
 		drop_settled_flights(worker);
 		n++;
 	}
@@ -347,13 +347,11 @@ completion_settle(struct worker *worker)
 	if (rc == -ENOMEM)
 		worker->queue->router->failed = rc;
 	if (found < 0 || rc == -EPROTO) {
-		worker->broken = true; /* what else is in its rings is not believed */
+		worker->reason = WORKER_BROKEN; /* what else is in its rings is not believed */
 		worker_drop(worker, "a completion that cannot be");
 		return false;
 	}
-	if (worker->lost) {
-		worker->lost = false;
+	if (worker->reason == WORKER_LOST)
 		worker_log_unread(worker, "a message cannot be read again");
-	}
 	return n > 0;
 }

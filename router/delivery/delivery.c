@@ -67,7 +67,7 @@ deliver(struct worker *worker, const struct log_frame *frame)
 		rc = rings_put(worker, frame, &delivery, "");
 		if (rc != 1)
 			return rc;
-		flights_add(&worker->flights, frame->sequence, worker->cursor);
+		flights_add(&worker->flights, frame->sequence, worker->cursor.position);
 	}
 	worker->delivered = frame->sequence;
 	return 1;
@@ -95,13 +95,13 @@ delivery_pump(struct worker *worker)
 	uint64_t before = worker->in_flight;
 	int rc = 1;
 
-	worker->full_lane = -1;
+	worker->full.lane = -1;
 	if (!is_open(subscription_word(queue)))
 		return;
 	if (!TAILQ_EMPTY(&queue->groups.ready))
 		rc = deliver_again(worker);
-	while (rc == 1 && !worker->detached &&
-	    (worker->cursor = segments_position(&queue->writer, worker->cursor)) <
+	while (rc == 1 && worker->state != WORKER_DETACHED &&
+	    (worker->cursor.position = segments_position(&queue->writer, worker->cursor.position)) <
 		queue->writer.durable) {
 		const struct log_frame *frame = cursor_frame(worker);
 
@@ -111,14 +111,14 @@ delivery_pump(struct worker *worker)
 			rc = deliver(worker, frame);
 		if (rc != 1)
 			break;
-		worker->cursor += log_frame_bytes(frame->length);
+		worker->cursor.position += log_frame_bytes(frame->length);
 	}
 	if (rc < 0) {
-		worker->broken = true;
+		worker->reason = WORKER_BROKEN;
 		worker_drop(worker, "a ring position that cannot be");
 		return;
 	}
-	if (worker->detached || worker->in_flight == before)
+	if (worker->state == WORKER_DETACHED || worker->in_flight == before)
 		return;
 	CRASH_POINT("delivery.reserved");
 	for (unsigned i = 0; i < worker->lane_count; i++)
@@ -131,6 +131,6 @@ void
 delivery_tick(struct worker *worker, uint64_t now_ns)
 {
 	worker_check_time(worker, now_ns);
-	if (!worker->detached)
+	if (worker->state != WORKER_DETACHED)
 		blocking_tick(worker, now_ns);
 }

@@ -49,8 +49,8 @@ rings_put(struct worker *worker, const struct log_frame *frame,
 	rc =
 	    ring_reserve(&worker->delivery[lane], LANE_TAG_DELIVERY, front + content.length, &room);
 	if (rc == 0) {
-		worker->full_lane = lane;
-		worker->full_bytes = front + content.length + 2 * RING_ALIGNMENT;
+		worker->full.lane = lane;
+		worker->full.bytes = front + content.length + 2 * RING_ALIGNMENT;
 	}
 	if (rc != 1)
 		return rc;

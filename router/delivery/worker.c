@@ -23,8 +23,8 @@ worker_kill(struct worker *worker)
 {
 	if (worker->pid_fd >= 0 &&
 	    (pidfd_send_signal(worker->pid_fd, SIGKILL, NULL, 0) == 0 || errno == ESRCH))
-		worker->killed = true;
-	return worker->killed;
+		worker->state = WORKER_KILLED;
+	return worker->state == WORKER_KILLED;
 }
 
 void
@@ -34,7 +34,7 @@ worker_check_time(struct worker *worker, uint64_t now_ns)
 	uint64_t limit_ns = worker->queue->policy.visibility_ns;
 	uint64_t sequence, since_ns, heartbeat_ns;
 
-	if (worker->lane_count == 0 || worker->killed || worker->detached || worker->in_flight == 0)
+	if (worker->lane_count == 0 || worker->state >= WORKER_KILLED || worker->in_flight == 0)
 		return;
 	words = &worker->lane[0].shared->worker;
 	sequence = start_get(&words->starting, &since_ns);
@@ -46,10 +46,10 @@ worker_check_time(struct worker *worker, uint64_t now_ns)
 	if ((since_ns >= now_ns || now_ns - since_ns < limit_ns) &&
 	    (heartbeat_ns >= now_ns || now_ns - heartbeat_ns < limit_ns + COMMIT_NS))
 		return;
-	if (!worker->told_slow) /* else it could not be killed yet */
+	if (worker->state != WORKER_SLOW) /* else it could not be killed yet */
 		event(EVENT_ERROR, "worker.too_slow", "s:queue", worker->queue->config->name,
 		    "u:pid", (uint64_t)worker->connection->peer_pid, "u:sequence", sequence, NULL);
-	worker->told_slow = true;
+	worker->state = WORKER_SLOW;
 	/* Nothing is delivered again before it is dead: its connection tells. */
 	worker_kill(worker);
 }
@@ -65,7 +65,7 @@ worker_drop(struct worker *worker, const char *what)
 void
 worker_let_go(struct worker *worker)
 {
-	worker->let_go = true;
+	worker->reason = WORKER_LET_GO;
 	connection_close(worker->connection);
 }
 
@@ -73,25 +73,25 @@ void
 worker_log_unread(struct worker *worker, const char *what)
 {
 	event(EVENT_ERROR, "log.not_read", "s:queue", worker->queue->config->name, "u:position",
-	    worker->cursor, "s:error", what, NULL);
+	    worker->cursor.position, "s:error", what, NULL);
 	worker_let_go(worker);
 }
 
 bool
 worker_free(struct worker *worker)
 {
-	if (worker->bell_request.pending || worker->window_request.pending)
+	if (worker->bell.request.pending || worker->cursor.window_request.pending)
 		return false;
 	for (unsigned i = 0; i < worker->lane_count; i++)
 		lane_drop(&worker->lane[i]);
-	if (worker->bell_fd >= 0)
-		close(worker->bell_fd);
-	if (worker->window_fd >= 0)
-		close(worker->window_fd);
+	if (worker->bell.fd >= 0)
+		close(worker->bell.fd);
+	if (worker->cursor.window_fd >= 0)
+		close(worker->cursor.window_fd);
 	if (worker->pid_fd >= 0)
 		close(worker->pid_fd);
 	flights_free(&worker->flights);
-	free(worker->window);
+	free(worker->cursor.window);
 	free(worker);
 	return true;
 }
@@ -103,7 +103,7 @@ worker_free(struct worker *worker)
 void
 worker_ring(struct worker *worker)
 {
-	if (!worker->detached && worker->lane_count > 0)
+	if (worker->state != WORKER_DETACHED && worker->lane_count > 0)
 		doorbell_ring(&worker->lane[0].shared->worker_bell);
 }
 
@@ -116,8 +116,8 @@ worker_may_sleep(struct worker *worker)
 	for (unsigned i = 0; i < worker->lane_count; i++)
 		if (!worker->no_room && ring_filled_bytes(&worker->completion[i]) > 0)
 			return false;
-	return worker->full_lane < 0 ||
-	    ring_free_bytes(&worker->delivery[worker->full_lane]) < worker->full_bytes;
+	return worker->full.lane < 0 ||
+	    ring_free_bytes(&worker->delivery[worker->full.lane]) < worker->full.bytes;
 }
 
 void

@@ -8,6 +8,36 @@
 #include "router/state.h"
 #include "shm/lane.h"
 
+enum worker_state {
+	WORKER_ATTACHED,
+	WORKER_SLOW, /* at one message for too long, which was logged; it could not be killed yet */
+	WORKER_KILLED,  /* its end is seen when its connection closes */
+	WORKER_DETACHED /* freed when the back end lets go */
+};
+
+/* Why the router ends it. */
+enum worker_reason {
+	WORKER_NONE,
+	WORKER_LOST,   /* it answered for a message that cannot be read: it is to be let go */
+	WORKER_LET_GO, /* it is to attach again, and loses no life */
+	WORKER_BROKEN  /* it broke the rules: nothing more is settled for it */
+};
+
+/* Where it reads the log (cursor.h). */
+struct cursor {
+	uint64_t position; /* of the next frame to look at */
+
+	/* A piece of the log read from disk, for a cursor that fell behind. */
+	uint8_t *window;
+	uint64_t window_position;
+	size_t window_length;
+	int window_fd;
+	uint64_t window_segment;
+	struct io_request window_request;
+	uint64_t window_retry_ns; /* CLOCK_MONOTONIC: not to be read before; 0: at once */
+	bool window_short;        /* the file ends where there should be more */
+};
+
 struct worker {
 	TAILQ_ENTRY(worker) link;
 	struct queue *queue;
@@ -20,42 +50,35 @@ struct worker {
 	struct lane lane[CONFIG_LANES_MAX];
 	struct ring_producer delivery[CONFIG_LANES_MAX];
 	struct ring_consumer completion[CONFIG_LANES_MAX];
-	struct ring_record head[CONFIG_LANES_MAX]; /* a completion taken but not settled yet */
-	bool has_head[CONFIG_LANES_MAX];
-	bool no_room; /* for what the next completion is to be put into a log */
+	struct {
+		struct ring_record record;
+		bool there;
+	} head[CONFIG_LANES_MAX]; /* a completion taken but not settled yet */
+	bool no_room;             /* for what the next completion is to be put into a log */
 
-	int bell_fd; /* eventfd: the worker wakes the router */
-	uint64_t bell_count;
-	struct io_request bell_request;
+	struct {
+		int fd; /* eventfd: the worker wakes the router */
+		uint64_t count;
+		struct io_request request;
+	} bell;
 
-	uint64_t cursor;     /* position of the next frame to look at */
+	struct cursor cursor;
 	uint64_t delivered;  /* highest sequence that was put into a ring or parked */
 	uint64_t in_flight;  /* delivered and not completed */
 	uint64_t unanswered; /* deliveries; also of what was settled meanwhile */
 	struct flights flights;
-	uint64_t
-	    failed_generation; /* of the state under which it answered the last 5xx that closes the gate */
+	/* Generation of the state under which it answered the last 5xx that closes the gate. */
+	uint64_t failed_generation;
 	uint64_t alone; /* a message that has cost a worker's life: nothing beside it; 0: none */
-	int pid_fd;     /* to end the worker by; -1 */
-	bool killed;
-	bool told_slow;       /* that it is to be killed was logged */
-	uint64_t attached_ns; /* CLOCK_MONOTONIC */
-	int full_lane;        /* the cursor waits for room in this one; -1: it does not */
-	uint64_t full_bytes;
+	struct {
+		int lane; /* the cursor waits for room in this one; -1: it does not */
+		uint64_t bytes;
+	} full;
 
-	/* A piece of the log read from disk, for a cursor that fell behind. */
-	uint8_t *window;
-	uint64_t window_position;
-	size_t window_length;
-	int window_fd;
-	uint64_t window_segment;
-	struct io_request window_request;
-	uint64_t window_retry_ns; /* CLOCK_MONOTONIC: not to be read before; 0: at once */
-	bool window_short;        /* the file ends where there should be more */
-	bool lost;     /* it answered for a message that cannot be read: it is to be let go */
-	bool let_go;   /* its log could not be read */
-	bool broken;   /* it broke the rules: nothing more is settled for it */
-	bool detached; /* freed when the back end lets go */
+	int pid_fd;           /* to end the worker by; -1 */
+	uint64_t attached_ns; /* CLOCK_MONOTONIC */
+	enum worker_state state;
+	enum worker_reason reason;
 };
 
 /* Ends it with SIGKILL: its end is seen when its connection closes. One that is gone already is fine, too. False: it

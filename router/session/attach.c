@@ -28,13 +28,14 @@ find_queue(struct router *router, const char *name)
 static void
 bell_rang(struct io_request *request, int64_t result)
 {
-	struct worker *worker = (void *)((char *)request - offsetof(struct worker, bell_request));
+	struct worker *worker = (void *)((char *)request - offsetof(struct worker, bell.request));
 	struct io *io = worker->connection->router->io;
 
 	/* The loop looks at all rings each turn; the bell only ends its sleep. */
-	if (!worker->detached && (result > 0 || result == -EINTR || result == -EAGAIN))
-		io->operations->read(io, worker->bell_fd, &worker->bell_count,
-		    sizeof(worker->bell_count), -1, &worker->bell_request);
+	if (worker->state != WORKER_DETACHED &&
+	    (result > 0 || result == -EINTR || result == -EAGAIN))
+		io->operations->read(io, worker->bell.fd, &worker->bell.count,
+		    sizeof(worker->bell.count), -1, &worker->bell.request);
 }
 
 static int
@@ -97,7 +98,7 @@ send_welcome(struct worker *worker)
 {
 	const struct policy *policy = &worker->queue->policy;
 	struct wire_header header = { .type = WIRE_WELCOME };
-	int fds[1 + CONFIG_LANES_MAX] = { worker->bell_fd };
+	int fds[1 + CONFIG_LANES_MAX] = { worker->bell.fd };
 	msgpack_sbuffer buffer;
 	msgpack_packer packer;
 	int rc;
@@ -161,8 +162,8 @@ new_worker(struct connection *connection, struct queue *queue)
 		return NULL;
 	worker->queue = queue;
 	worker->connection = connection;
-	worker->window_fd = worker->full_lane = worker->pid_fd = worker->bell_fd = -1;
-	worker->bell_request.done = bell_rang;
+	worker->cursor.window_fd = worker->full.lane = worker->pid_fd = worker->bell.fd = -1;
+	worker->bell.request.done = bell_rang;
 	for (unsigned i = 0; i < CONFIG_LANES_MAX; i++)
 		worker->lane_index[i] = -1;
 	return worker;
@@ -172,8 +173,8 @@ new_worker(struct connection *connection, struct queue *queue)
 static int
 open_descriptors(struct worker *worker)
 {
-	worker->bell_fd = eventfd(0, EFD_CLOEXEC);
-	if (worker->bell_fd < 0)
+	worker->bell.fd = eventfd(0, EFD_CLOEXEC);
+	if (worker->bell.fd < 0)
 		return -errno;
 	worker->pid_fd = pidfd_open((pid_t)worker->connection->peer_pid, 0);
 	if (worker->pid_fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
@@ -218,7 +219,7 @@ is_same_process(const struct worker *worker, const struct connection *connection
 static const char *
 end_other(struct worker *other, const struct connection *connection)
 {
-	bool killed = other->killed;
+	bool killed = other->state == WORKER_KILLED;
 
 	if (is_same_process(other, connection)) {
 		connection_close(other->connection);
@@ -311,8 +312,8 @@ attach_worker(struct connection *connection, const char *name, uint64_t lanes)
 		return;
 	}
 	worker->attached_ns = io_monotonic_ns();
-	worker->cursor = index_first_position(queue);
-	bell_rang(&worker->bell_request, -EAGAIN);
+	worker->cursor.position = index_first_position(queue);
+	bell_rang(&worker->bell.request, -EAGAIN);
 	event(EVENT_INFO, "worker.attached", "s:queue", name, "u:pid",
 	    (uint64_t)connection->peer_pid, "u:generation", queue->attached.generation, NULL);
 }
