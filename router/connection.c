@@ -200,7 +200,7 @@ free_connection(struct connection *connection)
 	if (connection->received_fd >= 0)
 		close(connection->received_fd);
 	close(connection->fd);
-	free(connection->in);
+	free(connection->in.data);
 	free(connection->out.data);
 	free(connection->sending.data);
 	free(connection);
@@ -245,19 +245,19 @@ connection_take_frames(struct connection *connection, connection_frame_handler *
 	while (!connection->closed && !connection->ending) {
 		if (connection->handlers != handlers) /* it has said HELLO */
 			return connection->handlers->consume(connection);
-		have = connection->in_end - connection->in_start;
+		have = connection->in.end - connection->in.start;
 		if (have < sizeof(header))
 			return 1;
-		memcpy(&header, connection->in + connection->in_start, sizeof(header));
+		memcpy(&header, connection->in.data + connection->in.start, sizeof(header));
 		if (!wire_header_valid(&header) || header.length > WIRE_SMALL_BYTES)
 			return -EPROTO;
 		if (have < sizeof(header) + header.length)
 			return 1;
-		payload = connection->in + connection->in_start + sizeof(header);
+		payload = connection->in.data + connection->in.start + sizeof(header);
 		rc = handle(connection, (enum wire_type)header.type, payload, header.length);
 		if (rc != 1)
 			return rc;
-		connection->in_start += sizeof(header) + header.length;
+		connection->in.start += sizeof(header) + header.length;
 	}
 	return 1;
 }
@@ -266,25 +266,25 @@ connection_take_frames(struct connection *connection, connection_frame_handler *
 static bool
 make_in_room(struct connection *connection)
 {
-	size_t left = connection->in_end - connection->in_start;
-	size_t capacity = connection->in_capacity;
+	size_t left = connection->in.end - connection->in.start;
+	size_t capacity = connection->in.capacity;
 	uint8_t *bigger;
 
-	if (connection->in_start > 0) {
-		memmove(connection->in, connection->in + connection->in_start, left);
-		connection->in_start = 0;
-		connection->in_end = left;
+	if (connection->in.start > 0) {
+		memmove(connection->in.data, connection->in.data + connection->in.start, left);
+		connection->in.start = 0;
+		connection->in.end = left;
 	}
 	if (left < capacity)
 		return true;
 	if (capacity >= IN_BYTES_MAX)
 		return false;
 	capacity = capacity * 2 > IN_BYTES_MAX ? IN_BYTES_MAX : capacity * 2;
-	bigger = realloc(connection->in, capacity);
+	bigger = realloc(connection->in.data, capacity);
 	if (bigger == NULL)
 		return false;
-	connection->in = bigger;
-	connection->in_capacity = capacity;
+	connection->in.data = bigger;
+	connection->in.capacity = capacity;
 	return true;
 }
 
@@ -335,7 +335,7 @@ received(struct io_request *request, int64_t result)
 		connection_close(connection);
 		return;
 	}
-	connection->in_end += (size_t)result;
+	connection->in.end += (size_t)result;
 	CRASH_POINT("publish.received");
 	consume(connection);
 }
@@ -353,8 +353,8 @@ receive_more(struct connection *connection)
 		connection_close(connection);
 		return;
 	}
-	message->buffer = connection->in + connection->in_end;
-	message->length = connection->in_capacity - connection->in_end;
+	message->buffer = connection->in.data + connection->in.end;
+	message->length = connection->in.capacity - connection->in.end;
 	message->request.done = received;
 	if (connection->role == 0)
 		io->operations->receive_message(io, connection->fd, message);
@@ -377,10 +377,10 @@ connection_new(struct router *router, int fd, const struct connection_handlers *
 	connection->opened_ns = io_monotonic_ns();
 	connection->fd = fd;
 	connection->received_fd = connection->receive.fd = -1;
-	connection->in_capacity = IN_BYTES;
-	connection->in = malloc(IN_BYTES);
+	connection->in.capacity = IN_BYTES;
+	connection->in.data = malloc(IN_BYTES);
 	TAILQ_INSERT_TAIL(&router->connections, connection, link);
-	if (connection->in != NULL)
+	if (connection->in.data != NULL)
 		return connection;
 	connection_close(connection);
 	return NULL;

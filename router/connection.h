@@ -6,7 +6,7 @@
  *
  *   0           durable          closed           length
  *   +--------------+---------------+----------------+
- *   | may be sent  | batch flying  | batch gathered |
+ *   | may be sent  |   in flight   | batch gathered |
  */
 #ifndef HEADGATE_ROUTER_CONNECTION_H
 #define HEADGATE_ROUTER_CONNECTION_H
@@ -37,6 +37,21 @@ struct connection_handlers {
 	bool (*freeable)(struct connection *);
 };
 
+/* A publisher's side of it (session/publish.h). */
+struct publisher {
+	struct topic *topic;
+	bool wants_receipts;
+	bool refusing;        /* said "try again": refuses everything behind it */
+	uint32_t left, bytes; /* messages, and bytes, of the PUBLISH frame being read */
+	uint64_t next_number;
+	struct {
+		uint64_t first;
+		uint32_t count;
+		uint16_t status;
+		bool duplicate;
+	} run; /* results that are not encoded yet */
+};
+
 struct connection {
 	TAILQ_ENTRY(connection) link;
 	struct router *router;
@@ -52,8 +67,10 @@ struct connection {
 	bool ending; /* closed when all of out is sent */
 	struct worker *worker;
 
-	uint8_t *in;
-	size_t in_capacity, in_start, in_end;
+	struct {
+		uint8_t *data;
+		size_t capacity, start, end;
+	} in;
 	struct io_message receive;
 	int received_fd; /* a worker's lock file, -1 */
 	bool fd_was_cut; /* it was sent, and there was no descriptor for it */
@@ -72,19 +89,7 @@ struct connection {
 		char message_id[ENVELOPE_ID_BYTES + 1];
 	} request; /* waits for what becomes of this message */
 
-	/* publishers */
-	struct topic *topic;
-	bool wants_receipts;
-	bool refusing;         /* said "try again": refuses everything behind it */
-	uint32_t publish_left; /* messages of the PUBLISH frame being read */
-	uint32_t publish_bytes;
-	uint64_t next_number;
-	struct {
-		uint64_t first;
-		uint32_t count;
-		uint16_t status;
-		bool duplicate;
-	} run; /* results that are not encoded yet */
+	struct publisher publisher;
 };
 
 /* Takes over a new descriptor. Returns NULL without memory. */

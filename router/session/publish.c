@@ -55,13 +55,13 @@ publish_flush_run(struct connection *connection)
 	struct fixed fixed = { .data = bytes, .capacity = sizeof(bytes) };
 	msgpack_packer packer;
 
-	if (connection->run.count == 0)
+	if (connection->publisher.run.count == 0)
 		return;
 	msgpack_packer_init(&packer, &fixed, write_fixed);
-	pack_result(&packer, connection->run.first, connection->run.count, connection->run.status,
-	    connection->run.duplicate);
+	pack_result(&packer, connection->publisher.run.first, connection->publisher.run.count,
+	    connection->publisher.run.status, connection->publisher.run.duplicate);
 	msgpack_pack_array(&packer, 0);
-	connection->run.count = 0;
+	connection->publisher.run.count = 0;
 	connection_frame(connection, WIRE_RESULT, fixed.data, fixed.length);
 }
 
@@ -69,12 +69,12 @@ publish_flush_run(struct connection *connection)
 static void
 answer_run(struct connection *connection, bool duplicate)
 {
-	if (connection->run.count > 0 && connection->run.duplicate != duplicate)
+	if (connection->publisher.run.count > 0 && connection->publisher.run.duplicate != duplicate)
 		publish_flush_run(connection);
-	if (connection->run.count++ == 0) {
-		connection->run.first = connection->next_number;
-		connection->run.status = 200;
-		connection->run.duplicate = duplicate;
+	if (connection->publisher.run.count++ == 0) {
+		connection->publisher.run.first = connection->publisher.next_number;
+		connection->publisher.run.status = 200;
+		connection->publisher.run.duplicate = duplicate;
 	}
 }
 
@@ -87,7 +87,7 @@ answer_receipt(struct connection *connection, bool duplicate, const unsigned que
 	msgpack_packer packer;
 
 	msgpack_packer_init(&packer, &fixed, write_fixed);
-	pack_result(&packer, connection->next_number, 1, 200, duplicate);
+	pack_result(&packer, connection->publisher.next_number, 1, 200, duplicate);
 	msgpack_pack_array(&packer, count);
 	for (unsigned i = 0; i < count; i++) {
 		msgpack_pack_array(&packer, 2);
@@ -107,16 +107,16 @@ answer_error(struct connection *connection, int status, const char *reason)
 
 	publish_flush_run(connection);
 	msgpack_packer_init(&packer, &fixed, write_fixed);
-	pack_result(&packer, connection->next_number, 1, status, false);
+	pack_result(&packer, connection->publisher.next_number, 1, status, false);
 	msgpack_pack_str(&packer, length);
 	msgpack_pack_str_body(&packer, reason, length);
 	connection_frame(connection, WIRE_RESULT, fixed.data, fixed.length);
 	if (status == 422)
 		atomic_fetch_add_explicit(
-		    &connection->topic->control->unroutable, 1, memory_order_relaxed);
+		    &connection->publisher.topic->control->unroutable, 1, memory_order_relaxed);
 	else
 		atomic_fetch_add_explicit(
-		    &connection->topic->control->refused, 1, memory_order_relaxed);
+		    &connection->publisher.topic->control->refused, 1, memory_order_relaxed);
 }
 
 /* The queues of the connection's topic that take this message. */
@@ -130,7 +130,7 @@ route(struct connection *connection, const struct envelope *envelope,
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
-		if (&router->topics[queue->topic] == connection->topic &&
+		if (&router->topics[queue->topic] == connection->publisher.topic &&
 		    !queue->config->dead_letters && filter_match(queue->filter, envelope))
 			queues[count++] = i;
 	}
@@ -178,7 +178,7 @@ refuse_for_now(struct connection *connection, const struct queue *queue, const c
 	char reason[REASON_BYTES];
 
 	snprintf(reason, sizeof(reason), "queue %s: %s: try again", queue->config->name, why);
-	connection->refusing = true;
+	connection->publisher.refusing = true;
 	answer_error(connection, 503, reason);
 }
 
@@ -198,7 +198,7 @@ room_text(int rc)
 static enum dedup_result
 deduplicate(struct connection *connection, const struct envelope *envelope)
 {
-	struct dedup *dedup = connection->topic->dedup;
+	struct dedup *dedup = connection->publisher.topic->dedup;
 	uint32_t now = router_seconds(connection->router);
 	struct dedup_hash hash;
 
@@ -219,8 +219,9 @@ store(struct connection *connection, const struct envelope *envelope, const void
 	for (unsigned i = 0; i < count; i++)
 		sequences[i] =
 		    queue_append(&connection->router->queues[queues[i]], bytes, length, group_hash);
-	atomic_fetch_add_explicit(&connection->topic->control->published, 1, memory_order_relaxed);
-	if (connection->wants_receipts)
+	atomic_fetch_add_explicit(
+	    &connection->publisher.topic->control->published, 1, memory_order_relaxed);
+	if (connection->publisher.wants_receipts)
 		answer_receipt(connection, false, queues, sequences, count);
 	else
 		answer_run(connection, false);
@@ -229,12 +230,13 @@ store(struct connection *connection, const struct envelope *envelope, const void
 static void
 count_duplicate(struct connection *connection, const unsigned queues[], unsigned count)
 {
-	atomic_fetch_add_explicit(&connection->topic->control->duplicates, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(
+	    &connection->publisher.topic->control->duplicates, 1, memory_order_relaxed);
 	for (unsigned i = 0; i < count; i++)
 		atomic_fetch_add_explicit(
 		    &connection->router->queues[queues[i]].control->counters.duplicates, 1,
 		    memory_order_relaxed);
-	if (connection->wants_receipts)
+	if (connection->publisher.wants_receipts)
 		answer_receipt(connection, true, NULL, NULL, 0);
 	else
 		answer_run(connection, true);
@@ -253,7 +255,7 @@ take_message(struct connection *connection, const void *bytes, size_t length)
 	int room;
 
 	router->batch.dirty = true; /* at least an answer waits */
-	if (connection->refusing) {
+	if (connection->publisher.refusing) {
 		answer_error(connection, 503, "behind a message that was asked to try again");
 		return true;
 	}
@@ -261,7 +263,7 @@ take_message(struct connection *connection, const void *bytes, size_t length)
 		answer_error(connection, 400, why);
 		return true;
 	}
-	if (envelope.topic != connection->topic->id) {
+	if (envelope.topic != connection->publisher.topic->id) {
 		answer_error(connection, 400, "a topic that is not this connection's");
 		return true;
 	}
@@ -299,8 +301,8 @@ take_message(struct connection *connection, const void *bytes, size_t length)
 static int
 begin_frame(struct connection *connection)
 {
-	const uint8_t *at = connection->in + connection->in_start;
-	size_t have = connection->in_end - connection->in_start;
+	const uint8_t *at = connection->in.data + connection->in.start;
+	size_t have = connection->in.end - connection->in.start;
 	struct wire_header header;
 	struct wire_publish publish;
 
@@ -311,13 +313,14 @@ begin_frame(struct connection *connection)
 	if (!wire_header_valid(&header) || header.type != WIRE_PUBLISH ||
 	    header.length < sizeof(publish) || publish.count == 0)
 		return -EPROTO;
-	if (connection->next_number != 0 && publish.first != connection->next_number)
+	if (connection->publisher.next_number != 0 &&
+	    publish.first != connection->publisher.next_number)
 		return -EPROTO;
 	publish_flush_run(connection);
-	connection->next_number = publish.first;
-	connection->publish_left = publish.count;
-	connection->publish_bytes = header.length - (uint32_t)sizeof(publish);
-	connection->in_start += sizeof(header) + sizeof(publish);
+	connection->publisher.next_number = publish.first;
+	connection->publisher.left = publish.count;
+	connection->publisher.bytes = header.length - (uint32_t)sizeof(publish);
+	connection->in.start += sizeof(header) + sizeof(publish);
 	return 0;
 }
 
@@ -330,29 +333,29 @@ publish_consume(struct connection *connection)
 		uint32_t length;
 		int rc;
 
-		if (connection->publish_left == 0) {
-			if (connection->publish_bytes != 0)
+		if (connection->publisher.left == 0) {
+			if (connection->publisher.bytes != 0)
 				return -EPROTO;
 			rc = begin_frame(connection);
 			if (rc != 0)
 				return rc;
 		}
-		at = connection->in + connection->in_start;
-		have = connection->in_end - connection->in_start;
+		at = connection->in.data + connection->in.start;
+		have = connection->in.end - connection->in.start;
 		if (have < sizeof(length))
 			return 1;
 		memcpy(&length, at, sizeof(length));
 		if (length > ENVELOPE_BODY_BYTES_MAX + ENVELOPE_OVERHEAD_BYTES ||
-		    sizeof(length) + length > connection->publish_bytes)
+		    sizeof(length) + length > connection->publisher.bytes)
 			return -EPROTO;
 		if (have < sizeof(length) + length)
 			return 1;
 		if (!take_message(connection, at + sizeof(length), length))
 			return 0;
-		connection->next_number++;
-		connection->publish_left--;
-		connection->publish_bytes -= (uint32_t)sizeof(length) + length;
-		connection->in_start += sizeof(length) + length;
+		connection->publisher.next_number++;
+		connection->publisher.left--;
+		connection->publisher.bytes -= (uint32_t)sizeof(length) + length;
+		connection->in.start += sizeof(length) + length;
 	}
 	return 1;
 }
@@ -370,14 +373,14 @@ void
 publish_welcome(struct connection *connection)
 {
 	const struct router *router = connection->router;
-	const struct config_topic *topic = connection->topic->config;
+	const struct config_topic *topic = connection->publisher.topic->config;
 	msgpack_sbuffer buffer;
 	msgpack_packer packer;
 
 	msgpack_sbuffer_init(&buffer);
 	msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
 	msgpack_pack_array(&packer, 7);
-	msgpack_pack_uint32(&packer, connection->topic->id);
+	msgpack_pack_uint32(&packer, connection->publisher.topic->id);
 	pack_text(&packer, topic->name);
 	msgpack_pack_uint64(&packer, router->config->max_message_bytes);
 	msgpack_pack_array(&packer, topic->group_by_count);

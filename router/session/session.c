@@ -171,13 +171,13 @@ welcome_publisher(struct connection *connection, const struct hello *hello)
 {
 	const struct router *router = connection->router;
 
-	connection->topic = find_topic(connection->router, hello->name);
-	connection->wants_receipts = hello->wants_receipts;
+	connection->publisher.topic = find_topic(connection->router, hello->name);
+	connection->publisher.wants_receipts = hello->wants_receipts;
 	if (is_kept(router, connection->fd, router->descriptors.own + router->descriptors.workers))
 		connection_refuse(connection, 503,
 		    "the router has no descriptor left for publishers (RLIMIT_NOFILE): too many "
 		    "are connected");
-	else if (connection->topic == NULL)
+	else if (connection->publisher.topic == NULL)
 		connection_refuse(connection, 404, "no topic of this name in the configuration");
 	else
 		publish_welcome(connection);

@@ -58,30 +58,35 @@ struct compactor {
 	uint64_t wait_until_ns; /* ... by then */
 	bool compacts;          /* there are live messages in them */
 	bool keep_ids;
-	int error;
 
 	/* What is read. */
 	size_t at; /* segment */
-	int in_fd;
-	uint8_t *in;
-	size_t in_start, in_end;
-	uint64_t in_offset; /* in the segment, behind in_end */
+	struct {
+		int fd;
+		uint8_t *data;
+		size_t start, end;
+		uint64_t offset; /* in the segment, behind end */
+	} in;
 
 	/* The ids: a header's room, then struct log_id. */
-	uint8_t *ids;
-	size_t ids_bytes, ids_capacity, ids_written;
-	size_t batch_ids; /* where those of the batch being read begin */
-	uint32_t newest_clock_s;
-	int ids_fd;
-	bool made_room; /* for them */
+	struct {
+		int fd;
+		uint8_t *data;
+		size_t bytes, capacity, written;
+		size_t batch; /* where those of the batch being read begin */
+		uint32_t newest_clock_s;
+		bool made_room; /* for them */
+	} ids;
 
 	/* The new segment. */
 	struct log_segment segment;
 	bool in_place; /* it has the name of the first that it replaces */
-	int out_fd;
-	uint8_t *out;
-	size_t out_used;
-	uint64_t out_offset; /* in the file, of out's first byte */
+	struct {
+		int fd;
+		uint8_t *data;
+		size_t used;
+		uint64_t offset; /* in the file, of the first byte of data */
+	} out;
 	uint64_t batch;      /* number of the batch that it is; 0: nothing copied yet */
 	uint64_t live_bytes; /* of all live messages that were found */
 	uint64_t segment_live, segment_live_bytes; /* those of the segment that is read */
@@ -104,7 +109,7 @@ compactor_new(struct router *router)
 		return NULL;
 	compactor->router = router;
 	compactor->request.done = request_done;
-	compactor->in_fd = compactor->out_fd = compactor->ids_fd = -1;
+	compactor->in.fd = compactor->out.fd = compactor->ids.fd = -1;
 	return compactor;
 }
 
@@ -137,13 +142,13 @@ new_ids_path(const struct compactor *compactor, uint64_t number, char path[LOG_P
 static void
 end_job(struct compactor *compactor)
 {
-	close_fd(&compactor->in_fd);
-	close_fd(&compactor->out_fd);
-	close_fd(&compactor->ids_fd);
-	free(compactor->in);
-	free(compactor->ids);
-	free(compactor->out);
-	compactor->in = compactor->ids = compactor->out = NULL;
+	close_fd(&compactor->in.fd);
+	close_fd(&compactor->out.fd);
+	close_fd(&compactor->ids.fd);
+	free(compactor->in.data);
+	free(compactor->ids.data);
+	free(compactor->out.data);
+	compactor->in.data = compactor->ids.data = compactor->out.data = NULL;
 	compactor->step = IDLE;
 }
 
@@ -160,11 +165,11 @@ undo_job(struct compactor *compactor)
 {
 	char path[LOG_PATH_BYTES];
 
-	if (compactor->out_fd >= 0) {
+	if (compactor->out.fd >= 0) {
 		new_segment_path(compactor, path);
 		io_unlink(path);
 	}
-	if (compactor->ids_fd >= 0) {
+	if (compactor->ids.fd >= 0) {
 		new_ids_path(compactor, ids_number(compactor), path);
 		io_unlink(path);
 	}
@@ -316,16 +321,16 @@ choose(struct compactor *compactor)
 static int
 grow_ids(struct compactor *compactor, size_t bytes)
 {
-	size_t more = compactor->ids_capacity ? 2 * compactor->ids_capacity : 1 << 16;
+	size_t more = compactor->ids.capacity ? 2 * compactor->ids.capacity : 1 << 16;
 	void *bigger;
 
-	if (compactor->ids_bytes + bytes <= compactor->ids_capacity)
+	if (compactor->ids.bytes + bytes <= compactor->ids.capacity)
 		return 0;
-	bigger = realloc(compactor->ids, more);
+	bigger = realloc(compactor->ids.data, more);
 	if (bigger == NULL)
 		return -ENOMEM;
-	compactor->ids = bigger;
-	compactor->ids_capacity = more;
+	compactor->ids.data = bigger;
+	compactor->ids.capacity = more;
 	return 0;
 }
 
@@ -346,8 +351,8 @@ keep_id(struct compactor *compactor, const struct log_frame *frame)
 	hash = dedup_hash(
 	    dedup, envelope.dedup_is_hash, envelope.dedup_id.data, envelope.dedup_id.length);
 	memcpy(id.hash, hash.word, sizeof(id.hash));
-	memcpy(compactor->ids + compactor->ids_bytes, &id, sizeof(id));
-	compactor->ids_bytes += sizeof(id);
+	memcpy(compactor->ids.data + compactor->ids.bytes, &id, sizeof(id));
+	compactor->ids.bytes += sizeof(id);
 	return 0;
 }
 
@@ -358,18 +363,19 @@ date_ids(struct compactor *compactor, const struct log_frame *frame)
 	const struct log_commit *end = (const void *)(frame + 1);
 	uint32_t clock_s = (uint32_t)(end->clock_ns / 1000000000 + 1);
 
-	for (; compactor->batch_ids < compactor->ids_bytes;
-	     compactor->batch_ids += sizeof(struct log_id))
-		memcpy(compactor->ids + compactor->batch_ids + offsetof(struct log_id, clock_s),
+	for (; compactor->ids.batch < compactor->ids.bytes;
+	     compactor->ids.batch += sizeof(struct log_id))
+		memcpy(
+		    compactor->ids.data + compactor->ids.batch + offsetof(struct log_id, clock_s),
 		    &clock_s, sizeof(clock_s));
-	if (clock_s > compactor->newest_clock_s)
-		compactor->newest_clock_s = clock_s;
+	if (clock_s > compactor->ids.newest_clock_s)
+		compactor->ids.newest_clock_s = clock_s;
 }
 
 static struct log_frame *
 place(struct compactor *compactor, enum log_type type, uint32_t length)
 {
-	struct log_frame *frame = (void *)(compactor->out + compactor->out_used);
+	struct log_frame *frame = (void *)(compactor->out.data + compactor->out.used);
 
 	memset(frame, 0, log_frame_bytes(length));
 	*frame = (struct log_frame){
@@ -385,7 +391,7 @@ static void
 finish_frame(struct compactor *compactor, struct log_frame *frame)
 {
 	log_frame_set_checksums(frame);
-	compactor->out_used += log_frame_bytes(frame->length);
+	compactor->out.used += log_frame_bytes(frame->length);
 }
 
 static void
@@ -446,12 +452,13 @@ take_frames(struct compactor *compactor)
 	const struct log_segment *segment = &compactor->queue->writer.old[compactor->at];
 	int rc;
 
-	while (compactor->in_end - compactor->in_start >= sizeof(struct log_frame)) {
-		const struct log_frame *frame = (const void *)(compactor->in + compactor->in_start);
-		size_t have = compactor->in_end - compactor->in_start;
+	while (compactor->in.end - compactor->in.start >= sizeof(struct log_frame)) {
+		const struct log_frame *frame =
+		    (const void *)(compactor->in.data + compactor->in.start);
+		size_t have = compactor->in.end - compactor->in.start;
 		enum log_frame_view view;
 
-		if (compactor->out_used > OUT_BYTES / 2)
+		if (compactor->out.used > OUT_BYTES / 2)
 			return 0;
 		view = log_frame_at(frame, have, segment->salt);
 		if (view == LOG_FRAME_MORE && frame->length <= IN_BYTES / 2)
@@ -461,7 +468,7 @@ take_frames(struct compactor *compactor)
 		rc = take_frame(compactor, frame);
 		if (rc != 0)
 			return rc;
-		compactor->in_start += log_frame_bytes(frame->length);
+		compactor->in.start += log_frame_bytes(frame->length);
 	}
 	return 1;
 }
@@ -472,12 +479,12 @@ open_next(struct compactor *compactor)
 	const struct writer *writer = &compactor->queue->writer;
 	char path[LOG_PATH_BYTES];
 
-	close_fd(&compactor->in_fd);
+	close_fd(&compactor->in.fd);
 	log_segment_path(path, writer->dir, writer->old[compactor->at].number);
-	compactor->in_fd = file_open(path, O_RDONLY, 0);
-	compactor->in_start = compactor->in_end = 0;
-	compactor->in_offset = LOG_HEADER_BYTES;
-	return compactor->in_fd < 0 ? -errno : 0;
+	compactor->in.fd = file_open(path, O_RDONLY, 0);
+	compactor->in.start = compactor->in.end = 0;
+	compactor->in.offset = LOG_HEADER_BYTES;
+	return compactor->in.fd < 0 ? -errno : 0;
 }
 
 static void
@@ -485,14 +492,14 @@ read_more(struct compactor *compactor)
 {
 	const struct log_segment *segment = &compactor->queue->writer.old[compactor->at];
 	struct io *io = compactor->router->io;
-	size_t keep = compactor->in_end - compactor->in_start;
-	uint64_t left = segment->data_bytes - compactor->in_offset;
+	size_t keep = compactor->in.end - compactor->in.start;
+	uint64_t left = segment->data_bytes - compactor->in.offset;
 
-	memmove(compactor->in, compactor->in + compactor->in_start, keep);
-	compactor->in_start = 0;
-	compactor->in_end = keep;
-	io->operations->read(io, compactor->in_fd, compactor->in + keep,
-	    left < READ_BYTES ? left : READ_BYTES, (int64_t)compactor->in_offset,
+	memmove(compactor->in.data, compactor->in.data + compactor->in.start, keep);
+	compactor->in.start = 0;
+	compactor->in.end = keep;
+	io->operations->read(io, compactor->in.fd, compactor->in.data + keep,
+	    left < READ_BYTES ? left : READ_BYTES, (int64_t)compactor->in.offset,
 	    &compactor->request);
 }
 
@@ -502,8 +509,8 @@ write_messages(struct compactor *compactor)
 	struct io *io = compactor->router->io;
 
 	compactor->step = WRITING_MESSAGES;
-	io->operations->write(io, compactor->out_fd, compactor->out,
-	    compactor->out_used & ~(size_t)(LOG_BLOCK_BYTES - 1), (int64_t)compactor->out_offset,
+	io->operations->write(io, compactor->out.fd, compactor->out.data,
+	    compactor->out.used & ~(size_t)(LOG_BLOCK_BYTES - 1), (int64_t)compactor->out.offset,
 	    &compactor->request);
 }
 
@@ -523,9 +530,9 @@ note_live(struct compactor *compactor)
 static int
 finish_segment(struct compactor *compactor)
 {
-	if (compactor->in_start != compactor->in_end)
+	if (compactor->in.start != compactor->in.end)
 		return -EBADMSG;
-	posix_fadvise(compactor->in_fd, 0, 0, POSIX_FADV_DONTNEED);
+	posix_fadvise(compactor->in.fd, 0, 0, POSIX_FADV_DONTNEED);
 	note_live(compactor);
 	compactor->at++;
 	return compactor->at < compactor->first + compactor->count ? open_next(compactor) : 0;
@@ -552,15 +559,15 @@ open_out(struct compactor *compactor)
 		.created_ns = first->created_ns,
 	};
 	io_random(&compactor->segment.salt, sizeof(compactor->segment.salt));
-	compactor->out = aligned_alloc(LOG_BLOCK_BYTES, OUT_BYTES);
-	if (compactor->out == NULL)
+	compactor->out.data = aligned_alloc(LOG_BLOCK_BYTES, OUT_BYTES);
+	if (compactor->out.data == NULL)
 		return -ENOMEM;
 	new_segment_path(compactor, path);
-	compactor->out_fd = io_open_log(path, true, writer->direct);
-	compactor->out_offset = LOG_HEADER_BYTES;
-	compactor->out_used = 0;
+	compactor->out.fd = io_open_log(path, true, writer->direct);
+	compactor->out.offset = LOG_HEADER_BYTES;
+	compactor->out.used = 0;
 	compactor->batch = 0;
-	return compactor->out_fd < 0 ? compactor->out_fd : 0;
+	return compactor->out.fd < 0 ? compactor->out.fd : 0;
 }
 
 /* The copied messages are one batch: its end, and a pad to the file's end. */
@@ -585,7 +592,7 @@ end_messages(struct compactor *compactor)
 
 	memcpy(frame + 1, &payload, sizeof(payload));
 	finish_frame(compactor, frame);
-	pad = log_pad_bytes(compactor->out_used);
+	pad = log_pad_bytes(compactor->out.used);
 	if (pad > 0)
 		finish_frame(compactor,
 		    place(compactor, LOG_PAD, (uint32_t)(pad - sizeof(struct log_frame))));
@@ -601,16 +608,16 @@ write_header(struct compactor *compactor)
 	struct log_segment_header header;
 	int rc;
 
-	segment->size = segment->data_bytes = compactor->out_offset;
+	segment->size = segment->data_bytes = compactor->out.offset;
 	log_segment_make_header(segment, writer->log_id, writer->queue, &header);
 	rc = log_segment_header_check(&header);
 	if (rc != 0)
 		return rc;
-	memset(compactor->out, 0, LOG_HEADER_BYTES);
-	memcpy(compactor->out, &header, sizeof(header));
+	memset(compactor->out.data, 0, LOG_HEADER_BYTES);
+	memcpy(compactor->out.data, &header, sizeof(header));
 	compactor->step = WRITING_HEADER;
 	io->operations->write(
-	    io, compactor->out_fd, compactor->out, LOG_HEADER_BYTES, 0, &compactor->request);
+	    io, compactor->out.fd, compactor->out.data, LOG_HEADER_BYTES, 0, &compactor->request);
 	return 0;
 }
 
@@ -618,10 +625,10 @@ static void
 write_ids(struct compactor *compactor)
 {
 	struct io *io = compactor->router->io;
-	size_t left = compactor->ids_bytes - compactor->ids_written;
+	size_t left = compactor->ids.bytes - compactor->ids.written;
 
-	io->operations->write(io, compactor->ids_fd, compactor->ids + compactor->ids_written,
-	    left < IDS_WRITE_BYTES ? left : IDS_WRITE_BYTES, (int64_t)compactor->ids_written,
+	io->operations->write(io, compactor->ids.fd, compactor->ids.data + compactor->ids.written,
+	    left < IDS_WRITE_BYTES ? left : IDS_WRITE_BYTES, (int64_t)compactor->ids.written,
 	    &compactor->request);
 }
 
@@ -630,9 +637,9 @@ write_ids(struct compactor *compactor)
 static int
 make_room(struct compactor *compactor)
 {
-	if (compactor->made_room)
+	if (compactor->ids.made_room)
 		return -ENOSPC;
-	compactor->made_room = true;
+	compactor->ids.made_room = true;
 	queue_disk_full(&compactor->queue->writer);
 	for (size_t i = 0; i < compactor->count; i++) /* where the file system can do that */
 		segments_punch(&compactor->queue->writer, compactor->first + i);
@@ -642,25 +649,25 @@ make_room(struct compactor *compactor)
 static int
 begin_ids(struct compactor *compactor)
 {
-	struct log_ids_header *header = (void *)compactor->ids;
+	struct log_ids_header *header = (void *)compactor->ids.data;
 	char path[LOG_PATH_BYTES];
 
 	*header = (struct log_ids_header){
 		.log_id = compactor->queue->writer.log_id,
 		.number = ids_number(compactor),
 		.key = compactor->router->key,
-		.newest_clock_s = compactor->newest_clock_s,
-		.count = (compactor->ids_bytes - sizeof(*header)) / sizeof(struct log_id),
+		.newest_clock_s = compactor->ids.newest_clock_s,
+		.count = (compactor->ids.bytes - sizeof(*header)) / sizeof(struct log_id),
 	};
 	log_ids_set_checksums(header, (const void *)(header + 1));
 	new_ids_path(compactor, header->number, path);
-	compactor->ids_fd = io_open_log(path, true, false);
-	if (io_is_full(compactor->ids_fd) && make_room(compactor) == 0)
-		compactor->ids_fd = io_open_log(path, true, false);
-	if (compactor->ids_fd < 0)
-		return compactor->ids_fd;
+	compactor->ids.fd = io_open_log(path, true, false);
+	if (io_is_full(compactor->ids.fd) && make_room(compactor) == 0)
+		compactor->ids.fd = io_open_log(path, true, false);
+	if (compactor->ids.fd < 0)
+		return compactor->ids.fd;
 	compactor->step = WRITING_IDS;
-	compactor->ids_written = 0;
+	compactor->ids.written = 0;
 	write_ids(compactor);
 	return 0;
 }
@@ -674,7 +681,7 @@ finish_ids(struct compactor *compactor)
 
 	new_ids_path(compactor, ids_number(compactor), from);
 	log_ids_path(to, dir, ids_number(compactor));
-	close_fd(&compactor->ids_fd);
+	close_fd(&compactor->ids.fd);
 	CRASH_POINT("ids.written");
 	rc = io_rename(from, to);
 	CRASH_POINT("ids.renamed");
@@ -682,7 +689,7 @@ finish_ids(struct compactor *compactor)
 		rc = log_sync_dir(dir);
 	CRASH_POINT("ids.durable");
 	return rc == 0
-	    ? queue_add_ids(compactor->queue, ids_number(compactor), compactor->newest_clock_s)
+	    ? queue_add_ids(compactor->queue, ids_number(compactor), compactor->ids.newest_clock_s)
 	    : rc;
 }
 
@@ -711,7 +718,7 @@ take_place(struct compactor *compactor)
 	if (!compactor->in_place) {
 		new_segment_path(compactor, from);
 		log_segment_path(to, dir, compactor->segment.number);
-		close_fd(&compactor->out_fd);
+		close_fd(&compactor->out.fd);
 		CRASH_POINT("move.header_written");
 		rc = io_rename(from, to);
 		CRASH_POINT("move.renamed");
@@ -776,16 +783,16 @@ wait_to_free(struct compactor *compactor)
 static int
 finish_copy(struct compactor *compactor)
 {
-	if (compactor->ids_bytes > sizeof(struct log_ids_header) && compactor->ids_written == 0)
+	if (compactor->ids.bytes > sizeof(struct log_ids_header) && compactor->ids.written == 0)
 		return begin_ids(compactor);
 	if (compactor->segment.messages > 0) {
 		CRASH_POINT("cleaner.copied");
 		return write_header(compactor);
 	}
-	if (compactor->out_fd >= 0) { /* the last live message has been settled meanwhile */
+	if (compactor->out.fd >= 0) { /* the last live message has been settled meanwhile */
 		char path[LOG_PATH_BYTES];
 
-		close_fd(&compactor->out_fd);
+		close_fd(&compactor->out.fd);
 		new_segment_path(compactor, path);
 		io_unlink(path);
 	}
@@ -805,17 +812,17 @@ begin_copy(struct compactor *compactor)
 	int rc = 0;
 
 	compactor->segment = (struct log_segment){ 0 };
-	compactor->ids_bytes = compactor->ids_capacity = compactor->ids_written = 0;
-	compactor->newest_clock_s = 0;
+	compactor->ids.bytes = compactor->ids.capacity = compactor->ids.written = 0;
+	compactor->ids.newest_clock_s = 0;
 	compactor->live_bytes = compactor->segment_live = compactor->segment_live_bytes = 0;
-	compactor->made_room = compactor->in_place = false;
+	compactor->ids.made_room = compactor->in_place = false;
 	if (!compactor->compacts && !compactor->keep_ids)
 		return free_segments(compactor);
 	compactor->at = compactor->first;
-	compactor->in = malloc(IN_BYTES);
-	if (compactor->in == NULL || grow_ids(compactor, sizeof(struct log_ids_header)) != 0)
+	compactor->in.data = malloc(IN_BYTES);
+	if (compactor->in.data == NULL || grow_ids(compactor, sizeof(struct log_ids_header)) != 0)
 		return -ENOMEM;
-	compactor->ids_bytes = compactor->batch_ids = sizeof(struct log_ids_header);
+	compactor->ids.bytes = compactor->ids.batch = sizeof(struct log_ids_header);
 	if (compactor->compacts)
 		rc = open_out(compactor);
 	if (rc == 0)
@@ -838,7 +845,7 @@ go_on_reading(struct compactor *compactor)
 		write_messages(compactor);
 	if (rc <= 0)
 		return rc;
-	if (compactor->in_offset == writer->old[compactor->at].data_bytes) {
+	if (compactor->in.offset == writer->old[compactor->at].data_bytes) {
 		rc = finish_segment(compactor);
 		if (rc != 0)
 			return rc;
@@ -864,14 +871,14 @@ messages_written(struct compactor *compactor)
 {
 	size_t written = (size_t)compactor->result;
 
-	compactor->out_used -= written;
-	compactor->out_offset += written;
-	memmove(compactor->out, compactor->out + written, compactor->out_used);
+	compactor->out.used -= written;
+	compactor->out.offset += written;
+	memmove(compactor->out.data, compactor->out.data + written, compactor->out.used);
 	if (written % LOG_BLOCK_BYTES != 0)
 		return -EIO;
 	if (compactor->at < compactor->first + compactor->count)
 		return go_on_reading(compactor);
-	if (compactor->out_used > 0) {
+	if (compactor->out.used > 0) {
 		write_messages(compactor);
 		return 0;
 	}
@@ -883,8 +890,8 @@ ids_written(struct compactor *compactor)
 {
 	int rc;
 
-	compactor->ids_written += (size_t)compactor->result;
-	if (compactor->ids_written < compactor->ids_bytes) {
+	compactor->ids.written += (size_t)compactor->result;
+	if (compactor->ids.written < compactor->ids.bytes) {
 		write_ids(compactor);
 		return 0;
 	}
@@ -909,8 +916,8 @@ go_on(struct compactor *compactor)
 	case WAITING:
 		return begin_copy(compactor);
 	case READING:
-		compactor->in_end += (size_t)compactor->result;
-		compactor->in_offset += (size_t)compactor->result;
+		compactor->in.end += (size_t)compactor->result;
+		compactor->in.offset += (size_t)compactor->result;
 		return go_on_reading(compactor);
 	case WRITING_MESSAGES:
 		return messages_written(compactor);
