@@ -1,4 +1,4 @@
-# The include graph of the project's own files: no circle, and no arrow against the order in HACKING.md ("Order").
+# How the sources hang together. The include graph of the project's own files: no circle, and no arrow against the order in HACKING.md ("Order").
 # A module is a .c file with its header; what includes what is asked of modules.
 . "${top_srcdir:?}/tests/lib.sh"
 
@@ -59,9 +59,24 @@ awk -v order="$dir/order" '
 
 tsort "$dir/checked" >/dev/null 2>"$dir/circles"
 
+# Structs of the router that have more than 25 members: "file: struct: members" a line.
+(cd "$top_srcdir" && awk '
+  /^(static )?struct [a-z_]+ \{$/ { name = $(NF - 1); depth = 1; members = 0; next }
+  !depth || /^\t*(\/?\*| \*)/ { next }
+  {
+    gsub(/\/\*.*|\(.*\)/, "")
+    was = depth
+    depth += gsub(/\{/, "{") - gsub(/\}/, "}")
+    if (depth == 1 && /;/)
+      members += 1 + (was == 1 ? gsub(/,/, ",") : 0)
+    if (depth == 0 && members > 25)
+      print FILENAME ": " name ": " members
+  }' $(find router -name '*.[ch]')) >"$dir/large"
+
 ok "there is an order" test "$(wc -l <"$dir/order")" -ge 9
 ok "there are arrows" test "$(wc -l <"$dir/arrows")" -ge 200
 is "no arrow points against the order" '' "$(cat "$dir/against")"
 is "no modules form a circle" '' "$(cat "$dir/circles")"
 is "each exception is there" '' "$(comm -13 "$dir/arrows" "$dir/exceptions")"
+is "no struct of the router has more than 25 members" '' "$(cat "$dir/large")"
 done_testing

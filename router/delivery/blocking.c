@@ -79,7 +79,7 @@ is_given_up(const struct config_queue *config, const struct group *group, uint64
 }
 
 static void
-note_failure(struct queue *queue, struct group *group, uint64_t sequence, uint16_t status,
+block_group(struct queue *queue, struct group *group, uint64_t sequence, uint16_t status,
     const char *reason)
 {
 	const struct config_queue *config = queue->config;
@@ -129,7 +129,7 @@ blocking_failed(struct worker *worker, struct group *group, struct parked parked
 
 	if (!group_give_back(&queue->groups, group, parked))
 		return -ENOMEM;
-	note_failure(queue, group, parked.sequence, status, reason);
+	block_group(queue, group, parked.sequence, status, reason);
 	return 0;
 }
 
@@ -145,7 +145,7 @@ open_if_empty(struct queue *queue, struct group *group)
 {
 	uint64_t hash = group->hash;
 
-	if (group->flying > 0 || group_next(group) != NULL)
+	if (group->in_flight > 0 || group_next(group) != NULL)
 		return;
 	event(EVENT_INFO, "group.opened", "s:queue", queue->config->name, "u:sequence",
 	    group->sequence, NULL);
@@ -177,7 +177,7 @@ blocking_request(struct queue *queue, struct group *group, uint64_t skip)
 	if (skip != 0)
 		group->skip = skip;
 	group->due_ns = io_monotonic_ns();
-	if (group->flying == 0)
+	if (group->in_flight == 0)
 		groups_set_ready(&queue->groups, group);
 }
 
@@ -246,7 +246,7 @@ deliver_group(struct worker *worker, struct group *group, unsigned *left)
 	uint32_t most = group->releasing ? FLYING_MAX : 1;
 	int rc = 1;
 
-	while (rc == 1 && *left > 0 && group->flying < most && group_next(group) != NULL &&
+	while (rc == 1 && *left > 0 && group->in_flight < most && group_next(group) != NULL &&
 	    !is_held_back(worker->queue, group)) {
 		rc = deliver_next(worker, group);
 		(*left)--;

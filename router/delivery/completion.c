@@ -20,7 +20,7 @@ completion_find(const struct worker *worker, uint64_t sequence, struct redeliver
 {
 	struct queue *queue = worker->queue;
 
-	*redelivery = groups_flying(&queue->groups, sequence);
+	*redelivery = groups_in_flight(&queue->groups, sequence);
 	if (*redelivery == NULL)
 		return (struct parked){ sequence, flights_find(&worker->flights, sequence) };
 	if (group_in_lanes((*redelivery)->group, worker->lanes, queue->config->lanes))
@@ -104,7 +104,7 @@ count_handlers(const struct queue *queue, const struct lane_completion *completi
 /* Ends a message by its outcome. Returns 1; 0 when it was settled before; -EAGAIN when there is no room for
  * that now, or the message could not be read; -EBADMSG; or -ENOMEM. */
 static int
-settle(struct worker *worker, const struct lane_completion *completion, uint64_t position,
+end_message(struct worker *worker, const struct lane_completion *completion, uint64_t position,
     const struct redelivery *redelivery, const char *reason)
 {
 	struct queue *queue = worker->queue;
@@ -214,7 +214,7 @@ static int
 take_ended(struct worker *worker, const struct lane_completion *completion, uint64_t position,
     struct redelivery *redelivery, const char *reason)
 {
-	int rc = settle(worker, completion, position, redelivery, reason);
+	int rc = end_message(worker, completion, position, redelivery, reason);
 
 	if (rc == -EBADMSG) {
 		lose(worker, completion->sequence);

@@ -53,7 +53,7 @@ flights_drop_oldest(struct flights *flights)
 
 /* The entry of this message, or NULL. */
 static struct flight *
-find(const struct flights *flights, uint64_t sequence)
+find_flight(const struct flights *flights, uint64_t sequence)
 {
 	size_t low = 0, high = flights->count;
 
@@ -74,7 +74,7 @@ find(const struct flights *flights, uint64_t sequence)
 uint64_t
 flights_find(const struct flights *flights, uint64_t sequence)
 {
-	const struct flight *flight = find(flights, sequence);
+	const struct flight *flight = find_flight(flights, sequence);
 
 	return flight == NULL ? 0 : flight->position;
 }
@@ -82,7 +82,7 @@ flights_find(const struct flights *flights, uint64_t sequence)
 void
 flights_remove(struct flights *flights, uint64_t sequence)
 {
-	struct flight *flight = find(flights, sequence);
+	struct flight *flight = find_flight(flights, sequence);
 
 	if (flight != NULL)
 		flight->position = 0;

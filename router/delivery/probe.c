@@ -83,7 +83,7 @@ open_ended(struct queue *queue, uint64_t word, struct control_detail *detail)
 }
 
 static void
-repair(struct queue *queue, uint64_t word)
+stop_unknown(struct queue *queue, uint64_t word)
 {
 	struct control_detail detail = { .since_ns = 0 };
 	uint64_t now;
@@ -107,7 +107,7 @@ probe_look(struct queue *queue)
 		return;
 	control_read_state(&queue->router->control, queue->number, &word, &detail);
 	if (control_state_name(control_word_state(word)) == NULL) {
-		repair(queue, word);
+		stop_unknown(queue, word);
 		return;
 	}
 	if (control_word_state(word) != CONTROL_PROBING)

@@ -24,7 +24,7 @@ file_path(char path[PATH_MAX], const char *dir)
 }
 
 static int
-complain(char *error, size_t error_bytes, int rc, const char *path)
+lock_failed(char *error, size_t error_bytes, int rc, const char *path)
 {
 	snprintf(error, error_bytes, "%s: %s", path, strerror(-rc));
 	return rc;
@@ -41,7 +41,7 @@ holder(int file_fd)
 
 /* Only who has the directory has written its number; headgatectl check locks the file alone. */
 static int
-complain_of_other(char *error, size_t error_bytes, const char *dir, bool has_dir)
+refuse_second(char *error, size_t error_bytes, const char *dir, bool has_dir)
 {
 	char path[PATH_MAX], who[64] = "";
 	long pid = 0;
@@ -140,9 +140,9 @@ place_lock(struct place_lock *lock, const char *dir, char *error, size_t error_b
 	if (rc == 0)
 		rc = lock_file(lock, dir, TRIES);
 	if (rc == -EBUSY)
-		return complain_of_other(error, error_bytes, dir, has_dir);
+		return refuse_second(error, error_bytes, dir, has_dir);
 	file_path(path, dir);
-	return rc == 0 ? 0 : complain(error, error_bytes, rc, path);
+	return rc == 0 ? 0 : lock_failed(error, error_bytes, rc, path);
 }
 
 /* What is not held is not missed. */
@@ -204,8 +204,8 @@ place_lock_again(struct place_lock *lock, struct place_lock *first, const char *
 		rc = lock_file(&again, dir, 1);
 	if (rc != 0) {
 		place_unlock(&again);
-		return rc == -EBUSY ? complain_of_other(error, error_bytes, dir, false)
-				    : complain(error, error_bytes, rc, path);
+		return rc == -EBUSY ? refuse_second(error, error_bytes, dir, false)
+				    : lock_failed(error, error_bytes, rc, path);
 	}
 	if (dir_there) {
 		again.dir_fd = lock->dir_fd;

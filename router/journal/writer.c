@@ -234,7 +234,7 @@ writer_touch(struct writer *writer)
  */
 
 static void
-write_flying(struct writer *writer)
+write_flight(struct writer *writer)
 {
 	writer->io->operations->write(writer->io, writer->in_flight.fd, writer->in_flight.data,
 	    writer->in_flight.length, writer->in_flight.offset, &writer->in_flight.request);
@@ -258,7 +258,7 @@ look_again(const struct writer *writer)
 }
 
 static void
-flying_ended(struct writer *writer)
+flight_ended(struct writer *writer)
 {
 	if (writer->in_flight.closes)
 		io_close(writer->in_flight.fd);
@@ -270,7 +270,7 @@ flying_ended(struct writer *writer)
 }
 
 static void
-flying_synced(struct io_request *request, int64_t result)
+flight_synced(struct io_request *request, int64_t result)
 {
 	struct writer *writer = CONTAINER_OF(request, struct writer, in_flight.request);
 
@@ -283,16 +283,16 @@ flying_synced(struct io_request *request, int64_t result)
 		return;
 	}
 	CRASH_POINT("log.synced");
-	flying_ended(writer);
+	flight_ended(writer);
 }
 
 static void
-flying_written(struct io_request *request, int64_t result)
+flight_written(struct io_request *request, int64_t result)
 {
 	struct writer *writer = CONTAINER_OF(request, struct writer, in_flight.request);
 
 	if (result == -EINTR || result == -EAGAIN) {
-		write_flying(writer);
+		write_flight(writer);
 		return;
 	}
 	result = journal_whole_blocks(result);
@@ -304,16 +304,16 @@ flying_written(struct io_request *request, int64_t result)
 	writer->in_flight.length -= (size_t)result;
 	writer->in_flight.offset += result;
 	if (writer->in_flight.length > 0) {
-		write_flying(writer);
+		write_flight(writer);
 		return;
 	}
 	CRASH_POINT("log.written");
 	if (writer->in_flight.synced) {
-		writer->in_flight.request.done = flying_synced;
+		writer->in_flight.request.done = flight_synced;
 		writer->io->operations->sync(writer->io, writer->in_flight.fd, request);
 		return;
 	}
-	flying_ended(writer);
+	flight_ended(writer);
 }
 
 void
@@ -330,7 +330,7 @@ writer_commit(struct writer *writer, const struct log_commit *end, const uint64_
 	writer_finish(writer, frame);
 
 	place_pad(writer);
-	writer->in_flight.request.done = flying_written;
+	writer->in_flight.request.done = flight_written;
 	writer->in_flight.start = writer->sealed;
 	writer->in_flight.salt = writer->active.segment.salt;
 	writer->in_flight.data = tail_at(writer, writer->sealed);
@@ -343,7 +343,7 @@ writer_commit(struct writer *writer, const struct log_commit *end, const uint64_
 	writer->unsynced = writer->cached && !end->synced;
 	writer->wants_barrier = false;
 	writer->batch_start = 0;
-	write_flying(writer);
+	write_flight(writer);
 }
 
 /*

@@ -14,7 +14,7 @@
  *
  * Durable is what is so in all logs of its batch: before, it may yet be cut, and nobody is told of it. In a
  * log that is *cached* (durability = os) it is what was written, and may be in the page cache only. It becomes
- * durable for good with the next barrier (log/format.h). There is one before a segment takes no more: so only
+ * durable for good with the next barrier (log/format.h). There is one before a segment is sealed: so only
  * the active one has anything that a power cut may take.
  *
  * One batch is gathered while the one before it is on its way to the disk. Each batch lies in one

@@ -6,7 +6,7 @@
 
 #include "router/state.h"
 
-/* Brings the figures in the control segment up to date. */
+/* Brings the counters in the control segment up to date. */
 void counters_publish(struct queue *);
 /* Those of blocked groups: whoever is told that a group is blocked, or open, finds it so there. */
 void counters_publish_groups(struct queue *);

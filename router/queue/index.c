@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MARK_BYTES = 256 << 10 }; /* a mark for at least this much of the log */
+enum { ENTRY_BYTES = 256 << 10 }; /* an entry for at least this much of the log */
 
 int
 index_add(struct queue *queue, uint64_t position, uint64_t sequence, uint64_t time_ns)
 {
 	if (queue->index.count > 0 &&
-	    position - queue->index.entries[queue->index.count - 1].position < MARK_BYTES)
+	    position - queue->index.entries[queue->index.count - 1].position < ENTRY_BYTES)
 		return 0;
 	if (queue->index.count == queue->index.capacity) {
 		size_t more = queue->index.capacity ? 2 * queue->index.capacity : 64;
@@ -75,12 +75,12 @@ index_move(struct queue *queue, uint64_t from, uint64_t to, uint64_t sequence)
 	bool placed = false;
 
 	for (size_t i = 0; i < queue->index.count; i++) {
-		const struct index_entry mark = queue->index.entries[i];
+		const struct index_entry entry = queue->index.entries[i];
 
-		if (mark.position < from || mark.position >= to) {
-			queue->index.entries[kept++] = mark;
+		if (entry.position < from || entry.position >= to) {
+			queue->index.entries[kept++] = entry;
 		} else if (!placed) {
-			first.time_ns = mark.time_ns;
+			first.time_ns = entry.time_ns;
 			queue->index.entries[kept++] = first;
 			placed = true;
 		}

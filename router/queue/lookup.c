@@ -16,7 +16,7 @@ enum {
 	WALK_READ_BYTES = 256 << 10 /* where what comes behind is looked at, too */
 };
 
-/* Walks the log's memory from the first mark on. Returns the frame of the first message that is not
+/* Walks the log's memory from the first index entry on. Returns the frame of the first message that is not
  * settled and has at least this sequence, or NULL; *position is how far it came. */
 static const struct log_frame *
 find_in_tail(const struct queue *queue, uint64_t sequence, uint64_t *position)
@@ -168,7 +168,8 @@ lookup_frame(
 /* The message with this sequence, which is not settled, looked for from *position on. Returns 1: that is where it
  * stands; 0: it is not durable yet; -EBADMSG: it is not there; -EAGAIN: it could not be read. */
 static int
-find(struct queue *queue, uint64_t sequence, uint64_t *position, const struct log_frame **found)
+find_from(
+    struct queue *queue, uint64_t sequence, uint64_t *position, const struct log_frame **found)
 {
 	struct piece piece = { .data = queue->router->scratch };
 
@@ -196,7 +197,7 @@ lookup_find(struct queue *queue, uint64_t sequence, const struct log_frame **fou
 	uint64_t position = queue->index.count == 0
 	    ? queue->writer.durable
 	    : queue->index.entries[index_find(queue, sequence)].position;
-	int rc = find(queue, sequence, &position, found);
+	int rc = find_from(queue, sequence, &position, found);
 
 	return rc == 0 ? -EBADMSG : rc;
 }
@@ -213,20 +214,20 @@ lookup_message(
 uint64_t
 lookup_oldest_ns(struct queue *queue, uint64_t head, bool *again)
 {
-	struct index_entry *mark = &queue->index.entries[index_first(queue)];
-	uint64_t position = mark->position;
+	struct index_entry *entry = &queue->index.entries[index_first(queue)];
+	uint64_t position = entry->position;
 	const struct log_frame *frame;
 	struct envelope envelope;
-	int rc = find(queue, head, &position, &frame);
+	int rc = find_from(queue, head, &position, &frame);
 
 	*again = rc != 1 && rc != -EBADMSG;
 	if (rc == 1 && open_frame(frame, &envelope) == 0)
-		*mark = (struct index_entry){
+		*entry = (struct index_entry){
 			.position = position,
 			.sequence = head,
 			.time_ns = envelope.published_ns,
 		};
-	return rc == 0 ? 0 : mark->time_ns;
+	return rc == 0 ? 0 : entry->time_ns;
 }
 
 void

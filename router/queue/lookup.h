@@ -29,8 +29,8 @@ int lookup_message(
 /* Its message id; "" when it cannot be read. */
 void lookup_message_id(
     struct queue *, uint64_t position, uint64_t sequence, char id[CONTROL_ID_BYTES]);
-/* Publish time of the head, the oldest message that is not settled; when it cannot be read that of its mark, and
- * 0 while it is not durable. The mark is moved there: what is before it is not walked through again. *again: it
+/* Publish time of the head, the oldest message that is not settled; when it cannot be read that of its index entry, and
+ * 0 while it is not durable. The entry is moved there: what is before it is not walked through again. *again: it
  * is to be looked for once more. */
 uint64_t lookup_oldest_ns(struct queue *, uint64_t head, bool *again);
 

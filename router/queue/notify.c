@@ -42,7 +42,7 @@ struct notify {
 };
 
 static void
-complain(const struct queue *queue, const char *what, int error)
+log_failed(const struct queue *queue, const char *what, int error)
 {
 	event(EVENT_WARN, "on_trip.failed", "s:queue", queue->config->name, "s:what", what,
 	    "s:error", strerror(error), NULL);
@@ -56,7 +56,7 @@ notify_changed(struct queue *queue, enum control_state state, const struct contr
 	if (queue->notify == NULL)
 		queue->notify = calloc(1, sizeof(*queue->notify));
 	if (queue->notify == NULL) {
-		complain(queue, "memory", ENOMEM);
+		log_failed(queue, "memory", ENOMEM);
 		return;
 	}
 	queue->notify->due = true;
@@ -244,7 +244,7 @@ start(struct queue *queue, struct notify *notify, uint64_t now_ns)
 
 	notify->due = false;
 	if (pipe2(ends, O_CLOEXEC) != 0) {
-		complain(queue, "pipe", errno);
+		log_failed(queue, "pipe", errno);
 		return;
 	}
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
@@ -260,7 +260,7 @@ start(struct queue *queue, struct notify *notify, uint64_t now_ns)
 	if (rc != 0) {
 		close(ends[0]);
 		notify->pid = 0;
-		complain(queue, "/bin/sh", rc);
+		log_failed(queue, "/bin/sh", rc);
 		return;
 	}
 	notify->output_fd = ends[0];

@@ -236,7 +236,7 @@ queue_batch_closed(struct queue *queue, uint64_t time_ns)
 	uint64_t sequence =
 	    queue->index.batch_first ? queue->index.batch_first : queue->next_sequence;
 
-	/* Without memory for a mark a cursor starts earlier: slower, not wrong. But there must be a
+	/* Without memory for an index entry a cursor starts earlier: slower, not wrong. But there must be a
 	 * first one, and that is made when the log is opened. */
 	index_add(queue, queue->writer.batch_start, sequence, time_ns);
 	queue->index.batch_first = 0;

@@ -23,7 +23,7 @@ subscription_by_router(const struct queue *queue, struct control_detail *detail)
 /* Nothing closes what is STOPPED, and who stopped it, and why, stays; but which message failed is known, and
  * nothing behind it is handled any more. Its handler was started in this state, or in the one before. */
 static void
-note_failure(struct queue *queue, uint64_t seen, const struct control_detail *detail)
+note_in_stopped(struct queue *queue, uint64_t seen, const struct control_detail *detail)
 {
 	struct control_detail stopped;
 	uint64_t word, now;
@@ -72,7 +72,7 @@ subscription_gate(
 	    control_change_state(
 		&queue->router->control, queue->number, 0, expected, to, detail, &now) != 0) {
 		if (what == GATE_FAILED)
-			note_failure(queue, expected, detail);
+			note_in_stopped(queue, expected, detail);
 		return;
 	}
 	event(EVENT_WARN, "subscription.changed", "s:queue", queue->config->name, "s:state",

@@ -51,7 +51,7 @@ static void
 describe(struct blocked_group *to, const struct queue *queue, const struct group *group)
 {
 	uint64_t now_ns = io_monotonic_ns();
-	uint64_t messages = group->parked + group->flying;
+	uint64_t messages = group->parked + group->in_flight;
 
 	*to = (struct blocked_group){
 		.hash = group->hash,
@@ -64,7 +64,7 @@ describe(struct blocked_group *to, const struct queue *queue, const struct group
 	};
 	if (group->releasing)
 		to->state = BLOCKED_RELEASING;
-	else if (group->flying > 0)
+	else if (group->in_flight > 0)
 		to->state = BLOCKED_TRYING;
 	else if (group->due_ns > now_ns)
 		to->due_in_ns = group->due_ns - now_ns;
@@ -139,7 +139,7 @@ has_worker(const struct queue *queue, const struct group *group)
 
 /* May it be done, to the message at the group's head? Returns BLOCKED_ENDED for yes. */
 static enum blocked_outcome
-judge(struct blocked_tried *tried, struct queue *queue, const struct group *group,
+may_request(struct blocked_tried *tried, struct queue *queue, const struct group *group,
     const struct blocked_try *try)
 {
 	enum control_state state = control_word_state(subscription_word(queue));
@@ -192,7 +192,7 @@ admin_try(struct connection *connection, const void *payload, size_t length)
 		group =
 		    groups_find(&queue->groups, log_group_hash_whole(try.group, strlen(try.group)));
 		tried.outcome =
-		    group != NULL ? judge(&tried, queue, group, &try) : BLOCKED_NOT_BLOCKED;
+		    group != NULL ? may_request(&tried, queue, group, &try) : BLOCKED_NOT_BLOCKED;
 	}
 	if (tried.outcome != BLOCKED_ENDED) {
 		requests_answer(connection, &tried);

@@ -65,7 +65,7 @@ full(const struct page *page)
 
 /* The entry with this hash, or the free one where it would go: a page is never quite full. */
 static struct entry *
-find(struct page *page, const uint32_t hash[4])
+find_id(struct page *page, const uint32_t hash[4])
 {
 	uint32_t i = (uint32_t)((uint64_t)hash[1] * page->slots >> 32);
 
@@ -83,7 +83,7 @@ find(struct page *page, const uint32_t hash[4])
 static void
 put(struct page *page, const struct entry *entry)
 {
-	*find(page, entry->hash) = *entry;
+	*find_id(page, entry->hash) = *entry;
 	page->count++;
 }
 
@@ -286,7 +286,7 @@ insert(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32
 			return false;
 		page = dedup->pages[slot_of(dedup, hash->word)];
 	}
-	entry = find(page, hash->word);
+	entry = find_id(page, hash->word);
 	memcpy(entry->hash, hash->word, sizeof(entry->hash));
 	entry->time = time + 1;
 	page->count++;
@@ -297,7 +297,7 @@ insert(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32
 enum dedup_result
 dedup_see(struct dedup *dedup, const struct dedup_hash *hash, uint32_t now)
 {
-	struct entry *entry = find(dedup->pages[slot_of(dedup, hash->word)], hash->word);
+	struct entry *entry = find_id(dedup->pages[slot_of(dedup, hash->word)], hash->word);
 
 	if (entry->time != 0) {
 		bool seen = !expired(dedup, entry, now);
@@ -316,7 +316,7 @@ dedup_see(struct dedup *dedup, const struct dedup_hash *hash, uint32_t now)
 bool
 dedup_remember(struct dedup *dedup, const struct dedup_hash *hash, uint32_t time, uint32_t now)
 {
-	struct entry *entry = find(dedup->pages[slot_of(dedup, hash->word)], hash->word);
+	struct entry *entry = find_id(dedup->pages[slot_of(dedup, hash->word)], hash->word);
 
 	if (entry->time == 0)
 		return insert(dedup, hash, time, now);

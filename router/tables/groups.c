@@ -58,7 +58,7 @@ groups_wake(struct groups *groups, uint64_t now_ns)
 	struct group *group;
 
 	RB_FOREACH (group, group_tree, &groups->tree)
-		if (!group->releasing && group->flying == 0 && group->due_ns <= now_ns)
+		if (!group->releasing && group->in_flight == 0 && group->due_ns <= now_ns)
 			groups_set_ready(groups, group);
 }
 
@@ -250,19 +250,20 @@ groups_fly(struct groups *groups, struct group *group)
 		return false;
 	redelivery->parked = *next;
 	redelivery->group = group;
-	RB_INSERT(redelivery_tree, &groups->flying, redelivery);
+	RB_INSERT(redelivery_tree, &groups->in_flight, redelivery);
 	TAILQ_INSERT_TAIL(&group->flights, redelivery, group_link);
 	group_take_next(groups, group);
-	group->flying++;
+	group->in_flight++;
 	return true;
 }
 
 struct redelivery *
-groups_flying(struct groups *groups, uint64_t sequence)
+groups_in_flight(struct groups *groups, uint64_t sequence)
 {
 	struct redelivery key = { .parked.sequence = sequence };
 
-	return RB_EMPTY(&groups->flying) ? NULL : RB_FIND(redelivery_tree, &groups->flying, &key);
+	return RB_EMPTY(&groups->in_flight) ? NULL
+					    : RB_FIND(redelivery_tree, &groups->in_flight, &key);
 }
 
 struct group *
@@ -270,22 +271,22 @@ groups_land(struct groups *groups, struct redelivery *redelivery)
 {
 	struct group *group = redelivery->group;
 
-	group->flying--;
-	RB_REMOVE(redelivery_tree, &groups->flying, redelivery);
+	group->in_flight--;
+	RB_REMOVE(redelivery_tree, &groups->in_flight, redelivery);
 	TAILQ_REMOVE(&group->flights, redelivery, group_link);
 	free(redelivery);
 	return group;
 }
 
 static void
-forget_flying(struct groups *groups, uint64_t lanes, unsigned lane_count)
+forget_in_flight(struct groups *groups, uint64_t lanes, unsigned lane_count)
 {
 	struct redelivery *redelivery, *next;
 
-	RB_FOREACH_SAFE (redelivery, redelivery_tree, &groups->flying, next) {
+	RB_FOREACH_SAFE (redelivery, redelivery_tree, &groups->in_flight, next) {
 		if (!group_in_lanes(redelivery->group, lanes, lane_count))
 			continue;
-		RB_REMOVE(redelivery_tree, &groups->flying, redelivery);
+		RB_REMOVE(redelivery_tree, &groups->in_flight, redelivery);
 		free(redelivery);
 	}
 }
@@ -295,13 +296,13 @@ groups_forget_messages(struct groups *groups, uint64_t lanes, unsigned lane_coun
 {
 	struct group *group, *next;
 
-	forget_flying(groups, lanes, lane_count);
+	forget_in_flight(groups, lanes, lane_count);
 	RB_FOREACH_SAFE (group, group_tree, &groups->tree, next) {
 		if (!group_in_lanes(group, lanes, lane_count))
 			continue;
 		forget_parked(groups, group);
 		groups_clear_ready(groups, group);
-		group->flying = 0;
+		group->in_flight = 0;
 		TAILQ_INIT(&group->flights);
 		group->releasing = false;
 	}
@@ -312,7 +313,7 @@ groups_free(struct groups *groups)
 {
 	struct group *group, *next;
 
-	forget_flying(groups, UINT64_MAX, 1);
+	forget_in_flight(groups, UINT64_MAX, 1);
 	RB_FOREACH_SAFE (group, group_tree, &groups->tree, next)
 		groups_open(groups, group);
 	free(groups->by_hash);

@@ -31,14 +31,14 @@ struct redelivery;
 struct group {
 	RB_ENTRY(group) link;
 	TAILQ_ENTRY(group) ready_link;
-	bool ready;        /* there is something to deliver now */
-	uint64_t hash;     /* log_group_hash() is its upper 16 bits */
-	uint64_t since_ns; /* CLOCK_REALTIME, when it was blocked */
-	uint64_t due_ns;   /* CLOCK_MONOTONIC, when the next try is */
-	uint64_t sequence; /* of the message that failed last */
-	uint64_t skip;     /* a person wants this one given up; 0: none */
-	uint32_t tries;    /* of that message */
-	uint32_t flying;   /* messages that were delivered again and are not answered ... */
+	bool ready;         /* there is something to deliver now */
+	uint64_t hash;      /* log_group_hash() is its upper 16 bits */
+	uint64_t since_ns;  /* CLOCK_REALTIME, when it was blocked */
+	uint64_t due_ns;    /* CLOCK_MONOTONIC, when the next try is */
+	uint64_t sequence;  /* of the message that failed last */
+	uint64_t skip;      /* a person wants this one given up; 0: none */
+	uint32_t tries;     /* of that message */
+	uint32_t in_flight; /* messages that were delivered again and are not answered ... */
 	TAILQ_HEAD(, redelivery) flights; /* ... in order */
 	uint16_t status;                  /* with which it failed, and what it said */
 	bool releasing;                   /* it passed: what waits is delivered */
@@ -64,7 +64,7 @@ RB_HEAD(redelivery_tree, redelivery);
 struct groups {
 	struct group_tree tree;
 	struct group_queue ready;
-	struct redelivery_tree flying;
+	struct redelivery_tree in_flight;
 	uint16_t *by_hash; /* how many have these upper 16 bits; NULL: none ever was blocked */
 	size_t count, parked;
 };
@@ -116,7 +116,7 @@ const struct parked *group_head(const struct group *);
 /* The next one is delivered again, and is taken out. False without memory: nothing happened. */
 bool groups_fly(struct groups *, struct group *);
 /* Was this message delivered again, and is not answered yet? NULL: no. */
-struct redelivery *groups_flying(struct groups *, uint64_t sequence);
+struct redelivery *groups_in_flight(struct groups *, uint64_t sequence);
 /* It is answered. Returns its group. */
 struct group *groups_land(struct groups *, struct redelivery *);
 

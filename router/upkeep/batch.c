@@ -29,7 +29,7 @@ begin_next(struct router *router)
 
 /* Everything of the batch is on disk: tell those who wait for it. */
 static void
-finish(struct router *router)
+finish_batch(struct router *router)
 {
 	CRASH_POINT("batch.durable");
 	router->batch.in_flight = false;
@@ -58,7 +58,7 @@ batch_log_durable(struct writer *writer, int result)
 		return;
 	}
 	if (--router->batch.in_flight_logs == 0 && router->failed == 0)
-		finish(router);
+		finish_batch(router);
 }
 
 static bool
@@ -120,7 +120,7 @@ is_barrier(const struct router *router, uint64_t now_ns)
 
 /* Puts what rides along into the batch, and decides how it is written. Returns the number of its logs. */
 static uint32_t
-complete(struct router *router, uint64_t now_ns, uint64_t ids[CONFIG_QUEUES])
+complete_batch(struct router *router, uint64_t now_ns, uint64_t ids[CONFIG_QUEUES])
 {
 	uint32_t logs = 0;
 
@@ -157,7 +157,7 @@ hand_to_disk(struct router *router, uint64_t now_ns)
 	};
 	uint64_t ids[2 * CONFIG_QUEUES];
 
-	end.logs = complete(router, now_ns, ids);
+	end.logs = complete_batch(router, now_ns, ids);
 	end.synced = router->batch.in_flight_synced;
 	memcpy(ids + end.logs, router->batch.previous_ids, end.previous_logs * sizeof(*ids));
 	CRASH_POINT("batch.gathered");
@@ -181,7 +181,7 @@ hand_to_disk(struct router *router, uint64_t now_ns)
 	}
 	begin_next(router);
 	if (end.logs == 0)
-		finish(router);
+		finish_batch(router);
 }
 
 int64_t

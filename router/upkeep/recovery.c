@@ -62,7 +62,7 @@ struct replay {
 };
 
 static int
-complain(const struct recovery *recovery, int rc, const char *what, const char *why)
+recovery_failed(const struct recovery *recovery, int rc, const char *what, const char *why)
 {
 	snprintf(recovery->error, recovery->error_bytes, "%s: %s", what, why);
 	return rc;
@@ -92,7 +92,7 @@ find_log(struct recovery *recovery, struct found *found, const char *name)
 	    recovery->router->config->state_dir, name);
 	rc = io_make_dir(found->dir);
 	if (rc != 0)
-		return complain(recovery, rc, found->dir, strerror(-rc));
+		return recovery_failed(recovery, rc, found->dir, strerror(-rc));
 	file_system = paths_copies_on_write(found->dir);
 	if (file_system != NULL && found == recovery->found)
 		event(EVENT_WARN, "state.copy_on_write", "s:file_system", file_system, "s:state",
@@ -130,7 +130,7 @@ read_registry(struct recovery *recovery)
 	}
 	if (rc == 0)
 		rc = log_registry_highest(state_dir, &recovery->highest_batch);
-	return rc == 0 ? 0 : complain(recovery, rc, path, strerror(-rc));
+	return rc == 0 ? 0 : recovery_failed(recovery, rc, path, strerror(-rc));
 }
 
 /* Decides, before anything is written, whether what is not whole was torn: that can only be the batch
@@ -187,11 +187,11 @@ cut_log(struct recovery *recovery, struct found *log)
 		    "s:log", log->dir, "u:bytes", written - log->end, "u:position", log->end, NULL);
 	rc = repair_log(
 	    &log->list, tail->unproven < log->end ? tail->unproven : 0, log->end, written);
-	return rc == 0 ? 0 : complain(recovery, rc, log->dir, strerror(-rc));
+	return rc == 0 ? 0 : recovery_failed(recovery, rc, log->dir, strerror(-rc));
 }
 
 static int
-repair(struct recovery *recovery)
+repair_all(struct recovery *recovery)
 {
 	int rc = decide(recovery);
 
@@ -368,7 +368,7 @@ replay_id(void *context, const struct log_frame *frame, uint64_t position)
 	return remember_id(replay->queue, frame, replay->batch_clock_s);
 }
 
-/* Segments in front of the checkpoint: a mark each, and the ids within the window. */
+/* Segments in front of the checkpoint: an index entry each, and the ids within the window. */
 static int
 replay_old_segment(struct replay *replay, struct found *found, size_t i)
 {
@@ -430,7 +430,7 @@ take_base(struct replay *replay, struct log_base *base)
 	replay->totals = base->totals;
 }
 
-/* Segments that the checkpoint does not know were given back before it was written, and could not be
+/* Segments that the checkpoint does not know were freed before it was written, and could not be
  * removed, or that was not durable. If one is still needed after all, log_scan_gaps() misses it. */
 static void
 drop_unlisted(struct found *found)
@@ -494,23 +494,23 @@ replay_log(struct replay *replay, struct found *found)
  */
 
 static int
-complain_of_ids(const struct recovery *recovery, int rc, const char *path)
+ids_failed(const struct recovery *recovery, int rc, const char *path)
 {
 	char text[LOG_KEY_TEXT_BYTES];
 
 	switch (rc) {
 	case -EBADMSG:
-		return complain(recovery, rc, path, "damaged: without it " LOST);
+		return recovery_failed(recovery, rc, path, "damaged: without it " LOST);
 	case -ENOKEY:
-		return complain(recovery, -EBADMSG, path,
+		return recovery_failed(recovery, -EBADMSG, path,
 		    "the dedup.key that it was made with is not there, put that back: without "
 		    "it " LOST);
 	case -ESTALE:
 		log_key_explain_stale(
 		    text, sizeof(text), recovery->router->config->state_dir, false);
-		return complain(recovery, rc, path, text);
+		return recovery_failed(recovery, rc, path, text);
 	default:
-		return complain(recovery, rc, path, strerror(-rc));
+		return recovery_failed(recovery, rc, path, strerror(-rc));
 	}
 }
 
@@ -549,7 +549,7 @@ load_ids(const struct recovery *recovery, struct queue *queue, const struct foun
 	}
 	log_ids_path(path, found->dir, number);
 	return rc == 0 ? queue_add_ids(queue, number, header.newest_clock_s)
-		       : complain_of_ids(recovery, rc, path);
+		       : ids_failed(recovery, rc, path);
 }
 
 static int
@@ -560,7 +560,7 @@ load_all_ids(const struct recovery *recovery, struct queue *queue, const struct 
 	int rc = log_ids_list(found->dir, &numbers, &count);
 
 	if (rc != 0)
-		return complain(recovery, rc, found->dir, strerror(-rc));
+		return recovery_failed(recovery, rc, found->dir, strerror(-rc));
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = load_ids(recovery, queue, found, numbers[i]);
 	free(numbers);
@@ -619,7 +619,7 @@ open_queue(struct recovery *recovery, struct queue *queue, struct found *found,
 		rc = make_known(queue);
 	if (rc == 0 && queue->index.count == 0)
 		rc = index_add(queue, queue->writer.durable, queue->next_sequence, io_wall_ns());
-	return rc == 0 ? 0 : complain(recovery, rc, found->dir, strerror(-rc));
+	return rc == 0 ? 0 : recovery_failed(recovery, rc, found->dir, strerror(-rc));
 }
 
 /* A queue that is no longer configured must not be forgotten with messages in it. */
@@ -636,7 +636,7 @@ check_unconfigured(const struct recovery *recovery)
 	snprintf(path, sizeof(path), "%s/queues", router->config->state_dir);
 	dir = opendir(path);
 	if (dir == NULL)
-		return complain(recovery, -errno, path, strerror(errno));
+		return recovery_failed(recovery, -errno, path, strerror(errno));
 	while (rc == 0 && (rc = log_next_entry(dir, &entry)) == 1) {
 		rc = 0;
 		if (entry->d_name[0] == '.' || config_find_queue(router->config, entry->d_name))
@@ -661,7 +661,7 @@ check_unconfigured(const struct recovery *recovery)
 		rc = -EINVAL;
 	}
 	if (rc < 0 && recovery->error[0] == '\0')
-		complain(recovery, rc, path, strerror(-rc));
+		recovery_failed(recovery, rc, path, strerror(-rc));
 	closedir(dir);
 	return rc;
 }
@@ -693,13 +693,13 @@ recovery_run(struct router *router, struct recovered_state states[CONFIG_QUEUES]
 
 	CRASH_POINT("recovery.begun");
 	if (recovery.found == NULL)
-		return complain(&recovery, -ENOMEM, "recovery", strerror(ENOMEM));
+		return recovery_failed(&recovery, -ENOMEM, "recovery", strerror(ENOMEM));
 	error[0] = '\0';
 	rc = check_unconfigured(&recovery);
 	for (unsigned i = 0; rc == 0 && i < recovery.count; i++)
 		rc = find_log(&recovery, &recovery.found[i], router->queues[i].config->name);
 	if (rc == 0)
-		rc = repair(&recovery);
+		rc = repair_all(&recovery);
 	router->batch.number = recovery.highest_batch + 1;
 	router->batch.barrier =
 	    recovery.highest_batch; /* nothing that counts is in the page cache only */

@@ -19,7 +19,7 @@ struct recovered_state {
 	struct control_detail detail;
 };
 
-/* Recovers all queues of the router: sequences, settlements, marks, deduplication, counters (the
+/* Recovers all queues of the router: sequences, settlements, index entries, deduplication, counters (the
  * control segment must be there). Opens their writers. Fills states[] and sets router->batch. Returns
  * 0 or -errno with error filled. */
 int recovery_run(

@@ -527,7 +527,7 @@ check_probe(const struct queue *queue)
 		return;
 	length = snprintf(name, sizeof(name), "g%u", messages[i].group);
 	group = groups_find(&queue->groups, log_group_hash_whole(name, (size_t)length));
-	if (group != NULL && !group->releasing && group->flying == 0 &&
+	if (group != NULL && !group->releasing && group->in_flight == 0 &&
 	    group->due_ns > world.now_ns)
 		world_violation(
 		    "P8: queue %u is PROBING, and its message waits with its group", queue->number);

@@ -15,7 +15,7 @@ head(const struct group *group)
 static void
 land(uint64_t sequence)
 {
-	struct redelivery *redelivery = groups_flying(&groups, sequence);
+	struct redelivery *redelivery = groups_in_flight(&groups, sequence);
 
 	cr_assert(redelivery != NULL, "%d is in flight", (int)sequence);
 	groups_land(&groups, redelivery);
