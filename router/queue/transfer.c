@@ -26,7 +26,7 @@ transfer_copy(struct queue *to, const struct log_frame *frame, const struct log_
 	    &to->writer, log_origin_bytes(content->origin->reason_length) + content->length);
 	if (rc == 1) {
 		queue_append_moved(to, content, frame->group_hash);
-		CRASH_POINT("move.copied");
+		CRASH_POINT("transfer.copied");
 	}
 	return rc;
 }
@@ -86,6 +86,6 @@ transfer_to_dead_letters(struct queue *queue, const struct failure *failure)
 		return 0;
 	rc = queue_settle_now(
 	    queue, failure->sequence, failure->status, failure->flags | LOG_SETTLED_DEAD);
-	CRASH_POINT("move.settled");
+	CRASH_POINT("transfer.settled");
 	return rc < 0 ? rc : 1;
 }

@@ -121,7 +121,7 @@ move_one(const struct request *request, const msgpack_object *place, struct redr
 	}
 	rc = queue_settle_now(
 	    from, sequence, request->to != NULL ? 200 : 410, LOG_SETTLED_TRANSFERRED);
-	CRASH_POINT("move.settled");
+	CRASH_POINT("redrive.settled");
 	if (rc != 0)
 		from->router->failed = rc;
 	return 1;

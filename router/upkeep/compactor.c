@@ -719,14 +719,14 @@ take_place(struct compactor *compactor)
 		new_segment_path(compactor, from);
 		log_segment_path(to, dir, compactor->segment.number);
 		close_fd(&compactor->out.fd);
-		CRASH_POINT("move.header_written");
+		CRASH_POINT("compactor.header_written");
 		rc = io_rename(from, to);
-		CRASH_POINT("move.renamed");
+		CRASH_POINT("compactor.renamed");
 	}
 	compactor->in_place = rc == 0;
 	if (rc == 0)
 		rc = log_sync_dir(dir);
-	CRASH_POINT("move.durable");
+	CRASH_POINT("compactor.durable");
 	return rc;
 }
 
@@ -786,7 +786,7 @@ finish_copy(struct compactor *compactor)
 	if (compactor->ids.bytes > sizeof(struct log_ids_header) && compactor->ids.written == 0)
 		return begin_ids(compactor);
 	if (compactor->segment.messages > 0) {
-		CRASH_POINT("cleaner.copied");
+		CRASH_POINT("compactor.copied");
 		return write_header(compactor);
 	}
 	if (compactor->out.fd >= 0) { /* the last live message has been settled meanwhile */
@@ -988,7 +988,7 @@ compactor_step(struct compactor *compactor)
 		compactor->step = IDLE;
 		return false;
 	}
-	CRASH_POINT("cleaner.step");
+	CRASH_POINT("compactor.step");
 	rc = go_on(compactor);
 	if (rc != 0)
 		fail_job(compactor, rc);
