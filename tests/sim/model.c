@@ -123,6 +123,7 @@ model_make(unsigned publisher)
 		const struct message *first = &messages[messages[count - 1 - back].first];
 
 		message->first = (unsigned)(first - messages);
+		messages[message->first].shared = true;
 		message->group = first->group;
 		message->queues = first->queues;
 	}
@@ -292,7 +293,8 @@ model_commit(unsigned queue, uint64_t sequence, unsigned i, int status)
 	}
 	/* A message that was a duplicate at its first attempt, and none at a later attempt, may
 	 * come late. */
-	if (messages[i].copies[queue] > 1 || (messages[i].first != i && messages[i].attempts > 1))
+	if (messages[i].copies[queue] > 1 ||
+	    ((messages[i].first != i || messages[i].shared) && messages[i].attempts > 1))
 		return;
 	if (store->last[key] > i + 1)
 		world_violation("P2: queue %u: message %u of group %u is applied after message %u",

@@ -18,6 +18,7 @@ enum fate { FATE_DONE, FATE_FAILED, FATE_SERVER_ERROR, FATE_DEATH, FATE_HANG, FA
 
 struct message {
 	unsigned first;     /* the first message with this deduplication id; may be this one */
+	bool shared;        /* a later message has the same id, and may be sent first */
 	unsigned publisher; /* a number for each process */
 	unsigned group;
 	unsigned queues; /* that accept the message: 1, or both */
