@@ -39,7 +39,7 @@ look_at_states(struct router *router)
 		struct queue *queue = &router->queues[i];
 
 		probe_look(queue);
-		if (control_word_generation(subscription_word(queue)) == queue->state.appended)
+		if (subscription_is_appended(queue))
 			continue;
 		expiry_tick(queue);
 		subscription_log(queue);
@@ -91,8 +91,7 @@ tick(struct router *router)
 	for (unsigned i = 0; i < router->queue_count; i++) {
 		struct queue *queue = &router->queues[i];
 
-		if (!worker_publish_counters(queue) ||
-		    control_word_generation(subscription_word(queue)) != queue->state.appended)
+		if (!worker_publish_counters(queue) || !subscription_is_appended(queue))
 			all_seen = false;
 	}
 	if (now_ns - router->ticked_ns >= TICK_NS) {
@@ -180,6 +179,15 @@ router_idle(const struct router *router)
 		return false;
 	for (unsigned i = 0; i < router->queue_count; i++)
 		if (router->queues[i].pending.count > 0 || reservation_ends(&router->queues[i]))
+			return false;
+	return true;
+}
+
+bool
+router_states_logged(const struct router *router)
+{
+	for (unsigned i = 0; i < router->queue_count; i++)
+		if (!subscription_is_appended(&router->queues[i]))
 			return false;
 	return true;
 }

@@ -22,5 +22,7 @@ int router_step(struct router *, int64_t max_wait_ns);
 void router_stop(struct router *);
 /* True when everything taken is durable and answered. */
 bool router_idle(const struct router *);
+/* True when each queue's state is in its log, or in a batch that is on its way. */
+bool router_states_logged(const struct router *);
 
 #endif

@@ -21,8 +21,10 @@
 #include "config/title.h"
 #include "config/usage.h"
 #include "router/core.h"
+#include "router/journal/space.h"
 #include "router/open.h"
 #include "router/places.h"
+#include "router/queue/subscription.h"
 #include "telemetry/event.h"
 
 #define STOP_WAIT_NS 8000000000ull /* a stop takes no longer, whatever the disk does */
@@ -226,6 +228,22 @@ raise_descriptors(uint64_t *before)
 	return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : *before;
 }
 
+/* The next router finds these states in the control segment, if that is still there. */
+static void
+say_unlogged(const struct router *router)
+{
+	for (unsigned i = 0; i < router->queue_count; i++) {
+		const struct queue *queue = &router->queues[i];
+		int rc = space_shortage(&queue->writer);
+
+		if (!subscription_is_appended(queue))
+			event(EVENT_ERROR, "router.state_not_logged", "s:queue",
+			    queue->config->name, "s:state",
+			    control_state_name(control_word_state(subscription_word(queue))),
+			    "s:error", rc == 0 ? "the disk does not answer" : strerror(-rc), NULL);
+	}
+}
+
 static int
 run(struct router *router)
 {
@@ -242,8 +260,12 @@ run(struct router *router)
 			stopped_ns = io_monotonic_ns();
 			router_stop(router);
 		}
-		if (router_idle(router) || io_monotonic_ns() - stopped_ns > STOP_WAIT_NS)
+		if (router_states_logged(router) && router_idle(router))
 			return 0;
+		if (io_monotonic_ns() - stopped_ns > STOP_WAIT_NS) {
+			say_unlogged(router);
+			return 0;
+		}
 	}
 	return rc;
 }

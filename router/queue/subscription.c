@@ -137,8 +137,8 @@ subscription_append(struct queue *queue)
 void
 subscription_log(struct queue *queue)
 {
-	if (control_word_generation(subscription_word(queue)) != queue->state.appended &&
+	if (!subscription_is_appended(queue) &&
 	    writer_room_for_state(&queue->writer, sizeof(struct log_state)) == 1 &&
-	    control_word_generation(subscription_word(queue)) != queue->state.appended)
+	    !subscription_is_appended(queue))
 		subscription_append(queue);
 }

@@ -35,4 +35,11 @@ subscription_word(const struct queue *queue)
 	return atomic_load_explicit(&queue->control->state, memory_order_acquire);
 }
 
+/* Is the state in the log, or in a batch that will be? */
+static inline bool
+subscription_is_appended(const struct queue *queue)
+{
+	return control_word_generation(subscription_word(queue)) == queue->state.appended;
+}
+
 #endif

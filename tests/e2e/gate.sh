@@ -88,6 +88,22 @@ ctl wait --workers -t 20
 ctl stop --reason "$(printf %0256d 0)" payment-processing >"$dir/out"
 is "a reason that would be cut is refused" "64 STOPPED bank holiday" "$? $(query '.queues[1] | "\(.state) \(.reason)"')"
 is "a stop survives kill -9 of the router" "STOPPED bank holiday" "$(query '.queues[1] | "\(.state) \(.reason)"')"
+
+echo "# a stop while the router stands still, which then ends in order"
+stands() { grep -q '^State:[[:space:]]*T' "/proc/$router/status"; }
+kill -STOP "$router"
+ok "the router stands still" wait_for 20 stands
+ctl stop --drain -t 100ms --reason maintenance bank-account-setup >"$dir/out"
+is "the stop is not logged" "75 bank-account-setup: STOPPED (not logged yet)" "$? $(cat "$dir/out")"
+kill -TERM "$router"
+kill -CONT "$router"
+wait "$router"
+is "the router ends" 0 $?
+rm -r "$dir/run"
+is "the log has the stop" "STOPPED maintenance" "$(query '.queues[0] | "\(.state) \(.reason)"')"
+start router headgate-router
+ok "the next router starts without the control segment" wait_for 20 ctl wait --workers -t 1
+is "and knows of the stop" "STOPPED maintenance" "$(query '.queues[0] | "\(.state) \(.reason)"')"
 ctl start --all
 is "start --all" 0 $?
 ctl wait --empty -t 20

@@ -569,6 +569,19 @@ model_check(const struct router *router)
 }
 
 void
+model_check_stopped(const struct router *router)
+{
+	for (unsigned q = 0; q < router->queue_count; q++) {
+		const struct control_queue *queue = router->queues[q].control;
+
+		if (queue->logged != control_word_generation(queue->state))
+			world_violation("P8: the router ends, and queue %u has its state, "
+					"generation %" PRIu64 ", not in the log, but %" PRIu64,
+			    q, control_word_generation(queue->state), queue->logged);
+	}
+}
+
+void
 model_check_opened(const struct router *router)
 {
 	for (unsigned q = 0; q < router->queue_count; q++)

@@ -91,6 +91,8 @@ void model_count_death(unsigned queue, uint64_t sequence);
 
 /* Call after each step while a router runs. */
 void model_check(const struct router *);
+/* Call when a router ends in order: its control segment may be lost. */
+void model_check_stopped(const struct router *);
 /* Call when a router has opened its logs: no promise may be broken. */
 void model_check_opened(const struct router *);
 /* A number that grows with each accepted or ended message. */

@@ -237,11 +237,14 @@ stop_router(void)
 
 	world_trace("router is to stop");
 	router_stop(&router);
-	while (is_up && !router_idle(&router) && world.now_ns < until_ns) {
+	while (is_up && !(router_states_logged(&router) && router_idle(&router)) &&
+	    world.now_ns < until_ns) {
 		turn_router();
 		if (is_up)
 			model_check(&router);
 	}
+	if (is_up && world.now_ns < until_ns)
+		model_check_stopped(&router);
 	if (!is_up || world_as(PARTY_ROUTER, close_router) != 0) {
 		bury_router();
 		return;
