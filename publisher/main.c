@@ -31,6 +31,7 @@
 enum {
 	WAIT_S = 30,   /* default of --wait */
 	RETRY_MS = 50, /* between two attempts to reach the router */
+	SILENT_MS = 2000, /* least time in which a connected router may owe an answer */
 	TICK_MS = 500,
 	TELL_MS = 1000,        /* an outage that lasts longer is told of */
 	SIGNAL_WAIT_MS = 2000, /* after a signal: for answers to messages in flight */
@@ -604,17 +605,20 @@ end_connection(struct publisher *publisher, int rc)
 	lose_connection(publisher, rc != -EAGAIN);
 }
 
-/* A connected router that owes an answer for longer than --wait counts as an outage. */
+/* A connected router that owes an answer for longer than --wait counts as an outage. A sync may take
+ * its time, so this holds for a short --wait only after SILENT_MS. */
 static int
 check_silence(struct publisher *publisher)
 {
-	uint64_t now_ns = clock_monotonic_ns();
+	uint64_t now_ns = clock_monotonic_ns(), limit_ns = SILENT_MS * UINT64_C(1000000);
 
+	if (limit_ns < publisher->wait_ns)
+		limit_ns = publisher->wait_ns;
 	if (!session_unanswered(&publisher->session))
 		publisher->silent_ns = 0;
 	else if (publisher->silent_ns == 0)
 		publisher->silent_ns = now_ns;
-	else if (now_ns - publisher->silent_ns >= publisher->wait_ns) {
+	else if (now_ns - publisher->silent_ns >= limit_ns) {
 		if (publisher->outage_ns == 0)
 			publisher->outage_ns = publisher->silent_ns;
 		return -ETIMEDOUT;

@@ -136,7 +136,7 @@ rm -r "$dir/state/queues/events"
 refused() { [ "$(field events refuses)" = "its log's files were removed or moved" ]; }
 ok "the queue takes no messages" wait_for 20 refused
 printf '{"customer_id":"C","n":0,"message_id":"later"}\n' |
-  "$top_builddir/headgate-publish" -c "$dir/conf" --wait 0 2>"$dir/why"
+  "$top_builddir/headgate-publish" -c "$dir/conf" --wait 5 2>"$dir/why"
 is "a publisher is asked to try again" 75 $?
 ok "and told why" grep -q "events: its log's files were removed or moved" "$dir/why"
 ok "status says what to do" eval 'ctl status | grep -A2 "^events takes no messages" | grep -q "copy them before it ends"'

@@ -19,7 +19,7 @@
 #include "router/upkeep/compactor.h"
 #include "telemetry/event.h"
 
-enum { DEADLINE_S = 30, GIVEN_UP_S = 5, STEP_NS = 1000000, SHORT = 300, LONG = 20000, EVERY = 130 };
+enum { DEADLINE_S = 300, GIVEN_UP_S = 5, STEP_NS = 1000000, SHORT = 300, LONG = 20000, EVERY = 130 };
 
 static char dir[64];
 static struct config config;

@@ -22,7 +22,7 @@
 #include "shm/lane_lock.h"
 #include "workers/attachment.h"
 
-enum { DEADLINE_S = 30, LOOK_NS = 2000000 };
+enum { DEADLINE_S = 300, LOOK_NS = 2000000 };
 
 static const char queue[] = "payment-processing";
 static char dir[64];
