@@ -64,6 +64,42 @@ look_for_log(const struct ctl *ctl, const char *queue)
 	return rc;
 }
 
+/* True if a running router has another log open than the directory has. missing: the directory has
+ * no log. The router looks once a second, so a message without a log says as much. */
+static bool
+is_gone(const struct control *control, const char *queue, bool missing)
+{
+	int index = control_find_queue(control, queue);
+	const struct control_queue *shared;
+
+	if (index < 0)
+		return false;
+	shared = &control->shared->queue[index];
+	return atomic_load_explicit(&shared->refuses, memory_order_relaxed) == CONTROL_FILES_GONE ||
+	    (missing &&
+		atomic_load_explicit(&shared->counters.depth, memory_order_relaxed) > 0);
+}
+
+/* Returns 0, or -EBADMSG after a message. */
+static int
+ask_router(const struct ctl *ctl, const char *queue, bool missing)
+{
+	struct control control;
+	bool gone;
+
+	if (ctl_open_living(ctl, &control, false) != 0)
+		return 0;
+	gone = is_gone(&control, queue, missing);
+	control_close(&control);
+	if (!gone)
+		return 0;
+	warnx("%s: %s: %s/queues/%s is not what the router has open, and cannot be relied on: do "
+	      "not end the router before you have read headgate-operations(7), \"Log files were "
+	      "removed or moved\"",
+	    queue, control_refusal_text(CONTROL_FILES_GONE), ctl->config.state_dir, queue);
+	return -EBADMSG;
+}
+
 int
 message_read(const struct ctl *ctl, const char *queue, uint64_t after,
     int (*message)(void *context, const struct message *), void *context)
@@ -78,6 +114,8 @@ message_read(const struct ctl *ctl, const char *queue, uint64_t after,
 	if (ctl->verbose && reader.restarts > 0)
 		warnx(
 		    "%s: its files changed %u times while they were read", queue, reader.restarts);
+	if (ask_router(ctl, queue, rc == -ENOENT) != 0)
+		return -EBADMSG;
 	if (rc == 0 || reading.stopped)
 		return rc;
 	if (rc == -ENOENT)

@@ -20,7 +20,9 @@ bool message_has_state(const struct ctl *);
 
 /* Calls message() for the unsettled messages of a queue with sequences above `after`, in order,
  * until message() returns another value than 0. Returns this value; 0; or -errno after a message to
- * the user: -ENOENT if the state directory is missing. A queue without a log has no messages. */
+ * the user: -ENOENT if the state directory is missing; -EBADMSG, also after calls of message(), if a
+ * running router has other files open than the directory has. A queue without a log has no
+ * messages. */
 int message_read(const struct ctl *, const char *queue, uint64_t after,
     int (*message)(void *context, const struct message *), void *context);
 /* The exit status for a result of message_read(). */

@@ -5,20 +5,20 @@
 
 cat >"$dir/conf" <<'END'
 topic events { group_by = {customer_id} dedup_by = {message_id} }
-queue events { topic = events }
+queue events { topic = events dead_letter_queue = dead }
 END
 log=$dir/headgate-router.log
 state=$dir/state
 events=$state/queues/events
 ctl() { "$top_builddir/headgatectl" -c "$dir/conf" "$@"; }
 up() { ctl wait --ready -t 1; }
-field() { ctl status --json | jq -r ".queues[] | select(.name == \"events\") | .$1"; }
+field() { ctl status --json | jq -r ".queues[] | select(.name == \"${2:-events}\") | .$1"; }
 send() { # send FIRST LAST ARGUMENT...
   seq "$1" "$2" | sed 's|.*|{"customer_id":"C","n":&,"message_id":"m&"}|' | publish -c "$dir/conf" "${@:3}"
 }
 count() { grep -c "$1" "$log"; }
 restored() { [ "$(count "\"router.file_restored\".*$1\"")" -ge "$2" ]; }
-refused() { [ "$(field refuses)" = "its log's files were removed or moved" ]; }
+refused() { [ "$(field refuses "${1:-events}")" = "its log's files were removed or moved" ]; }
 router() { # router COMMAND...: in front of it
   : >"$log"
   "$@" "$top_builddir/headgate-router" -c "$dir/conf" 2>>"$log" &
@@ -32,6 +32,9 @@ refuses() { # refuses HOW: no message is acknowledged that the next start would 
   ok "... the event names the directory" [ "$(count '"log.files_gone".*queues/events"')" = 1 ]
   ctl status >"$dir/screen"
   ok "... status says where to read on" grep -q '"Log files were removed or moved"' "$dir/screen"
+  ctl peek events >"$dir/peeked" 2>&1
+  is "... peek says that the messages cannot be read" 65 $?
+  ok "... and where to read on" grep -q '^headgatectl: events: .*"Log files were removed or moved"' "$dir/peeked"
 }
 goes_on() { # goes_on COMMAND...: that brings the files back, after the router's end
   stop "$router"
@@ -61,6 +64,20 @@ cp -r "$dir/away" "$events"
 refuses "a log is replaced by a copy"
 rm -r "$events"
 goes_on mv "$dir/away" "$events"
+
+echo "# commands that read messages"
+mv "$state/queues" "$dir/away"
+ok "all logs are moved: noticed" wait_for 20 refused dead
+wait_for 20 refused
+for command in "peek events" "dead list dead" "dead list events" "dead show dead" "dead redrive --to events dead" \
+  "dead purge --force dead"; do
+  # shellcheck disable=SC2086 # words
+  ctl $command >"$dir/answer" 2>"$dir/why"
+  is "... $command: ends with 65, and shows nothing" "65 " "$? $(cat "$dir/answer")"
+  ok "... and says where to read on" grep -q '"Log files were removed or moved"' "$dir/why"
+done
+goes_on mv "$dir/away" "$state/queues"
+is "... which peek shows" 3 "$(ctl peek --json events | wc -l)"
 
 echo "# files"
 newest=$(find "$events" -name '*.log' | sort | tail -n 1)
