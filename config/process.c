@@ -1,9 +1,13 @@
 #include "config/process.h"
 
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -31,6 +35,39 @@ reset_signals(void)
 	signal(SIGXFSZ, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* SIGBUS: a page of a mapped file is not there. The memory is lost, so the program cannot go on.
+ * SA_RESETHAND: after the return from a SIGBUS of another kind, the program dies of the signal. */
+static void
+on_bus_error(int signal, siginfo_t *info, void *context)
+{
+	static const char text[] =
+	    ": RUN/control, or a store's -shm file, was truncated while it was mapped, or its file "
+	    "system is full; nothing acknowledged is lost: start it again, as "
+	    "headgate-operations(7), \"A program ended with 74\", says\n";
+	const struct iovec line[] = {
+		{ program_invocation_short_name, strlen(program_invocation_short_name) },
+		{ (void *)(uintptr_t)text, sizeof(text) - 1 },
+	};
+
+	(void)signal;
+	(void)context;
+	if (info->si_code != BUS_ADRERR)
+		return;
+	(void)!writev(STDERR_FILENO, line, 2);
+	_exit(EX_IOERR);
+}
+
+static void
+catch_bus_errors(void)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_bus_error,
+		.sa_flags = SA_SIGINFO | SA_RESETHAND,
+	};
+
+	sigaction(SIGBUS, &action, NULL);
 }
 
 /* Reaps all ended processes. If the child is among them, ends with its status, 128 + N for signal
@@ -78,6 +115,7 @@ process_begin(void)
 {
 	open_standard_descriptors();
 	reset_signals();
+	catch_bus_errors();
 	if (getpid() == 1)
 		become_init();
 	output_begin();

@@ -12,8 +12,9 @@
  * SIGHUP and SIGTERM stay
  *     ignored until a program catches them.
  * (3) Ignores SIGPIPE and SIGXFSZ: the write fails with EPIPE or EFBIG instead.
- * (4) Makes output wait even if standard output is non-blocking (config/output.h).
- * (5) As process 1, of a container: becomes an init, and returns in a child. The init passes
+ * (4) Catches SIGBUS: a program whose mapped file is truncated says so, and ends with 74.
+ * (5) Makes output wait even if standard output is non-blocking (config/output.h).
+ * (6) As process 1, of a container: becomes an init, and returns in a child. The init passes
  * signals to the child, reaps
  *     orphans, and ends with the child's status. */
 void process_begin(void);
