@@ -341,8 +341,8 @@ open_locked(const struct ctl *ctl, struct control *control)
 static int
 change_main(struct ctl *ctl, enum gate_event what)
 {
-	struct changed changed[CONTROL_QUEUES] = { 0 };
-	struct control control;
+	static struct changed changed[CONTROL_QUEUES]; /* static: too large for a small stack */
+	static struct control control;
 	uint64_t deadline_ns;
 	int status = 0, rc;
 

@@ -70,6 +70,7 @@ E2E_TESTS = \
 	tests/e2e/fifo.sh \
 	tests/e2e/moved.sh \
 	tests/e2e/truncated.sh \
+	tests/e2e/small_stack.sh \
 	tests/e2e/removed.sh \
 	tests/e2e/peek.sh \
 	tests/e2e/dead.sh \

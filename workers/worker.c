@@ -350,7 +350,7 @@ serve(struct work *work, uint64_t lanes, int lock_fd, struct daemon *daemon)
 {
 	const struct service *service = work->service;
 	const struct config *config = work->config;
-	struct attachment attachment;
+	static struct attachment attachment; /* static: too large for a small stack */
 	int wait_ms = CONNECT_MS_MIN;
 	char error[512], said[512] = "";
 
