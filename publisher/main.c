@@ -29,8 +29,8 @@
 #include "publisher/session.h"
 
 enum {
-	WAIT_S = 30,   /* default of --wait */
-	RETRY_MS = 50, /* between two attempts to reach the router */
+	WAIT_S = 30,      /* default of --wait */
+	RETRY_MS = 50,    /* between two attempts to reach the router */
 	SILENT_MS = 2000, /* least time in which a connected router may owe an answer */
 	TICK_MS = 500,
 	TELL_MS = 1000,        /* an outage that lasts longer is told of */
