@@ -157,7 +157,7 @@ is "does not kill who reads it" 0 "$died"
 
 echo "# a router of another version"
 cp "$dir/run/control" "$dir/control"
-printf 9 | dd of="$dir/run/control" bs=1 seek=7 conv=notrunc status=none
+printf 0 | dd of="$dir/run/control" bs=1 seek=7 conv=notrunc status=none
 ctl status >"$dir/screen"
 ok "is told from none" grep -q "^router: running, of another version than this headgatectl" "$dir/screen"
 ctl health >"$dir/out"
