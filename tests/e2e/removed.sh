@@ -38,7 +38,7 @@ echo "# RUN/control, and all locks"
 ctl stop others
 rm "$dir"/run/control "$dir"/run/*.lock "$dir"/run/*.pid
 is "status finds the router, and waits for the segment" RUNNING "$(field events state)"
-ok "the router made it again" restored control 1
+ok "the router made it again" wait_for 20 restored control 1
 is "with all that stood in it" "STOPPED 10" "$(field others state) $(field others depth)"
 ok "its lock file, too" wait_for 10 [ -e "$dir/run/router.lock" ]
 ok "the worker attaches again" wait_for 20 attached 2
@@ -69,7 +69,7 @@ echo "# RUN/router.sock"
 rm "$dir/run/router.sock"
 send 31 40
 is "a publisher finds the router again" 0 $?
-ok "the router made it again" restored router.sock 1
+ok "the router made it again" wait_for 20 restored router.sock 1
 ok "the messages are handled" wait_for 20 handled 40
 
 echo "# all of RUN"
