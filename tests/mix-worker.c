@@ -77,7 +77,8 @@ main(int argc, char **argv)
 			 "TEXT NOT NULL, "
 			 "ms REAL NOT NULL, n INTEGER NOT NULL, bytes INTEGER NOT NULL, UNIQUE "
 			 "(log, sequence))",
-		.insert = "INSERT INTO mix VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+		.insert = "INSERT INTO mix (log, sequence, lane, message_id, g, at, ms, n, bytes) "
+			  "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
 		.row_bytes = sizeof(struct row),
 		.handle = handle,
 		.bind = bind,

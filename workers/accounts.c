@@ -65,8 +65,8 @@ open_all(struct accounts *accounts, char *error, size_t error_bytes)
 	    sqlite3_exec(accounts->known,
 		"CREATE TABLE customers (id TEXT PRIMARY KEY) WITHOUT ROWID", NULL, NULL,
 		NULL) != SQLITE_OK ||
-	    sqlite3_prepare_v2(accounts->known, "INSERT OR IGNORE INTO customers VALUES (?1)", -1,
-		&accounts->add, NULL) != SQLITE_OK ||
+	    sqlite3_prepare_v2(accounts->known, "INSERT OR IGNORE INTO customers (id) VALUES (?1)",
+		-1, &accounts->add, NULL) != SQLITE_OK ||
 	    sqlite3_prepare_v2(accounts->known, "SELECT 1 FROM customers WHERE id = ?1", -1,
 		&accounts->find, NULL) != SQLITE_OK)
 		return accounts_error(accounts, accounts->known, error, error_bytes);

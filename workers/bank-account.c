@@ -195,8 +195,10 @@ const struct service service_bank_account = {
 		 "routing_number TEXT NOT NULL, account_number_masked TEXT NOT NULL, "
 		 "bank_name TEXT NOT NULL, account_type TEXT NOT NULL, status TEXT NOT NULL, "
 		 "UNIQUE (log, sequence))",
-	.insert = "INSERT INTO bank_accounts VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,"
-		  "'validated')",
+	.insert = "INSERT INTO bank_accounts (log, sequence, lane, message_id, customer_id, "
+		  "validated_at, processing_ms, validation_id, routing_number, "
+		  "account_number_masked, bank_name, account_type, status) "
+		  "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,'validated')",
 	.row_bytes = sizeof(struct account),
 	.handle = bank_account_handle,
 	.bind = bank_account_bind,

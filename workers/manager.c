@@ -600,7 +600,8 @@ const struct service service_manager = {
 	    "log INTEGER NOT NULL, sequence INTEGER NOT NULL, lane INTEGER NOT NULL, "
 	    "message_id TEXT NOT NULL, processed_at TEXT NOT NULL, processing_ms REAL NOT NULL, "
 	    "status INTEGER NOT NULL, result TEXT NOT NULL, UNIQUE (log, sequence))",
-	.insert = "INSERT INTO results VALUES (?1,?2,?3,?4,?6,?7,200,?8)",
+	.insert = "INSERT INTO results (log, sequence, lane, message_id, processed_at, "
+		  "processing_ms, status, result) VALUES (?1,?2,?3,?4,?6,?7,200,?8)",
 	.row_bytes = sizeof(struct row),
 	.handle = manager_handle,
 	.bind = manager_bind,

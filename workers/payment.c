@@ -211,8 +211,11 @@ const struct service service_payment = {
 		 "currency TEXT NOT NULL, payment_method TEXT NOT NULL, bill_type TEXT, "
 		 "due_date TEXT, fees_cents INTEGER NOT NULL, net_amount_cents INTEGER NOT NULL, "
 		 "status TEXT NOT NULL, UNIQUE (log, sequence))",
-	.insert = "INSERT INTO payments VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,"
-		  "?15,?16,'completed')",
+	.insert =
+	    "INSERT INTO payments (log, sequence, lane, message_id, customer_id, processed_at, "
+	    "processing_ms, transaction_id, confirmation_number, amount_cents, currency, "
+	    "payment_method, bill_type, due_date, fees_cents, net_amount_cents, status) "
+	    "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,'completed')",
 	.row_bytes = sizeof(struct payment),
 	.handle = payment_handle,
 	.bind = payment_bind,

@@ -36,6 +36,7 @@ struct service {
 	const char *program, *queue;
 	const char *name;   /* of the table; needs the columns log, sequence and message_id */
 	const char *table;  /* CREATE TABLE statement; NULL: a service without a store */
+	/* Names its columns: somebody may have altered the table. */
 	const char *insert; /* ?1 log, ?2 sequence, ?3 lane, ?4 message id, ?5 customer id, ?6 time,
 			     * ?7 processing time in milliseconds; bind() binds ?5, ?8 and above */
 	size_t row_bytes;

@@ -132,6 +132,21 @@ run(struct store *store, enum statement which)
 	return rc;
 }
 
+/* Runs a statement that inserts one row. A trigger can drop the row without an
+ * error. */
+static int
+insert(struct store *store, enum statement which)
+{
+	int rc = run(store, which);
+
+	if (rc != 0 || sqlite3_changes(store->db) == 1)
+		return rc;
+	snprintf(store->error, sizeof(store->error),
+	    ANSWER_STORE "%s.db: table %s took no row: look for a trigger on it",
+	    store->service->queue, which == APPLY ? store->service->name : "failures");
+	return -EIO;
+}
+
 static int
 read_number(struct store *store, const char *sql, int *number)
 {
@@ -211,8 +226,9 @@ prepare_all(struct store *store)
 	if (rc == 0)
 		rc = prepare(store, APPLY, store->service->insert);
 	if (rc == 0)
-		rc = prepare(
-		    store, FAIL, "INSERT INTO failures VALUES (?1,?2,?3,?4,?5,?6,?10,?7,?8,?9)");
+		rc = prepare(store, FAIL,
+		    "INSERT INTO failures (log, sequence, lane, message_id, customer_id, code, "
+		    "error_type, reason, failed_at, body) VALUES (?1,?2,?3,?4,?5,?6,?10,?7,?8,?9)");
 	if (rc == 0)
 		rc = prepare(store, HIGHEST, highest);
 	if (rc == 0)
@@ -550,7 +566,7 @@ store_apply(struct store *store, const struct service_context *context,
 	sqlite3_bind_text(statement, 6, context->now, -1, SQLITE_STATIC);
 	sqlite3_bind_double(statement, 7, processing_ms);
 	store->service->bind(context, message, statement);
-	return run(store, APPLY);
+	return insert(store, APPLY);
 }
 
 /* Replaces the body by a masked copy. The dead-letter queue has the original. Returns 0 or -EIO. */
@@ -600,7 +616,7 @@ store_fail(struct store *store, const struct service_context *context,
 	service_bind_text(statement, 9, body);
 	sqlite3_bind_text(statement, 10, outcome->status < 500 ? "client_error" : "server_error",
 	    -1, SQLITE_STATIC);
-	return run(store, FAIL);
+	return insert(store, FAIL);
 }
 
 int

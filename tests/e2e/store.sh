@@ -93,4 +93,31 @@ start payment headgate-payment
 pay p8
 ctl wait --empty -t 20
 is "mended, it goes on" 1 "$(payments "SELECT count(*) FROM payments WHERE message_id = 'p8'")"
+
+# Columns in another order, as somebody leaves them who alters a table by hand: values go by name.
+stop "$payment"
+sqlite3 "$store" 'ALTER TABLE payments DROP COLUMN bill_type; ALTER TABLE payments ADD COLUMN bill_type TEXT;
+  ALTER TABLE failures DROP COLUMN reason; ALTER TABLE failures ADD COLUMN reason TEXT'
+start payment headgate-payment
+publish <<'EOF'
+{"customer_id":"C","transaction_type":"payment","amount":1,"payment_method":"card","bill_type":"rent","due_date":"2031-02-03","message_id":"p9"}
+{"customer_id":"C","transaction_type":"payment","amount":1,"message_id":"f1"}
+EOF
+ctl wait --empty -t 20
+is "each value is in its column" "p9 rent 2031-02-03 completed" \
+  "$(payments "SELECT message_id || ' ' || bill_type || ' ' || due_date || ' ' || status FROM payments WHERE bill_type = 'rent'")"
+is "so with a failure" "f1 400 client_error true" \
+  "$(payments "SELECT message_id || ' ' || code || ' ' || error_type || ' ' || iif(reason LIKE '%payment_method%', 'true', reason) FROM failures")"
+
+# A row that a trigger drops without an error is not stored.
+sqlite3 "$store" "CREATE TRIGGER drops BEFORE INSERT ON payments BEGIN SELECT raise(IGNORE); END"
+pay p10
+ctl wait --state TRIPPED -t 20 payment-processing
+is "a row that is not inserted closes the gate" \
+  "p10 500 store: payment-processing.db: table payments took no row: look for a trigger on it" \
+  "$(query '.tripped_by | "\(.message_id) \(.status) \(.error)"')"
+sqlite3 "$store" 'DROP TRIGGER drops'
+ctl start payment-processing >"$dir/out"
+ctl wait --empty -t 20
+is "without the trigger it is" 1 "$(payments "SELECT count(*) FROM payments WHERE message_id = 'p10'")"
 done_testing
