@@ -133,14 +133,20 @@ frozen_worker(const struct control *control, unsigned queue)
 }
 
 static void
-warn_not_logged(const struct ctl *ctl, const struct control *control, const char *name)
+warn_not_logged(const struct ctl *ctl, const struct control *control, unsigned queue)
 {
+	const char *name = control->facts.queue[queue].name;
 	double silent_s = ctl_router_age_s(control);
+	const char *no_room = subscription_lacks_room(control, queue);
 
 	if (silent_s > CTL_SILENT_S)
 		warnx("%s: the router does not answer, it has been silent for %.0fs: see "
 		      "%sheadgatectl%s status",
 		    name, silent_s, ctl->config.env, ctl->config.options);
+	else if (no_room != NULL)
+		warnx("%s: the router has not logged the change yet: %s: see %sheadgatectl%s "
+		      "status",
+		    name, no_room, ctl->config.env, ctl->config.options);
 	else
 		warnx("%s: the router has not logged the change yet", name);
 }
@@ -176,7 +182,7 @@ wait_until_seen(const struct ctl *ctl, const struct control *control, unsigned q
 		    name);
 		return EX_UNAVAILABLE;
 	case -EAGAIN:
-		warn_not_logged(ctl, control, name);
+		warn_not_logged(ctl, control, queue);
 		return EX_TEMPFAIL;
 	default:
 		warnx("%s: worker %u has not seen the change yet%s", name, worker,

@@ -164,6 +164,18 @@ subscription_wait_logged(
 	return rc == -ETIMEDOUT ? -EAGAIN : rc;
 }
 
+const char *
+subscription_lacks_room(const struct control *control, unsigned queue)
+{
+	/* Relaxed: a text for people, of any moment. */
+	enum control_refusal refuses = (enum control_refusal)atomic_load_explicit(
+	    &control->shared->queue[queue].refuses, memory_order_relaxed);
+
+	return refuses == CONTROL_DISK_FULL || refuses == CONTROL_LOG_FAILS
+	    ? control_refusal_text(refuses)
+	    : NULL;
+}
+
 int
 subscription_wait(const struct control *control, unsigned queue, uint64_t generation,
     uint64_t timeout_ns, uint32_t *worker)

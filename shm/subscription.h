@@ -41,6 +41,10 @@ enum subscription_result subscription_change(struct control *, unsigned queue, e
 int subscription_wait_logged(
     const struct control *, unsigned queue, uint64_t generation, uint64_t timeout_ns);
 
+/* Why the queue's log has no room, as a text: a change may not be logged for that; NULL: it has
+ * room. */
+const char *subscription_lacks_room(const struct control *, unsigned queue);
+
 /* Waits at most timeout_ns until (1) this generation is on disk, and (2) each worker of the queue
  * other than this process has seen it. Returns as subscription_wait_logged() does, and -ETIMEDOUT
  * with *worker set to the pid of a worker that has not seen the generation. */

@@ -116,8 +116,21 @@ long full F 500 | publish --wait 1s
 is "the disk is full: a publisher is told" 75 $?
 ok "so is who looks at status" wait_for 20 refuses payment-processing "the disk is full"
 ok "in words" eval 'ctl status | grep -q "^payment-processing takes no messages: the disk is full\$"'
+change() { ctl stop --drain -t 5s --reason "change $1" payment-processing >"$dir/out"; }
+for i in $(seq 1000); do # states may use the log's last room, up to what settlements need
+  change "$i" || break
+done
+is "then a change of state has no room either" "payment-processing: already STOPPED (not logged yet)" "$(cat "$dir/out")"
+ok "for the disk is full" grep -q "^headgatectl: payment-processing: the router has not logged the change yet: the disk is full: see headgatectl -D $dir status\$" "$dir/ctl.err"
+stop "$router"
+ok "a router that ends says which state it has not logged" \
+  eval 'jq -r "select(.event == \"router.state_not_logged\") | \"\(.queue) \(.state) \(.error)\"" "$dir/headgate-router.log" | grep -q "^payment-processing STOPPED No space left on device\$"'
+restart_without "$dir/state/queues/payment-processing" --ready
+is "the next router finds it in the control segment" "change $i" "$(query '.queues[] | select(.name == "payment-processing") | .reason')"
 touch "$dir/gone"
 ok "when there is room again that is seen without a message" wait_for 5 refuses payment-processing null
+ctl start payment-processing
+is "and a change is logged" 0 $?
 long full F 500 | publish
 is "and messages are taken" 0 $?
 start payment headgate-payment
