@@ -38,7 +38,8 @@ struct check {
 	const char *queues[CONFIG_QUEUES];
 	unsigned count;
 	struct log_decision decision;
-	const char *gone[CONFIG_QUEUES]; /* queues whose log has lost all files */
+	const char *gone[CONFIG_QUEUES]; /* queues whose log is not there */
+	bool foreign[CONFIG_QUEUES];     /* and another log is in its place */
 	unsigned gone_count;
 	int key_rc; /* of the deduplication key: 0, -EBADMSG or -ESTALE */
 };
@@ -182,18 +183,6 @@ find_windows(struct check *check)
 	}
 }
 
-static void __attribute__((noreturn))
-give_up_registry(const struct ctl *ctl, const char *queue, int rc)
-{
-	char path[LOG_PATH_BYTES];
-
-	log_registry_path(path, ctl->config.state_dir, queue);
-	errx(rc == -EACCES   ? EX_NOPERM
-		: rc == -EIO ? EX_IOERR
-			     : EX_OSERR,
-	    "%s: %s", path, strerror(-rc));
-}
-
 /* Opens the logs of the configuration; or `only`, a log that is not in the configuration. */
 static void
 open_logs(struct check *check, const struct ctl *ctl, const char *only)
@@ -220,10 +209,16 @@ open_logs(struct check *check, const struct ctl *ctl, const char *only)
 		if (rc != 0)
 			give_up(rc, audit->error);
 		audit->key = key;
-		rc = log_registry_read_end(
-		    ctl->config.state_dir, name, audit->list.log_id, &audit->registered);
+		rc = log_registry_read_end(ctl->config.state_dir, name, &audit->list,
+		    &audit->registered, audit->error, sizeof(audit->error));
+		if (rc == -EBADMSG) {
+			check->foreign[check->gone_count] = true;
+			check->gone[check->gone_count++] = name;
+			log_audit_close(audit);
+			continue;
+		}
 		if (rc != 0)
-			give_up_registry(ctl, name, rc);
+			give_up(rc, audit->error);
 		check->logs[check->count] = (struct log_decision_log){
 			.log_id = audit->list.log_id,
 			.registered = audit->registered.batch,
@@ -420,7 +415,7 @@ print_audit(const struct check *check, unsigned i)
 }
 
 static void
-print_gone(const struct ctl *ctl, const char *queue)
+print_gone(const struct ctl *ctl, const char *queue, bool foreign)
 {
 	char dir[LOG_PATH_BYTES], known[LOG_PATH_BYTES];
 
@@ -432,7 +427,17 @@ print_gone(const struct ctl *ctl, const char *queue)
 		put_queue(queue);
 		fputs(",\"file\":", stdout);
 		text_put_json(dir, strlen(dir));
-		puts(",\"offset\":0,\"length\":0,\"what\":\"all files of the log are missing\"}");
+		printf(",\"offset\":0,\"length\":0,\"what\":\"%s\"}\n",
+		    foreign ? "this is not the log that was here"
+			    : "all files of the log are missing");
+		return;
+	}
+	if (foreign) {
+		printf("%s: GONE: this is not the log that was here: %s\n"
+		       "    put the files of the queue's log back; or, to go on with another log "
+		       "of the "
+		       "queue, move this away:\n    %s\n",
+		    queue, dir, known);
 		return;
 	}
 	printf("%s: GONE: there was a log, and no file of it is in %s\n"
@@ -504,7 +509,7 @@ check_logs(struct check *check)
 	}
 	for (unsigned i = 0; i < check->gone_count; i++)
 		if (is_asked_for(check->ctl, check->gone[i])) {
-			print_gone(check->ctl, check->gone[i]);
+			print_gone(check->ctl, check->gone[i], check->foreign[i]);
 			status = EX_DATAERR;
 		}
 	print_stale_ids(check);
@@ -545,6 +550,12 @@ salvage_log(struct check *check, unsigned i)
 		exit(output_end(EX_IOERR));
 	}
 	snprintf(aside, sizeof(aside), "%s/damaged", ctl->config.state_dir);
+	/* The new log gets a new id, which the entry must not contradict if we die in between. */
+	if (check->audits[i].list.log_id == 0) {
+		rc = log_registry_clear_end(ctl->config.state_dir, check->queues[i]);
+		if (rc != 0)
+			errx(EX_OSERR, "%s/known: %s", ctl->config.state_dir, strerror(-rc));
+	}
 	rc = log_salvage(&salvage, &check->audits[i], &check->decision, aside, check->queues[i],
 	    error, sizeof(error));
 	if (rc != 0)

@@ -73,7 +73,7 @@ read_settled(struct picture *picture)
 	struct log_tail tail;
 	struct log_base base;
 	int rc = log_registry_read_end_of(
-	    dir, picture->list.log_id, &registered, reader->error, sizeof(reader->error));
+	    &picture->list, &registered, reader->error, sizeof(reader->error));
 
 	if (rc == 0)
 		rc = log_scan_tail(&picture->scan, NULL, &tail);

@@ -111,29 +111,44 @@ read_end(const char *path, struct log_registry_end *end)
 }
 
 int
-log_registry_read_end(
-    const char *state_dir, const char *queue, uint64_t log_id, struct log_registry_end *end)
+log_registry_read_end(const char *state_dir, const char *queue, const struct log_list *list,
+    struct log_registry_end *end, char *error, size_t error_bytes)
 {
 	char path[LOG_PATH_BYTES];
 	int rc;
 
 	log_registry_path(path, state_dir, queue);
 	rc = read_end(path, end);
-	if (end->log_id != log_id)
+	if (rc != 0)
+		snprintf(error, error_bytes, "%s: %s", path, strerror(-rc));
+	else if (list->queue[0] != '\0' && strncmp(list->queue, queue, sizeof(list->queue)) != 0) {
+		snprintf(error, error_bytes,
+		    "%.4000s/queues/%.64s: this is not the log that was here: it is of the queue "
+		    "%.63s",
+		    state_dir, queue, list->queue);
+		rc = -EBADMSG;
+	} else if (list->log_id != 0 && end->log_id != 0 && end->log_id != list->log_id) {
+		snprintf(error, error_bytes,
+		    "%.4000s/queues/%.64s: this is not the log that was here: put that back; or, "
+		    "to go on "
+		    "with this one, move %.64s.log out of known",
+		    state_dir, queue, queue);
+		rc = -EBADMSG;
+	}
+	if (rc != 0 || list->log_id == 0)
 		*end = (struct log_registry_end){ .batch = 0 };
 	return rc;
 }
 
 int
-log_registry_read_end_of(const char *queue_dir, uint64_t log_id, struct log_registry_end *end,
-    char *error, size_t error_bytes)
+log_registry_read_end_of(
+    const struct log_list *list, struct log_registry_end *end, char *error, size_t error_bytes)
 {
-	char state_dir[LOG_PATH_BYTES], queue[LOG_PATH_BYTES], path[LOG_PATH_BYTES];
+	char state_dir[LOG_PATH_BYTES], queue[LOG_PATH_BYTES];
 	char *slash;
-	int rc;
 
 	*end = (struct log_registry_end){ .batch = 0 };
-	strlcpy(state_dir, queue_dir, sizeof(state_dir));
+	strlcpy(state_dir, list->dir, sizeof(state_dir));
 	for (int names = 0; names < 2; names++) { /* cuts NAME, then "queues" */
 		slash = strrchr(state_dir, '/');
 		if (slash == NULL)
@@ -142,11 +157,7 @@ log_registry_read_end_of(const char *queue_dir, uint64_t log_id, struct log_regi
 			strlcpy(queue, slash + 1, sizeof(queue));
 		*slash = '\0';
 	}
-	rc = log_registry_read_end(state_dir, queue, log_id, end);
-	log_registry_path(path, state_dir, queue);
-	if (rc != 0)
-		snprintf(error, error_bytes, "%s: %s", path, strerror(-rc));
-	return rc;
+	return log_registry_read_end(state_dir, queue, list, end, error, error_bytes);
 }
 
 int

@@ -43,15 +43,17 @@ int log_registry_clear_end(const char *state_dir, const char *queue);
  * For anyone.
  */
 
-/* Reads the registered end of the log with this id. Later routers may have appended to the log.
- * *end is all zero if no end is registered, or if the entry is torn. Returns 0 or -errno. */
-int log_registry_read_end(
-    const char *state_dir, const char *queue, uint64_t log_id, struct log_registry_end *end);
+/* Reads the registered end of the listed log of the queue. Later routers may have appended to the
+ * log. *end is all zero if no end is registered, or if the entry is torn. Returns 0; -EBADMSG: the
+ * list is of another log, by its registered id or by the queue in its headers; or another -errno.
+ * Fills error unless it returns 0. */
+int log_registry_read_end(const char *state_dir, const char *queue, const struct log_list *,
+    struct log_registry_end *end, char *error, size_t error_bytes);
 
 /* Likewise, for a reader of a single log with the directory STATE/queues/NAME. Call before reading
- * the log: a running router may append meanwhile. Returns 0, or -errno with error filled. */
-int log_registry_read_end_of(const char *queue_dir, uint64_t log_id, struct log_registry_end *end,
-    char *error, size_t error_bytes);
+ * the log: a running router may append meanwhile. */
+int log_registry_read_end_of(
+    const struct log_list *, struct log_registry_end *end, char *error, size_t error_bytes);
 /* Checks that a log with this last batch (log_scan_tail()) reaches its registered end. Returns 0,
  * or -EBADMSG with error filled. */
 int log_registry_check(const char *queue_dir, const struct log_registry_end *end,

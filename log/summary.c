@@ -92,8 +92,7 @@ read_log(struct log_scan *scan, struct reader *reader)
 	struct log_registry_end registered;
 	struct log_tail tail;
 	struct log_base base;
-	int rc = log_registry_read_end_of(
-	    list->dir, list->log_id, &registered, scan->error, scan->error_bytes);
+	int rc = log_registry_read_end_of(list, &registered, scan->error, scan->error_bytes);
 
 	if (rc == 0)
 		rc = log_scan_tail(scan, NULL, &tail);

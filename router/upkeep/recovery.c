@@ -118,18 +118,19 @@ read_registry(struct recovery *recovery)
 	const char *state_dir = recovery->router->config->state_dir;
 	char path[LOG_PATH_BYTES];
 	struct log_registry_end end;
-	int rc = 0;
+	int rc;
 
-	snprintf(path, sizeof(path), "%.4000s/known", state_dir);
-	for (unsigned i = 0; rc == 0 && i < recovery->count; i++) {
+	for (unsigned i = 0; i < recovery->count; i++) {
 		const char *name = recovery->router->queues[i].config->name;
 
-		log_registry_path(path, state_dir, name);
-		rc = log_registry_read_end(state_dir, name, recovery->found[i].list.log_id, &end);
+		rc = log_registry_read_end(state_dir, name, &recovery->found[i].list, &end,
+		    recovery->error, recovery->error_bytes);
+		if (rc != 0)
+			return rc;
 		recovery->logs[i].registered = end.batch;
 	}
-	if (rc == 0)
-		rc = log_registry_highest(state_dir, &recovery->highest_batch);
+	snprintf(path, sizeof(path), "%.4000s/known", state_dir);
+	rc = log_registry_highest(state_dir, &recovery->highest_batch);
 	return rc == 0 ? 0 : recovery_failed(recovery, rc, path, strerror(-rc));
 }
 

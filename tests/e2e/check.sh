@@ -324,6 +324,43 @@ start router headgate-router
 ok "a log from before there were such names is taken" wait_for 20 ready
 ok "and known from then on" [ -e "$dir/state/known/payment-processing.log" ]
 stop "$router"
+
+foreign() { # foreign WHAT: another log is in the place of the queue's
+  refused
+  is "$1: the router does not start" 65 $?
+  ok "it says so" grep -q "queues/payment-processing: this is not the log that was here" "$dir/refused"
+  ctl check payment-processing >"$dir/text"
+  is "so does check" "65 payment-processing: GONE: this is not the log that was here" "$? $(grep GONE "$dir/text" | cut -d: -f1-3)"
+  ctl status --json >"$dir/status"
+  ok "and status" eval 'jq -r ".queues[1].error" "$dir/status" | grep -q "not the log that was here"'
+  is "and peek" 65 "$(ctl peek payment-processing >"$dir/text"; echo $?)"
+}
+again
+start router headgate-router # whose end is in the registry
+wait_for 20 ready
+stop "$router"
+mv "$dir/state" "$dir/ended"
+: >"$dir/headgate-router.log"
+rm -rf "$dir/run"
+start router headgate-router # another instance
+wait_for 20 ready
+stop "$router"
+
+cp -a "$dir/ended/known/payment-processing.log" "$dir/state/known/"
+foreign "the log of another instance"
+rm "$dir/state/known/payment-processing.log" # as check says
+is "without the entry check takes it" 0 "$(ctl check payment-processing >"$dir/text"; echo $?)"
+again
+mv "$dir/state/queues/payment-processing" "$dir/mine"
+mv "$dir/state/queues/payment-processing-dlq" "$dir/state/queues/payment-processing"
+mv "$dir/mine" "$dir/state/queues/payment-processing-dlq"
+rm -r "$dir/state/known"
+foreign "the log of another queue"
+again
+: >"$dir/headgate-router.log"
+start router headgate-router
+wait_for 20 ready
+stop "$router"
 mkdir "$dir/away"
 mv "$dir/state/queues/payment-processing" "$dir/state/known/payment-processing.log" "$dir/away" # as check says
 again_router() {
