@@ -141,7 +141,9 @@ open_made(int i)
 	settled_init(&log->settled, 0);
 	log->writer.events = &events;
 	cr_assert(mkdir(dir_of(i), 0700) == 0, "%s", dir_of(i));
-	cr_assert(writer_open(&log->writer, io, dir_of(i), "queue", NULL, 0, 0) == 0, "open");
+	cr_assert(
+	    writer_open(&log->writer, io, dir_of(i), strrchr(dir_of(i), '/') + 1, NULL, 0, 0) == 0,
+	    "open");
 	log->writer.batch = 1;
 	begin_segment(&log->writer);
 }
