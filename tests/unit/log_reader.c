@@ -73,8 +73,8 @@ begin_segment(struct fixture *fixture, uint64_t number, uint64_t last_number)
 		.position = position_of(number),
 		.size = SEGMENT_BYTES,
 		.span = SEGMENT_BYTES * (last_number - number + 1),
-		.queue = "payments",
 	};
+	strlcpy(image->header.queue, strrchr(fixture->dir, '/') + 1, sizeof(image->header.queue));
 	image->end = LOG_HEADER_BYTES;
 }
 
