@@ -108,21 +108,24 @@ look
 is "and the reason is logged again when it comes again" 2 "$(count 'not_restored.*state/router.lock: Too many')"
 rm "$dir/state/router.lock"
 look
-limit=$(prlimit --pid "$router" --nofile --noheadings --output SOFT)
-prlimit --pid "$router" --nofile=4:
-rm "$dir/run/router.sock"
-wait_for 20 says headgate-router '"router.not_listening".*Too many open'
-sockets=$(count 'file_restored.*router.sock')
-# Each of these is missed before the socket, in another look.
-rm "$dir/run/control"
-wait_for 20 says headgate-router 'not_restored.*run/control: Too many open'
-rm "$dir/state/router.lock"
-wait_for 20 says headgate-router 'not_restored.*state/router.lock: Too many open'
-is "so is a socket's" "1 0" \
-  "$(count '"router.not_listening"') $(($(count 'file_restored.*router.sock') - sockets))"
-prlimit --pid "$router" --nofile="$limit:"
-ok "which is made once there are descriptors" wait_for 20 restored router.sock "$((sockets + 1))"
-ok "as are the others" wait_for 20 [ -e "$dir/run/control" -a -e "$dir/state/router.lock" ]
+# poll(2) itself fails when it is given more descriptors than the limit.
+if [ "${HEADGATE_IO:-}" != poll ]; then
+  limit=$(prlimit --pid "$router" --nofile --noheadings --output SOFT)
+  prlimit --pid "$router" --nofile=4:
+  rm "$dir/run/router.sock"
+  wait_for 20 says headgate-router '"router.not_listening".*Too many open'
+  sockets=$(count 'file_restored.*router.sock')
+  # Each of these is missed before the socket, in another look.
+  rm "$dir/run/control"
+  wait_for 20 says headgate-router 'not_restored.*run/control: Too many open'
+  rm "$dir/state/router.lock"
+  wait_for 20 says headgate-router 'not_restored.*state/router.lock: Too many open'
+  is "so is a socket's" "1 0" \
+    "$(count '"router.not_listening"') $(($(count 'file_restored.*router.sock') - sockets))"
+  prlimit --pid "$router" --nofile="$limit:"
+  ok "which is made once there are descriptors" wait_for 20 restored router.sock "$((sockets + 1))"
+  ok "as are the others" wait_for 20 [ -e "$dir/run/control" -a -e "$dir/state/router.lock" ]
+fi
 
 echo "# what cleaners look at"
 ok "RUN is locked as systemd-tmpfiles does it" eval '! flock -n "$dir/run" true'
