@@ -97,6 +97,16 @@ kill_router(void)
 	waitpid(router, NULL, 0);
 }
 
+/* An orderly end: all that is settled is logged. */
+static void
+stop_router(void)
+{
+	int status;
+
+	kill(router, SIGTERM);
+	cr_assert(waitpid(router, &status, 0) == router && status == 0, "end: %d", status);
+}
+
 /* Attaches as soon as the router accepts. */
 static void
 attach(void)
@@ -271,7 +281,7 @@ Test(router_run, what_is_left_over_pins_no_disk_and_keeps_its_order)
 	log_bytes(&count);
 	cr_assert(count == 3, "%u segments", count);
 	attachment_close(&worker);
-	kill_router();
+	stop_router();
 	start_router();
 	attach();
 	cr_assert(work(N - 1000 + 7, every_1000th) == N / 1000, "what is left comes, in order");
