@@ -219,7 +219,7 @@ static bool
 router_has_stirred(const char *run_dir, uint64_t since_ns)
 {
 	struct control control;
-	char path[PATH_MAX];
+	char path[PATH_MAX + 8];
 	bool stirred = true;
 
 	snprintf(path, sizeof(path), "%s/control", run_dir);
